@@ -59,3 +59,7 @@ def generate(root: Path) -> None:
         (root / TARGET).rename(stale)
     fresh.rename(root / TARGET)
     shutil.rmtree(stale, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    generate(Path(__file__).resolve().parent)
