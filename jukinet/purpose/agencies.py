@@ -1,0 +1,167 @@
+"""The agency directory (提供先の名簿): who may put questions to a gateway, and for which rows of the statute table.
+
+Rule: the directory can only narrow what the law opens. A row granted to a body that the row does not open stays shut
+at the decision, and a private organisation stays shut whatever the directory grants it (Act art. 30-38). Such a
+grant is a mistake that must not stop the network, so it loads and is refused when it is used; a directory that
+cannot be understood does not load at all.
+
+The directory is a TOML file with one table per organisation:
+
+    [[agency]]
+    id = "japan-pension-service"
+    spiffe_id = "spiffe://agencies.jukinet/agency/japan-pension-service"
+    name_en = "Japan Pension Service"
+    name_ja = "日本年金機構"
+    kind = "public"                      # or "private"
+    bodies = ["japan-pension-service"]   # which bodies of the statute table it is; empty for a private organisation
+    rows = ["B1-72", "B1-77"]            # granted rows of the statute table
+    valid_from = 2019-01-07              # first day of the listing
+    valid_to = 2030-03-31                # last day; left out = open
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from jukinet.purpose.statute import StatuteTable
+
+AgencyKind = Literal["public", "private"]
+
+SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
+
+_KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
+_REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
+_ALLOWED = _REQUIRED | {"valid_to"}
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class AgencyDirectoryError(ValueError):
+    """The agency directory cannot be used. Correct the entry that the text names and start the node again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    """One organisation of the directory; the keys of its TOML table."""
+
+    id: str
+    spiffe_id: str
+    name_en: str
+    name_ja: str
+    kind: AgencyKind
+    bodies: frozenset[str]
+    rows: frozenset[str]
+    valid_from: date
+    valid_to: date = date.max
+
+
+AgencyDirectory = Mapping[str, Agency]
+"""Agencies by SPIFFE ID."""
+
+
+def load_agencies(path: Path, table: StatuteTable) -> AgencyDirectory:
+    """Reads the agency directory of a node.
+
+    Args:
+        path: the TOML file that the node's config names.
+        table: the statute table whose rows and bodies the directory speaks of.
+
+    Returns:
+        The agencies by SPIFFE ID.
+
+    Raises:
+        AgencyDirectoryError: the file cannot be read, or an entry is not as described above.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AgencyDirectoryError(f"the agency directory {path} cannot be read: {error}") from error
+    return parse_agencies(text, table)
+
+
+def parse_agencies(text: str, table: StatuteTable) -> AgencyDirectory:
+    """Understands the text of an agency directory.
+
+    Args:
+        text: TOML as described above.
+        table: the statute table whose rows and bodies the directory speaks of.
+
+    Returns:
+        The agencies by SPIFFE ID.
+
+    Raises:
+        AgencyDirectoryError: the text is no TOML, has an unknown key, lacks one, or names a row, body or kind that
+            does not exist.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise AgencyDirectoryError(f"the agency directory is not TOML: {error}") from error
+    if unknown := content.keys() - {"agency"}:
+        raise AgencyDirectoryError(f"unknown key in the agency directory: {', '.join(sorted(unknown))}")
+    entries = content.get("agency", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise AgencyDirectoryError("the agency directory needs one [[agency]] table per organisation")
+    directory: dict[str, Agency] = {}
+    for number, entry in enumerate(entries, 1):
+        agency = _agency(entry, table, where=f"agency {entry.get('id', f'number {number}')}")
+        if agency.spiffe_id in directory:
+            raise AgencyDirectoryError(f"agency {agency.id} stands twice in the directory")
+        directory[agency.spiffe_id] = agency
+    return MappingProxyType(directory)
+
+
+def _agency(entry: dict[str, object], table: StatuteTable, *, where: str) -> Agency:
+    if unknown := entry.keys() - _ALLOWED:
+        raise AgencyDirectoryError(f"{where}: unknown key {', '.join(sorted(unknown))}")
+    if missing := _REQUIRED - entry.keys():
+        raise AgencyDirectoryError(f"{where}: missing key {', '.join(sorted(missing))}")
+    identifier = _text(entry["id"], f"{where}: id")
+    if not _ID.fullmatch(identifier):
+        raise AgencyDirectoryError(f"{where}: the id may hold small letters, digits and single hyphens only")
+    spiffe_id = _text(entry["spiffe_id"], f"{where}: spiffe_id")
+    if spiffe_id != SPIFFE_PREFIX + identifier:
+        raise AgencyDirectoryError(f"{where}: spiffe_id must be {SPIFFE_PREFIX}{identifier}")
+    kind = _KINDS.get(_text(entry["kind"], f"{where}: kind"))
+    if kind is None:
+        raise AgencyDirectoryError(f"{where}: kind must be public or private")
+    valid_from = _day(entry["valid_from"], f"{where}: valid_from")
+    valid_to = _day(entry.get("valid_to", date.max), f"{where}: valid_to")
+    if valid_to < valid_from:
+        raise AgencyDirectoryError(f"{where}: valid_to lies before valid_from")
+    return Agency(
+        id=identifier,
+        spiffe_id=spiffe_id,
+        name_en=_text(entry["name_en"], f"{where}: name_en"),
+        name_ja=_text(entry["name_ja"], f"{where}: name_ja"),
+        kind=kind,
+        bodies=_known(entry["bodies"], table.bodies, f"{where}: bodies"),
+        rows=_known(entry["rows"], table.rows, f"{where}: rows"),
+        valid_from=valid_from,
+        valid_to=valid_to,
+    )
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise AgencyDirectoryError(f"{where} must be a text that is not empty")
+    return value
+
+
+def _day(value: object, where: str) -> date:
+    # A TOML date with a time is a datetime, which is a date for Python but not for a directory that counts days.
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise AgencyDirectoryError(f"{where} must be a date such as 2019-01-07, without quotes")
+    return value
+
+
+def _known(value: object, known: Mapping[str, object], where: str) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
+        raise AgencyDirectoryError(f"{where} must be a list of texts")
+    if unknown := set(value) - known.keys():
+        raise AgencyDirectoryError(f"{where}: the statute table has no {', '.join(sorted(unknown))}")
+    return frozenset(value)
