@@ -1,7 +1,7 @@
 """Generate the package `jukinet._pb` from the contract in protos/ at every build, editable or not.
 
-protoc names Python packages after proto paths, so its output would own the top-level packages `jukinet` (ours) and `buf`
-(another's). Everything is therefore moved below `jukinet._pb` and its imports are rewritten to say so.
+protoc names Python packages after proto paths, so its output would own the top-level packages `jukinet` (ours) and
+`buf` (another's). Everything is therefore moved below `jukinet._pb` and its imports are rewritten to say so.
 """
 
 import re
@@ -44,7 +44,9 @@ def generate(root: Path) -> None:
     fresh.mkdir(parents=True)
     well_known = Path(protoc.__file__).parent / "_proto"
     includes = [f"-I{root / base}" for base in ROOTS] + [f"-I{well_known}"]
-    plugins = [f"--plugin={name}={Path(sys.executable).parent / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
+    plugins = [
+        f"--plugin={name}={Path(sys.executable).parent / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+    ]
     outputs = [f"--{kind}_out={fresh}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     outputs += ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet"]
     if protoc.main(["protoc", *includes, *plugins, *outputs, *sorted(protos)]) != 0:

@@ -1,7 +1,7 @@
 """Write buf/validate/validate.proto from the descriptor that the installed protovalidate package carries.
 
-The package checks messages by the annotations of `buf.validate` but does not ship their source. Taking the text from its
-own descriptor keeps the annotations that we compile equal to those that the engine understands.
+The package checks messages by the annotations of `buf.validate` but does not ship their source. Taking the text from
+its own descriptor keeps the annotations that we compile equal to those that the engine understands.
 
 Run it after an upgrade of protovalidate, then `buf format -w`; `tests/contract` compares the two.
 """
@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, field_mask_pb2, message_factory, timestamp_pb2
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    duration_pb2,
+    field_mask_pb2,
+    message_factory,
+    timestamp_pb2,
+)
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto
 from google.protobuf.message import Message
 from protovalidate._gen.buf.validate import validate_pb
@@ -61,7 +68,7 @@ class Writer:
         for module in (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2):
             pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
         pool.AddSerializedFile(file.SerializeToString())
-        # Options parsed with the classes of this pool know the extensions of the file; others keep them as unknown bytes.
+        # Only the option classes of this pool know the extensions of the file; others keep them as unknown bytes.
         message_factory.GetMessageClassesForFiles([file.name], pool)
         self.option_classes = {
             name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"google.protobuf.{name}"))
@@ -152,11 +159,15 @@ def _literal(field: Any, value: Any) -> str:
     if field.type == field.TYPE_BOOL:
         return "true" if value else "false"
     if field.type == field.TYPE_STRING:
-        lines = value.splitlines(keepends=True) or [""]
-        return "\n".join('"' + line.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"' for line in lines)
+        return "\n".join(_quoted(line) for line in value.splitlines(keepends=True) or [""])
     if field.type == field.TYPE_BYTES:
         return '"' + "".join(f"\\x{byte:02x}" for byte in value) + '"'
     return repr(value)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _reserved(ranges: Any) -> Iterator[str]:
