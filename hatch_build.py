@@ -4,6 +4,7 @@ protoc names Python packages after proto paths, so its output would own the top-
 `buf` (another's). Everything is therefore moved below `jukinet._pb` and its imports are rewritten to say so.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -44,16 +45,18 @@ def generate(root: Path) -> None:
     fresh.mkdir(parents=True)
     well_known = Path(protoc.__file__).parent / "_proto"
     includes = [f"-I{root / base}" for base in ROOTS] + [f"-I{well_known}"]
+    # An isolated build has its commands on PATH; a virtual environment that is not activated has them beside Python.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     plugins = [
-        f"--plugin={name}={Path(sys.executable).parent / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+        f"--plugin={name}={shutil.which(name, path=path)}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
     ]
     outputs = [f"--{kind}_out={fresh}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     outputs += ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet"]
     if protoc.main(["protoc", *includes, *plugins, *outputs, *sorted(protos)]) != 0:
         raise RuntimeError("protoc failed: mend the .proto files that it names above")
-    for path in [*fresh.rglob("*.py"), *fresh.rglob("*.pyi")]:
-        path.write_text(_IMPORT.sub(f"from {_PACKAGE}.", path.read_text("utf-8")), "utf-8")
-    for folder in [fresh, *(path for path in fresh.rglob("*") if path.is_dir())]:
+    for module in [*fresh.rglob("*.py"), *fresh.rglob("*.pyi")]:
+        module.write_text(_IMPORT.sub(f"from {_PACKAGE}.", module.read_text("utf-8")), "utf-8")
+    for folder in [fresh, *(entry for entry in fresh.rglob("*") if entry.is_dir())]:
         (folder / "__init__.py").touch()
     (fresh / "py.typed").touch()
     stale = root / f"{TARGET}.old"
