@@ -1,0 +1,1 @@
+"""What the law defines: pure functions over the messages, without clock, randomness, network or database."""

@@ -1,0 +1,201 @@
+"""Application of a change (本人確認情報の通知) to a register: one function at CS, prefecture and center.
+
+Rule: a row of the register changes only by `apply`, which decides from the change, the municipality that sealed it and
+the rows of this node alone. Each node on the way decides again; none trusts the verdict of the one below.
+Source: Act art. 30-6, 30-7; Order art. 30-5; Rules art. 11.
+Without it the three registers of one person would drift apart, and a breached prefecture could change any resident.
+"""
+
+from collections.abc import Mapping
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
+from jukinet.domain.change import Act, OldValue, ReasonFacts, facts_of
+from jukinet.domain.custody import check_custody
+from jukinet.domain.individual_number import is_individual_number
+from jukinet.domain.local_government import is_municipality_code
+from jukinet.domain.refusal import ChangeRefused, refuse
+from jukinet.domain.resident_code import is_resident_code
+
+__all__ = ["ChangeRefused", "apply", "check"]
+
+_MOVE_IN = change_pb2.CHANGE_REASON_ENTRY_DOMESTIC_MOVE_IN
+_MOVE_OUT = change_pb2.CHANGE_REASON_DELETION_DOMESTIC_MOVE_OUT
+_BIRTH = change_pb2.CHANGE_REASON_ENTRY_BIRTH
+_NUMBER_OTHER = change_pb2.CHANGE_REASON_CORRECTION_INDIVIDUAL_NUMBER_OTHER
+_RETIRED = identity_pb2.RESIDENT_STATUS_RETIRED
+_NOT_COVERED = errors_pb2.ERROR_REASON_CHANGE_NOT_COVERED
+
+
+def apply(
+    change: change_pb2.Change,
+    *,
+    municipality: str,
+    scope: str,
+    current: Mapping[str, identity_pb2.Resident],
+) -> tuple[identity_pb2.Resident, ...]:
+    """Apply one change to a register.
+
+    Args:
+        change: the change, valid by the rules of the protos.
+        municipality: local government code of the municipality whose seal is on the change, six digits.
+        scope: prefix of the local government codes whose residents this node sees: a CS its own six digits, a
+            prefecture its two, the center none.
+        current: resident code -> row of this node, for each code of `resident_codes(change)` that it has.
+
+    Returns:
+        The rows to write: one; two when the resident code changes, the new code's and then the retired one's.
+
+    Raises:
+        ChangeRefused: nothing may be written; WAITING_FOR_EARLIER_CHANGE asks to keep the change and to apply it again
+            after another change of the same person.
+
+    Source: Act art. 30-6, 30-7; Order art. 30-5; Rules art. 11.
+    """
+    facts = facts_of(change.reason)
+    row = check(change, facts, municipality=municipality, scope=scope, current=current)
+    written = identity_pb2.Resident(
+        record=change.record,
+        version=change.version,
+        status=facts.status_after,
+        holder=municipality,
+        effective_date=change.event_date,
+        next_municipality=change.next_municipality,
+    )
+    if facts.carries is not OldValue.RESIDENT_CODE or row is None:
+        return (written,)
+    retired = identity_pb2.Resident(
+        record=row.record,
+        version=change.version,
+        status=_RETIRED,
+        holder=municipality,
+        effective_date=change.event_date,
+        successor_code=change.record.resident_code,
+    )
+    return (written, retired)
+
+
+def check(
+    change: change_pb2.Change,
+    facts: ReasonFacts,
+    *,
+    municipality: str,
+    scope: str,
+    current: Mapping[str, identity_pb2.Resident],
+) -> identity_pb2.Resident | None:
+    """Check a change by all the rules that need no clock.
+
+    Args:
+        change: the change, valid by the rules of the protos.
+        facts: the table's row of its reason.
+        municipality: as in `apply`.
+        scope: as in `apply`.
+        current: as in `apply`.
+
+    Returns:
+        The row that the change follows; None for a person unknown here.
+
+    Raises:
+        ChangeRefused: as in `apply`.
+    """
+    if not municipality.startswith(scope):
+        refuse(errors_pb2.ERROR_REASON_OTHER_MUNICIPALITY)
+    _check_fields(change, facts, municipality)
+    code = change.record.resident_code
+    if facts.carries is OldValue.RESIDENT_CODE:
+        taken = current.get(code)
+        if taken is not None and taken.status == _RETIRED:
+            refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_RETIRED, "record.resident_code")
+        row = current.get(change.previous_resident_code)
+        check_custody(change, facts, row, municipality=municipality, scope=scope)
+        if taken is not None:
+            refuse(errors_pb2.ERROR_REASON_RESIDENT_EXISTS, "record.resident_code")
+    else:
+        row = current.get(code)
+        check_custody(change, facts, row, municipality=municipality, scope=scope)
+    if row is not None and facts.act is not Act.ENTRY:
+        _check_cover(change, facts, row.record)
+    return row
+
+
+def _check_fields(change: change_pb2.Change, facts: ReasonFacts, municipality: str) -> None:
+    """What must hold of a change whatever any register says."""
+    record = change.record
+    if not is_resident_code(record.resident_code):
+        refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, "record.resident_code")
+    if record.individual_number and not is_individual_number(record.individual_number):
+        refuse(errors_pb2.ERROR_REASON_INDIVIDUAL_NUMBER_CHECK_DIGIT, "record.individual_number")
+    address_code = record.address.local_government_code
+    if not is_municipality_code(address_code):
+        refuse(errors_pb2.ERROR_REASON_LOCAL_GOVERNMENT_CODE, "record.address.local_government_code")
+    if facts.act is not Act.DELETION and address_code != municipality:
+        refuse(errors_pb2.ERROR_REASON_ADDRESS_ELSEWHERE, "record.address.local_government_code")
+    _check_birth_date(change)
+    reason = change.reason
+    _check_other_municipality("next_municipality", change.next_municipality, reason == _MOVE_OUT, municipality)
+    _check_other_municipality("previous_municipality", change.previous_municipality, reason == _MOVE_IN, municipality)
+    if change.previous_resident_code:
+        if facts.carries is not OldValue.RESIDENT_CODE:
+            refuse(_NOT_COVERED, "previous_resident_code")
+        if not is_resident_code(change.previous_resident_code):
+            refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, "previous_resident_code")
+    if change.previous_individual_number and facts.carries is not OldValue.INDIVIDUAL_NUMBER:
+        refuse(_NOT_COVERED, "previous_individual_number")
+
+
+def _check_birth_date(change: change_pb2.Change) -> None:
+    """A person is born not after the event; unknown parts are 0 and so never lie after."""
+    born, event = change.record.birth_date, change.event_date
+    birth_day, event_day = (born.year, born.month, born.day), (event.year, event.month, event.day)
+    if birth_day > event_day:
+        refuse(errors_pb2.ERROR_REASON_BIRTH_DATE, "record.birth_date")
+    if change.reason == _BIRTH:
+        if birth_day != event_day:
+            refuse(errors_pb2.ERROR_REASON_BIRTH_DATE, "record.birth_date")
+        if change.version != 1:
+            refuse(errors_pb2.ERROR_REASON_VERSION_CONFLICT, "version")
+
+
+def _check_other_municipality(field: str, code: str, belongs: bool, municipality: str) -> None:
+    """A move names the municipality at its other end, and only a move does."""
+    if not belongs:
+        if code:
+            refuse(_NOT_COVERED, field)
+        return
+    if not is_municipality_code(code):
+        refuse(errors_pb2.ERROR_REASON_LOCAL_GOVERNMENT_CODE, field)
+    if code == municipality:
+        refuse(errors_pb2.ERROR_REASON_TRANSFER_MISMATCH, field)
+
+
+def _check_cover(change: change_pb2.Change, facts: ReasonFacts, old: identity_pb2.IdentityRecord) -> None:
+    """A correction changes something that its reason covers, and nothing else; a deletion changes nothing."""
+    if facts.carries is OldValue.INDIVIDUAL_NUMBER:
+        _check_previous_number(change, old)
+    new = change.record
+    differ = [
+        item
+        for item, same in (
+            ("resident_code", new.resident_code == old.resident_code),
+            ("name", new.name == old.name),
+            ("birth_date", new.birth_date == old.birth_date),
+            ("sex", new.sex == old.sex),
+            ("address", new.address == old.address),
+            ("individual_number", new.individual_number == old.individual_number),
+        )
+        if not same
+    ]
+    for item in differ:
+        if item not in facts.may_change:
+            refuse(_NOT_COVERED, f"record.{item}")
+    if not differ and facts.act is Act.CORRECTION:
+        refuse(_NOT_COVERED, "record")
+
+
+def _check_previous_number(change: change_pb2.Change, old: identity_pb2.IdentityRecord) -> None:
+    """The replaced number travels with the change; it is absent only where the register holds none."""
+    previous = change.previous_individual_number
+    if previous != old.individual_number or (not previous and change.reason != _NUMBER_OTHER):
+        refuse(errors_pb2.ERROR_REASON_PREVIOUS_VALUE, "previous_individual_number")
+    if not change.record.individual_number:
+        refuse(_NOT_COVERED, "record.individual_number")
