@@ -1,0 +1,227 @@
+"""Refusals: every one has a reason from the catalogue in `errors.proto`, and outsiders see nothing else of it.
+
+Rule: what leaves the node is the reason, its fixed text, paths of fields and an opaque error id. Values, exception texts
+and the operator's detail stay inside. gRPC would otherwise send the text of any exception to the peer, with whatever
+personal data stands in it.
+
+Source: google.rpc.Status, ErrorInfo (AIP-193) and BadRequest; OWASP ASVS 5.0 16.5.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, NoReturn, Protocol, TypeVar
+
+import grpc
+import protovalidate
+from google.protobuf import any_pb2, descriptor_pb2
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+
+DOMAIN: Final = "jukinet"
+ErrorReason = errors_pb2.ErrorReason
+_PREFIX: Final = "ERROR_REASON_"
+_STATUS: Final = {code.value[0]: code for code in grpc.StatusCode}
+# Trailers must stay under the peer's metadata limit of 8 KiB, or it sees a broken call instead of the refusal.
+_MOST_VIOLATIONS: Final = 16
+_M = TypeVar("_M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One broken rule of the contract: where and which, never the value."""
+
+    field: str
+    rule: str
+
+
+class Refused(Exception):
+    """The call was refused. Look the reason up in `docs/errors.md`.
+
+    Args:
+        reason: from the catalogue.
+        field: path of the field that is wrong, such as `record.birth_date`; empty when it is not one field.
+        detail: for the operator's log only; never sent, and free of personal data all the same.
+        violations: broken rules of the contract, for INVALID_MESSAGE.
+    """
+
+    def __init__(
+        self,
+        reason: errors_pb2.ErrorReason,
+        *,
+        field: str = "",
+        detail: str = "",
+        violations: Sequence[FieldViolation] = (),
+    ) -> None:
+        super().__init__(name_of(reason))
+        self.reason = reason
+        self.field = field
+        self.detail = detail
+        self.violations = tuple(violations)
+
+
+def name_of(reason: errors_pb2.ErrorReason) -> str:
+    """Gives a reason's name without its prefix, such as `NOT_HOLDER`."""
+    return errors_pb2.ErrorReason.Name(reason).removeprefix(_PREFIX)
+
+
+@cache
+def facts_of(reason: errors_pb2.ErrorReason) -> errors_pb2.ErrorFacts:
+    """Gives status code and text of a reason, from the `facts` option of the catalogue.
+
+    Args:
+        reason: from the catalogue.
+
+    Returns:
+        The facts; do not change them.
+    """
+    value = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number[reason]
+    options: descriptor_pb2.EnumValueOptions = value.GetOptions()
+    return options.Extensions[errors_pb2.facts]
+
+
+def code_of(reason: errors_pb2.ErrorReason) -> grpc.StatusCode:
+    """Gives the gRPC status code of a reason."""
+    return _STATUS[facts_of(reason).code]
+
+
+def check_message(message: Message) -> None:
+    """Checks a message against the rules that stand in the protos.
+
+    Args:
+        message: any message of the contract.
+
+    Raises:
+        Refused: INVALID_MESSAGE with a violation for each broken rule.
+    """
+    violations = protovalidate.collect_violations(message)
+    if violations:
+        found = [
+            FieldViolation(_path(violation.proto.field), violation.proto.rule_id)
+            for violation in violations[:_MOST_VIOLATIONS]
+        ]
+        raise Refused(errors_pb2.ERROR_REASON_INVALID_MESSAGE, field=found[0].field, violations=found)
+
+
+def to_status(refused: Refused, error_id: str) -> status_pb2.Status:
+    """Builds what a refused caller sees.
+
+    Args:
+        refused: the refusal; its detail is left out.
+        error_id: opaque id that stands in the operator's log too.
+
+    Returns:
+        Status with an ErrorInfo and, where fields are wrong, a BadRequest of field paths and rule ids.
+    """
+    facts = facts_of(refused.reason)
+    info = error_details_pb2.ErrorInfo(
+        reason=name_of(refused.reason), domain=DOMAIN, metadata={"error_id": error_id}
+    )
+    details = [_packed(info)]
+    if refused.violations or refused.field:
+        bad = error_details_pb2.BadRequest()
+        for violation in refused.violations or (FieldViolation(refused.field, name_of(refused.reason)),):
+            bad.field_violations.add(field=violation.field, description=violation.rule)
+        details.append(_packed(bad))
+    return status_pb2.Status(code=facts.code, message=facts.message, details=details)
+
+
+async def abort(context: "grpc.aio.ServicerContext[Any, Any]", refused: Refused, error_id: str) -> NoReturn:
+    """Ends a call with a refusal.
+
+    Raises:
+        grpc.aio.AbortError: always; it ends the handler.
+    """
+    status = to_status(refused, error_id)
+    trailing = ("grpc-status-details-bin", status.SerializeToString())
+    await context.abort(_STATUS[status.code], status.message, (trailing,))
+
+
+class RpcError(Protocol):
+    """What a failed call of either gRPC API offers."""
+
+    def code(self) -> Any: ...
+    def details(self) -> Any: ...
+    def trailing_metadata(self) -> Any: ...
+
+
+def reason_of(error: RpcError | BaseException) -> errors_pb2.ErrorReason | None:
+    """Reads the reason of a refusal on the caller's side.
+
+    Args:
+        error: what the call raised.
+
+    Returns:
+        The reason, or None when the failure is not a refusal by a node (no connection, say, or a foreign server).
+    """
+    for info in _details(error, error_details_pb2.ErrorInfo):
+        number = errors_pb2.ErrorReason.DESCRIPTOR.values_by_name.get(_PREFIX + info.reason)
+        if info.domain == DOMAIN and number is not None:
+            return errors_pb2.ErrorReason.ValueType(number.number)
+    return None
+
+
+def error_id_of(error: RpcError | BaseException) -> str:
+    """Reads the error id of a refusal on the caller's side; empty when there is none."""
+    return next((info.metadata["error_id"] for info in _details(error, error_details_pb2.ErrorInfo)), "")
+
+
+def violations_of(error: RpcError | BaseException) -> tuple[FieldViolation, ...]:
+    """Reads the broken rules of a refusal on the caller's side."""
+    return tuple(
+        FieldViolation(violation.field, violation.description)
+        for bad in _details(error, error_details_pb2.BadRequest)
+        for violation in bad.field_violations
+    )
+
+
+def render_markdown() -> str:
+    """Renders the catalogue for `docs/errors.md`."""
+    lines = [
+        "# Errors",
+        "",
+        "A refusal is a gRPC status with a `google.rpc.ErrorInfo`: domain `jukinet`, the reason below, and an error id in its",
+        "metadata. `BadRequest` names fields and rules, never values. Generated from `errors.proto`; do not edit.",
+        "",
+        "| reason | number | gRPC status | what happened and what to do |",
+        "|---|---|---|---|",
+    ]
+    for value in errors_pb2.ErrorReason.DESCRIPTOR.values:
+        reason = errors_pb2.ErrorReason.ValueType(value.number)
+        facts = facts_of(reason)
+        lines.append(f"| `{name_of(reason)}` | {value.number} | `{code_of(reason).name}` | {facts.message} |")
+    return "\n".join(lines) + "\n"
+
+
+def _details(error: Any, kind: type[_M]) -> list[_M]:
+    """Unpacks the details of one kind from a failed call; none when it carries no status of ours."""
+    found: list[_M] = []
+    try:
+        # Duck typing: aio errors and sync errors share no base class that has these methods.
+        status = rpc_status.from_call(error)
+    except (AttributeError, ValueError, DecodeError):
+        return found
+    for packed in status.details if status else ():
+        detail = kind()
+        if packed.Is(kind.DESCRIPTOR) and packed.Unpack(detail):
+            found.append(detail)
+    return found
+
+
+def _packed(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _path(path: Any) -> str:
+    """Writes a field path; keys of maps are values and are left out, indexes of lists are not."""
+    parts = []
+    for element in path.elements if path else ():
+        subscript = element.subscript
+        index = f"[{subscript.value}]" if subscript is not None and subscript.field == "index" else ""
+        parts.append(f"{element.field_name}{index}")
+    return ".".join(parts)
