@@ -3,9 +3,9 @@
 Resident codes and individual numbers are of the block that begins with `00`.
 """
 
-from nation.csv_files import NotWritable, to_csv, write_changes, write_csv, write_residents, write_truth
-from nation.nation import Nation, PeriodOutOfOrder, residents
-from nation.places import Municipality, UnknownMunicipality, municipalities
+from nation.csv_files import NotWritableError, to_csv, write_changes, write_csv, write_residents, write_truth
+from nation.nation import Nation, PeriodOrderError, residents
+from nation.places import Municipality, UnknownMunicipalityError, municipalities
 from nation.register import CENTER, TrueRegisters, TrueResident
 from nation.submissions import HEADERS, Submission
 
@@ -14,12 +14,12 @@ __all__ = [
     "HEADERS",
     "Municipality",
     "Nation",
-    "NotWritable",
-    "PeriodOutOfOrder",
+    "NotWritableError",
+    "PeriodOrderError",
     "Submission",
     "TrueRegisters",
     "TrueResident",
-    "UnknownMunicipality",
+    "UnknownMunicipalityError",
     "municipalities",
     "residents",
     "to_csv",

@@ -4,13 +4,17 @@ from datetime import date
 
 from nation import foreign_names
 from nation.moves import enter_new, return_person
-from nation.people import Presence
+from nation.people import Address, Presence
 from nation.world import World
+
+
+def _is_spelled_fully(address: Address) -> bool:
+    return bool(address.building) or address.block.endswith("番地")
 
 
 def minor_correction(world: World, today: date) -> int:
     """Write the address of a household in another way (軽微な修正); tell how many records change."""
-    person = world.find(lambda p: 1.0 if p.household.address.building or p.household.address.block.endswith("番地") else 0.0)
+    person = world.find(lambda p: 1.0 if _is_spelled_fully(p.household.address) else 0.0)
     if person is None:
         return 0
     home = person.household

@@ -14,14 +14,14 @@ from nation.submissions import HEADERS, Submission
 TRUTH = "truth.jsonl"
 
 
-class NotWritable(ValueError):
+class NotWritableError(ValueError):
     """A line holds a character that the encoding of the file lacks; ask the nation for names of that encoding."""
 
 
 def to_csv(submissions: Iterable[Submission], *, encoding: str = "utf-8", japanese_header: bool = False) -> bytes:
     """Write submissions as one intake CSV.
 
-    Raises: NotWritable, naming the line, where the encoding lacks a character.
+    Raises: NotWritableError, naming the line, where the encoding lacks a character.
     """
     text = io.StringIO()
     writer = csv.writer(text)
@@ -34,7 +34,7 @@ def to_csv(submissions: Iterable[Submission], *, encoding: str = "utf-8", japane
         try:
             lines.append(text.getvalue().encode(encoding))
         except UnicodeEncodeError:
-            raise NotWritable(f"line {number} cannot be written as {encoding}") from None
+            raise NotWritableError(f"line {number} cannot be written as {encoding}") from None
     return b"".join(lines)
 
 
@@ -43,7 +43,7 @@ def write_csv(
 ) -> list[Path]:
     """Write one file for each municipality, named by its code, in the order of filing; list the files.
 
-    Raises: NotWritable.
+    Raises: NotWritableError.
     """
     by_municipality: dict[str, list[Submission]] = {}
     for submission in submissions:
@@ -79,7 +79,7 @@ def write_residents(
 
     Args: as of `Nation`; `japanese_header` writes the Japanese column names.
 
-    Raises: UnknownMunicipality.
+    Raises: UnknownMunicipalityError.
     """
     nation = Nation(codes, count=count, seed=seed, on=on, encoding=encoding, weights=weights)
     written = write_csv(directory, nation.residents(), encoding=encoding, japanese_header=japanese_header)
@@ -109,7 +109,7 @@ def write_changes(
 
     Args: as of `Nation` and `Nation.changes`; `japanese_header` writes the Japanese column names.
 
-    Raises: UnknownMunicipality, PeriodOutOfOrder.
+    Raises: UnknownMunicipalityError, PeriodOrderError.
     """
     nation = Nation(codes, count=count, seed=seed, on=on, encoding=encoding, weights=weights)
     changes = nation.changes(start, end, intensity=intensity, outside_share=outside_share, at_least_once=at_least_once)

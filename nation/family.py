@@ -25,10 +25,17 @@ def birth(world: World, today: date) -> int:
     else:
         given = foreign_names.draw_given(world.rng, parent.origin, male=male)
     child = Person(
-        surname=parent.surname, given=given, male=male, born=born, role=Role.CHILD, household=home, origin=parent.origin,
-        resident_code=world.pool.draw_resident_code(), individual_number=world.pool.draw_individual_number(),
+        surname=parent.surname,
+        given=given,
+        male=male,
+        born=born,
+        role=Role.CHILD,
+        household=home,
+        resident_code=world.pool.draw_resident_code(),
+        individual_number=world.pool.draw_individual_number(),
         last_event=born,
-    )  # fmt: skip
+        origin=parent.origin,
+    )
     home.members.append(child)
     enter_new(world, today, child, "ENTRY_BIRTH", born)
     return 1
@@ -87,7 +94,7 @@ def _move_together(world: World, today: date, groom: Person, bride: Person) -> N
 
 
 def divorce(world: World, today: date) -> int:
-    """Let a couple part: the one who changed surname takes the old one back, unless there are children to take along."""
+    """Let a couple part: who changed surname takes the old one back, unless there are children to take along."""
     leaver = world.find(lambda p: 1.0 if p.has_partner() and p.origin is None and p.age(today) < 70 else 0.0)
     if leaver is None:
         return 0

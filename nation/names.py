@@ -1,4 +1,4 @@
-"""Names (氏名) and their readings (振り仮名), drawn at random: surnames by real frequency, given names by sex and time of birth.
+"""Names (氏名) and their readings (振り仮名): surnames by real frequency, given names by sex and time of birth.
 
 No combination is taken from a person: surname and given name are drawn apart from each other.
 """

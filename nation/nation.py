@@ -47,7 +47,7 @@ EVENTS: Mapping[str, Event] = {
 """The life events by the names of `rates.PERSONS_A_YEAR`."""
 
 
-class PeriodOutOfOrder(ValueError):
+class PeriodOrderError(ValueError):
     """Periods follow each other: begin after the end of the last one, and do not end before the beginning."""
 
 
@@ -62,7 +62,7 @@ class Nation:
         encoding: every name and address can be written in it: `utf-8` or `cp932`.
         weights: size of each municipality by code; by default its number of postal codes.
 
-    Raises: UnknownMunicipality.
+    Raises: UnknownMunicipalityError.
     """
 
     def __init__(
@@ -76,10 +76,14 @@ class Nation:
         weights: Mapping[str, float] | None = None,
     ) -> None:
         places = find_municipalities(codes)
-        sizes = _sizes(places, weights)
-        stock, pool, town_names = NameStock(encoding), CodePool(Random(f"{seed}/codes")), _towns(places, encoding)
+        names = NameStock(encoding)
         self._world = World(
-            places=places, sizes=sizes, towns=town_names, names=stock, pool=pool, rng=Random(f"{seed}/changes"), people=[]
+            places=places,
+            sizes=_sizes(places, weights),
+            towns=_towns(places, names),
+            names=names,
+            pool=CodePool(Random(f"{seed}/codes")),
+            rng=Random(f"{seed}/changes"),
         )
         self._lived_until = on
         for household in _settle(self._world, count=count, seed=seed, on=on):
@@ -120,10 +124,10 @@ class Nation:
             outside_share: part of the moves that go to municipalities outside this nation, for good.
             at_least_once: let each kind of event happen at least once, early in the period.
 
-        Raises: PeriodOutOfOrder.
+        Raises: PeriodOrderError.
         """
         if start <= self._lived_until or end < start:
-            raise PeriodOutOfOrder(f"the nation has lived until {self._lived_until}; {start} to {end} does not follow")
+            raise PeriodOrderError(f"the nation has lived until {self._lived_until}; {start} to {end} does not follow")
         world = self._world
         residents = world.begin(outside_share)
         before = len(world.offices.filed)
@@ -171,10 +175,9 @@ def _sizes(places: Sequence[Municipality], weights: Mapping[str, float] | None) 
     return {m.code: weights[m.code] for m in places}
 
 
-def _towns(places: Sequence[Municipality], encoding: str) -> Mapping[str, Sequence[str]]:
+def _towns(places: Sequence[Municipality], names: NameStock) -> Mapping[str, Sequence[str]]:
     """Keep the towns that the encoding can write; KEN_ALL itself is a Shift_JIS file, so these are all but a few."""
-    found = towns(places)
-    return {code: [t for t in names if t.encode(encoding, "ignore").decode(encoding) == t] for code, names in found.items()}
+    return {code: [town for town in found if names.encodable(town)] for code, found in towns(places).items()}
 
 
 def _settle(world: World, *, count: int, seed: int, on: date) -> Iterator[Household]:

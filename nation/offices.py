@@ -28,7 +28,9 @@ class Offices:
         self.registers.write(record, at, version=person.version, event_date=event_date)
         self._file(at, reason, event_date, filed, record | previous)
 
-    def delete(self, person: Person, reason: str, *, event_date: date, filed: date, next_municipality: str = "") -> None:
+    def delete(
+        self, person: Person, reason: str, *, event_date: date, filed: date, next_municipality: str = ""
+    ) -> None:
         """File a deletion: the reason and the code alone, and where to, for a move inside Japan."""
         at = person.household.municipality
         self._version(person, event_date)

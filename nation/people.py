@@ -69,8 +69,8 @@ class Person:
     individual_number: str
     last_event: date
     birth_text: str = ""
-    origin: int | None = None
-    """Where a foreign resident comes from; None for Japanese."""
+    origin: str | None = None
+    """ISO 3166 code of where a foreign resident comes from; None for Japanese."""
     maiden_name: Spelling | None = None
     former_surname: Spelling | None = None
     alias: Spelling | None = None

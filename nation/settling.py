@@ -50,7 +50,14 @@ class Settling:
     """Founds households in one municipality, from one stream of random numbers."""
 
     def __init__(
-        self, *, municipality: Municipality, towns: Sequence[str], names: NameStock, pool: CodePool, rng: Random, on: date
+        self,
+        *,
+        municipality: Municipality,
+        towns: Sequence[str],
+        names: NameStock,
+        pool: CodePool,
+        rng: Random,
+        on: date,
     ) -> None:
         self._municipality = municipality
         self._towns = towns
@@ -72,7 +79,8 @@ class Settling:
 
     def _japanese(self, kind: str) -> Household:
         rng = self._rng
-        home = Household(self._municipality, new_address(rng, self._towns, flat_share=0.6 if kind == "single" else 0.25))
+        flat_share = 0.6 if kind == "single" else 0.25
+        home = Household(self._municipality, new_address(rng, self._towns, flat_share=flat_share))
         surname = self._names.surname(rng)
         age = self._age(_AGES[kind])
         if kind == "single":
@@ -134,7 +142,7 @@ class Settling:
         return groups.draw(self._rng) + self._rng.random() * 5
 
     def _add(
-        self, home: Household, surname: Spelling, *, male: bool, age: float, role: Role, origin: int | None = None
+        self, home: Household, surname: Spelling, *, male: bool, age: float, role: Role, origin: str | None = None
     ) -> Person:
         born = self._on - timedelta(days=age * _YEAR_DAYS)
         if origin is None:

@@ -1,4 +1,4 @@
-"""One change as a municipal system hands it to its CS: the columns of the intake CSV and their names in both languages."""
+"""One change as a municipal system (既存住基システム) hands it to its CS: the columns of the intake CSV."""
 
 from collections.abc import Mapping
 from datetime import date

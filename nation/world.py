@@ -29,7 +29,7 @@ class World:
     names: NameStock
     pool: CodePool
     rng: Random
-    people: list[Person]
+    people: list[Person] = field(default_factory=list)
     offices: Offices = field(default_factory=Offices)
     outside_share: float = 0.0
     abroad: list[Person] = field(default_factory=list)
@@ -65,9 +65,9 @@ class World:
         crowd = self.people if at is None else self._by_place[at.code]
         for _ in range(_TRIES if crowd else 0):
             person = crowd[int(self.rng.random() * len(crowd))]
-            if person.presence is Presence.RECORDED and (at is None or person.household.municipality is at):
-                if self.rng.random() < weight(person):
-                    return person
+            here = person.presence is Presence.RECORDED and (at is None or person.household.municipality is at)
+            if here and self.rng.random() < weight(person):
+                return person
         return None
 
     def welcome(self, household: Household) -> None:
