@@ -1,4 +1,4 @@
-"""Purpose limit (目的外利用の禁止): who may be provided with which items of an identity record, for which row of the Act.
+"""Purpose limit (目的外利用の禁止): who may be provided with what of an identity record, for which row of the Act.
 
 The list of receivers is closed (Act art. 30-25), so everything starts denied. `statute` holds the annexed tables
 (別表第一-第六) as facts, `agencies` the directory of those who may ask, `decision` asks the Cedar policies.

@@ -19,9 +19,10 @@ The directory is a TOML file with one table per organisation:
     valid_to = 2030-03-31                # last day; left out = open
 """
 
+import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -113,6 +114,34 @@ def parse_agencies(text: str, table: StatuteTable) -> AgencyDirectory:
             raise AgencyDirectoryError(f"agency {agency.id} stands twice in the directory")
         directory[agency.spiffe_id] = agency
     return MappingProxyType(directory)
+
+
+def format_agencies(agencies: Iterable[Agency]) -> str:
+    """Writes an agency directory.
+
+    Args:
+        agencies: the organisations, in the order of the file.
+
+    Returns:
+        TOML that `parse_agencies` reads back as the same organisations.
+    """
+    return "\n".join(map(_format_agency, agencies))
+
+
+def _format_agency(agency: Agency) -> str:
+    texts = {
+        "id": agency.id,
+        "spiffe_id": agency.spiffe_id,
+        "name_en": agency.name_en,
+        "name_ja": agency.name_ja,
+        "kind": agency.kind,
+        "bodies": sorted(agency.bodies),
+        "rows": sorted(agency.rows),
+    }
+    # JSON's texts and lists of texts are TOML's as well.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in texts.items()]
+    days = f"valid_from = {agency.valid_from}\nvalid_to = {agency.valid_to}\n"
+    return "\n".join(["[[agency]]", *lines, days])
 
 
 def _agency(entry: dict[str, object], table: StatuteTable, *, where: str) -> Agency:
