@@ -53,7 +53,7 @@ types: setup ## Check types
 	$(BIN)/mypy
 
 imports: setup ## Check that each layer imports only from those below it
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 
 # Compared with where this branch left main; on main itself with the commit before. A shallow clone may have neither.
 contract: setup ## Check the protos: style, layout, and that nothing breaks against main
