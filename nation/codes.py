@@ -2,17 +2,7 @@
 
 from random import Random
 
-_RESIDENT_DIGITS = 10
-_NUMBER_DIGITS = 11
-# No real code starts with two zeros here: a body of this block is recognised as synthetic at sight.
-_RESERVED = "00"
-_WEIGHTS = (2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 6)
-
-
-def _with_check_digit(body: str) -> str:
-    total = sum(int(digit) * weight for digit, weight in zip(reversed(body), _WEIGHTS, strict=False))
-    remainder = total % 11
-    return body + ("0" if remainder <= 1 else str(11 - remainder))
+from jukinet.domain import individual_number, resident_code
 
 
 class CodePool:
@@ -27,17 +17,19 @@ class CodePool:
 
     def draw_resident_code(self) -> str:
         """Draw a new resident code of 11 digits."""
-        return self._draw(_RESIDENT_DIGITS)
+        body = self._draw(resident_code.SYNTHETIC_PREFIX, resident_code.BODY_LENGTH)
+        return body + resident_code.check_digit(body)
 
     def draw_individual_number(self) -> str:
         """Draw a new individual number of 12 digits."""
-        return self._draw(_NUMBER_DIGITS)
+        body = self._draw(individual_number.SYNTHETIC_PREFIX, individual_number.BODY_LENGTH)
+        return body + individual_number.check_digit(body)
 
-    def _draw(self, digits: int) -> str:
-        free = digits - len(_RESERVED)
+    def _draw(self, prefix: str, length: int) -> str:
+        free = length - len(prefix)
         while True:
-            body = f"{_RESERVED}{self._rng.randrange(10**free):0{free}d}"
-            # Resident codes and individual numbers differ in length, so one set keeps both apart.
+            body = f"{prefix}{self._rng.randrange(10**free):0{free}d}"
+            # The two kinds differ in length, so one set keeps both apart.
             if body not in self._used:
                 self._used.add(body)
-                return _with_check_digit(body)
+                return body

@@ -14,7 +14,7 @@ from nation import corrections, family, moves
 from nation.codes import CodePool
 from nation.names import NameStock
 from nation.people import Household
-from nation.places import Municipality, find_municipalities, postal_rows, towns
+from nation.places import Municipality, UnknownMunicipalityError, find_municipalities, postal_rows, towns
 from nation.rates import PERSONS_A_YEAR, RESIDENTS
 from nation.register import TrueRegisters
 from nation.settling import Settling, apportion
@@ -172,6 +172,9 @@ def _take_turn(world: World, kind: str, event: Event, done: Counter[str], ordina
 def _sizes(places: Sequence[Municipality], weights: Mapping[str, float] | None) -> dict[str, float]:
     if weights is None:
         return {m.code: float(postal_rows(m)) for m in places}
+    missing = [m.code for m in places if m.code not in weights]
+    if missing:
+        raise UnknownMunicipalityError(f"the weights name no size for {', '.join(missing)}")
     return {m.code: weights[m.code] for m in places}
 
 
