@@ -1,8 +1,8 @@
 """Custody: which municipality may change which resident, and the transfer of a resident between two of them.
 
 Rule: nobody speaks for another. A resident in a register has one holder. Only the holder corrects or deletes; a
-move-out is a ticket that names the one municipality that may enter the person next; and each change carries the person's next
-version (更新順番号), so that a ticket is used once and the two sides of a move may arrive in either order.
+move-out is a ticket that names the one municipality that may enter the person next; and each change carries the
+person's next version (更新順番号), so that a ticket is used once and the sides of a move may arrive in either order.
 Source: Act art. 22, 24, 30-3, 30-6; Order art. 13 and 30-5.
 Without it one compromised or mistaken municipality could move, rename or kill any resident of the country.
 

@@ -30,7 +30,7 @@ def check_digit(body: str) -> str:
 
 @lru_cache(maxsize=4096)  # Some 1,800 codes exist; what is wrong must not fill memory.
 def is_local_government_code(code: str) -> bool:
-    """Tell whether a text is a code of a prefecture (01 to 47) or a municipality: six ASCII digits, check digit right."""
+    """Tell whether a text is a code of a prefecture (01 to 47) or a municipality, with the right check digit."""
     return (
         len(code) == LENGTH
         and code.isascii()

@@ -14,7 +14,7 @@ _TEXTS: dict[int, str] = {
 }
 
 
-class ChangeRefused(Exception):  # noqa: N818 - named for what happened, as the error catalogue is.
+class ChangeRefused(Exception):
     """The change may not be applied; `reason` says why, `field` names the field at fault, the text says what to do."""
 
     def __init__(self, reason: errors_pb2.ErrorReason.ValueType, field: str = "") -> None:
