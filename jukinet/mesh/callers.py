@@ -83,7 +83,9 @@ def parse_callers(text: str) -> Callers:
     table = tomllib.loads(text)
     if set(table) - {"callers", "without_deadline"}:
         raise CallersError("callers.toml has the tables [callers] and [without_deadline] and no other.")
-    rules = {rpc: tuple(rule for entry in entries for rule in _rules(entry)) for rpc, entries in table["callers"].items()}
+    rules = {
+        rpc: tuple(rule for entry in entries for rule in _rules(entry)) for rpc, entries in table["callers"].items()
+    }
     exempt = frozenset(table.get("without_deadline", {}).get("rpcs", ()))
     if exempt - set(rules):
         raise CallersError(f"[without_deadline] names {', '.join(sorted(exempt - set(rules)))}, which has no callers.")

@@ -1,8 +1,8 @@
 """Refusals: every one has a reason from the catalogue in `errors.proto`, and outsiders see nothing else of it.
 
-Rule: what leaves the node is the reason, its fixed text, paths of fields and an opaque error id. Values, exception texts
-and the operator's detail stay inside. gRPC would otherwise send the text of any exception to the peer, with whatever
-personal data stands in it.
+Rule: what leaves the node is the reason, its fixed text, paths of fields and an opaque error id. Values, exception
+texts and the operator's detail stay inside. gRPC would otherwise send the text of any exception to the peer, with
+whatever personal data stands in it.
 
 Source: google.rpc.Status, ErrorInfo (AIP-193) and BadRequest; OWASP ASVS 5.0 16.5.1.
 """
@@ -10,7 +10,7 @@ Source: google.rpc.Status, ErrorInfo (AIP-193) and BadRequest; OWASP ASVS 5.0 16
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 import protovalidate
@@ -22,7 +22,6 @@ from grpc_status import rpc_status
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 
 DOMAIN: Final = "jukinet"
-ErrorReason = errors_pb2.ErrorReason
 _PREFIX: Final = "ERROR_REASON_"
 _STATUS: Final = {code.value[0]: code for code in grpc.StatusCode}
 # Trailers must stay under the peer's metadata limit of 8 KiB, or it sees a broken call instead of the refusal.
@@ -50,7 +49,7 @@ class Refused(Exception):
 
     def __init__(
         self,
-        reason: errors_pb2.ErrorReason,
+        reason: errors_pb2.ErrorReason.ValueType,
         *,
         field: str = "",
         detail: str = "",
@@ -63,13 +62,13 @@ class Refused(Exception):
         self.violations = tuple(violations)
 
 
-def name_of(reason: errors_pb2.ErrorReason) -> str:
+def name_of(reason: errors_pb2.ErrorReason.ValueType) -> str:
     """Gives a reason's name without its prefix, such as `NOT_HOLDER`."""
     return errors_pb2.ErrorReason.Name(reason).removeprefix(_PREFIX)
 
 
 @cache
-def facts_of(reason: errors_pb2.ErrorReason) -> errors_pb2.ErrorFacts:
+def facts_of(reason: errors_pb2.ErrorReason.ValueType) -> errors_pb2.ErrorFacts:
     """Gives status code and text of a reason, from the `facts` option of the catalogue.
 
     Args:
@@ -83,7 +82,7 @@ def facts_of(reason: errors_pb2.ErrorReason) -> errors_pb2.ErrorFacts:
     return options.Extensions[errors_pb2.facts]
 
 
-def code_of(reason: errors_pb2.ErrorReason) -> grpc.StatusCode:
+def code_of(reason: errors_pb2.ErrorReason.ValueType) -> grpc.StatusCode:
     """Gives the gRPC status code of a reason."""
     return _STATUS[facts_of(reason).code]
 
@@ -117,9 +116,7 @@ def to_status(refused: Refused, error_id: str) -> status_pb2.Status:
         Status with an ErrorInfo and, where fields are wrong, a BadRequest of field paths and rule ids.
     """
     facts = facts_of(refused.reason)
-    info = error_details_pb2.ErrorInfo(
-        reason=name_of(refused.reason), domain=DOMAIN, metadata={"error_id": error_id}
-    )
+    info = error_details_pb2.ErrorInfo(reason=name_of(refused.reason), domain=DOMAIN, metadata={"error_id": error_id})
     details = [_packed(info)]
     if refused.violations or refused.field:
         bad = error_details_pb2.BadRequest()
@@ -140,15 +137,7 @@ async def abort(context: "grpc.aio.ServicerContext[Any, Any]", refused: Refused,
     await context.abort(_STATUS[status.code], status.message, (trailing,))
 
 
-class RpcError(Protocol):
-    """What a failed call of either gRPC API offers."""
-
-    def code(self) -> Any: ...
-    def details(self) -> Any: ...
-    def trailing_metadata(self) -> Any: ...
-
-
-def reason_of(error: RpcError | BaseException) -> errors_pb2.ErrorReason | None:
+def reason_of(error: BaseException) -> errors_pb2.ErrorReason.ValueType | None:
     """Reads the reason of a refusal on the caller's side.
 
     Args:
@@ -164,12 +153,12 @@ def reason_of(error: RpcError | BaseException) -> errors_pb2.ErrorReason | None:
     return None
 
 
-def error_id_of(error: RpcError | BaseException) -> str:
+def error_id_of(error: BaseException) -> str:
     """Reads the error id of a refusal on the caller's side; empty when there is none."""
     return next((info.metadata["error_id"] for info in _details(error, error_details_pb2.ErrorInfo)), "")
 
 
-def violations_of(error: RpcError | BaseException) -> tuple[FieldViolation, ...]:
+def violations_of(error: BaseException) -> tuple[FieldViolation, ...]:
     """Reads the broken rules of a refusal on the caller's side."""
     return tuple(
         FieldViolation(violation.field, violation.description)
@@ -183,8 +172,8 @@ def render_markdown() -> str:
     lines = [
         "# Errors",
         "",
-        "A refusal is a gRPC status with a `google.rpc.ErrorInfo`: domain `jukinet`, the reason below, and an error id in its",
-        "metadata. `BadRequest` names fields and rules, never values. Generated from `errors.proto`; do not edit.",
+        "A refusal is a gRPC status with a `google.rpc.ErrorInfo`: domain `jukinet`, the reason below, and an error id",
+        "in its metadata. `BadRequest` names fields and rules, never values. Generated from `errors.proto`.",
         "",
         "| reason | number | gRPC status | what happened and what to do |",
         "|---|---|---|---|",

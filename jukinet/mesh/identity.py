@@ -2,17 +2,17 @@
 
 Rule: the identity of a caller is the one SPIFFE URI in its certificate's subject alternative name, byte for byte,
 issued by the CA of that URI's trust domain, over TLS 1.3. A common name, a DNS name, metadata or a message field never
-names a caller. Without this rule any certificate of any of our CAs would pass for any node (gRPC itself lets a leaf with
-only a DNS name, or with two URIs, reach the handler).
+names a caller. Without this rule any certificate of any of our CAs would pass for any node (gRPC itself lets a leaf
+with only a DNS name, or with two URIs, reach the handler).
 
 Source: SPIFFE ID and X.509-SVID specifications; RFC 5280 section 4.2.1.6.
 """
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet.domain.local_government import is_municipality_code, is_prefecture_code, prefecture_code_of
 from jukinet.mesh.errors import Refused
 
 Kind = Literal["municipality", "municipal-system", "prefecture", "center", "gateway", "agency", "operator"]
@@ -32,14 +33,15 @@ AGENCIES: Final = "agencies.jukinet"
 OPERATORS: Final = "operators.jukinet"
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_NAME: Final[dict[Kind, str]] = {
-    "municipality": r"[0-9]{6}",
-    "municipal-system": r"[0-9]{6}",
-    "prefecture": r"[0-9]{2}000[0-9]",
-    "center": "",
-    "gateway": _LABEL,
-    "agency": r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})",
-    "operator": r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})",
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_IS_NAME: Final[dict[Kind, Callable[[str], bool]]] = {
+    "municipality": is_municipality_code,
+    "municipal-system": is_municipality_code,
+    "prefecture": is_prefecture_code,
+    "center": lambda name: name == "",
+    "gateway": lambda name: bool(re.fullmatch(_LABEL, name)),
+    "agency": lambda name: bool(re.fullmatch(_WORD, name)),
+    "operator": lambda name: bool(re.fullmatch(_WORD, name)),
 }
 
 
@@ -59,15 +61,15 @@ class Identity:
 
     Args:
         kind: what it is.
-        name: six-digit code (全国地方公共団体コード) of a municipality or prefecture, a chosen name otherwise, empty for
-            the center.
+        name: six-digit code (全国地方公共団体コード) of a municipality or prefecture; empty for the center; else a
+            chosen name.
     """
 
     kind: Kind
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in _NAME or not re.fullmatch(_NAME[self.kind], self.name, re.ASCII):
+        if self.kind not in _IS_NAME or not _IS_NAME[self.kind](self.name):
             raise IdentityError(f"No identity of kind {self.kind!r} has this name. {IdentityError.__doc__}")
 
     @property
@@ -115,16 +117,6 @@ def parse_identity(uri: str) -> Identity:
     raise IdentityError(f"The URI is not the SPIFFE ID of an identity. {IdentityError.__doc__}")
 
 
-def prefecture_of(code: str) -> str:
-    """Gives the six-digit code of the prefecture in which a municipality lies.
-
-    Source: JIS X 0401 and the check digit of 全国地方公共団体コード.
-    """
-    body = f"{code[:2]}000"
-    total = sum(int(digit) * weight for digit, weight in zip(body, (6, 5, 4, 3, 2), strict=True))
-    return f"{body}{(11 - total % 11) % 10}"
-
-
 def upstream_of(identity: Identity) -> Identity:
     """Gives the node that a municipal system, municipality, prefecture or gateway dials.
 
@@ -135,7 +127,7 @@ def upstream_of(identity: Identity) -> Identity:
         case "municipal-system":
             return Identity("municipality", identity.name)
         case "municipality":
-            return Identity("prefecture", prefecture_of(identity.name))
+            return Identity("prefecture", prefecture_code_of(identity.name))
         case "prefecture" | "gateway":
             return Identity("center")
         case _:
@@ -194,9 +186,17 @@ class Trust:
                 self._known.popitem(last=False)
         if peer.identity.uri != spiffe_id:
             raise _unclear("peer_spiffe_id is not the URI in the leaf")
+        self.require_admitted(peer)
+        return peer
+
+    def require_admitted(self, peer: Peer) -> None:
+        """Refuses a peer that came onto the deny list, as it may while its stream stays open.
+
+        Raises:
+            Refused: CALLER_NOT_ALLOWED.
+        """
         if peer.identity.uri in self.denied or f"sha256:{peer.fingerprint}" in self.denied:
             raise Refused(errors_pb2.ERROR_REASON_CALLER_NOT_ALLOWED, detail="certificate is on the deny list")
-        return peer
 
     def _verified(self, leaf: bytes) -> Peer:
         try:
@@ -276,11 +276,6 @@ def load_trust(authorities: Mapping[str, Path | None], denied: Path | None = Non
     lines = denied.read_text(encoding="utf-8").splitlines() if denied else []
     entries = [line.partition("#")[0].strip() for line in lines]
     return Trust(loaded, [entry for entry in entries if entry])
-
-
-def utc_now() -> datetime:
-    """Gives the present moment, aware and in UTC."""
-    return datetime.now(UTC)
 
 
 def _is_issuer(ca: x509.Certificate, leaf: x509.Certificate) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 MEBIBYTE: Final = 1024 * 1024
 # Framing that a message of exactly the limit needs on top.
-_MESSAGE_SLACK: Final = 64 * 1024
+MESSAGE_SLACK_BYTES: Final = 64 * 1024
 
 
 def limit(default: Any, unit: str, why: str) -> Any:
@@ -48,8 +48,8 @@ class Limits:
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", self.concurrent_streams),
             # A little more than the limit reaches the interceptor, which refuses it with a reason.
-            ("grpc.max_receive_message_length", self.message_bytes + _MESSAGE_SLACK),
-            ("grpc.max_send_message_length", self.message_bytes + _MESSAGE_SLACK),
+            ("grpc.max_receive_message_length", self.message_bytes + MESSAGE_SLACK_BYTES),
+            ("grpc.max_send_message_length", self.message_bytes + MESSAGE_SLACK_BYTES),
             ("grpc.max_metadata_size", self.metadata_bytes),
             ("grpc.absolute_max_metadata_size", 2 * self.metadata_bytes),
             ("grpc.server_handshake_timeout_ms", self.handshake_timeout_ms),

@@ -1,7 +1,8 @@
-"""Certificates and keys for development, demonstration and tests: three CAs, leaves with one SPIFFE ID, Ed25519 pairs.
+"""Certificates and keys for development, demonstration and tests: three CAs, leaves, Ed25519 pairs.
 
-Rule: one CA a trust domain (nodes, agencies, operators), each bound to its own domain by name constraints, so that the CA
-of the agencies can never make a node. A production network takes its certificates from its own CA in the same shape.
+Rule: one CA a trust domain (nodes, agencies, operators), each bound to its own domain by name constraints, so that the
+CA of the agencies can never make a node. A leaf carries one SPIFFE ID. A production network takes its
+certificates from its own CA, in the same shape.
 
 Source: RFC 5280; SPIFFE X.509-SVID; FIPS 186-5 (P-256, Ed25519).
 """
@@ -109,9 +110,7 @@ def issue(authority: Authority, identity: Identity, *, days: int, server: bool) 
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
         # Critical, because the subject is empty (RFC 5280 section 4.2.1.6).
         .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .sign(authority.key, hashes.SHA256())
