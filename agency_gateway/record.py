@@ -1,0 +1,110 @@
+"""Keeps the ledger entry of every answer and refusal, before either leaves (no record, no answer).
+
+Entries that wait together are appended in one transaction under one signed checkpoint. If an entry cannot be written,
+whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, select
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Receipt
+from jukinet.ledger import entry as entries
+from jukinet.ledger import store as ledger
+from jukinet.ledger.note import Signer
+from jukinet.mesh.errors import Refused
+from jukinet.store.grouping import Grouping
+from jukinet.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+metadata = MetaData()
+
+asked = Table(
+    "asked",
+    metadata,
+    Column("agency", String(255), primary_key=True, comment="SPIFFE ID"),
+    Column("request_id", String(36), primary_key=True, comment="of a question that was decided"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    receipt: Receipt
+    repeated: bool
+
+
+class Record:
+    """The gateway's way into its ledger. `state` is what `ledger.load` gave."""
+
+    def __init__(self, *, writer: Writer, signer: Signer, state: ledger.LedgerState) -> None:
+        self._writer = writer
+        self._signer = signer
+        self._state = state
+        self.grouping: Grouping[Entry, _Kept] = Grouping(self._commit)
+
+    async def keep(self, entry: Entry) -> Receipt:
+        """Appends one entry; returns when it is on disk.
+
+        Raises Refused: REQUEST_ID_REUSED (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
+        """
+        try:
+            kept = await self.grouping.hand_in(entry)
+        except Exception as failure:
+            log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
+        if kept.repeated:
+            raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
+        return kept.receipt
+
+    @property
+    def size(self) -> int:
+        """Number of entries under the last checkpoint."""
+        return self._state.frontier.size
+
+    async def _commit(self, group: list[Entry]) -> Sequence[_Kept]:
+        state, kept = await self._writer.run(lambda connection: self._append(connection, group))
+        self._state = state
+        return kept
+
+    def _append(self, connection: Connection, group: list[Entry]) -> tuple[ledger.LedgerState, list[_Kept]]:
+        before = _asked_before(connection, group)
+        leaves: list[bytes] = []
+        repeated: list[bool] = []
+        new: list[dict[str, str]] = []
+        for entry in group:
+            key = (entry.agency, entry.request_id)
+            repeated.append(key in before)
+            if key in before:
+                entry = _as_reused(entry)
+            else:
+                before.add(key)
+                new.append({"agency": entry.agency, "request_id": entry.request_id})
+            leaves.append(entries.encode(entry))
+        if new:
+            connection.execute(insert(asked), new)
+        state, receipts = ledger.append(connection, self._state, leaves, self._signer)
+        return state, [_Kept(receipt, again) for receipt, again in zip(receipts, repeated, strict=True)]
+
+
+def _asked_before(connection: Connection, group: list[Entry]) -> set[tuple[str, str]]:
+    query = select(asked.c.agency, asked.c.request_id).where(
+        asked.c.request_id.in_([entry.request_id for entry in group])
+    )
+    return {(agency, request_id) for agency, request_id in connection.execute(query)}
+
+
+def _as_reused(entry: Entry) -> Entry:
+    refused = Entry()
+    refused.CopyFrom(entry)
+    refused.result = RESULT_REFUSED
+    refused.refusal = errors.ERROR_REASON_REQUEST_ID_REUSED
+    refused.answer_digest = b""
+    refused.person_token = b""
+    del refused.fields[:]
+    return refused
+
+

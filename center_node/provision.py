@@ -1,0 +1,131 @@
+"""Provides identity records to gateways (本人確認情報の提供, Act art. 30-9 to 30-12).
+
+Rule: the gateway's verdict counts for nothing. Its ticket is checked, the decision is made again by the center's own
+policy, directory and statute table, and only then is a resident table read. What is provided is cut to the wanted items.
+"""
+
+import logging
+from collections.abc import Callable
+
+import grpc
+from sqlalchemy import Connection, Engine
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceServicer
+from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, Resident
+from jukinet.ledger.entry import person_token
+from jukinet.mesh import tracing
+from jukinet.mesh.clock import now, today_in_japan
+from jukinet.mesh.errors import Refused, name_of
+from jukinet.mesh.interceptors import current_caller
+from jukinet.purpose.decision import PurposePolicy, Question
+from jukinet.purpose.ticket import TicketInvalid, TicketOffice
+from jukinet.store import journal, search
+
+log = logging.getLogger(__name__)
+
+_RECORD_FIELDS = {
+    inquiry.IDENTITY_FIELD_NAME: "name",
+    inquiry.IDENTITY_FIELD_BIRTH_DATE: "birth_date",
+    inquiry.IDENTITY_FIELD_SEX: "sex",
+    inquiry.IDENTITY_FIELD_ADDRESS: "address",
+    inquiry.IDENTITY_FIELD_INDIVIDUAL_NUMBER: "individual_number",
+    inquiry.IDENTITY_FIELD_RESIDENT_CODE: "resident_code",
+}
+
+
+class ProvisionService(ProvisionServiceServicer):
+    """Answers gateways' tickets from the center's register."""
+
+    def __init__(
+        self, *, reader: Engine, policy: PurposePolicy, tickets: TicketOffice, token_key: Callable[[], bytes]
+    ) -> None:
+        self._reader = reader
+        self._policy = policy
+        self._tickets = tickets
+        self._token_key = token_key
+
+    async def Provide(  # noqa: N802  # gRPC names its methods so
+        self,
+        request: provision.ProvideRequest,
+        context: "grpc.aio.ServicerContext[provision.ProvideRequest, provision.ProvideResponse]",
+    ) -> provision.ProvideResponse:
+        """Looks one person up. Raises Refused: TICKET_INVALID, or why the policy forbids it."""
+        try:
+            ticket = self._tickets.accept(
+                request.ticket, caller=current_caller().uri, subject=request.subject, now=now()
+            )
+        except TicketInvalid as invalid:
+            raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
+        self._decide(ticket, request.subject)
+        response = provision.ProvideResponse(
+            request_id=ticket.request_id,
+            subject_digest=ticket.subject_digest,
+            outcome=inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH,
+        )
+        with tracing.span("provision.look_up"), self._reader.connect() as connection:
+            resident = _look_up(connection, request.subject)
+            if resident is not None:
+                response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
+                response.person_token = person_token(self._token_key(), resident.record.resident_code, now())
+                response.freshness.extend(_freshness(connection, resident.holder))
+        if resident is not None and ticket.kind == provision.PROVISION_KIND_RECORD:
+            response.provided.CopyFrom(cut(resident, ticket.fields))
+        return response
+
+    def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject) -> None:
+        if ticket.method != method_of(subject):
+            raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="it names the person in another way")
+        if bool(ticket.fields) != (ticket.kind == provision.PROVISION_KIND_RECORD):
+            raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="its items do not fit its kind")
+        with tracing.span("provision.decide", **{"jukinet.purpose": ticket.purpose}):
+            question = Question(ticket.agency, ticket.purpose, today_in_japan(), ticket.method, ticket.fields)
+            decision = self._policy.decide(question)
+        if not decision.allowed:
+            log.warning("a gateway asked beyond the law", extra={"reason": name_of(decision.refusal)})
+            raise Refused(decision.refusal)
+
+
+def method_of(subject: inquiry.Subject) -> "inquiry.InquiryMethod.ValueType":
+    """In which way the subject is named."""
+    if subject.WhichOneof("key") == "individual_number":
+        return inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER
+    return inquiry.INQUIRY_METHOD_FOUR_ITEMS
+
+
+def cut(resident: Resident, fields: "list[inquiry.IdentityField.ValueType]") -> inquiry.ProvidedRecord:
+    """The record with the wanted items and nothing else."""
+    record = IdentityRecord()
+    for wanted in fields:
+        name = _RECORD_FIELDS.get(wanted)
+        if name:
+            only = IdentityRecord()
+            value = getattr(resident.record, name)
+            if hasattr(value, "CopyFrom"):
+                getattr(only, name).CopyFrom(value)
+            else:
+                setattr(only, name, value)
+            record.MergeFrom(only)
+    provided = inquiry.ProvidedRecord(record=record)
+    if inquiry.IDENTITY_FIELD_CHANGE in fields:
+        provided.status = resident.status
+        provided.effective_date.CopyFrom(resident.effective_date)
+    return provided
+
+
+def _look_up(connection: Connection, subject: inquiry.Subject) -> Resident | None:
+    day = today_in_japan()
+    if subject.WhichOneof("key") == "individual_number":
+        return search.by_individual_number(connection, subject.individual_number, day=day)
+    return search.by_four_items(connection, subject.four_items, day=day)
+
+
+def _freshness(connection: Connection, municipality: str) -> list[inquiry.Freshness]:
+    origin = journal.read_origins(connection, [municipality]).get(municipality)
+    if origin is None:
+        return []
+    freshness = inquiry.Freshness(municipality=municipality, sequence=origin.sequence)
+    freshness.as_of.FromMicroseconds(origin.as_of)
+    return [freshness]

@@ -1,0 +1,1 @@
+"""CS (コミュニケーションサーバ): a municipality's node. Intake, register, link sender."""

@@ -1,0 +1,192 @@
+"""Takes the municipal system's changes in: checked, applied, sealed and queued for the prefecture in one transaction.
+
+Rule: a change is answered only when the register's row, its history, the sealed segment in the outbox and the message id
+are on disk together. The message id makes a repeated message harmless: same content, same answer; other content, refused.
+All that wait while one commit runs form the next segment, so a seal and a commit are shared by up to 256 changes.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection, insert, select
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import SubmitChangeResponse, Submission
+from jukinet.domain.apply import ChangeRefused
+from jukinet.domain.submission import complete
+from jukinet.link.seal import link_chain, seal, segment_hash
+from jukinet.mesh.clock import now_us, today_in_japan
+from jukinet.mesh.errors import Refused
+from jukinet.store import journal
+from jukinet.store.grouping import Grouping
+from jukinet.store.register import Arrival, Run
+from jukinet.store.schema import intake_messages
+from jukinet.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One submission and the trace context under which it is applied (empty = not traced)."""
+
+    submission: Submission
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """In whose name changes are sealed."""
+
+    municipality: str
+    key: Ed25519PrivateKey
+
+
+Answer = SubmitChangeResponse | Refused
+
+
+def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, today: date, at_us: int) -> list[Answer]:
+    """Takes a group of submissions in, in order, within the caller's transaction: one answer each.
+
+    `today` is the date in Japan, `at_us` microseconds since 1970.
+    """
+    stream = journal.read_stream(connection)
+    origin = journal.read_origins(connection, [sealing.municipality]).get(sealing.municipality)
+    known = _known_messages(connection, [item.submission.message_id for item in items])
+    codes = [item.submission.resident_code for item in items]
+    codes += [item.submission.previous_resident_code for item in items]
+    run = Run(connection, codes)
+    group = _Group(sealing.municipality, stream.epoch, stream.last_sequence, known, run, today)
+    answers = [group.take(item) for item in items]
+    if not group.arrivals:
+        return answers
+    first = stream.last_sequence + 1
+    sealed = seal(
+        [arrival.payload for arrival in group.arrivals],
+        municipality=sealing.municipality,
+        epoch=stream.epoch,
+        first_sequence=first,
+        previous=origin.segment_hash if origin else b"",
+        key=sealing.key,
+    )
+    digest = segment_hash(sealed.segment)
+    last = group.arrivals[-1].sequence
+    chain = link_chain(stream.chain, first_sequence=first, last_sequence=last, segment=digest)
+    run.write(connection, at_us)
+    traced = ",".join(group.traceparents) if any(group.traceparents) else ""
+    journal.append_outbox(
+        connection, [journal.OutboxRow(first, last, chain, sealed.segment, sealed.seal, traced, "", last)]
+    )
+    journal.write_stream(
+        connection, journal.Stream(stream.epoch, last, chain, stream.neighbour_mark, stream.center_mark, at_us)
+    )
+    journal.write_origin(connection, sealing.municipality, journal.Origin(stream.epoch, last, digest, at_us))
+    connection.execute(insert(intake_messages), group.messages)
+    return answers
+
+
+class _Group:
+    """One group while it is worked through."""
+
+    def __init__(
+        self,
+        municipality: str,
+        epoch: int,
+        last_sequence: int,
+        known: dict[str, tuple[bytes, SubmitChangeResponse]],
+        run: Run,
+        today: date,
+    ) -> None:
+        self._municipality = municipality
+        self._epoch = epoch
+        self._last_sequence = last_sequence
+        self._known = known
+        self._run = run
+        self._today = today
+        self.arrivals: list[Arrival] = []
+        self.traceparents: list[str] = []
+        self.messages: list[dict[str, object]] = []
+
+    def take(self, item: Item) -> Answer:
+        submission = item.submission
+        digest = hashlib.sha256(submission.SerializeToString(deterministic=True)).digest()
+        before = self._known.get(submission.message_id)
+        if before:
+            same = before[0] == digest
+            return _repeated(before[1]) if same else Refused(errors.ERROR_REASON_MESSAGE_ID_REUSED, field="message_id")
+        try:
+            change = complete(
+                submission, municipality=self._municipality, today=self._today, current=self._run.rows
+            )
+        except ChangeRefused as refused:
+            return Refused(refused.reason, field=refused.field)
+        sequence = self._last_sequence + 1
+        arrival = Arrival(self._municipality, self._epoch, sequence, change, change.SerializeToString())
+        reason = self._run.take(arrival, self._municipality)
+        if reason is not None:
+            return Refused(reason)
+        answer = SubmitChangeResponse(version=change.version, sequence=sequence, epoch=self._epoch)
+        self._last_sequence = sequence
+        self._known[submission.message_id] = (digest, answer)
+        self.arrivals.append(arrival)
+        self.traceparents.append(item.traceparent)
+        self.messages.append(
+            {
+                "message_id": submission.message_id,
+                "digest": digest,
+                "version": change.version,
+                "epoch": self._epoch,
+                "sequence": sequence,
+            }
+        )
+        return answer
+
+
+def _repeated(answer: SubmitChangeResponse) -> SubmitChangeResponse:
+    return SubmitChangeResponse(
+        version=answer.version, sequence=answer.sequence, epoch=answer.epoch, repeated=True
+    )
+
+
+def _known_messages(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[bytes, SubmitChangeResponse]]:
+    query = select(intake_messages).where(intake_messages.c.message_id.in_(ids))
+    return {
+        row.message_id: (
+            row.digest,
+            SubmitChangeResponse(version=row.version, sequence=row.sequence, epoch=row.epoch),
+        )
+        for row in connection.execute(query)
+    }
+
+
+class Intake:
+    """Takes submissions in, grouped by commit.
+
+    `room()` tells whether the disk quota still allows new changes; `on_accepted(last_sequence)` is told of every commit.
+    """
+
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        sealing: Sealing,
+        room: Callable[[], bool],
+        on_accepted: Callable[[int], None],
+    ) -> None:
+        self._writer = writer
+        self._sealing = sealing
+        self._room = room
+        self._on_accepted = on_accepted
+        self.grouping: Grouping[Item, SubmitChangeResponse] = Grouping(self._commit)
+
+    async def _commit(self, items: list[Item]) -> Sequence[Answer]:
+        if not self._room():
+            return [Refused(errors.ERROR_REASON_STORAGE_FULL)] * len(items)
+        answers = await self._writer.run(
+            lambda connection: accept(connection, items, self._sealing, today=today_in_japan(), at_us=now_us())
+        )
+        last = max((answer.sequence for answer in answers if isinstance(answer, SubmitChangeResponse)), default=0)
+        if last:
+            self._on_accepted(last)
+        return answers

@@ -1,0 +1,1 @@
+"""How changes travel up the tiers: sans-IO sender and receiver first, then their gRPC adapters."""

@@ -1,0 +1,237 @@
+"""Where a node stands in the streams: its own outbox, the marks of its senders, the origins of what they bring.
+
+All of it moves in the transaction that holds the effect. Sequence numbers come from the single `stream` row under the
+writer's lock, so there are no gaps and no number is visible before its change.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from jukinet.store.schema import marks, origins, outbox, stream
+from jukinet.store.upsert import upsert
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """This node's own stream towards its upstream neighbour."""
+
+    epoch: int
+    last_sequence: int
+    chain: bytes
+    neighbour_mark: int
+    center_mark: int
+    moved_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far one sender's stream is on disk here."""
+
+    epoch: int
+    mark: int
+    chain: bytes
+    center_mark: int
+    moved_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How far one municipality's sealed changes are on disk here, over whichever hop they came."""
+
+    epoch: int
+    sequence: int
+    segment_hash: bytes
+    as_of: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One sealed segment in this node's own stream."""
+
+    first_sequence: int
+    last_sequence: int
+    chain: bytes
+    segment: bytes
+    seal: bytes
+    traceparents: str
+    source: str
+    source_sequence: int
+
+
+def read_stream(connection: Connection) -> Stream:
+    """The node's own stream; a new node begins with epoch 1 and no change."""
+    row = connection.execute(
+        select(
+            stream.c.epoch,
+            stream.c.last_sequence,
+            stream.c.chain,
+            stream.c.neighbour_mark,
+            stream.c.center_mark,
+            stream.c.moved_at,
+        )
+    ).first()
+    return Stream(*row) if row else Stream(1, 0, b"", 0, 0, 0)
+
+
+def write_stream(connection: Connection, state: Stream) -> None:
+    """Keeps the node's own stream."""
+    values = {
+        "id": 1,
+        "epoch": state.epoch,
+        "last_sequence": state.last_sequence,
+        "chain": state.chain,
+        "neighbour_mark": state.neighbour_mark,
+        "center_mark": state.center_mark,
+        "moved_at": state.moved_at,
+    }
+    connection.execute(_KEEP_STREAM[connection.dialect.name], values)
+
+
+def append_outbox(connection: Connection, rows: Sequence[OutboxRow]) -> None:
+    """Adds sealed segments to the outbox; their sequence numbers follow the stream's."""
+    if rows:
+        connection.execute(
+            insert(outbox),
+            [
+                {
+                    "first_sequence": row.first_sequence,
+                    "last_sequence": row.last_sequence,
+                    "chain": row.chain,
+                    "segment": row.segment,
+                    "seal": row.seal,
+                    "traceparents": row.traceparents,
+                    "source": row.source,
+                    "source_sequence": row.source_sequence,
+                }
+                for row in rows
+            ],
+        )
+
+
+def fetch_outbox(connection: Connection, after: int, *, max_changes: int, max_bytes: int) -> list[OutboxRow]:
+    """Segments after sequence `after`, in order: at most so many changes and bytes, but at least one segment."""
+    query = (
+        select(
+            outbox.c.first_sequence,
+            outbox.c.last_sequence,
+            outbox.c.chain,
+            outbox.c.segment,
+            outbox.c.seal,
+            outbox.c.traceparents,
+            outbox.c.source,
+            outbox.c.source_sequence,
+        )
+        .where(outbox.c.last_sequence > after)
+        .order_by(outbox.c.last_sequence)
+        .limit(max_changes)
+    )
+    rows: list[OutboxRow] = []
+    changes = size = 0
+    for row in connection.execute(query):
+        entry = OutboxRow(*row)
+        changes += entry.last_sequence - entry.first_sequence + 1
+        size += len(entry.segment) + len(entry.traceparents)
+        if rows and (changes > max_changes or size > max_bytes):
+            break
+        rows.append(entry)
+    return rows
+
+
+def chain_at(connection: Connection, sequence: int) -> bytes | None:
+    """Link chain hash at the end of a segment; b"" at 0; None when no segment ends there."""
+    if sequence == 0:
+        return b""
+    return connection.execute(select(outbox.c.chain).where(outbox.c.last_sequence == sequence)).scalar_one_or_none()
+
+
+def first_kept(connection: Connection) -> int:
+    """Sequence number of the oldest change in the outbox; 0 when it is empty."""
+    return connection.execute(select(func.min(outbox.c.first_sequence))).scalar_one_or_none() or 0
+
+
+def record_progress(connection: Connection, *, neighbour_mark: int, center_mark: int, now_us: int) -> dict[str, int]:
+    """Keeps how far this node's stream is on disk above, and returns the center marks that moved, by source.
+
+    Marks never go back.
+    """
+    state = read_stream(connection)
+    moved = replace(
+        state,
+        neighbour_mark=max(state.neighbour_mark, neighbour_mark),
+        center_mark=max(state.center_mark, center_mark),
+        moved_at=now_us,
+    )
+    write_stream(connection, moved)
+    query = (
+        select(outbox.c.source, func.max(outbox.c.source_sequence))
+        .where(outbox.c.last_sequence > state.center_mark, outbox.c.last_sequence <= moved.center_mark)
+        .where(outbox.c.source != "")
+        .group_by(outbox.c.source)
+    )
+    by_source = {source: sequence for source, sequence in connection.execute(query)}
+    if by_source:
+        connection.execute(
+            update(marks).where(marks.c.source == bindparam("key")).values(center_mark=bindparam("reached")),
+            [{"key": source, "reached": sequence} for source, sequence in by_source.items()],
+        )
+    return by_source
+
+
+def read_mark(connection: Connection, source: str) -> Mark | None:
+    """How far the sender's stream is on disk here; None for a sender that was never seen."""
+    row = connection.execute(
+        select(marks.c.epoch, marks.c.mark, marks.c.chain, marks.c.center_mark, marks.c.moved_at).where(
+            marks.c.source == source
+        )
+    ).first()
+    return Mark(*row) if row else None
+
+
+def read_marks(connection: Connection) -> dict[str, Mark]:
+    """The marks of all senders, by SPIFFE ID."""
+    query = select(
+        marks.c.source, marks.c.epoch, marks.c.mark, marks.c.chain, marks.c.center_mark, marks.c.moved_at
+    ).order_by(marks.c.source)
+    return {source: Mark(*rest) for source, *rest in connection.execute(query)}
+
+
+def write_mark(connection: Connection, source: str, mark: Mark) -> None:
+    """Keeps how far a sender's stream is on disk here."""
+    values = {
+        "source": source,
+        "epoch": mark.epoch,
+        "mark": mark.mark,
+        "chain": mark.chain,
+        "center_mark": mark.center_mark,
+        "moved_at": mark.moved_at,
+    }
+    connection.execute(_KEEP_MARK[connection.dialect.name], values)
+
+
+def read_origins(connection: Connection, municipalities: Sequence[str] | None = None) -> dict[str, Origin]:
+    """How far each municipality's changes are on disk here; all of them without a list."""
+    query = select(
+        origins.c.municipality, origins.c.epoch, origins.c.sequence, origins.c.segment_hash, origins.c.as_of
+    ).order_by(origins.c.municipality)
+    if municipalities is not None:
+        query = query.where(origins.c.municipality.in_(municipalities))
+    return {code: Origin(*rest) for code, *rest in connection.execute(query)}
+
+
+def write_origin(connection: Connection, municipality: str, origin: Origin) -> None:
+    """Keeps how far a municipality's changes are on disk here."""
+    values = {
+        "municipality": municipality,
+        "epoch": origin.epoch,
+        "sequence": origin.sequence,
+        "segment_hash": origin.segment_hash,
+        "as_of": origin.as_of,
+    }
+    connection.execute(_KEEP_ORIGIN[connection.dialect.name], values)
+
+
+_KEEP_STREAM = upsert(stream, "id")
+_KEEP_MARK = upsert(marks, "source")
+_KEEP_ORIGIN = upsert(origins, "municipality")

@@ -1,0 +1,136 @@
+"""Tables of a register node (CS, prefecture, center).
+
+Rule 1: `history` is append-only (保存, Order art. 30-6: 150 years). Triggers in the database refuse UPDATE and DELETE,
+so that no later code path can rewrite what was received.
+Rule 2: sequence numbers come from the `stream` row, inside the transaction that uses them. A PostgreSQL sequence hands
+numbers out before commit, and a reader would skip the one that commits late.
+Rule 3: whole messages are kept as bytes; columns beside them exist only to find rows.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+_ROW_ID = BigInteger().with_variant(Integer, "sqlite")
+
+residents = Table(
+    "residents",
+    metadata,
+    Column("resident_code", String(11), primary_key=True, comment="住民票コード"),
+    Column("version", BigInteger, nullable=False, comment="更新順番号"),
+    Column("status", SmallInteger, nullable=False, comment="jukinet.register.v1.ResidentStatus"),
+    Column("holder", String(6), nullable=False, comment="全国地方公共団体コード of the holder"),
+    Column("effective_date", String(10), nullable=False, comment="異動年月日 YYYY-MM-DD"),
+    Column("birth_date", String(10), nullable=False, comment="生年月日 YYYY-MM-DD, 00 = unknown"),
+    Column("sex", SmallInteger, nullable=False, comment="jukinet.register.v1.Sex"),
+    Column("name_key", Text, nullable=False, comment="search key of the name, never identity"),
+    Column("alias_key", Text, nullable=False, comment="search key of the alias, empty without one"),
+    Column("address_key", Text, nullable=False, comment="search key of the address"),
+    Column("individual_number", String(12), nullable=False, comment="個人番号, empty without one"),
+    Column("resident", LargeBinary, nullable=False, comment="jukinet.register.v1.Resident"),
+    Index("residents_by_name", "name_key", "birth_date"),
+    Index("residents_by_alias", "alias_key", "birth_date"),
+    Index("residents_by_individual_number", "individual_number"),
+    Index("residents_by_holder", "holder", "status"),
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("position", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("resident_code", String(11), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("municipality", String(6), nullable=False, comment="whose seal is on it"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False, comment="in the municipality's stream"),
+    Column("change", LargeBinary, nullable=False, comment="jukinet.register.v1.Change, as sealed"),
+    Column("applied_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    UniqueConstraint("resident_code", "version", name="history_one_change_a_version"),
+    UniqueConstraint("municipality", "epoch", "sequence", name="history_applied_once"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("last_sequence", BigInteger, primary_key=True, autoincrement=False, comment="in this node's own stream"),
+    Column("first_sequence", BigInteger, nullable=False),
+    Column("chain", LargeBinary, nullable=False, comment="link chain hash at last_sequence"),
+    Column("segment", LargeBinary, nullable=False, comment="jukinet.link.v1.Segment, as sealed"),
+    Column("seal", LargeBinary, nullable=False),
+    Column("traceparents", Text, nullable=False, comment="comma separated, empty without traced changes"),
+    Column("source", Text, nullable=False, comment="SPIFFE ID of the sender it came from, empty for own changes"),
+    Column("source_sequence", BigInteger, nullable=False, comment="last sequence in the source's stream"),
+)
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("chain", LargeBinary, nullable=False, comment="link chain hash at last_sequence"),
+    Column("neighbour_mark", BigInteger, nullable=False, comment="on disk at the neighbour"),
+    Column("center_mark", BigInteger, nullable=False, comment="on disk at the center"),
+    Column("moved_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+)
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("source", Text, primary_key=True, comment="SPIFFE ID of the sender"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("mark", BigInteger, nullable=False, comment="last sequence of the sender that is on disk here"),
+    Column("chain", LargeBinary, nullable=False, comment="link chain hash at the mark"),
+    Column("center_mark", BigInteger, nullable=False, comment="last sequence of the sender on disk at the center"),
+    Column("moved_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+)
+
+origins = Table(
+    "origins",
+    metadata,
+    Column("municipality", String(6), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False, comment="last change in the municipality's stream"),
+    Column("segment_hash", LargeBinary, nullable=False, comment="SHA-256 of its last segment"),
+    Column("as_of", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+)
+
+parked = Table(
+    "parked",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("resident_code", String(11), nullable=False),
+    Column("municipality", String(6), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("reason", Integer, nullable=False, comment="jukinet.errors.v1.ErrorReason"),
+    Column("change", LargeBinary, nullable=False, comment="jukinet.register.v1.Change, as sealed"),
+    Column("parked_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    UniqueConstraint("municipality", "epoch", "sequence", name="parked_once"),
+    Index("parked_by_resident", "resident_code", "version"),
+)
+
+intake_messages = Table(
+    "intake_messages",
+    metadata,
+    Column("message_id", String(64), primary_key=True, comment="電文番号"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the submission"),
+    Column("version", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+APPEND_ONLY = ("history",)

@@ -1,0 +1,61 @@
+"""Finding the one person that a question means (本人確認情報検索).
+
+Rule: an answer needs exactly one match over all four items; none and several look the same, and no search by fewer items
+exists. Search keys only narrow the search; they are never identity. Only persons who are residents on the day of the
+question are found: someone who reported a move-out for a later day still is one.
+"""
+
+from datetime import date
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
+from jukinet._pb.jukinet.register.v1.identity_pb2 import (
+    RESIDENT_STATUS_ACTIVE,
+    RESIDENT_STATUS_MOVED_ABROAD,
+    RESIDENT_STATUS_MOVED_OUT,
+    Resident,
+)
+from jukinet.domain.address import search_key as address_key
+from jukinet.domain.person_name import search_key as name_key
+from jukinet.store.schema import residents
+
+
+def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Resident | None:
+    """The one resident who matches 氏名 (or 通称), 生年月日, 男女の別 and 住所; None for none or several.
+
+    `day` is the day of the question in Japan.
+    """
+    key = name_key(items.name)
+    born = items.birth_date
+    query = _residents_on(day).where(
+        or_(residents.c.name_key == key, residents.c.alias_key == key),
+        residents.c.birth_date == f"{born.year:04}-{born.month:02}-{born.day:02}",
+        residents.c.sex == items.sex,
+        residents.c.address_key == address_key(items.address),
+    )
+    return _only_one(connection, query)
+
+
+def by_individual_number(connection: Connection, number: str, *, day: date) -> Resident | None:
+    """The one resident with this 個人番号; None for none or several. `number` has twelve digits."""
+    return _only_one(connection, _residents_on(day).where(residents.c.individual_number == number))
+
+
+def _residents_on(day: date) -> Select[tuple[bytes]]:
+    return select(residents.c.resident).where(_is_resident_on(day)).limit(2)
+
+
+def _is_resident_on(day: date) -> ColumnElement[bool]:
+    return or_(
+        residents.c.status == RESIDENT_STATUS_ACTIVE,
+        and_(
+            residents.c.status.in_([RESIDENT_STATUS_MOVED_OUT, RESIDENT_STATUS_MOVED_ABROAD]),
+            residents.c.effective_date > day.isoformat(),
+        ),
+    )
+
+
+def _only_one(connection: Connection, query: Select[tuple[bytes]]) -> Resident | None:
+    rows = connection.execute(query).all()
+    return Resident.FromString(rows[0][0]) if len(rows) == 1 else None
