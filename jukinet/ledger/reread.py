@@ -1,0 +1,75 @@
+"""The root once more, from what the database gives back: the second code path before a checkpoint is signed.
+
+Rule: never sign what cannot be derived again from the disk. In 2022 one flipped bit in a leaf hash ended Yeti, a log of
+Certificate Transparency: its head was signed over a hash that no stored certificate had. So nothing here comes from
+the writer's memory: the entries and the subtrees are read back, hashed by another library, and folded one leaf at a
+time by a binary counter instead of row by row. This module must not use `merkle`.
+"""
+
+from cryptography.hazmat.primitives.hashes import SHA256, Hash
+from sqlalchemy import Connection, select
+
+from jukinet.ledger import schema
+
+
+def roots_on_disk(connection: Connection, old: int, new: int) -> tuple[bytes, bytes] | None:
+    """The roots over the first `old` and the first `new` leaves, as the database has them.
+
+    The subtrees complete at `old` are read as hashes; the leaves from there on are hashed from their entries.
+    Returns: both roots, or None when a row is missing.
+    """
+    counter = _subtrees_at(connection, old)
+    leaves_known = old - (old & 1)
+    stored = connection.execute(
+        select(schema.entries.c.leaf_index, schema.entries.c.entry)
+        .where(schema.entries.c.leaf_index >= leaves_known, schema.entries.c.leaf_index < new)
+        .order_by(schema.entries.c.leaf_index)
+    ).all()
+    if counter is None or [row[0] for row in stored] != list(range(leaves_known, new)):
+        return None
+    if old & 1:
+        _add(counter, stored[0][1])
+    old_root = _fold(counter)
+    for _, entry in stored[old & 1 :]:
+        _add(counter, entry)
+    return old_root, _fold(counter)
+
+
+def _subtrees_at(connection: Connection, size: int) -> list[bytes | None] | None:
+    """The complete subtrees of level 1 and above at this size, by level; None when one is missing."""
+    places = [(level, (size >> level) - 1) for level in range(1, size.bit_length()) if size >> level & 1]
+    counter: list[bytes | None] = [None] * 64
+    if not places:
+        return counter
+    table = schema.subtrees
+    levels, positions = zip(*places, strict=True)
+    # Two lists, not a list of pairs: SQLite answers pairs by a scan of the whole table. What is too much is dropped.
+    wanted = select(table).where(table.c.level.in_(levels), table.c.position.in_(positions))
+    for level, position, digest in connection.execute(wanted):
+        if (level, position) in places:
+            counter[level] = digest
+    return counter if all(counter[level] for level, _ in places) else None
+
+
+def _add(counter: list[bytes | None], entry: bytes) -> None:
+    carried = _sha256(b"\x00" + entry)
+    level = 0
+    while (left := counter[level]) is not None:
+        carried = _sha256(b"\x01" + left + carried)
+        counter[level] = None
+        level += 1
+    counter[level] = carried
+
+
+def _fold(counter: list[bytes | None]) -> bytes:
+    folded: bytes | None = None
+    for digest in counter:
+        if digest is not None:
+            folded = digest if folded is None else _sha256(b"\x01" + digest + folded)
+    return _sha256(b"") if folded is None else folded
+
+
+def _sha256(message: bytes) -> bytes:
+    digest = Hash(SHA256())
+    digest.update(message)
+    return digest.finalize()

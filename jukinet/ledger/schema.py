@@ -1,0 +1,87 @@
+"""Tables of the ledger database (gateway).
+
+Rule: rows are added, never changed and never removed. Triggers in the database refuse UPDATE, DELETE, TRUNCATE and the
+REPLACE of SQLite, so that no later code path can rewrite what was signed.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+from jukinet.store.append_only import append_only_ddl
+
+metadata = MetaData()
+
+_INDEX = BigInteger().with_variant(Integer, "sqlite")
+
+entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("leaf_index", _INDEX, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary, nullable=False, comment="jukinet.ledger.v1.Entry, as signed"),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    CheckConstraint("leaf_index >= 0", name="ledger_entries_index"),
+    CheckConstraint("length(leaf_hash) = 32", name="ledger_entries_hash"),
+)
+
+subtrees = Table(
+    "ledger_subtrees",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False, comment="1 and above; the leaves are level 0"),
+    Column("position", _INDEX, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False, comment="of the complete subtree"),
+    CheckConstraint("level > 0 AND position >= 0", name="ledger_subtrees_place"),
+    CheckConstraint("length(hash) = 32", name="ledger_subtrees_hash"),
+    sqlite_with_rowid=False,
+)
+
+checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("size", _INDEX, primary_key=True, autoincrement=False, comment="a size is signed once"),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False, comment="C2SP signed note"),
+    CheckConstraint("size >= 0", name="ledger_checkpoints_size"),
+    CheckConstraint("length(root) = 32", name="ledger_checkpoints_root"),
+)
+
+append_only_tables = (entries.name, subtrees.name, checkpoints.name)
+
+
+def trigger_ddl(dialect_name: str) -> list[str]:
+    """Statements that make the ledger's tables append-only; to be run once, after the tables exist.
+
+    Args:
+        dialect_name: SQLAlchemy's, "sqlite" or "postgresql".
+    Raises ValueError for any other database.
+    """
+    statements = [statement for name in append_only_tables for statement in append_only_ddl(name, dialect_name)]
+    if dialect_name == "sqlite":
+        statements += [_no_replace(table) for table in (entries, subtrees, checkpoints)]
+    return statements
+
+
+def _no_replace(table: Table) -> str:
+    # INSERT OR REPLACE removes the old row without firing its DELETE trigger.
+    same_key = " AND ".join(f"{column.name} = NEW.{column.name}" for column in table.primary_key)
+    taken = f"EXISTS (SELECT 1 FROM {table.name} WHERE {same_key})"  # noqa: S608  names of this file only
+    return (
+        f"CREATE TRIGGER {table.name}_no_replace BEFORE INSERT ON {table.name} "
+        f"WHEN {taken} BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
+    )
+
+
+def create(connection: Connection) -> None:
+    """Creates the tables and their triggers in an empty database."""
+    metadata.create_all(connection)
+    for statement in trigger_ddl(connection.dialect.name):
+        connection.execute(text(statement))
