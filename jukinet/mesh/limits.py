@@ -4,43 +4,51 @@ Rule: a limit exists so that one caller cannot take the node from the others. Id
 measured to do so with gRPC's defaults; the values here were measured to hold.
 """
 
-from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from jukinet.mesh.setting import Setting
 
 MEBIBYTE: Final = 1024 * 1024
+GATEWAY_MESSAGE_BYTES: Final = 64 * 1024
 # Framing that a message of exactly the limit needs on top.
 MESSAGE_SLACK_BYTES: Final = 64 * 1024
-
-
-def limit(default: Any, unit: str, why: str) -> Any:
-    """Declares a setting with its default, its unit and the reason for both."""
-    return field(default=default, metadata={"unit": unit, "why": why})
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a node takes from its peers, and what it keeps in reserve."""
 
-    message_bytes: int = limit(
-        MEBIBYTE, "bytes", "largest message; a batch of changes fits, and 64 KiB is enough at a gateway"
+    message_bytes: Annotated[
+        int,
+        Setting(
+            "largest message; a batch of changes fits; at a gateway the default is 65536, for questions are small",
+            "bytes",
+        ),
+    ] = MEBIBYTE
+    metadata_bytes: Annotated[int, Setting("largest header block; ours need a tenth", "bytes")] = 8192
+    concurrent_streams: Annotated[int, Setting("a rapid-reset peer fills this and no more", "calls per connection")] = (
+        100
     )
-    metadata_bytes: int = limit(8192, "bytes", "largest header block; ours need a tenth")
-    concurrent_streams: int = limit(100, "calls per connection", "a rapid-reset peer fills this and no more")
-    concurrent_rpcs: int = limit(200, "calls", "running calls of all peers; more are refused with OVERLOADED")
-    handshake_timeout_ms: int = limit(5000, "ms", "idle and half-open sockets are closed after it")
-    connection_age_ms: int = limit(
-        3_600_000, "ms", "a connection is renewed after it, so that new certificates and deny lists take hold"
+    concurrent_rpcs: Annotated[
+        int, Setting("running calls of all peers; more are refused with OVERLOADED", "calls")
+    ] = 200
+    handshake_timeout_ms: Annotated[int, Setting("idle and half-open sockets are closed after it", "ms")] = 5000
+    connection_age_ms: Annotated[
+        int, Setting("a connection is renewed after it, so that new certificates and deny lists take hold", "ms")
+    ] = 3_600_000
+    connection_age_grace_ms: Annotated[int, Setting("open streams may end by themselves in this time", "ms")] = 60_000
+    ping_interval_ms: Annotated[int, Setting("pings more often than this without data count as a flood", "ms")] = (
+        300_000
     )
-    connection_age_grace_ms: int = limit(60_000, "ms", "open streams may end by themselves in this time")
-    ping_interval_ms: int = limit(300_000, "ms", "pings more often than this without data count as a flood")
-    ping_strikes: int = limit(2, "pings", "too frequent pings until the connection is closed")
-    drain_seconds: float = limit(10.0, "s", "running calls may finish in this time when the node stops")
-    credit_batches: int = limit(32, "batches", "batches that a link sender may have under way")
-    credit_bytes: int = limit(8 * MEBIBYTE, "bytes", "bytes that a link sender may have under way")
-    disk_free_bytes: int = limit(
-        64 * MEBIBYTE, "bytes", "with less free room than this nothing new is taken, so that what was promised fits"
-    )
-    disk_free_percent: float = limit(1.0, "%", "the same as a share of the file system")
+    ping_strikes: Annotated[int, Setting("too frequent pings until the connection is closed", "pings")] = 2
+    drain_seconds: Annotated[float, Setting("running calls may finish in this time when the node stops", "s")] = 10.0
+    credit_batches: Annotated[int, Setting("batches that a link sender may have under way", "batches")] = 32
+    credit_bytes: Annotated[int, Setting("bytes that a link sender may have under way", "bytes")] = 8 * MEBIBYTE
+    disk_free_bytes: Annotated[
+        int, Setting("with less free room than this nothing new is taken, so that what was promised fits", "bytes")
+    ] = 64 * MEBIBYTE
+    disk_free_percent: Annotated[float, Setting("the same as a share of the file system", "%")] = 1.0
 
     def server_options(self) -> list[tuple[str, int]]:
         """Gives the gRPC channel arguments of a server."""
@@ -60,11 +68,3 @@ class Limits:
             # Identity only: a compressed message is a bomb, and mixing secrets with chosen text leaks them.
             ("grpc.compression_enabled_algorithms_bitset", 1),
         ]
-
-
-def rows(section: type[Any]) -> list[tuple[str, Any, str, str]]:
-    """Lists the settings of a dataclass: name, default, unit and reason."""
-    return [
-        (each.name, each.default, each.metadata.get("unit", ""), each.metadata.get("why", ""))
-        for each in fields(section)
-    ]

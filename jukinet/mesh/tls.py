@@ -15,12 +15,14 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from jukinet.mesh.identity import AGENCIES, NODES, OPERATORS, Trust, load_trust
+from jukinet.mesh.setting import ROLES, Setting
 
 _log = logging.getLogger(__name__)
 
@@ -29,25 +31,27 @@ class TlsError(ValueError):
     """A certificate, key or CA file cannot be used. Check the paths in [tls] and that the key fits the certificate."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TlsFiles:
-    """Where the TLS material of a process lies, all in PEM.
+    """Where the TLS material of a process lies, all in PEM."""
 
-    Args:
-        certificate: own leaf.
-        key: its private key.
-        nodes_ca: CA of the nodes; always needed.
-        agencies_ca: CA of the agencies; None = no agency is taken here.
-        operators_ca: CA of the operators; None = no operator is taken here.
-        denied: deny list, see `jukinet.mesh.identity.load_trust`; None = nobody is denied.
-    """
-
-    certificate: Path
-    key: Path
-    nodes_ca: Path
-    agencies_ca: Path | None = None
-    operators_ca: Path | None = None
-    denied: Path | None = None
+    certificate: Annotated[Path, Setting("own leaf; names the node's identity", "PEM file", needed_by=ROLES)]
+    key: Annotated[Path, Setting("its private key", "PEM file", needed_by=ROLES)]
+    nodes_ca: Annotated[
+        Path, Setting("CA of the nodes, for callers and for servers that are dialled", "PEM file", needed_by=ROLES)
+    ]
+    agencies_ca: Annotated[Path | None, Setting("CA of the agencies; absent = no agency is taken here", "PEM file")] = (
+        None
+    )
+    operators_ca: Annotated[
+        Path | None, Setting("CA of the operators; absent = no operator is taken here", "PEM file")
+    ] = None
+    denied: Annotated[
+        Path | None,
+        Setting(
+            "refused though their certificate still holds: one SPIFFE ID or `sha256:` fingerprint a line", "text file"
+        ),
+    ] = None
 
     @property
     def authorities(self) -> dict[str, Path | None]:
