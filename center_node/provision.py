@@ -5,7 +5,6 @@ policy, directory and statute table, and only then is a resident table read. Wha
 """
 
 import logging
-from collections.abc import Callable
 
 import grpc
 from sqlalchemy import Connection, Engine
@@ -15,7 +14,7 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceServicer
 from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, Resident
-from jukinet.ledger.entry import person_token
+from jukinet.ledger.entry import month_key, person_token
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
@@ -40,7 +39,7 @@ class ProvisionService(ProvisionServiceServicer):
     """Answers gateways' tickets from the center's register."""
 
     def __init__(
-        self, *, reader: Engine, policy: PurposePolicy, tickets: TicketOffice, token_key: Callable[[], bytes]
+        self, *, reader: Engine, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes
     ) -> None:
         self._reader = reader
         self._policy = policy
@@ -69,7 +68,9 @@ class ProvisionService(ProvisionServiceServicer):
             resident = _look_up(connection, request.subject)
             if resident is not None:
                 response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
-                response.person_token = person_token(self._token_key(), resident.record.resident_code, now())
+                response.person_token = person_token(
+                    month_key(self._token_key, now()), resident.record.resident_code
+                )
                 response.freshness.extend(_freshness(connection, resident.holder))
         if resident is not None and ticket.kind == provision.PROVISION_KIND_RECORD:
             response.provided.CopyFrom(cut(resident, ticket.fields))

@@ -266,3 +266,18 @@ def _private_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) ->
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def load_secret(path: Path) -> bytes:
+    """Reads a symmetric root key: 32 bytes, written as 64 hexadecimal digits.
+
+    Raises:
+        PkiError: the file does not hold such a key.
+    """
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise PkiError(f"{path}: {type(error).__name__}. A secret key file holds 64 hexadecimal digits.") from None
+    if len(key) != 32:
+        raise PkiError(f"{path} holds {len(key)} bytes. A secret key has 32, written as 64 hexadecimal digits.")
+    return key

@@ -1,0 +1,87 @@
+"""An agency gateway, assembled: inquiry + purpose check + ledger."""
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+from agency_gateway.inquiry import InquiryService
+from agency_gateway.record import Record
+from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceServicer_to_server
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
+from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
+from jukinet.assembly.process import channel_to, serve, start_telemetry
+from jukinet.assembly.status import AdminService
+from jukinet.ledger import store as ledger
+from jukinet.ledger.entry import EntryKeys
+from jukinet.ledger.note import Signer
+from jukinet.ledger.service import LedgerService
+from jukinet.mesh import metrics
+from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.pki import load_secret, load_signing_key
+from jukinet.purpose.agencies import load_agencies
+from jukinet.purpose.decision import PurposePolicy
+from jukinet.purpose.statute import load_statute
+from jukinet.store.engine import open_reader, open_writer
+from jukinet.store.migrate import ensure_schema
+from jukinet.store.writer import Writer
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def run(config: NodeConfig) -> None:
+    """Runs the node until SIGTERM. Raises LedgerCorrupt when the ledger cannot be derived again from its rows."""
+    start_telemetry(config)
+    settings = config.gateway
+    statute = load_statute()
+    policy = PurposePolicy(statute, load_agencies(settings.agencies, statute))
+    engine = open_writer(config.database)
+    ensure_schema(engine, MIGRATIONS)
+    signer = Signer(f"jukinet/{config.name}", load_signing_key(settings.ledger_key))
+    with engine.begin() as connection:
+        state = ledger.load(connection, signer)
+    reader = open_reader(config.database)
+    writer = Writer(engine, on_commit=metrics.commit)
+    record = Record(writer=writer, signer=signer, state=state)
+    channel = channel_to(config, config.upstream, Identity("center", ""))
+    inquiry = InquiryService(
+        identity=config.identity.uri,
+        policy=policy,
+        policy_digest=policy_digest(settings.agencies),
+        center=ProvisionServiceStub(channel),
+        ticket_key=load_signing_key(settings.ticket_key),
+        keys=EntryKeys(load_secret(settings.token_key)),
+        record=record,
+    )
+
+    def describe(status: admin.GetStatusResponse) -> None:
+        status.ledger_entries = record.size
+
+    try:
+        await serve(
+            config,
+            services=[
+                (add_InquiryServiceServicer_to_server, inquiry),
+                (add_LedgerServiceServicer_to_server, LedgerService(reader)),
+            ],
+            admin=AdminService(identity=config.identity, register=None, describe=describe),
+            parts=[record.grouping.run()],
+        )
+    finally:
+        await channel.close()
+        writer.close()
+        reader.dispose()
+        engine.dispose()
+
+
+def policy_digest(agencies: Path) -> bytes:
+    """SHA-256 over everything that decides: statute table, policies, schema and the agency directory, 32 bytes."""
+    digest = hashlib.sha256()
+    folder = resources.files("jukinet.purpose")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith((".csv", ".cedar", ".cedarschema")))
+    for name in names:
+        content = folder.joinpath(name).read_bytes()
+        digest.update(f"{name}:{len(content)}\n".encode() + content)
+    digest.update(agencies.read_bytes())
+    return digest.digest()

@@ -1,0 +1,42 @@
+"""The center, assembled: link receiver + register of the nation + provision to gateways."""
+
+from center_node.provision import ProvisionService
+from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
+from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import add_ProvisionServiceServicer_to_server
+from jukinet.assembly.process import serve, start_telemetry
+from jukinet.assembly.register_node import RegisterNode
+from jukinet.mesh.clock import now
+from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.pki import load_public_keys, load_secret
+from jukinet.purpose.agencies import load_agencies
+from jukinet.purpose.decision import PurposePolicy
+from jukinet.purpose.statute import load_statute
+from jukinet.purpose.ticket import TicketOffice
+
+
+async def run(config: NodeConfig) -> None:
+    """Runs the node until SIGTERM."""
+    start_telemetry(config)
+    statute = load_statute()
+    policy = PurposePolicy(statute, load_agencies(config.center.agencies, statute))
+    gateways = {Identity("gateway", name).uri: key for name, key in load_public_keys(config.center.gateway_keys).items()}
+    provision = ProvisionService(
+        reader=(node := RegisterNode(config)).reader,
+        policy=policy,
+        tickets=TicketOffice(gateways.get, opened=now()),
+        token_key=load_secret(config.center.token_key),
+    )
+    try:
+        await serve(
+            config,
+            services=[
+                (add_LinkServiceServicer_to_server, node.receive("")),
+                (add_ProvisionServiceServicer_to_server, provision),
+            ],
+            admin=node.admin(),
+            parts=node.parts(),
+            on_drain=node.end_streams,
+        )
+    finally:
+        node.close()

@@ -1,0 +1,30 @@
+"""A CS, assembled: intake + register + link sender. Opens no port towards the network; it dials its prefecture."""
+
+from cs_node.intake import Intake, Sealing
+from cs_node.service import IntakeService
+from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import add_IntakeServiceServicer_to_server
+from jukinet.assembly.process import serve, start_telemetry
+from jukinet.assembly.register_node import RegisterNode
+from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.pki import load_signing_key
+
+
+async def run(config: NodeConfig) -> None:
+    """Runs the node until SIGTERM."""
+    start_telemetry(config)
+    node = RegisterNode(config)
+    try:
+        intake = Intake(
+            writer=node.writer,
+            sealing=Sealing(config.name, load_signing_key(config.sealing.key)),
+            room=node.room,
+            on_accepted=node.outbox_grew,
+        )
+        await serve(
+            config,
+            services=[(add_IntakeServiceServicer_to_server, IntakeService(intake))],
+            admin=node.admin(),
+            parts=[intake.grouping.run(), *node.parts()],
+        )
+    finally:
+        node.close()

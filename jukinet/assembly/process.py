@@ -1,0 +1,99 @@
+"""One node as an operating-system process: telemetry on, parts running, server up, SIGTERM drains.
+
+Rule: a part that fails ends the process. A node that lost its writer or its queue must not go on answering; the one
+exception is the link, whose loss is written into its contract (a CS keeps accepting while its prefecture is away).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import grpc
+
+from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
+from jukinet.assembly.status import AdminService
+from jukinet.mesh import logging as mesh_logging
+from jukinet.mesh import metrics, tracing
+from jukinet.mesh.client import open_channel
+from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.interceptors import OnRefusal
+from jukinet.mesh.server import NodeServer, Service, build_server, run_until_signal
+
+log = logging.getLogger(__name__)
+
+Part = Coroutine[Any, Any, None]
+
+
+class PartFailed(Exception):
+    """A part of the node ended by itself; the process stops so that its supervisor starts it again."""
+
+
+def start_telemetry(config: NodeConfig) -> None:
+    """Logs, traces and metrics of this process, by the node's config and the standard OTEL_* variables."""
+    mesh_logging.configure_logging(config.identity.uri)
+    mesh_logging.install_loop_handler(asyncio.get_running_loop())
+    tracing.configure(config.identity.kind, config.identity.name)
+    metrics.configure(config.telemetry.metrics_listen)
+
+
+def channel_to(config: NodeConfig, target: str, server: Identity) -> grpc.aio.Channel:
+    """A channel from this node to another one, traced."""
+    return open_channel(
+        target, config.tls_files, server=server, interceptors=tracing.client_interceptors(), limits=config.limits
+    )
+
+
+async def serve(
+    config: NodeConfig,
+    *,
+    services: Sequence[Service],
+    admin: AdminService,
+    parts: Sequence[Part],
+    on_drain: Callable[[], Awaitable[None]] | None = None,
+    on_refusal: OnRefusal | None = None,
+) -> None:
+    """Runs the parts and serves until SIGTERM or SIGINT. Raises PartFailed when a part ended by itself."""
+    node = build_server(
+        identity=config.identity,
+        listen=config.listen,
+        tls=config.tls_files,
+        services=[*services, (add_AdminServiceServicer_to_server, admin)],
+        limits=config.limits,
+        interceptors=[tracing.server_interceptor()],
+        on_refusal=on_refusal,
+    )
+    running = [asyncio.create_task(part) for part in parts]
+    await node.start(config.address_file)
+    await node.health.set("jukinet", True)
+    log.info("serving", extra={"address": node.address})
+    try:
+        await _until_signal_or_failure(node, running, on_drain, config)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        tracing.shutdown()
+    log.info("stopped")
+
+
+async def _until_signal_or_failure(
+    node: NodeServer,
+    running: Sequence["asyncio.Task[None]"],
+    on_drain: Callable[[], Awaitable[None]] | None,
+    config: NodeConfig,
+) -> None:
+    serving = asyncio.create_task(run_until_signal(node, on_drain, grace_seconds=config.limits.drain_seconds))
+    done, _ = await asyncio.wait({serving, *running}, return_when=asyncio.FIRST_COMPLETED)
+    if serving in done:
+        serving.result()
+        return
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    await node.server.stop(None)
+    failed = next(iter(done))
+    failure = failed.exception()
+    raise PartFailed(f"a part of the node failed ({type(failure).__name__ if failure else 'ended'})") from failure
+
+

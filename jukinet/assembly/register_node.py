@@ -1,0 +1,131 @@
+"""The part that CS, prefecture and center share: a register on disk, a link below, a link above.
+
+They hold the same register with the same rules; they differ in whose residents they see (`scope`) and in which of the
+two links they have.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from sqlalchemy import Engine
+
+from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
+from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
+from jukinet.assembly.process import channel_to
+from jukinet.assembly.status import AdminService
+from jukinet.link.apply_batch import Assembly, Taken
+from jukinet.link.service import LinkService
+from jukinet.link.uplink import LinkStopped, Uplink
+from jukinet.mesh import metrics
+from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.identity import Identity, upstream_of
+from jukinet.mesh.pki import load_public_keys
+from jukinet.store.engine import free_bytes, open_reader, open_writer
+from jukinet.store.migrate import REGISTER, ensure_schema
+from jukinet.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+class RegisterNode:
+    """A register and its links, opened by a node's config.
+
+    Raises StoreBusy, SchemaMismatch, StoreError when the database cannot be used.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._engine: Engine = open_writer(config.database)
+        ensure_schema(self._engine, REGISTER)
+        self.reader: Engine = open_reader(config.database)
+        self.writer = Writer(self._engine, on_commit=metrics.commit)
+        self.uplink = self._make_uplink() if config.upstream else None
+        self.link_service: LinkService | None = None
+
+    def receive(self, scope: str) -> LinkService:
+        """Opens the link below: changes of the municipalities whose codes begin with `scope`."""
+        keys = load_public_keys(self._config.sealing.public_keys)
+        self.link_service = LinkService(
+            writer=self.writer,
+            assembly=Assembly(scope=scope, forwards=self.uplink is not None, key_of=keys.get),
+            may_bring=may_bring,
+            credit=Credit(batches=self._config.limits.credit_batches, bytes=self._config.limits.credit_bytes),
+            on_forwarded=self.outbox_grew,
+            on_applied=_count,
+        )
+        return self.link_service
+
+    def outbox_grew(self, last_sequence: int) -> None:
+        """Tells the link above that the outbox holds committed changes up to this sequence number."""
+        if self.uplink:
+            self.uplink.outbox_grew(last_sequence)
+
+    def room(self) -> bool:
+        """Whether the disk quota still allows new changes (a CS must never accept what it cannot keep)."""
+        free = free_bytes(self._config.database)
+        return free is None or free >= self._config.limits.disk_free_bytes
+
+    def parts(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the server."""
+        return [self._run_uplink()] if self.uplink else []
+
+    def admin(self) -> AdminService:
+        """The operator's view."""
+        return AdminService(identity=self._config.identity, register=self.reader, describe=self._describe)
+
+    async def end_streams(self) -> None:
+        """Ends the streams from below, so that a stopping node does not wait for them."""
+        if self.link_service:
+            await self.link_service.end_streams()
+
+    def close(self) -> None:
+        """Finishes what was handed in and closes the database."""
+        self.writer.close()
+        self.reader.dispose()
+        self._engine.dispose()
+
+    def _make_uplink(self) -> Uplink:
+        above = upstream_of(self._config.identity)
+        return Uplink(
+            writer=self.writer,
+            reader=self.reader,
+            open_channel=lambda: channel_to(self._config, self._config.upstream, above),
+            on_center_marks=self._center_marks_moved,
+        )
+
+    def _center_marks_moved(self, by_source: dict[str, int]) -> None:
+        if self.link_service:
+            self.link_service.center_marks_moved(by_source)
+
+    async def _run_uplink(self) -> None:
+        assert self.uplink is not None  # noqa: S101  # parts() asked
+        try:
+            await self.uplink.run()
+        except LinkStopped as stopped:
+            log.critical("the link above needs an operator", extra={"reason": str(stopped.reason)})
+            await asyncio.Event().wait()
+
+    def _describe(self, status: admin.GetStatusResponse) -> None:
+        for link in status.links:
+            if link.outgoing and self.uplink:
+                link.connected = self.uplink.state.connected
+                link.last_error = self.uplink.state.last_error
+                link.mark = max(link.mark, self.uplink.state.neighbour_mark)
+                link.center_mark = max(link.center_mark, self.uplink.state.center_mark)
+            elif self.link_service:
+                link.connected = link.peer in self.link_service.connected
+
+
+def may_bring(sender: Identity, municipality: str) -> bool:
+    """Whose changes a sender may bring: a CS its own, a prefecture those of its municipalities."""
+    if sender.kind == "municipality":
+        return sender.name == municipality
+    return sender.kind == "prefecture" and sender.name[:2] == municipality[:2]
+
+
+def _count(taken: Taken) -> None:
+    for outcome in taken.outcomes:
+        metrics.change_received(outcome)
+
