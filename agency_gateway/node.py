@@ -66,7 +66,7 @@ async def run(config: NodeConfig) -> None:
                 (add_LedgerServiceServicer_to_server, LedgerService(reader)),
             ],
             admin=AdminService(identity=config.identity, register=None, describe=describe),
-            parts=[record.grouping.run()],
+            parts=[record.grouping.run],
         )
     finally:
         await channel.close()

@@ -24,7 +24,7 @@ async def run(config: NodeConfig) -> None:
             config,
             services=[(add_IntakeServiceServicer_to_server, IntakeService(intake))],
             admin=node.admin(),
-            parts=[intake.grouping.run(), *node.parts()],
+            parts=[intake.grouping.run, *node.parts()],
         )
     finally:
         node.close()

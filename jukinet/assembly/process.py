@@ -23,7 +23,7 @@ from jukinet.mesh.server import NodeServer, Service, build_server, run_until_sig
 
 log = logging.getLogger(__name__)
 
-Part = Coroutine[Any, Any, None]
+Part = Callable[[], Coroutine[Any, Any, None]]
 
 
 class PartFailed(Exception):
@@ -41,7 +41,7 @@ def start_telemetry(config: NodeConfig) -> None:
 def channel_to(config: NodeConfig, target: str, server: Identity) -> grpc.aio.Channel:
     """A channel from this node to another one, traced."""
     return open_channel(
-        target, config.tls_files, server=server, interceptors=tracing.client_interceptors(), limits=config.limits
+        target, config.tls, server=server, interceptors=tracing.client_interceptors(), limits=config.limits
     )
 
 
@@ -58,13 +58,13 @@ async def serve(
     node = build_server(
         identity=config.identity,
         listen=config.listen,
-        tls=config.tls_files,
+        tls=config.tls,
         services=[*services, (add_AdminServiceServicer_to_server, admin)],
         limits=config.limits,
         interceptors=[tracing.server_interceptor()],
         on_refusal=on_refusal,
     )
-    running = [asyncio.create_task(part) for part in parts]
+    running = [asyncio.create_task(part()) for part in parts]
     await node.start(config.address_file)
     await node.health.set("jukinet", True)
     log.info("serving", extra={"address": node.address})

@@ -6,14 +6,12 @@ two links they have.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
 
 from sqlalchemy import Engine
 
-from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
+from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
-from jukinet.assembly.process import channel_to
+from jukinet.assembly.process import Part, channel_to
 from jukinet.assembly.status import AdminService
 from jukinet.link.apply_batch import Assembly, Taken
 from jukinet.link.service import LinkService
@@ -67,9 +65,9 @@ class RegisterNode:
         free = free_bytes(self._config.database)
         return free is None or free >= self._config.limits.disk_free_bytes
 
-    def parts(self) -> list[Coroutine[Any, Any, None]]:
+    def parts(self) -> list[Part]:
         """What runs beside the server."""
-        return [self._run_uplink()] if self.uplink else []
+        return [self._run_uplink] if self.uplink else []
 
     def admin(self) -> AdminService:
         """The operator's view."""
@@ -107,7 +105,7 @@ class RegisterNode:
             log.critical("the link above needs an operator", extra={"reason": str(stopped.reason)})
             await asyncio.Event().wait()
 
-    def _describe(self, status: admin.GetStatusResponse) -> None:
+    def _describe(self, status: GetStatusResponse) -> None:
         for link in status.links:
             if link.outgoing and self.uplink:
                 link.connected = self.uplink.state.connected

@@ -73,6 +73,12 @@ class LinkService(LinkServiceServicer):
         """SPIFFE IDs of the senders whose streams are open."""
         return frozenset(self._sessions)
 
+    async def end_streams(self) -> None:
+        """Ends every stream with DRAINING, so that a stopping node does not wait for its senders."""
+        for session in self._sessions.values():
+            session.failure = Refused(errors.ERROR_REASON_DRAINING)
+            session.news.set()
+
     def center_marks_moved(self, by_source: dict[str, int]) -> None:
         """Tells the senders concerned how much of theirs is on disk at the center."""
         for source, sequence in by_source.items():
