@@ -15,7 +15,7 @@ import io
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
@@ -36,7 +36,11 @@ _FIELD: Final = r'(?:"(?:[^"]|"")*+"|[^",\r\n]*+)'
 _RECORD: Final = re.compile(f"{_FIELD}(?:,{_FIELD})*+")
 # What Python's CP932 makes of bytes that Microsoft's code page 932 leaves unassigned.
 _UNASSIGNED: Final = re.compile("[\x80\xa0\uf8f0-\uf8f3]")
-_REASON_NAMES: Final = frozenset(name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys())
+_REASON_NAMES: Final = frozenset(
+    value.name.removeprefix("ERROR_REASON_") for value in errors_pb2.ErrorReason.DESCRIPTOR.values
+)
+# A newer communication server may know reasons that this program does not.
+_REASON_LIKE: Final = re.compile("[A-Z0-9_]*")
 
 
 class ChangeFileRefused(Exception):
@@ -93,7 +97,7 @@ class ChangeFile:
     header: tuple[str, ...] | None
     line_end: str
 
-    def lines(self) -> Iterator[ChangeLine]:
+    def lines(self) -> Generator[ChangeLine, None, None]:
         """Read record by record, in the order of the file; empty lines are left out."""
         with self.path.open(encoding=self.encoding, newline="\n") as text:
             yield from (_read_json(text) if self.header is None else _read_csv(text, self.header))
@@ -274,7 +278,7 @@ def _csv_values(text: str, names: Sequence[str]) -> Mapping[str, str]:
         reason = values.pop(REJECT_COLUMNS[0])
         values.pop(REJECT_COLUMNS[1], None)
         # A reject file that went through a spreadsheet may come back with a short line filled up at its end.
-        if (reason and reason not in _REASON_NAMES) or not _REASON_NAMES.isdisjoint(values.values()):
+        if not _REASON_LIKE.fullmatch(reason) or not _REASON_NAMES.isdisjoint(values.values()):
             raise LineRefused("", "the fields of this line are shifted against the header")
     values.pop(REJECT_COLUMNS[1], None)
     return values

@@ -1,0 +1,366 @@
+"""Submission of changes by a municipal system (既存住基システム) to its communication server.
+
+Rule: nothing is lost and nothing is doubled. A line is settled only by the answer of the communication server or by its
+own refusal here, and lines are settled in the order of the file. When the connection breaks, all that was sent and not
+answered is sent again under the same message ids, which the communication server knows; and when the deadline passes,
+the whole file may be submitted again for the same reason.
+
+At most `window` lines are open at a time, so a file of any length needs the same memory.
+"""
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import grpc
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
+    Refusal,
+    Submission,
+    SubmitChangeRequest,
+    SubmitChangeResponse,
+    SubmitChangesRequest,
+    SubmitChangesResponse,
+)
+from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
+from jukinet.cli.change_columns import column_at
+from jukinet.cli.change_file import ChangeFile, ChangeLine, LineProblem, open_change_file
+from jukinet.cli.reject_file import RejectFile
+from jukinet.mesh.errors import code_of, reason_of, violations_of
+
+_FIRST_PAUSE: Final = 0.1  # seconds
+_LONGEST_PAUSE: Final = 10.0  # seconds
+# What passes by itself: no connection, a stopping or loaded server. DEADLINE_EXCEEDED ends on our own deadline.
+_PASSING: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+# RESOURCE_EXHAUSTED too, but no waiting makes a message smaller.
+_LASTING: Final = frozenset({errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE})
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a change file.
+
+    `lines` counts settled records; `accepted` those registered by this run, `repeated` those that had been accepted
+    before it; `refused` counts per error reason. Sequences are of the municipality's stream, 0 when nothing was
+    accepted. `rejects` is the reject file, None when nothing was refused.
+    """
+
+    lines: int
+    accepted: int
+    repeated: int
+    refused: dict[str, int]
+    first_sequence: int
+    last_sequence: int
+    rejects: Path | None = None
+
+
+class SubmissionRefused(Exception):
+    """The communication server refused this one change; the text says what to do."""
+
+    def __init__(self, reason: errors_pb2.ErrorReason.ValueType, message: str, field: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+
+
+class CallRefused(Exception):
+    """The communication server does not take submissions from this caller, or not in this form."""
+
+    def __init__(self, code: grpc.StatusCode, reason: str) -> None:
+        super().__init__(f"the communication server refused the call: {code.name} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class DeadlinePassed(Exception):
+    """The communication server could not be reached, or not finish, in time; `report` says how far a file got.
+
+    Submit the same again: what was accepted is answered as repeated, and nothing is doubled.
+    """
+
+    def __init__(self, cause: str, report: Report | None = None) -> None:
+        super().__init__(f"not finished in time ({cause}); submit the same again, nothing is doubled")
+        self.report = report
+
+
+class AnswerOutOfOrder(Exception):
+    """The communication server answered something else than was asked next: it is not the server this program knows."""
+
+
+class _Interrupted(Exception):
+    """The stream ended before everything was settled; the text names the cause."""
+
+
+async def submit(
+    path: Path,
+    channel: grpc.aio.Channel,
+    *,
+    rejects_path: Path,
+    timeout_seconds: float = 3600.0,
+    traceparent_for: Callable[[Submission], str] | None = None,
+    progress: Callable[[int], None] | None = None,
+    window: int = 512,
+) -> Report:
+    """Submit a change file, line by line and in its order.
+
+    Args:
+        path: CSV or JSON lines, see `docs/intake.md`.
+        channel: to the communication server of the municipality.
+        rejects_path: where refused lines go; must not exist, and stays absent when nothing is refused.
+        timeout_seconds: how long to go on trying, for the whole file.
+        traceparent_for: gives the W3C trace context of one change, or an empty text.
+        progress: is told how many lines are settled, after each one.
+        window: most lines that are open at a time.
+
+    Returns:
+        What became of the lines.
+
+    Raises:
+        ChangeFileRefused: the file as a whole cannot be read; nothing was sent.
+        RejectFileExists: `rejects_path` is taken; nothing was sent.
+        DeadlinePassed: not all lines are settled; there is no reject file then.
+        CallRefused: the communication server does not talk to this caller.
+        AnswerOutOfOrder: the communication server breaks the contract.
+        OSError: a file cannot be read or written.
+    """
+    source = await asyncio.to_thread(open_change_file, path)
+    rejects = RejectFile(rejects_path, source)
+    run = _Run(source, rejects, window, traceparent_for or (lambda _: ""), progress or (lambda _: None))
+    stub = IntakeServiceStub(channel)
+    try:
+        await _keep_trying(lambda left: run.stream(stub.SubmitChanges(timeout=left)), timeout_seconds, run.settled)
+        return run.report(await asyncio.to_thread(rejects.publish))
+    except DeadlinePassed as late:
+        late.report = run.report(None)
+        raise
+    finally:
+        run.close()
+
+
+async def submit_one(submission: Submission, channel: grpc.aio.Channel, timeout_seconds: float) -> SubmitChangeResponse:
+    """Submit one change and wait until it is on the communication server's disk.
+
+    Args:
+        submission: the change.
+        channel: to the communication server of the municipality.
+        timeout_seconds: how long to go on trying.
+
+    Returns:
+        Version and sequence of the change.
+
+    Raises:
+        SubmissionRefused: the change was refused.
+        DeadlinePassed: there was no answer in time; submit the same again.
+    """
+    stub = IntakeServiceStub(channel)
+
+    async def call(left: float) -> SubmitChangeResponse:
+        return await stub.SubmitChange(SubmitChangeRequest(submission=submission), timeout=left)
+
+    try:
+        return await _keep_trying(call, timeout_seconds, lambda: 0)
+    except CallRefused as refused:
+        error = refused.__cause__
+        reason = reason_of(error) if error is not None else None
+        if reason is None:
+            raise
+        fields = [violation.field for violation in violations_of(error)] if error is not None else []
+        raise SubmissionRefused(reason, _text_of(reason), fields[0] if fields else "") from None
+
+
+async def _keep_trying(
+    attempt: Callable[[float], Awaitable[_T]], timeout_seconds: float, progress: Callable[[], int]
+) -> _T:
+    """Call until it succeeds; between attempts wait with full jitter, shorter again after one that got on."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    longest, before = _FIRST_PAUSE, progress()
+    while True:
+        try:
+            return await attempt(max(deadline - loop.time(), 0.001))
+        except grpc.aio.AioRpcError as error:
+            reason = reason_of(error)
+            if not _passes(error.code(), reason):
+                raise CallRefused(error.code(), _name_of(reason) if reason else "") from error
+            cause = error.code().name
+        except _Interrupted as error:
+            cause = str(error)
+        longest = _FIRST_PAUSE if progress() > before else min(longest * 2, _LONGEST_PAUSE)
+        before = progress()
+        pause = random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
+        if loop.time() + pause >= deadline:
+            raise DeadlinePassed(cause)
+        await asyncio.sleep(pause)
+
+
+def _passes(code: grpc.StatusCode, reason: errors_pb2.ErrorReason.ValueType | None) -> bool:
+    # gRPC reports INTERNAL, and forgets the status of the call, when a write meets a stream that has just ended.
+    broken_write = code is grpc.StatusCode.INTERNAL and reason is None
+    return broken_write or (code in _PASSING and reason not in _LASTING)
+
+
+@dataclass
+class _Run:
+    """The state of one submission of a file, over however many streams it takes."""
+
+    source: ChangeFile
+    rejects: RejectFile
+    window: int
+    traceparent_for: Callable[[Submission], str]
+    progress: Callable[[int], None]
+    # Read and not settled, in the order of the file.
+    open_lines: deque[ChangeLine] = field(default_factory=deque)
+    at_end: bool = False
+    # Lines up to here were sent on an earlier stream, so an answer "repeated" may be this run's own doing.
+    sent_before: int = 0
+    last_sent: int = 0
+    accepted: int = 0
+    repeated: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    first_sequence: int = 0
+    last_sequence: int = 0
+
+    def __post_init__(self) -> None:
+        self._lines = self.source.lines()
+        self._room = asyncio.Semaphore(self.window)
+        self._heard = asyncio.Event()
+
+    def settled(self) -> int:
+        return self.accepted + self.repeated + self.refused.total()
+
+    def report(self, rejects: Path | None) -> Report:
+        counts = dict(sorted(self.refused.items()))
+        return Report(
+            self.settled(),
+            self.accepted,
+            self.repeated,
+            counts,
+            self.first_sequence,
+            self.last_sequence,
+            rejects,
+        )
+
+    def close(self) -> None:
+        self._lines.close()
+        self.rejects.discard()
+
+    async def stream(self, call: Any) -> None:
+        """Send and settle on one stream until the file is done, or raise what ended the stream."""
+        self.sent_before = self.last_sent
+        self._heard.clear()
+        tasks = [asyncio.create_task(self._send(call)), asyncio.create_task(self._receive(call))]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            call.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, call: Any) -> None:
+        try:
+            for line in tuple(self.open_lines):
+                await self._write(call, line)
+            while not self.at_end:
+                await self._room.acquire()
+                line_or_end = next(self._lines, None)
+                if line_or_end is None:
+                    self.at_end = True
+                    break
+                self.open_lines.append(line_or_end)
+                self._settle_problems()
+                await self._write(call, line_or_end)
+            await call.done_writing()
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            # The stream is gone; the receiving side learns why.
+            return
+
+    async def _write(self, call: Any, line: ChangeLine) -> None:
+        if isinstance(line.content, Submission):
+            self.last_sent = max(self.last_sent, line.number)
+            traceparent = self.traceparent_for(line.content)
+            await call.write(SubmitChangesRequest(submission=line.content, traceparent=traceparent))
+            # The first line of a stream goes alone: a loaded server is not flooded again, and while no write is under
+            # way a call that is refused ends with its own status.
+            await self._heard.wait()
+
+    async def _receive(self, call: Any) -> None:
+        while (answer := await call.read()) is not grpc.aio.EOF:
+            self._heard.set()
+            self._settle(answer)
+            self._settle_problems()
+        if self.open_lines or not self.at_end:
+            raise _Interrupted("the communication server ended the stream early")
+
+    def _settle(self, answer: SubmitChangesResponse) -> None:
+        line = self.open_lines[0] if self.open_lines else None
+        asked = line.content if line else None
+        if line is None or not isinstance(asked, Submission) or asked.message_id != answer.message_id:
+            raise AnswerOutOfOrder("the answer is not to the next open message")
+        kind = answer.WhichOneof("result")
+        if kind == "accepted":
+            self._count(answer.accepted, again=line.number <= self.sent_before)
+        elif kind == "refused":
+            self._refuse(line, answer.refused)
+        else:
+            raise AnswerOutOfOrder("the answer neither accepts nor refuses")
+        self._done()
+
+    def _count(self, accepted: SubmitChangeResponse, *, again: bool) -> None:
+        if accepted.repeated and not again:
+            self.repeated += 1
+        else:
+            self.accepted += 1
+        self.first_sequence = min(self.first_sequence or accepted.sequence, accepted.sequence)
+        self.last_sequence = max(self.last_sequence, accepted.sequence)
+
+    def _refuse(self, line: ChangeLine, refusal: Refusal) -> None:
+        name = _name_of(refusal.reason)
+        if name and _passes(code_of(refusal.reason), refusal.reason):
+            raise _Interrupted(name)
+        message = " ".join(refusal.message.split()) or _text_of(refusal.reason)
+        column = self.source.header_called(column_at(refusal.field))
+        self._reject(line, name or f"REASON_{refusal.reason}", column, message)
+
+    def _settle_problems(self) -> None:
+        """Refuse the lines that were never sent, as soon as all lines before them are settled."""
+        while self.open_lines and isinstance(problem := self.open_lines[0].content, LineProblem):
+            self._reject(self.open_lines[0], _name_of(problem.reason), problem.column, problem.message)
+            self._done()
+
+    def _reject(self, line: ChangeLine, reason: str, column: str, message: str) -> None:
+        self.rejects.add(line, reason=reason, message=f"{column}: {message}" if column else message)
+        self.refused[reason] += 1
+
+    def _done(self) -> None:
+        self.open_lines.popleft()
+        self._room.release()
+        self.progress(self.settled())
+
+
+def _name_of(reason: int) -> str:
+    """Name a reason without its prefix; empty for one that this program does not know."""
+    value = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(reason)
+    return value.name.removeprefix("ERROR_REASON_") if value else ""
+
+
+def _text_of(reason: int) -> str:
+    value = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(reason)
+    return value.GetOptions().Extensions[errors_pb2.facts].message if value else ""

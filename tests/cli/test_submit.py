@@ -1,0 +1,458 @@
+"""Submitting a change file: every line is settled once, in order, whatever happens to the connection."""
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+import pytest
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.intake.v1 import intake_pb2_grpc
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
+    Refusal,
+    Submission,
+    SubmitChangeRequest,
+    SubmitChangeResponse,
+    SubmitChangesRequest,
+    SubmitChangesResponse,
+)
+from jukinet.cli.change_file import ChangeFileRefused, open_change_file, read_changes
+from jukinet.cli.reject_file import RejectFile, RejectFileExists
+from jukinet.cli.submit import (
+    AnswerOutOfOrder,
+    CallRefused,
+    DeadlinePassed,
+    SubmissionRefused,
+    submit,
+    submit_one,
+)
+from jukinet.mesh.errors import Refused, abort
+
+HEADER = "message_id,reason,event_date,resident_code,birth_date"
+Fault: TypeAlias = str | Refused | errors_pb2.ErrorReason.ValueType
+
+
+def deaths(count: int, first: int = 0) -> list[str]:
+    return [f"K-{number},死亡,2026-04-01,00000000000," for number in range(first, first + count)]
+
+
+def write(path: Path, lines: list[str], header: str = HEADER) -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+class Intake(intake_pb2_grpc.IntakeServiceServicer):
+    """A register of message ids that answers as a communication server does, with faults on request.
+
+    `faults` maps a message id to what happens, once, when it is asked: a refusal by its reason, a refused call, or
+    "cut" (the stream breaks before the change is on disk), "lose" (after it), "end" (the stream ends well, too early),
+    "wrong" (another answer than was asked for), "mute" (an answer that says nothing), "hang" (never an answer).
+    """
+
+    def __init__(self) -> None:
+        self.registered: dict[str, int] = {}
+        self.asked: list[str] = []
+        self.traceparents: list[str] = []
+        self.faults: dict[str, Fault] = {}
+        self.refusal_text = "wrong\ntext"
+
+    def register(self, submission: Submission) -> SubmitChangeResponse:
+        known = submission.message_id in self.registered
+        sequence = self.registered.setdefault(submission.message_id, len(self.registered) + 1)
+        return SubmitChangeResponse(version=1, sequence=sequence, epoch=1, repeated=known)
+
+    async def SubmitChange(
+        self, request: SubmitChangeRequest, context: grpc.aio.ServicerContext[SubmitChangeRequest, SubmitChangeResponse]
+    ) -> SubmitChangeResponse:
+        fault = self.faults.pop(request.submission.message_id, None)
+        if isinstance(fault, Refused):
+            await abort(context, fault, "id")
+        if fault == "hang":
+            await asyncio.Event().wait()
+        if fault == "cut":
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
+        if fault == "lose":
+            self.register(request.submission)
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
+        if fault == "foreign":
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+        return self.register(request.submission)
+
+    async def SubmitChanges(
+        self,
+        request_iterator: AsyncIterator[SubmitChangesRequest],
+        context: grpc.aio.ServicerContext[SubmitChangesRequest, SubmitChangesResponse],
+    ) -> AsyncIterator[SubmitChangesResponse]:
+        async for request in request_iterator:
+            submission = request.submission
+            self.asked.append(submission.message_id)
+            self.traceparents.append(request.traceparent)
+            answer = SubmitChangesResponse(message_id=submission.message_id)
+            fault = self.faults.pop(submission.message_id, None)
+            match fault:
+                case Refused():
+                    await abort(context, fault, "id")
+                case "cut":
+                    await context.abort(grpc.StatusCode.UNAVAILABLE)
+                case "lose":
+                    self.register(submission)
+                    await context.abort(grpc.StatusCode.UNAVAILABLE)
+                case "end":
+                    return
+                case "hang":
+                    await asyncio.Event().wait()
+                case "wrong":
+                    answer.message_id = "other"
+                case "mute":
+                    yield answer
+                    continue
+                case int():
+                    refusal = Refusal(reason=fault, message=self.refusal_text, field="record.birth_date")
+                    yield SubmitChangesResponse(message_id=submission.message_id, refused=refusal)
+                    continue
+            answer.accepted.CopyFrom(self.register(submission))
+            yield answer
+
+
+@pytest.fixture
+def intake() -> Intake:
+    return Intake()
+
+
+@contextlib.asynccontextmanager
+async def serving(intake: Intake) -> AsyncIterator[int]:
+    server = grpc.aio.server()
+    intake_pb2_grpc.add_IntakeServiceServicer_to_server(intake, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+def dial(port: int) -> grpc.aio.Channel:
+    backoff = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
+    options = [*backoff, ("grpc.use_local_subchannel_pool", 1)]
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
+
+
+@pytest.fixture
+async def channel(intake: Intake) -> AsyncIterator[grpc.aio.Channel]:
+    async with serving(intake) as port, dial(port) as channel:
+        yield channel
+
+
+@contextlib.asynccontextmanager
+async def cutting_proxy(port: int, bytes_until_cut: int) -> AsyncIterator[tuple[int, list[int]]]:
+    """Passes bytes on, and resets its first connections once that many came back from the server."""
+    cuts = [3]
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None) -> None:
+        passed = 0
+        while data := await reader.read(512):
+            passed += len(data)
+            if most is not None and passed > most and cuts[0]:
+                cuts[0] -= 1
+                break
+            writer.write(data)
+            await writer.drain()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
+        pumps = [
+            asyncio.create_task(pump(reader, up_writer, None)),
+            asyncio.create_task(pump(up_reader, writer, bytes_until_cut)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in pumps:
+                task.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            for open_writer in (writer, up_writer):
+                open_writer.transport.abort()
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], cuts
+
+
+async def test_all_lines_are_registered_in_the_order_of_the_file(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    told: list[int] = []
+    path = write(tmp_path / "f", deaths(100))
+    report = await submit(path, channel, rejects_path=tmp_path / "rejects", window=7, progress=told.append)
+    assert list(intake.registered) == [f"K-{number}" for number in range(100)]
+    assert (report.lines, report.accepted, report.repeated, report.refused) == (100, 100, 0, {})
+    assert (report.first_sequence, report.last_sequence, report.rejects) == (1, 100, None)
+    assert told == list(range(1, 101))
+    assert names_in(tmp_path) == ["f"]
+
+
+async def test_refused_lines_come_into_the_reject_file_in_the_order_of_the_file(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.faults = {"K-3": errors_pb2.ERROR_REASON_NOT_HOLDER, "K-6": errors_pb2.ERROR_REASON_BIRTH_DATE}
+    lines = deaths(10)
+    lines[0] = lines[0].replace("2026", "26")
+    lines[4] = "K-4,死亡"
+    lines[9] = lines[9].replace("死亡", "death")
+    path = write(tmp_path / "f", lines)
+    report = await submit(path, channel, rejects_path=tmp_path / "rejects.csv", window=3)
+    assert list(intake.registered) == ["K-1", "K-2", "K-5", "K-7", "K-8"]
+    assert report.refused == {"BIRTH_DATE": 1, "INVALID_MESSAGE": 3, "NOT_HOLDER": 1}
+    assert (report.lines, report.accepted) == (10, 5)
+    assert report.rejects == tmp_path / "rejects.csv"
+    assert stat.S_IMODE(report.rejects.stat().st_mode) == 0o600
+    header, *rejects = report.rejects.read_text("utf-8").splitlines()
+    assert header == HEADER + ",reject_reason,reject_message"
+    assert [line.startswith(lines[n]) for line, n in zip(rejects, (0, 3, 4, 6, 9), strict=True)] == [True] * 5
+    assert rejects[1] == lines[3] + ",NOT_HOLDER,birth_date: wrong text"
+    assert rejects[0].startswith(lines[0] + ",INVALID_MESSAGE,event_date: ")
+    assert names_in(tmp_path) == ["f", "rejects.csv"]
+
+
+async def test_the_corrected_reject_file_is_submitted_as_it_is(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.faults = {"K-1": errors_pb2.ERROR_REASON_NOT_HOLDER}
+    lines = deaths(3)
+    lines[2] = lines[2].replace("2026-04-01", "soon")
+    first = await submit(write(tmp_path / "f", lines), channel, rejects_path=tmp_path / "rejects")
+    assert first.rejects
+    first.rejects.write_text(first.rejects.read_text("utf-8").replace("soon", "令和8年4月1日"), "utf-8")
+    second = await submit(first.rejects, channel, rejects_path=tmp_path / "rejects-2")
+    assert (second.lines, second.accepted, second.rejects) == (2, 2, None)
+    assert list(intake.registered) == ["K-0", "K-1", "K-2"]
+
+
+async def test_a_refusal_without_text_or_of_a_newer_kind_is_kept_too(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.refusal_text = ""
+    intake.faults = {"K-0": errors_pb2.ERROR_REASON_NOT_HOLDER, "K-1": errors_pb2.ErrorReason.ValueType(9999)}
+    report = await submit(write(tmp_path / "f", deaths(2)), channel, rejects_path=tmp_path / "rejects")
+    assert report.refused == {"NOT_HOLDER": 1, "REASON_9999": 1}
+    assert report.rejects
+    assert "Only the holder may report changes." in report.rejects.read_text("utf-8")
+    again = await submit(report.rejects, channel, rejects_path=tmp_path / "rejects-2")
+    assert again.accepted == 2
+
+
+async def test_a_file_may_be_submitted_twice(tmp_path: Path, intake: Intake, channel: grpc.aio.Channel) -> None:
+    path = write(tmp_path / "f", deaths(20))
+    await submit(path, channel, rejects_path=tmp_path / "rejects")
+    report = await submit(path, channel, rejects_path=tmp_path / "rejects")
+    assert (report.accepted, report.repeated) == (0, 20)
+    assert (report.first_sequence, report.last_sequence) == (1, 20)
+    assert len(intake.registered) == 20
+
+
+@pytest.mark.parametrize("fault", ["cut", "lose", "end"])
+async def test_a_broken_stream_loses_and_doubles_nothing(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel, fault: str
+) -> None:
+    intake.faults = {"K-0": fault, "K-17": fault, "K-40": errors_pb2.ERROR_REASON_NOT_HOLDER, "K-59": fault}
+    lines = deaths(60)
+    lines[18] = "K-18,nonsense,,,"
+    report = await submit(write(tmp_path / "f", lines), channel, rejects_path=tmp_path / "rejects", window=8)
+    wanted = [f"K-{number}" for number in range(60) if number not in (18, 40)]
+    assert list(intake.registered) == wanted
+    assert (report.lines, report.accepted, report.repeated) == (60, 58, 0)
+    assert report.refused == {"INVALID_MESSAGE": 1, "NOT_HOLDER": 1}
+    assert not intake.faults
+
+
+async def test_a_cut_connection_loses_and_doubles_nothing(tmp_path: Path, intake: Intake) -> None:
+    path = write(tmp_path / "f", deaths(300))
+    async with serving(intake) as port, cutting_proxy(port, 3_000) as (proxy, cuts), dial(proxy) as channel:
+        report = await submit(path, channel, rejects_path=tmp_path / "rejects", window=32)
+    assert cuts == [0]
+    assert list(intake.registered) == [f"K-{number}" for number in range(300)]
+    assert (report.lines, report.accepted, report.repeated) == (300, 300, 0)
+    assert len(intake.asked) > 300
+
+
+async def test_a_server_that_comes_late_is_waited_for(tmp_path: Path, intake: Intake) -> None:
+    async with serving(intake) as port, cutting_proxy(port, 0) as (proxy, cuts), dial(proxy) as channel:
+        report = await submit(write(tmp_path / "f", deaths(3)), channel, rejects_path=tmp_path / "rejects")
+    assert cuts == [0]
+    assert report.accepted == 3
+
+
+@pytest.mark.parametrize("reason", [errors_pb2.ERROR_REASON_OVERLOADED, errors_pb2.ERROR_REASON_STORAGE_FULL])
+async def test_a_loaded_server_is_asked_again(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel, reason: errors_pb2.ErrorReason.ValueType
+) -> None:
+    intake.faults = {"K-1": Refused(reason), "K-2": reason}
+    report = await submit(write(tmp_path / "f", deaths(4)), channel, rejects_path=tmp_path / "rejects")
+    assert (report.accepted, report.refused) == (4, {})
+    assert sorted(intake.registered) == ["K-0", "K-1", "K-2", "K-3"]
+
+
+async def test_at_most_a_window_of_lines_is_open(tmp_path: Path, intake: Intake, channel: grpc.aio.Channel) -> None:
+    intake.faults = {"K-1": "hang"}
+    sent: list[str] = []
+
+    def note(submission: Submission) -> str:
+        sent.append(submission.message_id)
+        return ""
+
+    lines = deaths(50)
+    lines[2] = "a,bad,line"
+    with pytest.raises(DeadlinePassed):
+        await submit(
+            write(tmp_path / "f", lines),
+            channel,
+            rejects_path=tmp_path / "rejects",
+            timeout_seconds=0.3,
+            traceparent_for=note,
+            window=5,
+        )
+    assert sent == ["K-0", "K-1", "K-3", "K-4", "K-5"]
+
+
+async def test_each_change_takes_its_own_trace_along(tmp_path: Path, intake: Intake, channel: grpc.aio.Channel) -> None:
+    def trace(submission: Submission) -> str:
+        return f"00-{'1' * 32}-{int(submission.message_id[2:]):016x}-01"
+
+    await submit(write(tmp_path / "f", deaths(3)), channel, rejects_path=tmp_path / "r", traceparent_for=trace)
+    assert intake.traceparents == [f"00-{'1' * 32}-{number:016x}-01" for number in range(3)]
+
+
+async def test_when_the_deadline_passes_the_report_says_how_far_it_got(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.faults = {"K-2": "hang"}
+    path = write(tmp_path / "f", ["bad", *deaths(4)])
+    with pytest.raises(DeadlinePassed, match="DEADLINE_EXCEEDED") as passed:
+        await submit(path, channel, rejects_path=tmp_path / "rejects", timeout_seconds=0.3)
+    assert passed.value.report
+    assert (passed.value.report.lines, passed.value.report.accepted) == (3, 2)
+    assert names_in(tmp_path) == ["f"]
+    report = await submit(path, channel, rejects_path=tmp_path / "rejects")
+    assert (report.accepted, report.repeated, report.refused) == (2, 2, {"INVALID_MESSAGE": 1})
+
+
+async def test_a_caller_that_may_not_submit_is_told_at_once(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.faults = {"K-0": Refused(errors_pb2.ERROR_REASON_CALLER_NOT_ALLOWED)}
+    with pytest.raises(CallRefused, match="PERMISSION_DENIED CALLER_NOT_ALLOWED"):
+        await submit(write(tmp_path / "f", deaths(2)), channel, rejects_path=tmp_path / "rejects")
+
+
+async def test_a_message_too_large_is_not_sent_for_ever(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.faults = {"K-0": Refused(errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE)}
+    with pytest.raises(CallRefused, match="MESSAGE_TOO_LARGE"):
+        await submit(write(tmp_path / "f", deaths(2)), channel, rejects_path=tmp_path / "rejects")
+
+
+@pytest.mark.parametrize("fault", ["wrong", "mute"])
+async def test_an_answer_that_was_not_asked_for_ends_the_submission(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel, fault: str
+) -> None:
+    intake.faults = {"K-1": fault}
+    with pytest.raises(AnswerOutOfOrder):
+        await submit(write(tmp_path / "f", deaths(3)), channel, rejects_path=tmp_path / "rejects")
+
+
+async def test_a_file_that_cannot_be_read_sends_nothing(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    with pytest.raises(ChangeFileRefused):
+        await submit(write(tmp_path / "f", [], "id,name"), channel, rejects_path=tmp_path / "rejects")
+    assert not intake.asked
+
+
+async def test_a_file_without_lines_is_reported_as_such(tmp_path: Path, channel: grpc.aio.Channel) -> None:
+    report = await submit(write(tmp_path / "f", []), channel, rejects_path=tmp_path / "rejects")
+    assert (report.lines, report.first_sequence, report.rejects) == (0, 0, None)
+
+
+async def test_an_existing_file_is_never_overwritten(tmp_path: Path, intake: Intake, channel: grpc.aio.Channel) -> None:
+    path = write(tmp_path / "f", ["bad"])
+    (tmp_path / "rejects").symlink_to("nowhere")
+    with pytest.raises(RejectFileExists, match="rejects"):
+        await submit(path, channel, rejects_path=tmp_path / "rejects")
+    with pytest.raises(NotADirectoryError):
+        await submit(path, channel, rejects_path=tmp_path / "none" / "rejects")
+    assert not intake.asked
+
+
+def test_a_name_that_is_taken_meanwhile_is_left_alone_too(tmp_path: Path) -> None:
+    source = open_change_file(write(tmp_path / "f", ["bad"]))
+    rejects = RejectFile(tmp_path / "rejects", source)
+    for line in source.lines():
+        rejects.add(line, reason="INVALID_MESSAGE", message="")
+    (tmp_path / "rejects").write_text("other")
+    with pytest.raises(RejectFileExists):
+        rejects.publish()
+    assert (tmp_path / "rejects").read_text() == "other"
+    assert names_in(tmp_path) == ["f", "rejects"]
+
+
+def test_the_reject_file_is_private_from_its_first_byte(tmp_path: Path) -> None:
+    source = open_change_file(write(tmp_path / "f", ["bad"]))
+    rejects = RejectFile(tmp_path / "rejects", source)
+    for line in source.lines():
+        rejects.add(line, reason="INVALID_MESSAGE", message="")
+    (draft,) = (entry for entry in tmp_path.iterdir() if entry.name != "f")
+    assert stat.S_IMODE(os.stat(draft).st_mode) == 0o600
+    rejects.discard()
+    assert not draft.exists()
+
+
+@pytest.fixture
+def death(tmp_path: Path) -> Submission:
+    ((_, submission),) = read_changes(write(tmp_path / "one", deaths(1)))
+    assert isinstance(submission, Submission)
+    return submission
+
+
+@pytest.mark.parametrize("fault", [None, "cut", "lose", Refused(errors_pb2.ERROR_REASON_OVERLOADED)])
+async def test_one_change_is_registered_once(
+    intake: Intake, channel: grpc.aio.Channel, death: Submission, fault: Fault | None
+) -> None:
+    intake.faults = {"K-0": fault} if fault else {}
+    answer = await submit_one(death, channel, 10)
+    assert (answer.version, answer.sequence, answer.repeated) == (1, 1, fault == "lose")
+
+
+async def test_one_refused_change_says_why_and_where(
+    intake: Intake, channel: grpc.aio.Channel, death: Submission
+) -> None:
+    intake.faults = {"K-0": Refused(errors_pb2.ERROR_REASON_EVENT_DATE, field="event_date")}
+    with pytest.raises(SubmissionRefused, match="may not lie after today") as refused:
+        await submit_one(death, channel, 10)
+    assert (refused.value.reason, refused.value.field) == (errors_pb2.ERROR_REASON_EVENT_DATE, "event_date")
+
+
+async def test_one_change_without_an_answer_ends_with_the_deadline(
+    intake: Intake, channel: grpc.aio.Channel, death: Submission
+) -> None:
+    intake.faults = {"K-0": "hang"}
+    with pytest.raises(DeadlinePassed) as passed:
+        await submit_one(death, channel, 0.2)
+    assert passed.value.report is None
+
+
+async def test_a_server_without_intake_is_named_as_such(
+    intake: Intake, channel: grpc.aio.Channel, death: Submission
+) -> None:
+    intake.faults = {"K-0": "foreign"}
+    with pytest.raises(CallRefused, match="UNIMPLEMENTED"):
+        await submit_one(death, channel, 10)
