@@ -1,0 +1,171 @@
+"""Entries hold no personal data, and nothing else can be brought in as an entry."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.entry import EntryKeys, check, decode, encode, make_entry, month_key, person_token
+from jukinet.ledger.errors import EntryInvalid
+
+KEYS = EntryKeys(b"\x05" * 32)
+CODE = "00000000019"
+Arguments = Callable[[int], dict[str, Any]]
+MakeLeaf = Callable[..., bytes]
+
+
+def test_an_entry_comes_back_as_it_was_made(entry_arguments: Arguments) -> None:
+    entry = make_entry(KEYS, **entry_arguments(1))
+    assert decode(encode(entry)) == entry
+    assert entry.version == 1
+    assert list(entry.fields) == [1, 2, 4]
+
+
+def test_no_personal_value_is_in_the_bytes_of_an_entry(leaf: MakeLeaf) -> None:
+    canaries = ["山田CANARY太郎", "事案CANARY", CODE]
+    token = person_token(month_key(b"\x09" * 32, datetime(2026, 4, 1, tzinfo=UTC)), CODE)
+    made = leaf(1, operator=canaries[0], case_reference=canaries[1], token=token, answer="".join(canaries).encode())
+    for canary in canaries:
+        assert canary.encode() not in made
+
+
+@pytest.mark.parametrize("field", ["request_id", "agency", "purpose", "article"])
+@given(text=st.text(min_size=1))
+def test_free_text_gets_into_no_field(entry_arguments: Arguments, field: str, text: str) -> None:
+    with pytest.raises(EntryInvalid) as refused:
+        make_entry(KEYS, **{**entry_arguments(1), field: text + "山田太郎"})
+    assert "山田太郎" not in str(refused.value)
+
+
+def test_a_name_in_an_unknown_field_is_refused(leaf: MakeLeaf) -> None:
+    smuggled = leaf(1) + b"\x92\x06\x06" + "山田".encode()
+    with pytest.raises(EntryInvalid, match="unknown fields"):
+        decode(smuggled)
+
+
+def test_a_second_spelling_of_an_entry_is_refused(leaf: MakeLeaf) -> None:
+    with pytest.raises(EntryInvalid, match="canonically"):
+        decode(leaf(1) + b"\x08\x01")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_by_a_typed_error(content: bytes) -> None:
+    with pytest.raises(EntryInvalid):
+        decode(content)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("version", 2),
+        ("request_id", ""),
+        ("request_id", "5F7D1C1E-0000-4000-8000-000000000001"),
+        ("agency", "spiffe://elsewhere/agency/x"),
+        ("agency", ""),
+        ("operator_pseudonym", b"op-17"),
+        ("purpose", ""),
+        ("purpose", "B1-123456789018"),
+        ("article", ""),
+        ("case_commitment", b""),
+        ("person_token", b""),
+        ("person_token", b"x" * 31),
+        ("action", 0),
+        ("action", 99),
+        ("result", 0),
+        ("result", 99),
+        ("refusal", errors_pb2.ERROR_REASON_PURPOSE_UNKNOWN),
+        ("policy_digest", b""),
+        ("answer_digest", b""),
+    ],
+)
+def test_a_field_outside_its_layout_is_named(entry_arguments: Arguments, field: str, value: Any) -> None:
+    entry = make_entry(KEYS, **entry_arguments(1))
+    setattr(entry, field, value)
+    with pytest.raises(EntryInvalid, match=f"Field {field}"):
+        check(entry)
+
+
+@pytest.mark.parametrize("fields", [[0], [8], [1, 1], [2, 1]])
+def test_released_fields_are_known_ones_in_order(entry_arguments: Arguments, fields: list[int]) -> None:
+    entry = make_entry(KEYS, **entry_arguments(1))
+    del entry.fields[:]
+    entry.fields.extend(fields)
+    with pytest.raises(EntryInvalid, match="Field fields"):
+        encode(entry)
+
+
+def test_an_entry_needs_a_time(entry_arguments: Arguments) -> None:
+    entry = make_entry(KEYS, **entry_arguments(1))
+    entry.ClearField("time")
+    with pytest.raises(EntryInvalid, match="Field time"):
+        check(entry)
+
+
+def test_a_refusal_says_why_and_releases_nothing(leaf: MakeLeaf) -> None:
+    refusal = {
+        "result": ledger_pb2.RESULT_REFUSED,
+        "refusal": errors_pb2.ERROR_REASON_PRIVATE_SECTOR_BANNED,
+        "fields": [],
+        "token": b"",
+        "answer": None,
+    }
+    assert decode(leaf(1, **refusal, purpose="", article="30-38")).refusal == refusal["refusal"]
+    for unlawful in ({"refusal": 0}, {"refusal": 9999}, {"fields": [1]}, {"answer": b"x"}):
+        with pytest.raises(EntryInvalid):
+            leaf(1, **{**refusal, **unlawful})
+
+
+def test_no_single_match_releases_nothing(leaf: MakeLeaf) -> None:
+    nothing = {"result": ledger_pb2.RESULT_NO_SINGLE_MATCH, "token": b"", "answer": b"x"}
+    assert decode(leaf(1, **nothing, fields=[])).result == nothing["result"]
+    with pytest.raises(EntryInvalid):
+        leaf(1, **nothing, fields=[1])
+
+
+def test_a_time_without_a_zone_is_refused(entry_arguments: Arguments) -> None:
+    with pytest.raises(EntryInvalid, match="time zone"):
+        make_entry(KEYS, **{**entry_arguments(1), "time": datetime(2026, 4, 1)})  # noqa: DTZ001
+    with pytest.raises(ValueError, match="time zone"):
+        month_key(bytes(32), datetime(2026, 4, 1))  # noqa: DTZ001
+
+
+def test_the_time_is_kept_in_utc(leaf: MakeLeaf) -> None:
+    japan = datetime(2026, 4, 1, 9, tzinfo=timezone(timedelta(hours=9)))
+    assert leaf(1, time=japan) == leaf(1, time=datetime(2026, 4, 1, tzinfo=UTC))
+
+
+def test_a_person_has_one_token_a_month_and_another_one_in_the_next() -> None:
+    root = b"\x09" * 32
+    april, may = datetime(2026, 4, 30, 23, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
+    tokens = {person_token(month_key(root, day), CODE) for day in (april, april.replace(day=1), may)}
+    assert len(tokens) == 2
+    japan = timezone(timedelta(hours=9))
+    assert month_key(root, datetime(2026, 5, 1, 8, tzinfo=japan)) == month_key(root, april)
+
+
+def test_tokens_of_different_persons_and_keys_differ() -> None:
+    day = datetime(2026, 4, 1, tzinfo=UTC)
+    key, other = month_key(b"\x09" * 32, day), month_key(b"\x08" * 32, day)
+    assert len({person_token(key, CODE), person_token(key, "00000000027"), person_token(other, CODE)}) == 3
+
+
+def test_a_pseudonym_tells_agencies_and_uses_apart() -> None:
+    made = {
+        KEYS.operator_pseudonym("a", "bc"),
+        KEYS.operator_pseudonym("ab", "c"),
+        KEYS.case_commitment("a", "bc"),
+        KEYS.answer_digest(b"abc"),
+        EntryKeys(b"\x06" * 32).operator_pseudonym("a", "bc"),
+    }
+    assert len(made) == 5
+    assert all(len(digest) == 32 for digest in made)
+
+
+def test_a_short_root_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        EntryKeys(b"short")
