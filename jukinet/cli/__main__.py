@@ -1,0 +1,6 @@
+"""`python -m jukinet.cli`: the same as `jukinet`."""
+
+from jukinet.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The commands of `jukinet`, put together.
+
+Each module holds the commands of one subject and imports what is heavy when a command runs, so that `--help` is quick.
+"""
+
+from typing import Annotated, Final
+
+import typer
+
+from jukinet.cli import admin, mesh, node
+
+_EXIT_CODES: Final = (
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no answer from the node, 4 not allowed to this "
+    "identity, 5 a configuration, certificate or key file cannot be used, 6 the database cannot be used."
+)
+
+app = typer.Typer(
+    name="jukinet",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=f"The resident registry network (住民基本台帳ネットワークシステム) as a mesh of gRPC nodes.\n\n{_EXIT_CODES}",
+)
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from jukinet import __version__
+        from jukinet.cli.output import show
+
+        show(__version__)
+        raise typer.Exit
+
+
+app.add_typer(mesh.app, name="mesh")
+app.add_typer(node.app, name="node")
+app.add_typer(admin.app, name="admin")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

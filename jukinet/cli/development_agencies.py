@@ -1,0 +1,61 @@
+"""The agencies of a development mesh: two national bodies, a prefecture, a municipality and a private bank.
+
+The bank is granted rows BY MISTAKE, so that one can see that the ban on private use holds whatever is granted.
+
+Source: Act art. 30-9 (national bodies), 30-10 and following (local governments), 30-38 (private organisations).
+"""
+
+from datetime import date
+from typing import Final
+
+from jukinet.domain.local_government import prefecture_code_of
+from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
+from jukinet.purpose.statute import load_statute
+
+PENSION_SERVICE: Final = "pension-service"
+TAX_AGENCY: Final = "national-tax-agency"
+BANK: Final = "example-bank"
+"""A private organisation with rows granted by mistake."""
+
+
+def development_agencies(municipality: str) -> list[Agency]:
+    """Lists the agencies.
+
+    Args:
+        municipality: six-digit code of the one that is an agency too, with its prefecture.
+    """
+    prefecture = prefecture_code_of(municipality)
+    return [
+        _public(PENSION_SERVICE, "Japan Pension Service", "日本年金機構", "japan-pension-service"),
+        _public(TAX_AGENCY, "National Tax Agency", "国税庁", "national-tax-agency"),
+        _public(
+            f"prefecture-{prefecture}", f"Prefecture {prefecture}", f"都道府県 {prefecture}", "prefectural-governor"
+        ),
+        _public(
+            f"municipality-{municipality}",
+            f"Municipality {municipality}",
+            f"市区町村 {municipality}",
+            "municipal-mayor",
+        ),
+        _agency(BANK, "Example Bank", "例示銀行", kind="private", rows={"B1-72", "B1-77"}),
+    ]
+
+
+def _public(name: str, name_en: str, name_ja: str, body: str) -> Agency:
+    rows = {row.key for row in load_statute().rows.values() if body in row.bodies and row.status == "in_force"}
+    return _agency(name, name_en, name_ja, kind="public", bodies={body}, rows=rows)
+
+
+def _agency(
+    name: str, name_en: str, name_ja: str, *, kind: AgencyKind, rows: set[str], bodies: set[str] | None = None
+) -> Agency:
+    return Agency(
+        id=name,
+        spiffe_id=f"{SPIFFE_PREFIX}{name}",
+        name_en=name_en,
+        name_ja=name_ja,
+        kind=kind,
+        bodies=frozenset(bodies or ()),
+        rows=frozenset(rows),
+        valid_from=date(2019, 1, 7),
+    )

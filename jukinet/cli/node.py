@@ -1,0 +1,140 @@
+"""`jukinet node`: one node in the foreground, and its database migration.
+
+Rule: what keeps a node from starting is told in one sentence and an exit code, never as a traceback: its operator has
+to know which file or process to look at.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from jukinet.cli.output import Exit, Failure, failures_told, show
+
+if TYPE_CHECKING:
+    from jukinet.mesh.config import NodeConfig
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="One node: a CS (コミュニケーションサーバ), a prefecture server, the national center or an agency gateway.",
+)
+
+_PACKAGES: Final = {
+    "municipality": "cs_node",
+    "prefecture": "prefecture_node",
+    "center": "center_node",
+    "gateway": "agency_gateway",
+}
+ConfigOption = Annotated[Path, typer.Option("--config", help="The node's TOML file.", metavar="FILE")]
+
+
+@app.command()
+def run(
+    config: ConfigOption,
+    until_stdin_closes: Annotated[
+        bool, typer.Option("--until-stdin-closes", help="Drain as well when standard input ends.")
+    ] = False,
+) -> None:
+    """Run one node in the foreground; SIGTERM or Ctrl-C drains it.
+
+    Exit codes: 0 drained, 1 a part failed while it ran, 5 a configuration, certificate, key or policy file cannot be
+    used or the address is taken, 6 the database cannot be used.
+
+    Example: jukinet node run --config mesh/nodes/center/node.toml
+    """
+    if until_stdin_closes:
+        from jukinet.cli.processes import end_when_stdin_closes
+
+        end_when_stdin_closes()
+    with failures_told(), start_errors_told():
+        loaded = _load(config)
+        node: Callable[[NodeConfig], Awaitable[None]] = import_module(f"{_PACKAGES[loaded.role]}.node").run
+        asyncio.run(_run(node, loaded))
+
+
+@app.command()
+def migrate(config: ConfigOption) -> None:
+    """Bring a node's database to the schema of this program. Stop the node and make a backup first.
+
+    Example: jukinet node migrate --config mesh/nodes/center/node.toml
+    """
+    with failures_told(), start_errors_told():
+        from jukinet.store import engine
+        from jukinet.store import migrate as migration
+
+        loaded = _load(config)
+        scripts = migration.REGISTER
+        if loaded.role == "gateway":
+            scripts = import_module("agency_gateway.node").MIGRATIONS
+        writer = engine.open_writer(loaded.database)
+        try:
+            migration.migrate(writer, scripts)
+        finally:
+            writer.dispose()
+        show(f"The database of {loaded.identity} has the schema of this program.")
+
+
+def _load(path: Path) -> "NodeConfig":
+    from jukinet.mesh.config import load_config
+
+    return load_config(path)
+
+
+async def _run(node: "Callable[[NodeConfig], Awaitable[None]]", config: "NodeConfig") -> None:
+    await node(config)
+
+
+@contextmanager
+def start_errors_told() -> Iterator[None]:
+    """Turns what keeps a node from starting into a Failure.
+
+    Raises:
+        Failure: instead of any error that an operator can do something about.
+    """
+    try:
+        yield
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        raise Failure(f"The node does not run: {error}", code) from None
+
+
+def _exit_code(error: Exception) -> Exit | None:
+    from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+    from jukinet.assembly.process import PartFailed
+    from jukinet.ledger.errors import LedgerError
+    from jukinet.mesh.callers import CallersError
+    from jukinet.mesh.config import ConfigError
+    from jukinet.mesh.pki import PkiError
+    from jukinet.mesh.server import ListenError
+    from jukinet.mesh.tls import TlsError
+    from jukinet.purpose.agencies import AgencyDirectoryError
+    from jukinet.purpose.decision import PolicyError
+    from jukinet.purpose.statute import StatuteTableError
+    from jukinet.store.errors import SchemaMismatch, StoreBusy, StoreError
+
+    known: tuple[tuple[Exit, tuple[Any, ...]], ...] = (
+        (
+            Exit.CONFIGURATION,
+            (
+                ConfigError,
+                TlsError,
+                PkiError,
+                PolicyError,
+                StatuteTableError,
+                AgencyDirectoryError,
+                CallersError,
+                ListenError,
+            ),
+        ),
+        (Exit.DATABASE, (SchemaMismatch, StoreBusy, StoreError, LedgerError, DBAPIError)),
+        (Exit.CONFIGURATION, (ArgumentError, NoSuchModuleError)),
+        (Exit.REFUSED, (PartFailed,)),
+    )
+    return next((code for code, kinds in known if isinstance(error, kinds)), None)

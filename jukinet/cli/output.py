@@ -1,0 +1,133 @@
+"""How the command line speaks: exit codes, plain sentences for people, one JSON object for programs.
+
+Rule: standard output carries the result and nothing else; progress and errors go to standard error. No traceback and no
+personal data stands in an error: refusals are told by reason, fixed text and error id, as the node told them.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any, Final, NoReturn
+
+import typer
+
+
+class Exit(IntEnum):
+    """Exit codes of every command; `docs/operations.md` lists them."""
+
+    OK = 0
+    """Done; all held."""
+    REFUSED = 1
+    """Refused or failed: the text says which rule or check did not hold."""
+    USAGE = 2
+    """The command line, or a file that it names, is not what it should be."""
+    UNREACHABLE = 3
+    """No answer from the node: not running, stopping, full, or not the one expected. Trying again may help."""
+    FORBIDDEN = 4
+    """The law, or the table of callers, does not let this identity do that. Trying again does not help."""
+    CONFIGURATION = 5
+    """A configuration, certificate, key, policy or directory file cannot be used; the node did not start."""
+    DATABASE = 6
+    """The database cannot be used: held by another process, of another schema, full or corrupt."""
+
+
+JSON_HELP: Final = "Print one JSON object instead of text."
+
+
+class Failure(Exception):
+    """Ends a command: the text is for people, the code for programs."""
+
+    def __init__(self, text: str, code: Exit = Exit.REFUSED) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """Turns a Failure into its sentence on standard error and its exit code.
+
+    Raises:
+        typer.Exit: instead of Failure.
+    """
+    try:
+        yield
+    except Failure as failure:
+        tell(str(failure))
+        raise typer.Exit(failure.code) from None
+
+
+def tell(text: str) -> None:
+    """Writes a line for people to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Writes a line of the result to standard output."""
+    print(text, flush=True)
+
+
+def show_json(result: Any) -> None:
+    """Writes the result as one JSON object, Japanese text as it is."""
+    show(json.dumps(result, ensure_ascii=False, indent=2))
+
+
+def show_table(headers: list[str], rows: list[list[str]]) -> None:
+    """Writes a table with columns as wide as they need to be; wide when nobody's terminal narrows it."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headers, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(width=240)
+    console.print(table)
+
+
+def fail_call(error: BaseException, target: str) -> NoReturn:
+    """Ends a command whose call failed.
+
+    Args:
+        error: what gRPC raised.
+        target: host:port that was called.
+
+    Raises:
+        Failure: with the node's reason, or with what kept the call from the node.
+    """
+    from jukinet.mesh.errors import error_id_of, facts_of, name_of, reason_of, violations_of
+
+    reason = reason_of(error)
+    if reason is None:
+        code = getattr(error, "code", lambda: None)()
+        raise Failure(_no_answer(target, code.name if code else type(error).__name__), Exit.UNREACHABLE) from None
+    lines = [f"{name_of(reason)}: {facts_of(reason).message}"]
+    lines += [f"  {violation.field}: {violation.rule}" for violation in violations_of(error)]
+    if error_id := error_id_of(error):
+        lines.append(f"  error id {error_id}")
+    raise Failure("\n".join(lines), exit_of(error)) from None
+
+
+def exit_of(error: Any) -> Exit:
+    """Tells which exit code a refusal by a node stands for."""
+    import grpc
+
+    match error.code():
+        case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
+            return Exit.FORBIDDEN
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return Exit.UNREACHABLE
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return Exit.USAGE
+        case _:
+            return Exit.REFUSED
+
+
+def _no_answer(target: str, code: str) -> str:
+    return (
+        f"No answer from {target} ({code}). Check that the node runs there, that its certificate is the one of the "
+        "node that you mean to call, and that both sides trust the same CAs."
+    )
