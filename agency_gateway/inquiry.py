@@ -117,7 +117,7 @@ class InquiryService(InquiryServiceServicer):
         return answer
 
     async def _decide(self, asked: _Asked) -> Decision:
-        with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
+        with tracing.span("inquiry.decide", attributes={"jukinet.purpose": asked.context.purpose}):
             decision = self._policy.decide(
                 Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields)
             )

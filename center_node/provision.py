@@ -81,7 +81,7 @@ class ProvisionService(ProvisionServiceServicer):
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="it names the person in another way")
         if bool(ticket.fields) != (ticket.kind == provision.PROVISION_KIND_RECORD):
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="its items do not fit its kind")
-        with tracing.span("provision.decide", **{"jukinet.purpose": ticket.purpose}):
+        with tracing.span("provision.decide", attributes={"jukinet.purpose": ticket.purpose}):
             question = Question(ticket.agency, ticket.purpose, today_in_japan(), ticket.method, ticket.fields)
             decision = self._policy.decide(question)
         if not decision.allowed:

@@ -30,7 +30,7 @@ class IntakeService(IntakeServiceServicer):
         context: "grpc.aio.ServicerContext[intake.SubmitChangeRequest, intake.SubmitChangeResponse]",
     ) -> intake.SubmitChangeResponse:
         """Registers one change. Raises Refused with the reason of the rule that it breaks."""
-        with tracing.span("register.apply", **_attributes(request.submission)):
+        with tracing.span("register.apply", attributes=_attributes(request.submission)):
             item = Item(request.submission, tracing.traceparent())
             try:
                 return await self._intake.grouping.hand_in(item)

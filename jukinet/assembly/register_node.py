@@ -6,6 +6,7 @@ two links they have.
 
 import asyncio
 import logging
+from collections import Counter
 
 from sqlalchemy import Engine
 
@@ -18,6 +19,7 @@ from jukinet.link.service import LinkService
 from jukinet.link.uplink import LinkStopped, Uplink
 from jukinet.mesh import metrics
 from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity, upstream_of
 from jukinet.mesh.pki import load_public_keys
 from jukinet.store.engine import free_bytes, open_reader, open_writer
@@ -124,6 +126,6 @@ def may_bring(sender: Identity, municipality: str) -> bool:
 
 
 def _count(taken: Taken) -> None:
-    for outcome in taken.outcomes:
-        metrics.change_received(outcome)
+    for outcome, count in Counter(taken.outcomes).items():
+        metrics.changes_received("applied" if outcome is None else name_of(outcome), count)
 
