@@ -139,6 +139,8 @@ def _check_fields(change: change_pb2.Change, facts: ReasonFacts, municipality: s
             refuse(_NOT_COVERED, "previous_resident_code")
         if not is_resident_code(change.previous_resident_code):
             refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, "previous_resident_code")
+        if change.previous_resident_code == record.resident_code:
+            refuse(_NOT_COVERED, "record.resident_code")
     if change.previous_individual_number and facts.carries is not OldValue.INDIVIDUAL_NUMBER:
         refuse(_NOT_COVERED, "previous_individual_number")
 
