@@ -1,0 +1,85 @@
+"""One address in many spellings has one search key."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jukinet._pb.jukinet.register.v1 import identity_pb2
+from jukinet.domain import address
+from jukinet.domain.address import place_key
+
+
+@pytest.mark.parametrize(
+    ("spellings", "key"),
+    [
+        (
+            [
+                "本町一丁目2番3号",
+                "本町1-2-3",
+                "本町１－２－３",
+                "本町1丁目2-3",
+                "本町一丁目二番三号",
+                "本町1丁目2番地3",
+                "本町一丁目2番地の3",
+                "本町1ー2ー3",
+                "本町1の2の3",
+                "本町1−2−3",
+                "本町 1丁目 2番 3号",
+                "本町01-02-03",
+            ],
+            "本町1-2-3",
+        ),
+        (["霞ケ関二丁目1番2号", "霞ヶ関2-1-2", "霞が関2丁目1-2", "霞ガ関2-1-2"], "霞が関2-1-2"),
+        (["北一条西二十一丁目3番", "北1条西21-3"], "北1条西21-3"),
+        (["大字山田123番地", "山田123"], "山田123"),
+        (["二〇番地", "二十番", "20"], "20"),
+        (["千二百三十四番地", "1234番地"], "1234"),
+        (["三番町6番", "三番町6"], "3番町6"),
+        (["澤ノ町1番", "沢の町1"], "沢の町1"),
+        (["千代田1番1号", "千代田1-1"], "千代田1-1"),
+        (["1番11号"], "1-11"),
+    ],
+)
+def test_spellings_of_one_place_have_one_key(spellings: list[str], key: str) -> None:
+    assert {place_key(spelling) for spelling in spellings} == {key}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("本町1-23", "本町12-3"), ("本町1-2", "本町1-2-3"), ("東町1", "西町1"), ("本町一丁目1", "本町十一丁目")],
+)
+def test_different_places_have_different_keys(one: str, other: str) -> None:
+    assert place_key(one) != place_key(other)
+
+
+def test_a_number_may_end_the_town_or_begin_the_block() -> None:
+    one = identity_pb2.Address(
+        local_government_code="131016", town="九段南一丁目", block="2番1号", building="九段荘 101"
+    )
+    other = identity_pb2.Address(local_government_code="131016", town="九段南", block="1-2-1")
+    assert address.search_key(one) == address.search_key(other) == "131016/九段南1-2-1"
+
+
+def test_the_same_place_name_in_another_municipality_is_another_address() -> None:
+    one = identity_pb2.Address(local_government_code="131016", town="本町")
+    other = identity_pb2.Address(local_government_code="131024", town="本町")
+    assert address.search_key(one) != address.search_key(other)
+
+
+def test_the_building_has_a_key_of_its_own() -> None:
+    one = identity_pb2.Address(building="ハイツ澤 １０１号室")
+    other = identity_pb2.Address(building="ハイツ沢101号室")
+    assert address.building_key(one) == address.building_key(other)
+    assert address.building_key(identity_pb2.Address()) == ""
+
+
+@given(
+    town=st.sampled_from(["本町", "霞ケ関", "北一条西", "千代田", "山ノ内", "三番町"]),
+    numbers=st.lists(st.integers(1, 1999), min_size=1, max_size=3),
+)
+def test_the_key_of_a_key_is_itself_and_all_ways_to_count_agree(town: str, numbers: list[int]) -> None:
+    plain = town + "-".join(map(str, numbers))
+    counted = town + "".join(f"{n}{word}" for n, word in zip(numbers, ("丁目", "番", "号"), strict=False))
+    wide = plain.translate({ord(str(digit)): chr(0xFF10 + digit) for digit in range(10)})
+    assert place_key(plain) == place_key(counted) == place_key(wide)
+    assert place_key(place_key(plain)) == place_key(plain)

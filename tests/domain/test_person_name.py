@@ -1,0 +1,99 @@
+"""One person's name in many spellings has one search key; the legal spelling stays."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jukinet._pb.jukinet.register.v1 import identity_pb2
+from jukinet.domain import person_name
+from jukinet.domain.kanji_variants import VARIANTS
+from jukinet.domain.person_name import search_key
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ["渡辺 一", "渡邉 一", "渡邊 一", "渡邊\U000e0101　一", "渡辺一", " 渡辺  一 "],
+        ["高崎", "髙﨑", "髙崎", "高嵜"],
+        ["斎藤", "齋藤", "齊藤", "斉藤"],
+        ["広瀬", "廣瀨", "廣瀬"],
+        ["浜田", "濱田", "濵田"],
+        ["沢", "澤"],
+        ["桜井", "櫻井"],
+        ["吉野", "𠮷野"],
+        ["島", "嶋", "嶌"],
+        ["佐々木", "佐佐木"],
+        ["神", "\ufa19"],
+        ["辻", "辻\U000e0100", "辻\ufe00"],
+        ["ヤマダ", "やまだ", "ﾔﾏﾀﾞ", "ヤマタ゛", "やまた\u3099"],
+        ["チヅル", "ちずる", "ちづる"],
+        ["ヰノウヱ", "いのうえ"],
+        ["ショウジ", "しようじ", "ｼｮｳｼﾞ"],
+        ["ヵヶ", "カケ"],
+        ["SMITH JOHN", "Ｓｍｉｔｈ　Ｊｏｈｎ", "smith john", "SMITH, JOHN"],
+        ["ジョン・スミス", "ジョン･スミス", "ジョン スミス", "ジョン＝スミス"],
+    ],
+)
+def test_spellings_of_one_name_have_one_key(spellings: list[str]) -> None:
+    assert len({search_key(spelling) for spelling in spellings}) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("山田", "山本"), ("はな", "ばな"), ("ハハ", "パパ"), ("オノ", "オーノ"), ("田中", "中田")]
+)
+def test_different_names_have_different_keys(one: str, other: str) -> None:
+    assert search_key(one) != search_key(other)
+
+
+NAMES = st.text(
+    st.one_of(
+        st.characters(min_codepoint=0x3041, max_codepoint=0x3096),
+        st.characters(min_codepoint=0x30A1, max_codepoint=0x30FA),
+        st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF),
+        st.sampled_from([chr(code) for code in VARIANTS]),
+        st.sampled_from("ﾔﾏﾀﾞ髙﨑々ー ・\u3000\ufe00\U000e0100"),
+        st.characters(min_codepoint=0x41, max_codepoint=0x7A, categories=["Lu", "Ll"]),
+    ),
+    max_size=30,
+)
+
+
+@given(name=NAMES)
+def test_the_key_of_a_key_is_itself(name: str) -> None:
+    assert search_key(search_key(name)) == search_key(name)
+
+
+@given(name=NAMES, place=st.integers(0, 30))
+def test_a_space_or_a_selector_anywhere_changes_no_key(name: str, place: int) -> None:
+    # Before a voiced mark a space would part it from its kana: NFKC joins what stood together as one letter.
+    whole = unicodedata.normalize("NFKC", name)
+    assert search_key(whole[:place] + "\u3000" + whole[place:]) == search_key(whole)
+    if place:
+        assert search_key(whole[:place] + "\U000e0100" + whole[place:]) == search_key(whole)
+
+
+def test_the_variant_table_folds_in_one_step_to_forms_that_nfkc_keeps() -> None:
+    for variant, form in VARIANTS.items():
+        assert ord(form) not in VARIANTS
+        assert unicodedata.normalize("NFKC", chr(variant)) == chr(variant)
+        assert unicodedata.normalize("NFKC", form) == form
+    assert len(VARIANTS) > 400
+
+
+def test_the_version_of_the_keys_is_pinned_to_what_they_are() -> None:
+    # Whoever changes one of these keys raises the version and has all stored keys made anew.
+    assert person_name.SEARCH_KEY_VERSION == 1
+    assert search_key("髙﨑 邉ヅ・ＡＢ") == "高崎辺ずab"
+
+
+def test_a_person_is_found_by_name_alias_and_former_surname() -> None:
+    name = identity_pb2.PersonName(legal="山田　花子", former_surname="髙橋", alias="ﾊﾅ")
+    assert person_name.search_keys(name) == {"山田花子", "高橋花子", "はな"}
+    assert name.legal == "山田　花子"
+
+
+def test_a_former_surname_counts_only_where_the_given_name_is_set_apart() -> None:
+    assert person_name.search_keys(identity_pb2.PersonName(legal="山田花子", former_surname="髙橋")) == {"山田花子"}
+    assert person_name.search_keys(identity_pb2.PersonName()) == frozenset()
