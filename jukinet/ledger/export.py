@@ -40,14 +40,15 @@ def export_database(connection: Connection, file: TextIO) -> None:
     """Writes a ledger file from the database: entries with their stored hashes, and every checkpoint.
 
     Args:
-        connection: in a transaction, so that all is of one moment.
+        connection: to the ledger; entries that are appended meanwhile are left out.
         file: opened for text as UTF-8 with newline="\\n".
     Raises LedgerCorrupt when the ledger has no checkpoint.
     """
     checkpoint = latest_checkpoint(connection)
     table = schema.checkpoints
-    notes = connection.execute(select(table.c.note).order_by(table.c.size)).scalars().all()
-    _write(_stored(connection), checkpoint, file, (note for note in notes[:-1] if _size(note)))
+    size = _size(checkpoint)
+    notes = select(table.c.note).where(table.c.size > 0, table.c.size < size).order_by(table.c.size)
+    _write(_stored(connection, size), checkpoint, file, connection.execute(notes).scalars().all())
 
 
 def _write(leaves: Iterable[tuple[bytes, bytes]], checkpoint: str, file: TextIO, earlier: Iterable[str]) -> None:
@@ -61,9 +62,9 @@ def _write(leaves: Iterable[tuple[bytes, bytes]], checkpoint: str, file: TextIO,
             note = next(notes, None)
 
 
-def _stored(connection: Connection) -> Iterator[tuple[bytes, bytes]]:
+def _stored(connection: Connection, end: int) -> Iterator[tuple[bytes, bytes]]:
     table, after = schema.entries, -1
-    ordered = select(table).order_by(table.c.leaf_index).limit(_CHUNK)
+    ordered = select(table).where(table.c.leaf_index < end).order_by(table.c.leaf_index).limit(_CHUNK)
     while rows := connection.execute(ordered.where(table.c.leaf_index > after)).all():
         yield from ((row.entry, row.leaf_hash) for row in rows)
         after = rows[-1].leaf_index

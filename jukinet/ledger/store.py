@@ -20,7 +20,7 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import entry as entry_layout
 from jukinet.ledger import merkle, schema
 from jukinet.ledger.errors import EntryInvalid, LedgerCorrupt, LedgerDiverged
-from jukinet.ledger.note import Signer, open_checkpoint, sign_checkpoint
+from jukinet.ledger.note import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from jukinet.ledger.reread import roots_on_disk
 
 _LOAD_CHUNK = 4096
@@ -42,6 +42,7 @@ def load(connection: Connection, signer: Signer) -> LedgerState:
     Raises:
         NoteInvalid: the last checkpoint is not signed by this key.
         LedgerCorrupt: rows and checkpoint do not fit together; `first_bad_index` names the first bad entry, if known.
+        LedgerDiverged: another writer appended meanwhile.
     """
     last = _last_checkpoint(connection)
     if last is None:
@@ -49,21 +50,13 @@ def load(connection: Connection, signer: Signer) -> LedgerState:
     signed = open_checkpoint(last["note"], signer.verifier)
     if (last["size"], last["root"]) != (signed.size, signed.root):
         raise LedgerCorrupt("The checkpoint's columns differ from its note.")
-    frontier = merkle.EMPTY
-    for first, leaves in _leaf_chunks(connection):
-        growth = merkle.append(frontier, leaves)
-        _compare_subtrees(connection, growth.subtrees, first, first + len(leaves))
-        frontier = growth.frontier
-    if frontier.size != signed.size:
-        raise LedgerCorrupt(
-            f"It holds {frontier.size} entries, signed are {signed.size}.",
-            first_bad_index=min(frontier.size, signed.size),
-        )
-    if merkle.root_of(frontier) != signed.root:
-        raise LedgerCorrupt("The entries do not add up to the signed root.")
-    if _count(connection, schema.subtrees) != frontier.size - len(frontier.peaks):
-        raise LedgerCorrupt("It holds subtrees of another tree.")
-    return LedgerState(frontier, last["note"])
+    try:
+        return LedgerState(_derive(connection, signed), last["note"])
+    except LedgerCorrupt:
+        # Without one snapshot for all statements, a commit by another writer in between looks like damage.
+        if _last_checkpoint(connection) != last:
+            raise LedgerDiverged("Another writer appended meanwhile.") from None
+        raise
 
 
 def append(
@@ -151,6 +144,25 @@ def _found(connection: Connection, signer: Signer) -> LedgerState:
     return LedgerState(merkle.EMPTY, checkpoint)
 
 
+def _derive(connection: Connection, signed: Checkpoint) -> merkle.Frontier:
+    """The frontier over all entries, once they and the stored subtrees give the signed tree. Raises LedgerCorrupt."""
+    frontier = merkle.EMPTY
+    for first, leaves in _leaf_chunks(connection):
+        growth = merkle.append(frontier, leaves)
+        _compare_subtrees(connection, growth.subtrees, first, first + len(leaves))
+        frontier = growth.frontier
+    if frontier.size != signed.size:
+        raise LedgerCorrupt(
+            f"It holds {frontier.size} entries, signed are {signed.size}.",
+            first_bad_index=min(frontier.size, signed.size),
+        )
+    if merkle.root_of(frontier) != signed.root:
+        raise LedgerCorrupt("The entries do not add up to the signed root.")
+    if _count(connection, schema.subtrees) != frontier.size - len(frontier.peaks):
+        raise LedgerCorrupt("It holds subtrees of another tree.")
+    return frontier
+
+
 def _require_at(connection: Connection, state: LedgerState) -> None:
     last = _last_checkpoint(connection)
     expected = (state.frontier.size, merkle.root_of(state.frontier), state.checkpoint)
@@ -205,7 +217,8 @@ def _compare_subtrees(connection: Connection, derived: list[merkle.Node], first:
     if not spans:
         return
     stored = {(row.level, row.position): row.hash for row in connection.execute(select(table).where(or_(*spans)))}
-    for node in sorted(derived, key=lambda node: (node.position << node.level, node.level)):
+    # In the order in which they became complete, so that the narrowest run that is wrong is named.
+    for node in sorted(derived, key=lambda node: ((node.position + 1) << node.level, node.level)):
         if stored.get((node.level, node.position)) != node.hash:
             begin, stop = node.position << node.level, (node.position + 1) << node.level
             raise LedgerCorrupt(f"Entries {begin} to {stop - 1} do not have their stored subtree hash.")

