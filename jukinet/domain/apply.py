@@ -24,6 +24,7 @@ _MOVE_OUT = change_pb2.CHANGE_REASON_DELETION_DOMESTIC_MOVE_OUT
 _BIRTH = change_pb2.CHANGE_REASON_ENTRY_BIRTH
 _NUMBER_OTHER = change_pb2.CHANGE_REASON_CORRECTION_INDIVIDUAL_NUMBER_OTHER
 _RETIRED = identity_pb2.RESIDENT_STATUS_RETIRED
+_CODE = "record.resident_code"
 _NOT_COVERED = errors_pb2.ERROR_REASON_CHANGE_NOT_COVERED
 
 
@@ -44,7 +45,8 @@ def apply(
         current: resident code -> row of this node, for each code of `resident_codes(change)` that it has.
 
     Returns:
-        The rows to write: one; two when the resident code changes, the new code's and then the retired one's.
+        The rows to write: one; two when the resident code changes, the new code's and then the retired one's (the
+        latter alone at a prefecture where a later change under the new code arrived first).
 
     Raises:
         ChangeRefused: nothing may be written; WAITING_FOR_EARLIER_CHANGE asks to keep the change and to apply it again
@@ -72,7 +74,7 @@ def apply(
         effective_date=change.event_date,
         successor_code=change.record.resident_code,
     )
-    return (written, retired)
+    return (retired,) if change.record.resident_code in current else (written, retired)
 
 
 def check(
@@ -103,13 +105,9 @@ def check(
     _check_fields(change, facts, municipality)
     code = change.record.resident_code
     if facts.carries is OldValue.RESIDENT_CODE:
-        taken = current.get(code)
-        if taken is not None and taken.status == _RETIRED:
-            refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_RETIRED, "record.resident_code")
         row = current.get(change.previous_resident_code)
         check_custody(change, facts, row, municipality=municipality, scope=scope)
-        if taken is not None:
-            refuse(errors_pb2.ERROR_REASON_RESIDENT_EXISTS, "record.resident_code")
+        _check_new_code(change, current.get(code), sees_part=scope not in ("", municipality))
     else:
         row = current.get(code)
         check_custody(change, facts, row, municipality=municipality, scope=scope)
@@ -122,7 +120,7 @@ def _check_fields(change: change_pb2.Change, facts: ReasonFacts, municipality: s
     """What must hold of a change whatever any register says."""
     record = change.record
     if not is_resident_code(record.resident_code):
-        refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, "record.resident_code")
+        refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, _CODE)
     if record.individual_number and not is_individual_number(record.individual_number):
         refuse(errors_pb2.ERROR_REASON_INDIVIDUAL_NUMBER_CHECK_DIGIT, "record.individual_number")
     address_code = record.address.local_government_code
@@ -140,7 +138,7 @@ def _check_fields(change: change_pb2.Change, facts: ReasonFacts, municipality: s
         if not is_resident_code(change.previous_resident_code):
             refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, "previous_resident_code")
         if change.previous_resident_code == record.resident_code:
-            refuse(_NOT_COVERED, "record.resident_code")
+            refuse(_NOT_COVERED, _CODE)
     if change.previous_individual_number and facts.carries is not OldValue.INDIVIDUAL_NUMBER:
         refuse(_NOT_COVERED, "previous_individual_number")
 
@@ -168,6 +166,19 @@ def _check_other_municipality(field: str, code: str, belongs: bool, municipality
         refuse(errors_pb2.ERROR_REASON_LOCAL_GOVERNMENT_CODE, field)
     if code == municipality:
         refuse(errors_pb2.ERROR_REASON_TRANSFER_MISMATCH, field)
+
+
+def _check_new_code(change: change_pb2.Change, taken: identity_pb2.Resident | None, *, sees_part: bool) -> None:
+    """A new code is one that nobody has.
+
+    But a person who took it, left the prefecture and came back may have come back under it before the change of the
+    code arrived. A prefecture, which sees part of the chain, then retires the old code and leaves the new one's row.
+    """
+    if taken is None or (sees_part and taken.version > change.version):
+        return
+    if taken.status == _RETIRED:
+        refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_RETIRED, _CODE)
+    refuse(errors_pb2.ERROR_REASON_RESIDENT_EXISTS, _CODE)
 
 
 def _check_cover(change: change_pb2.Change, facts: ReasonFacts, old: identity_pb2.IdentityRecord) -> None:
