@@ -1,26 +1,26 @@
 """One batch into one node: placed, applied or parked, forwarded and marked in a single transaction.
 
 Rule 3 of the design: the effect, the outbox row that carries it on, and the mark are one commit; only then is it
-acknowledged. A change that this node's rules refuse is parked and still forwarded, because the node above holds the same
-rules and must see the municipality's stream without a hole.
+acknowledged. A change that this node's rules refuse is parked and still forwarded, because the node above holds the
+same rules and must see the municipality's stream without a hole.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from google.protobuf.message import DecodeError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, ParkedNotice
-from jukinet._pb.jukinet.register.v1.change_pb2 import Change
+from jukinet.link.reading import Read, read_change, read_changes
 from jukinet.link.receiver import Fresh, municipalities_of, take
 from jukinet.link.seal import link_chain
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
-from jukinet.store.register import Arrival, apply_arrivals
+from jukinet.store.register import Run, apply_arrivals
+from jukinet.store.schema import parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def apply_batch(
     source: str,
     may_bring: Callable[[str], bool],
     assembly: Assembly,
-    traceparents: dict[tuple[str, int], str],
+    traceparents: Mapping[tuple[str, int], str],
     now_us: int,
 ) -> Taken:
     """Takes one batch of the sender `source` in the caller's transaction.
@@ -63,41 +63,64 @@ def apply_batch(
     if known is None:
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
     origins = journal.read_origins(connection, sorted(municipalities_of(batch)))
-    mark, fresh = take(known, batch, origins=origins, key_of=assembly.key_of, may_bring=may_bring, now_us=now_us)
-    if not fresh:
-        return Taken(mark, [], [], 0)
-    arrivals = [arrival for entry in fresh for arrival in _arrivals(entry)]
-    readable = [arrival for arrival in arrivals if arrival is not None]
-    if len(readable) != len(arrivals):
-        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
-    applied = apply_arrivals(connection, readable, scope=assembly.scope, now_us=now_us)
-    for municipality in {arrival.municipality for arrival in readable}:
-        journal.write_origin(connection, municipality, origins[municipality])
-    journal.write_mark(connection, source, mark)
-    last = _forward(connection, fresh, source, traceparents, now_us) if assembly.forwards else 0
-    return Taken(mark, applied.outcomes, _notices(readable, applied.outcomes, applied.released), last)
+    placed = take(known, batch, origins=origins, key_of=assembly.key_of, may_bring=may_bring, now_us=now_us)
+    if not placed.fresh:
+        return Taken(placed.mark, [], [], 0)
+    changes = [change for entry in placed.fresh for change in read_changes(entry.segment)]
+    outcomes, notices = _settle(connection, changes, scope=assembly.scope, now_us=now_us)
+    for municipality, origin in placed.origins.items():
+        journal.write_origin(connection, municipality, origin)
+    journal.write_mark(connection, source, placed.mark)
+    last = _forward(connection, placed.fresh, source, traceparents, now_us) if assembly.forwards else 0
+    return Taken(placed.mark, outcomes, notices, last)
 
 
-def _arrivals(entry: Fresh) -> list[Arrival | None]:
-    segment = entry.segment
-    arrivals: list[Arrival | None] = []
-    for offset, payload in enumerate(segment.changes):
-        try:
-            change = Change.FromString(payload)
-        except DecodeError:
-            arrivals.append(None)
-        else:
-            arrivals.append(
-                Arrival(segment.municipality, segment.epoch, segment.first_sequence + offset, change, payload)
-            )
-    return arrivals
+def read_again(connection: Connection, *, scope: str, now_us: int) -> int:
+    """Takes up the parked changes whose reason an older version of this node did not know, in the caller's transaction.
+
+    Call it when a node starts, for an upgrade may have taught it more. Returns how many are no longer unread; each of
+    them was applied, or parked again for what the register says of it.
+    """
+    unread = parked.c.reason == errors.ERROR_REASON_CHANGE_UNKNOWN_TYPE
+    columns = (parked.c.id, parked.c.municipality, parked.c.epoch, parked.c.sequence, parked.c.change)
+    now_read = []
+    for row_id, *change in connection.execute(select(*columns).where(unread).order_by(parked.c.id)).all():
+        arrival, fault = read_change(*change)
+        if fault != errors.ERROR_REASON_CHANGE_UNKNOWN_TYPE:
+            connection.execute(delete(parked).where(parked.c.id == row_id))
+            now_read.append((arrival, fault))
+    _settle(connection, now_read, scope=scope, now_us=now_us)
+    return len(now_read)
+
+
+def _settle(
+    connection: Connection, changes: Sequence[Read], *, scope: str, now_us: int
+) -> tuple[list["ErrorReason.ValueType | None"], list[ParkedNotice]]:
+    """Applies or parks what could be read, and parks the rest: outcomes in order, and what is to be said of them."""
+    applied = apply_arrivals(
+        connection, [arrival for arrival, fault in changes if fault is None], scope=scope, now_us=now_us
+    )
+    unread = Run(connection, ())
+    judged = iter(applied.outcomes)
+    outcomes: list[ErrorReason.ValueType | None] = []
+    notices = []
+    for arrival, fault in changes:
+        if fault is not None:
+            unread.park(arrival, fault)
+        reason = next(judged) if fault is None else fault
+        outcomes.append(reason)
+        if reason is not None:
+            notices.append(ParkedNotice(municipality=arrival.municipality, sequence=arrival.sequence, reason=reason))
+    unread.write(connection, now_us)
+    notices += [ParkedNotice(municipality=code, sequence=number, released=True) for code, number in applied.released]
+    return outcomes, notices
 
 
 def _forward(
     connection: Connection,
     fresh: Sequence[Fresh],
     source: str,
-    traceparents: dict[tuple[str, int], str],
+    traceparents: Mapping[tuple[str, int], str],
     now_us: int,
 ) -> int:
     own = journal.read_stream(connection)
@@ -127,25 +150,8 @@ def _forward(
     return position
 
 
-def _joined(entry: Fresh, traceparents: dict[tuple[str, int], str]) -> str:
-    if not entry.sealed.traceparents:
-        return ""
+def _joined(entry: Fresh, traceparents: Mapping[tuple[str, int], str]) -> str:
     segment = entry.segment
-    return ",".join(
-        traceparents.get((segment.municipality, segment.first_sequence + offset), "")
-        for offset in range(len(segment.changes))
-    )
-
-
-def _notices(
-    arrivals: Sequence[Arrival],
-    outcomes: Sequence["ErrorReason.ValueType | None"],
-    released: Sequence[tuple[str, int]],
-) -> list[ParkedNotice]:
-    notices = [
-        ParkedNotice(municipality=arrival.municipality, sequence=arrival.sequence, reason=reason)
-        for arrival, reason in zip(arrivals, outcomes, strict=True)
-        if reason is not None
-    ]
-    notices += [ParkedNotice(municipality=code, sequence=sequence, released=True) for code, sequence in released]
-    return notices
+    first = segment.first_sequence
+    contexts = [traceparents.get((segment.municipality, first + n), "") for n in range(len(segment.changes))]
+    return ",".join(contexts) if any(contexts) else ""

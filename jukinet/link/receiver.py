@@ -3,15 +3,20 @@
 Rules (reliability: an acknowledgement is a promise):
 1. A hello is answered only after its epoch is on disk: a newer epoch fences the older one *before* its sender learns
    anything. An older epoch is refused.
-2. A batch is taken only if its epoch is the one in force, it begins right after the mark (segments at or before the mark
-   are repetitions and are dropped), and its link chain continues ours.
+2. A batch is taken only if its epoch is the one in force, it begins right after the mark (segments at or before the
+   mark are repetitions and are dropped), and its link chain continues ours. Segments are atomic: a mark never lies
+   within one.
 3. A segment is taken only if its municipality may come by this sender, its seal verifies with that municipality's key,
    and it continues that municipality's own stream: next sequence number, hash of the segment before.
-4. Whatever is refused leaves the state as it was. The caller keeps the new state in the transaction that holds the effect
-   and acknowledges after the commit.
+4. Whatever is refused leaves the state as it was. The caller keeps the new state in the transaction that holds the
+   effect and acknowledges after the commit.
+
+A sender with less history than we have is welcomed all the same: the mark in the welcome tells it that it lost data,
+and it stops by itself. We could not tell its loss from a fork, because we keep one hash of its past, the one at the
+mark.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -20,10 +25,14 @@ from google.protobuf.message import DecodeError
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Hello, SealedSegment, Segment
 from jukinet.link.seal import link_chain, seal_holds, segment_hash
-from jukinet.mesh.errors import Refused
+from jukinet.mesh.errors import Refused, check_message
 from jukinet.store.journal import Mark, Origin
 
 LINK_VERSION = 1
+BATCH_CHANGES = 500
+"""Changes of one batch: what one transaction of a receiver applies."""
+LARGEST = 2**63 - 1
+"""Largest number that a database column keeps; the wire could carry twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +46,26 @@ class Fresh:
     """Last sequence number in the sender's stream."""
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a batch stands: what is new of it, and the state to keep with its effect."""
+
+    mark: Mark
+    fresh: list[Fresh]
+    origins: dict[str, Origin]
+    """Of the municipalities that have fresh segments."""
+
+
 def greet(known: Mark | None, hello: Hello) -> Mark:
     """Takes a stream up: the mark to keep before Welcome is said.
 
-    Raises Refused: LINK_VERSION, LINK_FENCED, LINK_FORK.
+    `known` is None for a sender that was never seen. Raises Refused: LINK_VERSION, LINK_FENCED, LINK_FORK,
+    LINK_PROTOCOL.
     """
     if not hello.version_min <= LINK_VERSION <= hello.version_max:
         raise Refused(errors.ERROR_REASON_LINK_VERSION)
+    if hello.epoch > LARGEST or bool(hello.last_sequence) != bool(hello.last_chain):
+        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
     if known is None:
         return Mark(epoch=hello.epoch, mark=0, chain=b"", center_mark=0, moved_at=0)
     if hello.epoch < known.epoch:
@@ -53,84 +75,107 @@ def greet(known: Mark | None, hello: Hello) -> Mark:
     return Mark(hello.epoch, known.mark, known.chain, known.center_mark, known.moved_at)
 
 
+def municipalities_of(batch: Batch) -> set[str]:
+    """Municipalities whose segments a batch holds, without checking them. Raises Refused: LINK_PROTOCOL."""
+    return {_parse(sealed).municipality for sealed in batch.segments}
+
+
 def take(
     known: Mark,
     batch: Batch,
     *,
-    origins: dict[str, Origin],
+    origins: Mapping[str, Origin],
     key_of: Callable[[str], Ed25519PublicKey | None],
     may_bring: Callable[[str], bool],
     now_us: int,
-) -> tuple[Mark, list[Fresh]]:
-    """Places a batch: the mark after it and the segments that are new here. `origins` is moved along.
+) -> Placed:
+    """Places a batch.
 
-    `key_of` gives a municipality's sealing key; `may_bring` tells whether this sender may bring its changes.
-    Raises Refused: LINK_FENCED, LINK_GAP, LINK_FORK, LINK_SEAL, LINK_FOREIGN_SEGMENT, LINK_PROTOCOL.
+    `origins` says how far the batch's municipalities are here; one that was never seen is left out. `key_of` gives a
+    municipality's sealing key; `may_bring` tells whether this sender may bring its changes; `now_us` is microseconds
+    since 1970. Raises Refused: LINK_FENCED, LINK_GAP, LINK_FORK, LINK_SEAL, LINK_FOREIGN_SEGMENT, LINK_PROTOCOL.
     """
-    if batch.epoch != known.epoch:
+    _check_frame(known, batch)
+    mark, chain = batch.first_sequence - 1, batch.previous_chain
+    _check_same_history(known, mark, chain)
+    fresh: list[Fresh] = []
+    moved: dict[str, Origin] = {}
+    for sealed, segment, digest in _opened(batch):
+        before, mark = mark, mark + len(segment.changes)
+        chain = link_chain(chain, first_sequence=before + 1, last_sequence=mark, segment=digest)
+        if mark <= known.mark:
+            _check_same_history(known, mark, chain)
+        elif before < known.mark:
+            raise Refused(errors.ERROR_REASON_LINK_FORK)
+        else:
+            name = segment.municipality
+            _check_origin(sealed, segment, digest, key_of=key_of, may_bring=may_bring)
+            origin = moved.get(name, origins.get(name, Origin(segment.epoch, 0, b"", 0)))
+            moved[name] = _continued(origin, segment, digest, now_us)
+            fresh.append(Fresh(sealed, segment, digest, mark))
+    if not fresh:
+        return Placed(known, fresh, moved)
+    return Placed(Mark(known.epoch, mark, chain, known.center_mark, now_us), fresh, moved)
+
+
+def _check_frame(known: Mark, batch: Batch) -> None:
+    if batch.epoch < known.epoch:
         raise Refused(errors.ERROR_REASON_LINK_FENCED)
+    chain_fits = len(batch.previous_chain) == (32 if batch.first_sequence > 1 else 0)
+    if batch.epoch > known.epoch or not batch.first_sequence or not chain_fits:
+        # A newer epoch begins with a hello, so that it is on disk before it counts.
+        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
     if batch.first_sequence > known.mark + 1:
         raise Refused(errors.ERROR_REASON_LINK_GAP)
-    chain = batch.previous_chain
-    position = batch.first_sequence - 1
-    if position == known.mark and chain != known.chain:
+
+
+def _check_same_history(known: Mark, sequence: int, chain: bytes) -> None:
+    """Where the batch passes the mark, both histories must be one."""
+    if sequence == known.mark and chain != known.chain:
         raise Refused(errors.ERROR_REASON_LINK_FORK)
-    fresh: list[Fresh] = []
+
+
+def _opened(batch: Batch) -> Iterator[tuple[SealedSegment, Segment, bytes]]:
+    changes = 0
     for sealed in batch.segments:
-        digest = segment_hash(sealed.segment)
         segment = _parse(sealed)
-        last = position + len(segment.changes)
-        chain = link_chain(chain, first_sequence=position + 1, last_sequence=last, segment=digest)
-        if last > known.mark:
-            if position < known.mark:
-                raise Refused(errors.ERROR_REASON_LINK_FORK)
-            _place(sealed, segment, digest, origins=origins, key_of=key_of, may_bring=may_bring, now_us=now_us)
-            fresh.append(Fresh(sealed, segment, digest, last))
-        elif last == known.mark and chain != known.chain:
-            raise Refused(errors.ERROR_REASON_LINK_FORK)
-        position = last
-    if not fresh:
-        return known, fresh
-    return Mark(known.epoch, position, chain, known.center_mark, now_us), fresh
+        changes += len(segment.changes)
+        if changes > BATCH_CHANGES:
+            raise Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="too many changes in a batch")
+        yield sealed, segment, segment_hash(sealed.segment)
 
 
 def _parse(sealed: SealedSegment) -> Segment:
     try:
         segment = Segment.FromString(sealed.segment)
-    except DecodeError:
-        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL) from None
-    if not segment.changes or len(sealed.traceparents) not in (0, len(segment.changes)):
-        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
+        check_message(segment)
+    except (DecodeError, Refused):
+        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="malformed segment") from None
+    if segment.epoch > LARGEST or len(sealed.traceparents) not in (0, len(segment.changes)):
+        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="malformed segment")
     return segment
 
 
-def _place(
+def _check_origin(
     sealed: SealedSegment,
     segment: Segment,
     digest: bytes,
     *,
-    origins: dict[str, Origin],
     key_of: Callable[[str], Ed25519PublicKey | None],
     may_bring: Callable[[str], bool],
-    now_us: int,
 ) -> None:
-    municipality = segment.municipality
-    if not may_bring(municipality):
+    if not may_bring(segment.municipality):
         raise Refused(errors.ERROR_REASON_LINK_FOREIGN_SEGMENT)
-    key = key_of(municipality)
+    key = key_of(segment.municipality)
     if key is None or not seal_holds(sealed, digest, key):
         raise Refused(errors.ERROR_REASON_LINK_SEAL)
-    known = origins.get(municipality, Origin(segment.epoch, 0, b"", 0))
-    if segment.epoch < known.epoch:
+
+
+def _continued(origin: Origin, segment: Segment, digest: bytes, now_us: int) -> Origin:
+    if segment.epoch < origin.epoch:
         raise Refused(errors.ERROR_REASON_LINK_FENCED)
-    if segment.first_sequence != known.sequence + 1:
+    if segment.first_sequence != origin.sequence + 1:
         raise Refused(errors.ERROR_REASON_LINK_GAP)
-    if segment.previous != known.segment_hash:
+    if segment.previous != origin.segment_hash:
         raise Refused(errors.ERROR_REASON_LINK_FORK)
-    last = known.sequence + len(segment.changes)
-    origins[municipality] = Origin(segment.epoch, last, digest, now_us)
-
-
-def municipalities_of(batch: Batch) -> Iterable[str]:
-    """Municipalities whose segments a batch holds, without checking them."""
-    return {_parse(sealed).municipality for sealed in batch.segments}
+    return Origin(segment.epoch, origin.sequence + len(segment.changes), digest, now_us)

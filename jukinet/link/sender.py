@@ -5,10 +5,13 @@ Rules:
 2. Nothing counts as delivered before an acknowledgement says so; a broken stream forgets everything under way.
 3. A receiver that is ahead of the sender, or that holds another history under the same number, stops the sender for
    good: that is a lost disk or a second instance, and only people can tell which.
-4. At most the receiver's credit is under way: so many batches, so many bytes.
+4. At most the receiver's credit is under way: so many batches, so many bytes of segments. A credit of nothing is a
+   pause.
+5. What goes out is what was once written: each row of the outbox must continue the link chain, or nothing more is sent.
 
-The adapter feeds events and carries out outputs: `Send` a message, `Fetch` segments after a sequence number from the
-outbox, keep `Progress`, `Stop` for good with a reason.
+The adapter feeds events and carries out outputs in their order: `Send` a message, `Fetch` segments from the outbox,
+keep `Progress`, `Stop` with a reason. After `Stop` the stream is over; whether another one may be tried is
+`for_people`.
 """
 
 from collections import deque
@@ -18,11 +21,14 @@ from dataclasses import dataclass, field
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Batch, Heartbeat, Hello, SealedSegment, StreamRequest, Welcome
-from jukinet.link.receiver import LINK_VERSION
+from jukinet.link.receiver import BATCH_CHANGES, LINK_VERSION
+from jukinet.link.seal import link_chain, segment_hash
 from jukinet.store.journal import OutboxRow, Stream
 
-BATCH_CHANGES = 500
-BATCH_BYTES = 1_000_000  # under the 1 MiB message limit with room for the frame
+__all__ = ["BATCH_BYTES", "BATCH_CHANGES", "Fetch", "Output", "Progress", "Send", "Sender", "Stop", "for_people"]
+
+BATCH_BYTES = 1_000_000
+"""Segments and trace contexts of one batch; leaves room in a message of 1 MiB for 500 seals and the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +40,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Read outbox segments after this sequence number and give them to `fetched`."""
+    """Read outbox segments after this sequence number, at most so many bytes, and give them to `fetched`."""
 
     after: int
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,28 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the stream and do not try again before people have looked."""
+    """End the stream."""
 
     reason: "ErrorReason.ValueType"
 
 
 Output = Send | Fetch | Progress | Stop
+
+_FOR_PEOPLE = frozenset(
+    {
+        errors.ERROR_REASON_LINK_FENCED,
+        errors.ERROR_REASON_LINK_FORK,
+        errors.ERROR_REASON_LINK_RECEIVER_AHEAD,
+        errors.ERROR_REASON_LINK_VERSION,
+        errors.ERROR_REASON_LINK_SEAL,
+        errors.ERROR_REASON_LINK_FOREIGN_SEGMENT,
+    }
+)
+
+
+def for_people(reason: "ErrorReason.ValueType") -> bool:
+    """Whether trying again is useless, or harmful, before people have looked."""
+    return reason in _FOR_PEOPLE
 
 
 @dataclass(slots=True)
@@ -63,18 +86,23 @@ class Sender:
 
     last_sequence: int = 0
     epoch: int = 1
+    _opened_with: Stream = field(default_factory=lambda: Stream(1, 0, b"", 0, 0, 0))
+    _first_kept: int = 0
     _welcomed: bool = False
     _fetching: bool = False
     _next_after: int = 0
     _chain: bytes = b""
-    _credit_batches: int = 1
-    _credit_bytes: int = BATCH_BYTES
-    _under_way: deque[tuple[int, int]] = field(default_factory=deque)
+    _acked: int = 0
+    _credit_batches: int = 0
+    _credit_bytes: int = 0
+    _under_way: deque[tuple[int, int, bytes]] = field(default_factory=deque)
+    """Of each batch: its last sequence number, its size in bytes, the link chain after it."""
     _bytes_under_way: int = 0
 
     def opened(self, stream: Stream, *, first_kept: int, restored: bool = False) -> list[Output]:
-        """The connection stands: says Hello."""
+        """The connection stands: says Hello. `first_kept` is the oldest change in the outbox, 0 when it is empty."""
         self.epoch, self.last_sequence = stream.epoch, stream.last_sequence
+        self._opened_with, self._first_kept = stream, first_kept or stream.last_sequence + 1
         hello = Hello(
             epoch=stream.epoch,
             last_sequence=stream.last_sequence,
@@ -88,15 +116,21 @@ class Sender:
 
     def welcomed(self, welcome: Welcome, *, chain_here: bytes | None) -> list[Output]:
         """The receiver told its mark. `chain_here` is our link chain at that mark, None when we do not hold it."""
+        if self._welcomed or welcome.epoch != self.epoch:
+            return [Stop(errors.ERROR_REASON_LINK_PROTOCOL)]
         if welcome.version != LINK_VERSION:
             return [Stop(errors.ERROR_REASON_LINK_VERSION)]
         if welcome.mark > self.last_sequence:
             return [Stop(errors.ERROR_REASON_LINK_RECEIVER_AHEAD)]
-        if chain_here is None or chain_here != welcome.chain:
+        if welcome.mark < self.last_sequence and welcome.mark + 1 < self._first_kept:
+            # The receiver lost what was pruned here, because it had been on disk there and at the center.
+            return [Stop(errors.ERROR_REASON_LINK_GAP)]
+        if self._is_another_history(welcome, chain_here):
             return [Stop(errors.ERROR_REASON_LINK_FORK)]
         self._welcomed = True
-        self._next_after, self._chain = welcome.mark, welcome.chain
-        self._take_credit(welcome.credit.batches, welcome.credit.bytes)
+        self._next_after = self._acked = welcome.mark
+        self._chain = welcome.chain
+        self._credit_batches, self._credit_bytes = welcome.credit.batches, welcome.credit.bytes
         return [Progress(welcome.mark, welcome.center_mark), *self._more()]
 
     def grown(self, last_sequence: int) -> list[Output]:
@@ -109,51 +143,74 @@ class Sender:
         self._fetching = False
         if not rows:
             return []
-        batch = Batch(
-            epoch=self.epoch,
-            first_sequence=rows[0].first_sequence,
-            previous_chain=self._chain,
-            segments=[
-                SealedSegment(
-                    segment=row.segment,
-                    seal=row.seal,
-                    traceparents=row.traceparents.split(",") if row.traceparents else (),
-                )
-                for row in rows
-            ],
-        )
+        if rows[0].first_sequence != self._next_after + 1:
+            return [Stop(errors.ERROR_REASON_LINK_GAP)]
+        previous = self._chain
+        for row in rows:
+            self._chain = link_chain(
+                self._chain,
+                first_sequence=row.first_sequence,
+                last_sequence=row.last_sequence,
+                segment=segment_hash(row.segment),
+            )
+            if self._chain != row.chain:
+                return [Stop(errors.ERROR_REASON_LINK_FORK)]
         size = sum(len(row.segment) for row in rows)
-        self._next_after, self._chain = rows[-1].last_sequence, rows[-1].chain
-        self._under_way.append((self._next_after, size))
+        self._next_after = rows[-1].last_sequence
+        self._under_way.append((self._next_after, size, self._chain))
         self._bytes_under_way += size
-        return [Send(StreamRequest(batch=batch)), *self._more()]
+        return [Send(StreamRequest(batch=_batch(self.epoch, previous, rows))), *self._more()]
 
     def acked(self, ack: Ack) -> list[Output]:
         """The receiver has everything up to the mark on disk."""
-        if ack.epoch != self.epoch or ack.mark > self._next_after:
+        if not self._welcomed or ack.epoch != self.epoch or not self._acked <= ack.mark <= self._next_after:
+            # Beyond what was sent: another stream of ours was still being written when this one was welcomed, or
+            # another instance is at work. The next welcome tells which, by its chain.
             return [Stop(errors.ERROR_REASON_LINK_PROTOCOL)]
+        self._acked = ack.mark
         while self._under_way and self._under_way[0][0] <= ack.mark:
-            self._bytes_under_way -= self._under_way.popleft()[1]
-        self._take_credit(ack.credit.batches, ack.credit.bytes)
+            last, size, chain = self._under_way.popleft()
+            self._bytes_under_way -= size
+            if last == ack.mark and chain != ack.chain:
+                return [Stop(errors.ERROR_REASON_LINK_FORK)]
+        self._credit_batches, self._credit_bytes = ack.credit.batches, ack.credit.bytes
         return [Progress(ack.mark, ack.center_mark), *self._more()]
 
     def idle(self) -> list[Output]:
         """Nothing was sent for a while: says so, so that both sides know the stream is alive."""
         return [Send(StreamRequest(heartbeat=Heartbeat(sequence=self.last_sequence)))] if self._welcomed else []
 
-    def _take_credit(self, batches: int, size: int) -> None:
-        if batches and size:
-            self._credit_batches, self._credit_bytes = batches, size
+    def _is_another_history(self, welcome: Welcome, chain_here: bytes | None) -> bool:
+        opened_with = self._opened_with
+        if chain_here is None and welcome.mark == opened_with.last_sequence:
+            chain_here = opened_with.chain
+        if chain_here is None and welcome.mark + 1 == self._first_kept:
+            # Our row of the mark was pruned. The first row that we kept shows by rule 5 whether it follows.
+            return False
+        return chain_here != welcome.chain
 
     def _more(self) -> list[Output]:
-        may = (
-            self._welcomed
-            and not self._fetching
-            and self._next_after < self.last_sequence
-            and len(self._under_way) < self._credit_batches
-            and (not self._under_way or self._bytes_under_way < self._credit_bytes)
-        )
-        if not may:
+        room = self._credit_bytes - self._bytes_under_way
+        # Less than a batch's room is left alone, or a full link would go on in ever smaller batches.
+        fits = room >= BATCH_BYTES or (room > 0 and not self._under_way)
+        waits = self._welcomed and not self._fetching and self._next_after < self.last_sequence
+        if not (waits and fits and len(self._under_way) < self._credit_batches):
             return []
         self._fetching = True
-        return [Fetch(self._next_after)]
+        return [Fetch(self._next_after, min(room, BATCH_BYTES))]
+
+
+def _batch(epoch: int, previous_chain: bytes, rows: Sequence[OutboxRow]) -> Batch:
+    return Batch(
+        epoch=epoch,
+        first_sequence=rows[0].first_sequence,
+        previous_chain=previous_chain,
+        segments=[
+            SealedSegment(
+                segment=row.segment,
+                seal=row.seal,
+                traceparents=row.traceparents.split(",") if row.traceparents else (),
+            )
+            for row in rows
+        ],
+    )

@@ -5,6 +5,8 @@ The stream itself has no span: it lives for days. Each traced change brings its 
 
 from contextlib import ExitStack
 
+from google.protobuf.message import DecodeError
+
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Segment
 from jukinet.mesh import tracing
 
@@ -16,14 +18,15 @@ def change_spans(stack: ExitStack, batch: Batch) -> dict[tuple[str, int], str]:
     """
     forwarded: dict[tuple[str, int], str] = {}
     for sealed in batch.segments:
-        if not sealed.traceparents:
+        if not any(sealed.traceparents):
             continue
-        segment = Segment.FromString(sealed.segment)
-        for offset, parent in enumerate(sealed.traceparents):
+        try:
+            segment = Segment.FromString(sealed.segment)
+        except DecodeError:
+            continue  # the receiver refuses it, with a reason
+        for sequence, parent in enumerate(sealed.traceparents, segment.first_sequence):
             if parent:
-                sequence = segment.first_sequence + offset
-                key = (segment.municipality, sequence)
-                forwarded[key] = tracing.start_span(
+                forwarded[(segment.municipality, sequence)] = tracing.start_span(
                     stack,
                     "link.receive",
                     parent=parent,

@@ -1,43 +1,64 @@
 """A node's connection to the neighbour above it: drives the sans-IO sender over grpc.aio.
 
-Dials out, keeps one stream, and after a failure comes back with full jitter between 0.2 and 60 seconds, so that a
+Dials out, keeps one stream, and after a failure comes back with full jitter between 0.2 and 20 seconds, so that a
 restarted center is not met by all its neighbours in the same second.
+
+Within a stream three tasks wait: for the neighbour, for the outbox to grow, for a mark to note. Each event is worked
+off under one lock, from the sender's step to the last write that it asks for: gRPC takes one write at a time, and
+batches must leave in the order in which the sender made them.
 """
 
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
-from jukinet._pb.jukinet.link.v1.link_pb2 import StreamRequest, StreamResponse
+from jukinet._pb.jukinet.link.v1.link_pb2 import StreamRequest, StreamResponse, Welcome
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
-from jukinet.link.sender import BATCH_BYTES, BATCH_CHANGES, Fetch, Output, Progress, Send, Sender, Stop
+from jukinet.link.sender import BATCH_CHANGES, Fetch, Output, Progress, Send, Sender, Stop, for_people
 from jukinet.mesh.clock import now_us
-from jukinet.mesh.errors import reason_of
+from jukinet.mesh.errors import name_of, reason_of
+from jukinet.mesh.tls import TlsError
 from jukinet.store import journal
+from jukinet.store.errors import StorageFull, StoreError, without_values
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_FIRST = 0.2  # seconds
-_BACKOFF_LAST = 60.0  # seconds
-_HEARTBEAT = 10.0  # seconds of silence before a sign of life
-_PROGRESS_EVERY = 0.2  # seconds between durable notes of how far the neighbours are
+BACKOFF_FIRST = 0.2  # seconds
+BACKOFF_LAST = 20.0  # seconds; a healed network is to be in step again within a minute
+HEARTBEAT = 10.0  # seconds of silence before a sign of life
+SILENCE = (
+    30.0  # seconds without a word from the neighbour after which it counts as gone: three unanswered signs of life
+)
+PROGRESS_EVERY = 0.2  # seconds between durable notes of how far the neighbours are
 
 _Call = grpc.aio.StreamStreamCall[StreamRequest, StreamResponse]
+R = TypeVar("R")
 
 
 class LinkStopped(Exception):
     """The link ended for a reason that only people can mend; the node goes on without it."""
 
     def __init__(self, reason: "ErrorReason.ValueType") -> None:
-        super().__init__(f"link stopped: {errors.ErrorReason.Name(reason)}; follow its runbook in docs/operations.md")
+        super().__init__(f"link stopped: {name_of(reason)}; follow its runbook in docs/operations.md")
+        self.reason = reason
+
+
+class _Ended(Exception):
+    """The stream is over, by our own decision or without one."""
+
+    def __init__(self, reason: "ErrorReason.ValueType") -> None:
+        super().__init__(name_of(reason))
         self.reason = reason
 
 
@@ -47,8 +68,11 @@ class UplinkState:
 
     connected: bool = False
     last_error: "ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED
+    """Why the last stream ended or could not begin; unspecified while one stands."""
     neighbour_mark: int = 0
     center_mark: int = 0
+    parked_above: int = 0
+    """Changes that a node above told of as parked, since this process began."""
 
 
 class Uplink:
@@ -71,8 +95,9 @@ class Uplink:
         self._open_channel = open_channel
         self._on_center_marks = on_center_marks
         self._grown = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._last_sequence = 0
-        self._noted = Progress(0, 0)
         self.state = UplinkState()
 
     def outbox_grew(self, last_sequence: int) -> None:
@@ -82,139 +107,166 @@ class Uplink:
 
     async def run(self) -> None:
         """Keeps the link up until it is cancelled. Raises LinkStopped where only people can help."""
-        backoff = _BACKOFF_FIRST
+        backoff = BACKOFF_FIRST
         while True:
-            welcomed = False
-            try:
-                async with self._open_channel() as channel:
-                    call: _Call = LinkServiceStub(channel).Stream()  # type: ignore[assignment]  # sync stub type, aio channel
-                    try:
-                        await self._converse(call)
-                    finally:
-                        welcomed = self.state.connected
-                        self.state.connected = False
-                        call.cancel()
-            except grpc.aio.AioRpcError as error:
-                self._note_failure(reason_of(error) or errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
-            backoff = _BACKOFF_FIRST if welcomed else min(backoff * 2, _BACKOFF_LAST)
+            began, mark = time.monotonic(), self.state.neighbour_mark
+            reason = await self._attempt()
+            self.state.last_error = reason
+            if for_people(reason):
+                log.error("link stopped", extra={"reason": name_of(reason)})
+                raise LinkStopped(reason)
+            log.warning("link lost", extra={"reason": name_of(reason)})
+            if reason == errors.ERROR_REASON_LINK_SUPERSEDED:
+                backoff = BACKOFF_LAST  # two instances must not throw each other out many times a second
+            elif self.state.neighbour_mark > mark or time.monotonic() - began > BACKOFF_LAST:
+                backoff = BACKOFF_FIRST
             await asyncio.sleep(random.uniform(0, backoff))  # noqa: S311  # jitter, not a secret
+            backoff = min(backoff * 2, BACKOFF_LAST)
 
-    def _note_failure(self, reason: "ErrorReason.ValueType") -> None:
-        self.state.last_error = reason
-        name = errors.ErrorReason.Name(reason)
-        if reason in _FOR_PEOPLE:
-            log.error("link stopped", extra={"reason": name})
-            raise LinkStopped(reason)
-        log.warning("link lost", extra={"reason": name})
+    async def _attempt(self) -> "ErrorReason.ValueType":
+        """One stream, from the connection to its end: why it ended."""
+        try:
+            async with self._open_channel() as channel:
+                call: _Call = LinkServiceStub(channel).Stream()
+                try:
+                    await self._converse(call)
+                finally:
+                    self.state.connected = False
+                    call.cancel()  # gRPC keeps an abandoned call for ever
+        except _Ended as ended:
+            return ended.reason
+        except grpc.aio.AioRpcError as failure:
+            return reason_of(failure) or errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+        except StorageFull:
+            return errors.ERROR_REASON_STORAGE_FULL
+        except (StoreError, TlsError, TimeoutError):
+            return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+        return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
 
     async def _converse(self, call: _Call) -> None:
         sender = Sender()
-        stream, first_kept = await asyncio.to_thread(self._read, _opening)
-        self.outbox_grew(stream.last_sequence)
-        for output in sender.opened(stream, first_kept=first_kept):
-            await self._carry_out(output, sender, call)
-        listening = asyncio.create_task(self._listen(sender, call))
-        watching = asyncio.create_task(self._watch(sender, call))
-        noting = asyncio.create_task(self._note_progress())
+        stream, first_kept = await self._read(_opening)
+        self._last_sequence = max(self._last_sequence, stream.last_sequence)
+        self._moved.set()
+        tasks = {
+            asyncio.create_task(self._listen(sender, call, sender.opened(stream, first_kept=first_kept))),
+            asyncio.create_task(self._watch(sender, call)),
+            asyncio.create_task(self._note_progress()),
+        }
         try:
-            done, _ = await asyncio.wait({listening, watching, noting}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (listening, watching, noting):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(listening, watching, noting, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            if not task.cancelled():  # gRPC cancels who waits for a call that it gives up itself
+                task.result()
 
-    async def _listen(self, sender: Sender, call: _Call) -> None:
+    async def _listen(self, sender: Sender, call: _Call, greeting: list[Output]) -> None:
+        await self._carry_out(greeting, sender, call)
         while True:
-            response = await call.read()
-            if response is grpc.aio.EOF:
-                if await call.code() is not grpc.StatusCode.OK:
-                    raise grpc.aio.AioRpcError(
-                        await call.code(), await call.initial_metadata(), await call.trailing_metadata()
-                    )
+            async with asyncio.timeout(SILENCE):
+                response = await call.read()
+            if not isinstance(response, StreamResponse):
                 return
-            kind = response.WhichOneof("message")  # type: ignore[union-attr]  # EOF is excluded above
-            if kind == "welcome":
-                welcome = response.welcome  # type: ignore[union-attr]
-                chain = await asyncio.to_thread(
-                    self._read, lambda connection: journal.chain_at(connection, welcome.mark)
-                )
-                outputs = sender.welcomed(welcome, chain_here=chain)
-                self.state.connected = True
-            elif kind == "ack":
-                outputs = sender.acked(response.ack)  # type: ignore[union-attr]
-            else:
-                continue
-            for output in outputs:
-                await self._carry_out(output, sender, call)
+            async with self._turn:
+                match response.WhichOneof("message"):
+                    case "welcome":
+                        outputs = await self._welcomed(sender, response.welcome)
+                    case "ack":
+                        self.state.parked_above += sum(not notice.released for notice in response.ack.parked)
+                        outputs = sender.acked(response.ack)
+                    case _:
+                        outputs = []
+                await self._carry_out(outputs, sender, call)
+
+    async def _welcomed(self, sender: Sender, welcome: Welcome) -> list[Output]:
+        chain = await self._read(lambda connection: journal.chain_at(connection, welcome.mark))
+        outputs = sender.welcomed(welcome, chain_here=chain)
+        if not any(isinstance(output, Stop) for output in outputs):
+            self.state.connected = True
+            self.state.last_error = errors.ERROR_REASON_UNSPECIFIED
+            self._grown.set()  # the outbox may have grown since the greeting
+        return outputs
 
     async def _watch(self, sender: Sender, call: _Call) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._grown.wait(), _HEARTBEAT)
+                await asyncio.wait_for(self._grown.wait(), HEARTBEAT)
             except TimeoutError:
-                outputs = sender.idle()
+                step = sender.idle
             else:
                 self._grown.clear()
-                outputs = sender.grown(self._last_sequence)
-            for output in outputs:
-                await self._carry_out(output, sender, call)
+                step = self._grow(sender)
+            async with self._turn:
+                await self._carry_out(step(), sender, call)
 
-    async def _carry_out(self, output: Output, sender: Sender, call: _Call) -> None:
-        pending: list[Output] = [output]
+    def _grow(self, sender: Sender) -> Callable[[], list[Output]]:
+        return lambda: sender.grown(self._last_sequence)
+
+    async def _carry_out(self, outputs: list[Output], sender: Sender, call: _Call) -> None:
+        pending = list(outputs)
         while pending:
             match pending.pop(0):
                 case Send(request):
-                    await call.write(request)
-                case Fetch(after):
-                    rows = await asyncio.to_thread(
-                        self._read,
-                        lambda connection, after=after: journal.fetch_outbox(
-                            connection, after, max_changes=BATCH_CHANGES, max_bytes=BATCH_BYTES
-                        ),
-                    )
-                    pending = [*sender.fetched(rows), *pending]
+                    await _write(call, request)
+                case Fetch(after, max_bytes):
+                    pending = [*sender.fetched(await self._fetch(after, max_bytes)), *pending]
                 case Progress(neighbour_mark, center_mark):
                     self.state.neighbour_mark = max(self.state.neighbour_mark, neighbour_mark)
                     self.state.center_mark = max(self.state.center_mark, center_mark)
+                    self._moved.set()
                 case Stop(reason):
-                    self._note_failure(reason)
+                    raise _Ended(reason)
+
+    async def _fetch(self, after: int, max_bytes: int) -> list[journal.OutboxRow]:
+        return await self._read(
+            lambda connection: journal.fetch_outbox(connection, after, max_changes=BATCH_CHANGES, max_bytes=max_bytes)
+        )
 
     async def _note_progress(self) -> None:
         """Keeps the neighbours' marks on disk, at most every 0.2 s: they only say what may be pruned one day."""
         while True:
-            now = Progress(self.state.neighbour_mark, self.state.center_mark)
-            if now != self._noted:
-                moved = await self._writer.run(
-                    lambda connection, now=now: journal.record_progress(
-                        connection,
-                        neighbour_mark=now.neighbour_mark,
-                        center_mark=now.center_mark,
-                        now_us=now_us(),
-                    )
-                )
-                self._noted = now
-                if moved:
-                    self._on_center_marks(moved)
-            await asyncio.sleep(_PROGRESS_EVERY)
+            await self._moved.wait()
+            self._moved.clear()
+            near, far, at = self.state.neighbour_mark, self.state.center_mark, now_us()
 
-    def _read(self, query):  # type: ignore[no-untyped-def]
-        with self._reader.connect() as connection:
-            return query(connection)
+            def note(connection: Connection, near: int = near, far: int = far, at: int = at) -> dict[str, int]:
+                return journal.record_progress(connection, neighbour_mark=near, center_mark=far, now_us=at)
+
+            commit = asyncio.wrap_future(self._writer.submit(note))
+            commit.add_done_callback(self._noted)
+            await asyncio.wait({commit})  # unlike `await commit`, leaves it running when the stream ends
+            await asyncio.sleep(HEARTBEAT if commit.exception() else PROGRESS_EVERY)
+
+    def _noted(self, commit: "asyncio.Future[dict[str, int]]") -> None:
+        """Runs for every note, even when its stream is over: those below wait for their center marks."""
+        failure = commit.exception()
+        if failure:
+            log.warning("progress could not be noted", extra={"reason": type(failure).__name__})
+            self._moved.set()
+        elif commit.result():
+            self._on_center_marks(commit.result())
+
+    async def _read(self, query: Callable[[Connection], R]) -> R:
+        return await asyncio.to_thread(self._query, query)
+
+    def _query(self, query: Callable[[Connection], R]) -> R:
+        try:
+            with self._reader.connect() as connection:
+                return query(connection)
+        except DBAPIError as failure:
+            raise without_values(failure) from None
+
+
+async def _write(call: _Call, request: StreamRequest) -> None:
+    try:
+        await call.write(request)
+    except asyncio.InvalidStateError:
+        await call.read()  # the call is over; this raises why
+        raise _Ended(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE) from None
 
 
 def _opening(connection: Connection) -> tuple[journal.Stream, int]:
     return journal.read_stream(connection), journal.first_kept(connection)
-
-
-_FOR_PEOPLE = frozenset(
-    {
-        errors.ERROR_REASON_LINK_FENCED,
-        errors.ERROR_REASON_LINK_FORK,
-        errors.ERROR_REASON_LINK_RECEIVER_AHEAD,
-        errors.ERROR_REASON_LINK_VERSION,
-        errors.ERROR_REASON_LINK_SEAL,
-        errors.ERROR_REASON_LINK_FOREIGN_SEGMENT,
-    }
-)
