@@ -1,77 +1,244 @@
-"""Metrics of a node: one table of instruments, read by Prometheus.
+"""What a node counts, for Prometheus: one table of instruments and one function for each.
 
-Rule: a label is a word of a closed list (a reason, a result, a direction). No code, no name, no person, and no pair of
-agency and purpose: small counts of such pairs would tell who was asked about.
+Rule: a label is a name from the contract (a reason, a result) or the SPIFFE ID of a node; never an agency, an operator,
+a purpose or anything that a person wrote. Numbers of rare labels would tell who asked about whom.
+
+Off until `configure` is given an address; then every function costs one comparison. The functions may be called from
+any thread.
+
+Source: reference threat "trace and request ids as a covert link": no agency beside a purpose in metrics; Prometheus
+text exposition format.
 """
 
-import time
 from collections.abc import Callable, Iterable
-from typing import Final
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
+from opentelemetry.metrics import _Gauge as Gauge
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import CollectorRegistry, start_http_server
 
-_meter: Final = metrics.get_meter("jukinet")
-_accepted: Final = _meter.create_counter("jukinet_changes_accepted", description="changes that the intake took in")
-_refused: Final = _meter.create_counter("jukinet_changes_refused", description="changes that the intake refused, by reason")
-_received: Final = _meter.create_counter(
-    "jukinet_changes_received", description="changes that came over a link, by outcome: applied, or why parked"
-)
-_commit_seconds: Final = _meter.create_histogram(
-    "jukinet_commit_seconds", unit="s", description="time of one group commit"
-)
-_commit_jobs: Final = _meter.create_histogram("jukinet_commit_jobs", description="jobs that shared one commit")
-_questions: Final = _meter.create_counter("jukinet_questions", description="agencies' questions, by what became of them")
+from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Result
+from jukinet._pb.jukinet.register.v1.change_pb2 import ChangeReason
+from jukinet.mesh.errors import name_of
+from jukinet.mesh.identity import Identity
+
+INSTRUMENTS: Final = {
+    "changes_accepted": ("counter", "1", "changes that a municipal system reported and the CS registered, by reason"),
+    "changes_refused": ("counter", "1", "changes that a municipal system reported and the CS refused, by refusal"),
+    "changes_received": ("counter", "1", "changes that came over a link, applied or parked, by refusal"),
+    "link_lag": ("gauge", "1", "changes that this node holds and the peer has not acknowledged"),
+    "link_connected": ("gauge", "1", "1 while the stream to the peer is open"),
+    "acknowledgements": ("counter", "1", "acknowledgements received from the peer"),
+    "parked": ("gauge", "1", "changes that are kept but not applied"),
+    "commit_duration": ("histogram", "s", "duration of one durable commit"),
+    "commit_jobs": ("histogram", "1", "jobs that shared one commit"),
+    "batch_changes": ("histogram", "1", "changes of one batch of a link"),
+    "inquiries": ("counter", "1", "questions answered or refused, by result and refusal"),
+    "ledger_entries": ("gauge", "1", "entries of the ledger"),
+    "certificate_expiry": ("gauge", "s", "time until the node's certificate ends"),
+    "spans_lost": ("counter", "1", "spans that the collector did not get"),
+}
+"""Kind, unit and meaning of every instrument; Prometheus sees it as `jukinet_` and the name."""
+
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SIZES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
 
-def configure(listen: str | None) -> None:
-    """Serves /metrics at host:port; does nothing without an address."""
+class MetricsError(OSError):
+    """The metrics cannot be served. Give `metrics_listen` as host:port, of a port that is free."""
+
+
+@dataclass(frozen=True)
+class _Serving:
+    counters: dict[str, Counter]
+    gauges: dict[str, Gauge]
+    histograms: dict[str, Histogram]
+    stop: Callable[[], None]
+
+
+_serving: _Serving | None = None
+_not_after: datetime | None = None
+
+
+def configure(listen: str | None) -> str | None:
+    """Serves /metrics, or switches the metrics off.
+
+    Args:
+        listen: host:port, port 0 = any free one; None = off.
+
+    Returns:
+        host:port that is served; None when off.
+
+    Raises:
+        MetricsError: the address cannot be used.
+    """
+    global _serving  # noqa: PLW0603  # one registry a process
+    shutdown()
     if listen is None:
-        return
-    from opentelemetry.exporter.prometheus import PrometheusMetricReader
-    from opentelemetry.sdk.metrics import MeterProvider
-    from prometheus_client import start_http_server
-
-    metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()]))
+        return None
+    registry = CollectorRegistry()
     host, _, port = listen.rpartition(":")
-    start_http_server(int(port), addr=host)
+    try:
+        server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=registry)
+    except (OSError, ValueError, OverflowError):
+        raise MetricsError(f"Cannot serve metrics on {listen}. {MetricsError.__doc__}") from None
+    # Its own registry and provider: nothing of this outlives `shutdown`, and no library adds to it.
+    provider = MeterProvider(
+        [
+            PrometheusMetricReader(
+                disable_target_info=True, prefix="jukinet", scope_info_enabled=False, registry=registry
+            )
+        ],
+        resource=Resource({}),
+        shutdown_on_exit=False,
+        views=[
+            _buckets("commit_duration", _SECONDS),
+            _buckets("commit_jobs", _SIZES),
+            _buckets("batch_changes", _SIZES),
+        ],
+    )
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        provider.shutdown()
+
+    _serving = _instruments(provider.get_meter("jukinet"), stop)
+    return f"{host}:{server.server_port}"
+
+
+def shutdown() -> None:
+    """Stops serving and forgets what was counted."""
+    global _serving, _not_after
+    ending, _serving, _not_after = _serving, None, None
+    if ending is not None:
+        ending.stop()
+
+
+def change_accepted(reason: "ChangeReason.ValueType") -> None:
+    """Counts a change that the CS registered."""
+    if _serving is not None:
+        _count("changes_accepted", reason=ChangeReason.Name(reason).removeprefix("CHANGE_REASON_"))
+
+
+def change_refused(refusal: "ErrorReason.ValueType") -> None:
+    """Counts a change that the CS refused."""
+    if _serving is not None:
+        _count("changes_refused", refusal=name_of(refusal))
+
+
+def change_received(outcome: "ErrorReason.ValueType | None") -> None:
+    """Counts a change that came over a link: applied (None), or parked for a reason."""
+    if _serving is not None:
+        parked_for = {} if outcome is None else {"refusal": name_of(outcome)}
+        _count("changes_received", outcome="applied" if outcome is None else "parked", **parked_for)
+
+
+def link_lag(peer: Identity, changes: int) -> None:
+    """Shows how many changes the peer has not acknowledged: last sequence minus mark."""
+    if _serving is not None:
+        _serving.gauges["link_lag"].set(changes, {"peer": peer.uri})
+
+
+def link_connected(peer: Identity, connected: bool) -> None:
+    """Shows whether the stream to the peer is open."""
+    if _serving is not None:
+        _serving.gauges["link_connected"].set(int(connected), {"peer": peer.uri})
+
+
+def acknowledged(peer: Identity) -> None:
+    """Counts an acknowledgement."""
+    if _serving is not None:
+        _count("acknowledgements", peer=peer.uri)
+
+
+def parked(changes: int) -> None:
+    """Shows how many changes are kept but not applied."""
+    if _serving is not None:
+        _serving.gauges["parked"].set(changes)
 
 
 def commit(jobs: int, seconds: float) -> None:
-    """Notes one group commit."""
-    _commit_jobs.record(jobs)
-    _commit_seconds.record(seconds)
+    """Records one durable commit.
+
+    Args:
+        jobs: that shared it.
+        seconds: that it took.
+    """
+    if _serving is not None:
+        _serving.histograms["commit_duration"].record(seconds)
+        _serving.histograms["commit_jobs"].record(jobs)
 
 
-def changes_accepted(count: int) -> None:
-    """Notes changes that the intake took in."""
-    _accepted.add(count)
+def batch(changes: int) -> None:
+    """Records how many changes one batch of a link holds."""
+    if _serving is not None:
+        _serving.histograms["batch_changes"].record(changes)
 
 
-def change_refused(reason: str) -> None:
-    """Notes a change that the intake refused, by the reason's name."""
-    _refused.add(1, {"reason": reason})
+def inquiry(result: "Result.ValueType", refusal: "ErrorReason.ValueType | None" = None) -> None:
+    """Counts a question by what became of it, and why it was refused."""
+    if _serving is not None:
+        # Whether somebody was found stays between the ledger and the asker: both count as answered.
+        kind = "refused" if result == Result.RESULT_REFUSED else "answered"
+        _count("inquiries", result=kind, **({} if refusal is None else {"refusal": name_of(refusal)}))
 
 
-def changes_received(outcome: str, count: int) -> None:
-    """Notes changes that came over a link: `applied`, or the reason's name why they are parked."""
-    _received.add(count, {"outcome": outcome})
+def ledger_entries(entries: int) -> None:
+    """Shows how many entries the ledger has."""
+    if _serving is not None:
+        _serving.gauges["ledger_entries"].set(entries)
 
 
-def question(result: str) -> None:
-    """Notes what became of a question: `PROVIDED`, `NO_SINGLE_MATCH`, or the reason's name of a refusal."""
-    _questions.add(1, {"result": result})
+def certificate_until(not_after: datetime) -> None:
+    """Shows the time that is left until the node's certificate ends; computed when it is asked for.
+
+    Args:
+        not_after: aware.
+    """
+    global _not_after  # noqa: PLW0603
+    _not_after = not_after
 
 
-def watch(name: str, description: str, read: Callable[[], float]) -> None:
-    """Shows a value that is read whenever someone looks: a lag, a number of parked changes."""
-
-    def observe(_options: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(read())
-
-    _meter.create_observable_gauge(name, callbacks=[observe], description=description)
+def spans_lost(count: int) -> None:
+    """Counts spans that the collector did not get."""
+    if _serving is not None:
+        _serving.counters["spans_lost"].add(count)
 
 
-def watch_certificate(ends_at: Callable[[], float]) -> None:
-    """Shows how many seconds the node's certificate still holds; `ends_at` gives seconds since 1970."""
-    watch("jukinet_certificate_seconds", "seconds until the certificate ends", lambda: ends_at() - time.time())
+def _count(name: str, **labels: str) -> None:
+    if (serving := _serving) is not None:
+        serving.counters[name].add(1, labels)
+
+
+def _buckets(name: str, bounds: Iterable[float]) -> View:
+    return View(instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(tuple(bounds)))
+
+
+def _instruments(meter: Meter, stop: Callable[[], None]) -> _Serving:
+    made: dict[str, dict[str, Any]] = {"counter": {}, "gauge": {}, "histogram": {}}
+    create: dict[str, Any] = {
+        "counter": meter.create_counter,
+        "gauge": meter.create_gauge,
+        "histogram": meter.create_histogram,
+    }
+    for name, (kind, unit, meaning) in INSTRUMENTS.items():
+        if name == "certificate_expiry":
+            meter.create_observable_gauge(name, [_seconds_left], unit, meaning)
+        else:
+            # The unit "1" would make Prometheus call every gauge a ratio.
+            made[kind][name] = create[kind](name, "" if unit == "1" else unit, meaning)
+    return _Serving(made["counter"], made["gauge"], made["histogram"], stop)
+
+
+def _seconds_left(_options: CallbackOptions) -> Iterable[Observation]:
+    if _not_after is not None:
+        yield Observation((_not_after - datetime.now(UTC)).total_seconds())

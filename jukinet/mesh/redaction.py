@@ -1,60 +1,129 @@
-"""What of a message may be shown: everything but the fields that the contract marks as personal.
+"""What must never be shown: the protos' fields with `debug_redact`, and the one way in which a message may be shown.
 
-Rule 5 of the design: the option `debug_redact = true` in the protos is the one list of what must never be shown. Python's
-own `str()` of a message ignores it, so nothing but this module may render one.
+Rule: a field that carries `debug_redact = true`, and all below it, appears as `[redacted]` in everything that a person
+or a collector reads. It appears so whether it is set or not, for that a match was found is itself personal data
+(本人確認情報): `verified` would give itself away by being there. Bytes are shown by their length alone, because they
+may be a serialised message of any kind.
+
+Source: Basic Resident Registration Act art. 30-26 (secrecy); `google.protobuf.FieldOptions.debug_redact`.
 """
 
+import importlib
+import json
+import pkgutil
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Final
 
+from google.protobuf import descriptor_pb2
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
-REDACTED = "[redacted]"
+from jukinet import _pb
+
+REDACTED: Final = "[redacted]"
+_LONGEST: Final = 2_000  # characters; a log line is read by people
+_MOST_ELEMENTS: Final = 8  # of one repeated field
 
 
 def redacted(message: Message) -> str:
-    """Renders a message on one line with every personal field, and all below it, as `[redacted]`."""
-    parts = []
-    for field, value in message.ListFields():
-        if _is_personal(field):
-            parts.append(f"{field.name}={REDACTED}")
-        elif field.is_repeated:
-            shown = ", ".join(_shown(field, each) for each in _each(field, value))
-            parts.append(f"{field.name}=[{shown}]")
-        else:
-            parts.append(f"{field.name}={_shown(field, value)}")
-    return f"{message.DESCRIPTOR.name}({', '.join(parts)})"
+    """Writes a message as short text for logs, on one line, without personal data.
 
+    Args:
+        message: any message; the rule is read from its own descriptor.
 
-def personal_fields(files: Iterable[FileDescriptor]) -> list[str]:
-    """Lists the full names of all fields of these files that are marked as personal."""
-    return [field.full_name for file in files for field in _fields(file.message_types_by_name.values()) if _is_personal(field)]
-
-
-def _fields(messages: Iterable[Descriptor]) -> Iterator[FieldDescriptor]:
-    for message in messages:
-        yield from message.fields
-        yield from _fields(message.nested_types)
+    Returns:
+        At most 2,000 characters; control characters are escaped.
+    """
+    text = _text(message)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 @cache
-def _is_personal(field: FieldDescriptor) -> bool:
-    return bool(field.GetOptions().debug_redact)
+def contract() -> tuple[FileDescriptor, ...]:
+    """Gives the descriptors of all protos of the network, in the order of their names."""
+    root = f"{_pb.__name__}.jukinet"
+    package = importlib.import_module(root)
+    found = (
+        importlib.import_module(module.name).DESCRIPTOR
+        for module in pkgutil.walk_packages(package.__path__, f"{root}.")
+        if module.name.endswith("_pb2")
+    )
+    return tuple(sorted(found, key=lambda file: str(file.name)))
 
 
-def _each(field: FieldDescriptor, value: Any) -> list[Any]:
-    is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
-    return [f"{key}: {item}" for key, item in value.items()] if is_map else list(value)
+@cache
+def personal_fields() -> list[str]:
+    """Lists the full names of all fields that carry `debug_redact`, such as `jukinet.inquiry.v1.FourItems.name`."""
+    messages = (message for file in contract() for message in _messages(file.message_types_by_name.values()))
+    return sorted(field.full_name for message in messages for field in message.fields if is_personal(field))
 
 
-def _shown(field: FieldDescriptor, value: Any) -> str:
+def is_personal(field: FieldDescriptor) -> bool:
+    """Tells whether a field carries `debug_redact`."""
+    options: descriptor_pb2.FieldOptions = field.GetOptions()
+    return options.debug_redact
+
+
+def _messages(found: Iterable[Descriptor]) -> Iterator[Descriptor]:
+    for message in found:
+        yield message
+        yield from _messages(message.nested_types)
+
+
+@cache
+def _plan(descriptor: Descriptor) -> tuple[tuple[FieldDescriptor, bool], ...]:
+    return tuple((field, is_personal(field)) for field in sorted(descriptor.fields, key=lambda field: field.number))
+
+
+def _text(message: Message) -> str:
+    if isinstance(message, Timestamp):
+        return message.ToJsonString() if _is_a_time(message) else "[no time]"
+    if isinstance(message, AnyMessage):
+        return f"Any{{{json.dumps(message.type_url)}}}"
+    present = {field.number: value for field, value in message.ListFields()}
+    parts = []
+    for field, personal in _plan(message.DESCRIPTOR):
+        if personal:
+            parts.append(f"{field.name}: {REDACTED}")
+        elif field.number in present:
+            parts.append(f"{field.name}: {_value(field, present[field.number])}")
+    return f"{message.DESCRIPTOR.name}{{{', '.join(parts)}}}"
+
+
+def _is_a_time(message: Timestamp) -> bool:
+    # Years 1 to 9999; anything else makes ToJsonString raise.
+    return -62_135_596_800 <= message.seconds <= 253_402_300_799 and 0 <= message.nanos < 1_000_000_000
+
+
+def _value(field: FieldDescriptor, value: object) -> str:
+    entry = field.message_type
+    if entry is not None and entry.GetOptions().map_entry:
+        # `value` is a live map; a message under a key is shown by the same rules.
+        key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
+        items = list(value.items())  # type: ignore[attr-defined]
+        shown = [f"{_one(key_field, key)}: {_one(value_field, each)}" for key, each in items[:_MOST_ELEMENTS]]
+        return f"{{{', '.join(shown)}{_more(len(items))}}}"
+    if field.is_repeated:
+        elements = list(value)  # type: ignore[call-overload]
+        return f"[{', '.join(_one(field, each) for each in elements[:_MOST_ELEMENTS])}{_more(len(elements))}]"
+    return _one(field, value)
+
+
+def _more(count: int) -> str:
+    return f", … {count} in all" if count > _MOST_ELEMENTS else ""
+
+
+def _one(field: FieldDescriptor, value: object) -> str:
     if isinstance(value, Message):
-        return redacted(value)
+        return _text(value)
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    if field.enum_type is not None and isinstance(value, int):
-        known = field.enum_type.values_by_number.get(value)
-        return known.name if known else str(value)
-    return repr(value)
+    if isinstance(value, str):
+        return json.dumps(value)
+    if field.enum_type is not None:
+        known = field.enum_type.values_by_number.get(int(value))  # type: ignore[call-overload]
+        return str(known.name) if known else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,275 +1,317 @@
-"""Tracing of a node: own spans, one table of what they may say, and nothing else leaves.
+"""Traces: one a change (変更情報) from the intake to the center, one an inquiry (照会) from the agency to the ledger.
 
 Rules:
-1. A span has a name of the table below and only the attributes that stand beside it. Everything else, events and status
-   texts included, is dropped before export. So no library and no later line can put a person into a trace.
-2. One trace runs from the municipal system's call to the center's commit, and one from the agency's call to its answer:
-   a change carries its context with it (outbox column, batch field), a unary call carries it in `traceparent`.
-3. A stream that lives for days has no span of its own; each message on it has.
-4. A collector that is slow or gone delays nothing: spans wait in a bounded queue and are dropped when it is full.
+1. A trace never costs an answer. Spans go into a bounded queue that another thread empties; when the collector is slow
+   or away they are dropped and counted (`metrics.spans_lost`).
+2. What leaves the process has passed `span_table`: names and attributes that are not in the table are dropped. No text
+   of an exception, no event and no baggage is ever recorded.
+3. An empty trace context means "not traced", and what follows from it is not traced either. No context at all (None)
+   means "whatever runs now".
+4. Context travels as the W3C `traceparent` alone: in the metadata of a call, or stored with a change.
 
-The exporter is configured by the standard variables alone (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`, …).
+Without an OTLP endpoint tracing is off: contexts of others are passed on, own spans cost nothing.
 
-Source: W3C Trace Context; OpenTelemetry semantic conventions for RPC.
+Source: W3C Trace Context, section 3.2; OpenTelemetry specification, environment variables of the OTLP exporter.
 """
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import grpc
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span as RecordedSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-import jukinet
+from jukinet.domain.refusal import ChangeRefused
+from jukinet.mesh import metrics
+from jukinet.mesh.errors import Refused, code_of, name_of, reason_of
+from jukinet.mesh.span_table import cleaned, is_failure
 
-_RPC: Final = frozenset({"rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code", "error.reason"})
-_CHANGE: Final = frozenset({"jukinet.reason", "jukinet.municipality", "jukinet.sequence", "error.reason"})
+Attributes = Mapping[str, str | int]
 
-ATTRIBUTES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "intake.change": _CHANGE,
-        "register.apply": _CHANGE,
-        "link.receive": _CHANGE | {"jukinet.outcome"},
-        "inquiry.decide": frozenset({"jukinet.purpose", "error.reason"}),
-        "provision.decide": frozenset({"jukinet.purpose", "error.reason"}),
-        "provision.look_up": frozenset({"error.reason"}),
-        "ledger.append": frozenset({"jukinet.result", "error.reason"}),
-    }
-)
-"""Which attributes a span of ours may have. Calls, named `package.Service/Method`, may have those of an RPC."""
+QUEUE_SPANS: Final = 4_096
+"""Ended spans that may wait for the collector; some 4 MiB."""
+_SHUTDOWN_SECONDS: Final = 2.0
+_EXPORT_EVERY_MS: Final = 500
+_ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+# Parent of everything that is not traced: valid, so that it is a parent, and not sampled.
+_UNTRACED: Final = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(0))
 
-_propagator: Final = TraceContextTextMapPropagator()
-_UNTRACED: Final = ("/grpc.health.", "/grpc.reflection.")
-_SERVICES: Final = "jukinet."
+_off: Final = trace.NoOpTracer()
+_tracer: trace.Tracer = _off
+_provider: TracerProvider | None = None
+_node: str = ""
 
 
-def configure(kind: str, instance: str, *, exporter: SpanExporter | None = None) -> None:
-    """Turns tracing on for this process.
+def configure(
+    service_name: str,
+    instance: str,
+    *,
+    sample_ratio: float = 1.0,
+    endpoint: str | None = None,
+    exporter: SpanExporter | None = None,
+) -> None:
+    """Switches tracing on for this process, if spans have somewhere to go.
 
     Args:
-        kind: kind of node, such as `center`; the service is called `jukinet-center`.
-        instance: its name within the kind.
-        exporter: for tests; the OTLP exporter of the standard variables if None, and none where they name no endpoint.
+        service_name: role of the node, such as `prefecture`.
+        instance: which one it is, such as `130001`; empty for the only one.
+        sample_ratio: share of the traces begun here that are recorded, 0 to 1; a trace begun elsewhere is recorded
+            where its caller recorded it.
+        endpoint: URL of an OTLP/gRPC collector; None = what the OTEL_* variables say.
+        exporter: takes the spans instead of OTLP.
     """
-    resource = Resource.create(
-        {"service.name": f"jukinet-{kind}", "service.instance.id": instance, "service.version": jukinet.__version__}
-    )
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    if exporter is None and _endpoint():
+    global _tracer, _provider, _node  # noqa: PLW0603  # one tracer a process, like OpenTelemetry's own
+    shutdown()
+    if exporter is None and (endpoint or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)):
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-        exporter = OTLPSpanExporter()
-    if exporter is not None:
-        provider.add_span_processor(_Allowed(BatchSpanProcessor(exporter)))
-    _Tracing.provider = provider
-    _Tracing.tracer = provider.get_tracer("jukinet")
+        exporter = OTLPSpanExporter(endpoint=endpoint)
+    if exporter is None:
+        return
+    _node = f"{service_name}/{instance}" if instance else service_name
+    identity = {"service.name": service_name, "service.namespace": "jukinet", "service.instance.id": instance or "1"}
+    _provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(sample_ratio)), resource=Resource.create(identity), shutdown_on_exit=False
+    )
+    _provider.add_span_processor(_Outgoing(exporter))
+    _tracer = _provider.get_tracer("jukinet")
 
 
 def shutdown() -> None:
-    """Sends what is waiting, for at most five seconds, and turns tracing off."""
-    if _Tracing.provider is not None:
-        _Tracing.provider.force_flush(5000)
-        _Tracing.provider.shutdown()
-    _Tracing.provider = None
-    _Tracing.tracer = trace.NoOpTracer()
+    """Sends what is queued, for at most two seconds, and switches tracing off."""
+    global _tracer, _provider
+    ending, _provider, _tracer = _provider, None, _off
+    if ending is not None:
+        sending = threading.Thread(target=ending.shutdown, name="jukinet-last-spans", daemon=True)
+        sending.start()
+        sending.join(_SHUTDOWN_SECONDS)
+
+
+def flush() -> None:
+    """Sends what is queued and waits for it."""
+    if _provider is not None:
+        _provider.force_flush()
 
 
 @contextmanager
-def span(name: str, *, parent: str | None = None, attributes: Mapping[str, str | int] | None = None) -> Iterator[None]:
-    """Runs a block under a span of the table; a failure marks it and goes on.
+def span(name: str, *, parent: str | None = None, **attributes: str | int) -> Iterator[Span]:
+    """Records what runs inside as one span.
 
     Args:
-        name: of the table.
-        parent: W3C traceparent; the current span if None.
-        attributes: those of the table.
+        name: from the table.
+        parent: W3C trace context stored with a change; None = of what runs now; empty = not traced.
+        attributes: from the table's row of the name; others are dropped.
+
+    Yields:
+        The span; `set_attribute` adds what is known only later.
     """
-    context = _context(parent) if parent else None
-    with _Tracing.tracer.start_as_current_span(
-        name, context=context, attributes=attributes, record_exception=False, set_status_on_exception=False
-    ) as current:
-        try:
-            yield
-        except BaseException as error:
-            _fail(current, error)
-            raise
+    begun = begin(name, parent=parent, attributes=attributes)
+    token = otel_context.attach(trace.set_span_in_context(begun))
+    try:
+        yield begun
+    except BaseException as error:
+        _mark(begun, error)
+        raise
+    finally:
+        otel_context.detach(token)
+        begun.end()
 
 
-def start_span(stack: ExitStack, name: str, *, parent: str, attributes: Mapping[str, str | int]) -> str:
-    """Opens a span that ends when `stack` closes and is not the current one meanwhile.
+def start_span(stack: ExitStack, name: str, *, parent: str | None = None, attributes: Attributes | None = None) -> str:
+    """Begins a span that ends when `stack` closes, in whatever task that may be.
 
     Args:
-        parent: W3C traceparent.
+        stack: ends the span; an exception that passes through it makes the span one of an error.
+        name: from the table.
+        parent: W3C trace context; None = of what runs now; empty = not traced.
+        attributes: from the table's row of the name; others are dropped.
 
     Returns:
-        Its own traceparent; empty where it is not sampled.
+        The span's own trace context, to be stored or sent; empty when it is not traced.
     """
-    context = _context(parent)
-    if not trace.get_current_span(context).get_span_context().trace_flags.sampled:
-        return ""
-    opened = _Tracing.tracer.start_span(name, context=context, attributes=attributes)
-    stack.callback(opened.end)
-    return _traceparent(trace.set_span_in_context(opened, Context()))
+    begun = begin(name, parent=parent, attributes=attributes)
+
+    def end(_type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            _mark(begun, error)
+        begun.end()
+
+    stack.push(end)
+    return _sampled_header(begun.get_span_context())
 
 
 def traceparent() -> str:
-    """W3C traceparent of the current span; empty where there is none or it is not sampled."""
-    return _traceparent(None)
+    """Gives the W3C trace context of what runs now; empty when it is not traced."""
+    return _sampled_header(trace.get_current_span().get_span_context())
+
+
+def trace_id() -> str:
+    """Gives the id of the trace that runs now, 32 hex digits; empty when there is none."""
+    current = trace.get_current_span().get_span_context()
+    return f"{current.trace_id:032x}" if current.is_valid and current.trace_id != _UNTRACED.trace_id else ""
 
 
 def server_interceptor() -> grpc.aio.ServerInterceptor:
-    """Gives every unary call a span, as the child of the caller's."""
-    return _ServerSpans()
+    """Gives the interceptor that records one span a call; it stands before all others."""
+    from jukinet.mesh.rpc_spans import ServerSpans
+
+    return ServerSpans()
 
 
 def client_interceptors() -> list[grpc.aio.ClientInterceptor]:
-    """Gives every unary call that is made a span, and sends its context along."""
-    return [_ClientSpans()]
+    """Gives the interceptors that send the trace context along and record one span a unary call."""
+    from jukinet.mesh.rpc_spans import client_spans
+
+    return client_spans()
 
 
-class _Tracing:
-    provider: TracerProvider | None = None
-    tracer: trace.Tracer = trace.NoOpTracer()
+def begin(
+    name: str, *, parent: str | None = None, attributes: Attributes | None = None, kind: SpanKind = SpanKind.INTERNAL
+) -> Span:
+    """Begins a span; whoever does must end it.
+
+    Args:
+        name: from the table.
+        parent: W3C trace context; None = of what runs now; empty or malformed = not traced.
+        attributes: from the table's row of the name; others are dropped.
+        kind: server, client or, of what happens within a node, internal.
+    """
+    within = None if parent is None else trace.set_span_in_context(NonRecordingSpan(parsed(parent)), Context())
+    begun = _tracer.start_span(name, within, kind=kind, attributes=attributes, record_exception=False)
+    if begun.is_recording():
+        begun.set_attribute("jukinet.node", _node)
+    return begun
 
 
-class _Allowed(SpanProcessor):
-    """Hands on what the table allows and drops the rest."""
+def parsed(header: str) -> SpanContext:
+    """Reads a W3C trace context; what cannot be read is not traced."""
+    found = _TRACEPARENT.fullmatch(header)
+    if found is None:
+        return _UNTRACED
+    trace_id, span_id, flags = (int(part, 16) for part in found.groups())
+    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    return context if context.is_valid else _UNTRACED
 
-    def __init__(self, inner: SpanProcessor) -> None:
-        self._inner = inner
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing to do before a span has ended."""
+def is_context(header: str) -> bool:
+    """Tells whether a text is a W3C trace context."""
+    return parsed(header) is not _UNTRACED
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Hands a cleaned copy on, if the span's name is known."""
-        allowed = _allowed(span.name)
-        if allowed is None:
-            return
-        kept = {key: value for key, value in (span.attributes or {}).items() if key in allowed}
-        self._inner.on_end(
-            ReadableSpan(
-                name=span.name,
-                context=span.context,
-                parent=span.parent,
-                resource=span.resource,
-                attributes=kept,
-                kind=span.kind,
-                status=Status(span.status.status_code),
-                start_time=span.start_time,
-                end_time=span.end_time,
-                instrumentation_scope=span.instrumentation_scope,
-            )
+
+def header_of(context: SpanContext) -> str:
+    """Writes a W3C trace context, sampled or not; empty when there is none."""
+    if not context.is_valid:
+        return ""
+    # Of the flags only "sampled" and "random id" are defined.
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 3:02x}"
+
+
+def finish(ended: Span, code: grpc.StatusCode, reason: str, *, of_server: bool) -> None:
+    """Sets what became of a call, or of the work within it.
+
+    Args:
+        ended: the span; the caller still ends it.
+        code: gRPC status code.
+        reason: of the error catalogue, or the name of an exception's type; empty when nothing went wrong.
+        of_server: True for the side that answers, False for the caller.
+    """
+    if reason:
+        ended.set_attribute("error.reason", reason)
+    if is_failure(code, of_server=of_server):
+        ended.set_status(Status(StatusCode.ERROR, reason or None))
+
+
+def reason_in(error: BaseException) -> tuple[grpc.StatusCode, str]:
+    """Tells the status code and reason that an exception stands for; never its text."""
+    match error:
+        case Refused() | ChangeRefused():
+            return code_of(error.reason), name_of(error.reason)
+        case grpc.aio.AioRpcError():
+            refusal = reason_of(error)
+            return error.code(), error.code().name if refusal is None else name_of(refusal)
+        case asyncio.CancelledError():
+            return grpc.StatusCode.CANCELLED, "CANCELLED"
+        case _:
+            return grpc.StatusCode.UNKNOWN, type(error).__name__
+
+
+def _mark(begun: Span, error: BaseException) -> None:
+    code, reason = reason_in(error)
+    finish(begun, code, reason, of_server=True)
+
+
+def _sampled_header(context: SpanContext) -> str:
+    return header_of(context) if context.trace_flags.sampled else ""
+
+
+class _Outgoing(SpanProcessor):
+    """The queue to the collector: bounded, and everything in it has passed the table."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._batches = BatchSpanProcessor(
+            _Counted(exporter, self._gone), max_queue_size=QUEUE_SPANS * 2, schedule_delay_millis=_EXPORT_EVERY_MS
         )
 
+    def on_start(self, span: RecordedSpan, parent_context: Context | None = None) -> None:
+        """Nothing: what a span says is looked at when it ends."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queues a span, or drops it when the queue is full."""
+        with self._lock:
+            full = self._waiting >= QUEUE_SPANS
+            self._waiting += not full
+        if full:
+            metrics.spans_lost(1)
+        else:
+            self._batches.on_end(span)
+
     def shutdown(self) -> None:
-        """Ends the export."""
-        self._inner.shutdown()
+        """Sends the rest."""
+        self._batches.shutdown()  # type: ignore[no-untyped-call]
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Sends what is waiting."""
-        return self._inner.force_flush(timeout_millis)
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        """Sends what waits."""
+        return self._batches.force_flush(timeout_millis)
 
-
-class _ServerSpans(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # the stubs leave the base untyped
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        handler = await continuation(handler_call_details)
-        rpc = handler_call_details.method
-        if handler is None or handler.request_streaming or handler.response_streaming or rpc.startswith(_UNTRACED):
-            return handler
-        inner = handler.unary_unary
-        parent = dict(handler_call_details.invocation_metadata or ()).get("traceparent", "")
-
-        async def traced(request: Any, context: Any) -> Any:
-            with _call_span(rpc, SpanKind.SERVER, _context(parent)) as current:
-                try:
-                    return await inner(request, context)
-                finally:
-                    _note_code(current, context.code())
-
-        return grpc.unary_unary_rpc_method_handler(traced, handler.request_deserializer, handler.response_serializer)
+    def _gone(self, count: int) -> None:
+        with self._lock:
+            self._waiting -= count
 
 
-class _ClientSpans(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # the stubs leave the base untyped
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        rpc = client_call_details.method
-        rpc = rpc.decode() if isinstance(rpc, bytes) else rpc
-        if rpc.startswith(_UNTRACED):
-            return await continuation(client_call_details, request)
-        with _call_span(rpc, SpanKind.CLIENT, None) as current:
-            carrier: dict[str, str] = {}
-            _propagator.inject(carrier)
-            metadata = [(key, value) for key, value in client_call_details.metadata or () if key != "traceparent"]
-            details = client_call_details._replace(metadata=grpc.aio.Metadata(*metadata, *carrier.items()))
-            call = await continuation(details, request)
-            _note_code(current, await call.code())
-            return call
+class _Counted(SpanExporter):
+    """An exporter behind the table; tells how many spans it took out of the queue."""
 
+    def __init__(self, exporter: SpanExporter, gone: Callable[[int], None]) -> None:
+        self._exporter = exporter
+        self._gone = gone
 
-@contextmanager
-def _call_span(rpc: str, kind: SpanKind, context: Context | None) -> Iterator[trace.Span]:
-    service, _, method = rpc.removeprefix("/").partition("/")
-    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
-    with _Tracing.tracer.start_as_current_span(
-        f"{service}/{method}",
-        context=context,
-        kind=kind,
-        attributes=attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as current:
+    def export(self, batch: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Sends what the table lets through."""
+        result = SpanExportResult.FAILURE
+        clean = [copy for each in batch if (copy := cleaned(each)) is not None]
         try:
-            yield current
-        except BaseException as error:
-            _fail(current, error)
-            raise
+            result = self._exporter.export(clean) if clean else SpanExportResult.SUCCESS
+        finally:
+            self._gone(len(batch))
+            if result is not SpanExportResult.SUCCESS:
+                metrics.spans_lost(len(clean))
+        return result
 
-
-def _note_code(current: trace.Span, code: Any) -> None:
-    value = code.value[0] if isinstance(code, grpc.StatusCode) else int(code or 0)
-    current.set_attribute("rpc.grpc.status_code", value)
-    if value:
-        current.set_status(StatusCode.ERROR)
-
-
-def _fail(current: trace.Span, error: BaseException) -> None:
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, int):
-        from jukinet.mesh.errors import name_of
-
-        current.set_attribute("error.reason", name_of(reason))
-    current.set_status(StatusCode.ERROR)
-
-
-def _allowed(name: str) -> frozenset[str] | None:
-    if name.startswith(_SERVICES) and "/" in name:
-        return _RPC
-    return ATTRIBUTES.get(name)
-
-
-def _context(parent: str) -> Context:
-    return _propagator.extract({"traceparent": parent}, context=Context())
-
-
-def _traceparent(context: Context | None) -> str:
-    if not trace.get_current_span(context).get_span_context().trace_flags.sampled:
-        return ""
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier, context=context)
-    return carrier.get("traceparent", "")
-
-
-def _endpoint() -> str:
-    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    return next((os.environ[name] for name in names if os.environ.get(name)), "")
+    def shutdown(self) -> None:
+        """Ends the exporter."""
+        self._exporter.shutdown()
