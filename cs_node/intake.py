@@ -17,7 +17,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import SubmitChangeResponse, Submission
 from jukinet.domain.apply import ChangeRefused
 from jukinet.domain.submission import complete
-from jukinet.link.seal import link_chain, seal, segment_hash
+from jukinet.link.outbox import queue
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
@@ -52,7 +52,6 @@ def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, t
     `today` is the date in Japan, `at_us` microseconds since 1970.
     """
     stream = journal.read_stream(connection)
-    origin = journal.read_origins(connection, [sealing.municipality]).get(sealing.municipality)
     known = _known_messages(connection, [item.submission.message_id for item in items])
     codes = [item.submission.resident_code for item in items]
     codes += [item.submission.previous_resident_code for item in items]
@@ -61,27 +60,15 @@ def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, t
     answers = [group.take(item) for item in items]
     if not group.arrivals:
         return answers
-    first = stream.last_sequence + 1
-    sealed = seal(
-        [arrival.payload for arrival in group.arrivals],
-        municipality=sealing.municipality,
-        epoch=stream.epoch,
-        first_sequence=first,
-        previous=origin.segment_hash if origin else b"",
-        key=sealing.key,
-    )
-    digest = segment_hash(sealed.segment)
-    last = group.arrivals[-1].sequence
-    chain = link_chain(stream.chain, first_sequence=first, last_sequence=last, segment=digest)
     run.write(connection, at_us)
-    traced = ",".join(group.traceparents) if any(group.traceparents) else ""
-    journal.append_outbox(
-        connection, [journal.OutboxRow(first, last, chain, sealed.segment, sealed.seal, traced, "", last)]
+    queue(
+        connection,
+        [arrival.payload for arrival in group.arrivals],
+        traceparents=group.traceparents,
+        municipality=sealing.municipality,
+        key=sealing.key,
+        now_us=at_us,
     )
-    journal.write_stream(
-        connection, journal.Stream(stream.epoch, last, chain, stream.neighbour_mark, stream.center_mark, at_us)
-    )
-    journal.write_origin(connection, sealing.municipality, journal.Origin(stream.epoch, last, digest, at_us))
     connection.execute(insert(intake_messages), group.messages)
     return answers
 
