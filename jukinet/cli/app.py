@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from jukinet.cli import admin, mesh, node
+from jukinet.cli import admin, inquire, ledger, mesh, nation, node, submit_command
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no answer from the node, 4 not allowed to this "
@@ -37,7 +37,12 @@ def _top(
 
 app.add_typer(mesh.app, name="mesh")
 app.add_typer(node.app, name="node")
+app.add_typer(nation.app, name="nation")
+app.command()(submit_command.submit)
+app.command()(inquire.inquire)
+app.command("verify-identity")(inquire.verify_identity)
 app.add_typer(admin.app, name="admin")
+app.add_typer(ledger.app, name="ledger")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Channels from the command line to a node: by the mesh's folder, or by address and TLS files."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -58,29 +59,59 @@ def in_mesh(mesh: Mesh, node: str, client: "Identity | None" = None) -> Target:
 
 
 def by_files(options: TlsOptions) -> Target:
-    """Targets a node by address, SPIFFE ID and TLS files.
+    """Targets a node by its address and TLS files.
+
+    The node's identity is `options.server`, or the one node that the owner of the certificate dials.
 
     Raises:
-        Failure: an option is missing, or the SPIFFE ID is none.
+        Failure: an option is missing, a file cannot be read, or it is not clear whom to expect.
     """
-    from jukinet.mesh.identity import IdentityError, parse_identity
     from jukinet.mesh.tls import TlsFiles
 
-    if not (options.to and options.server and options.certificate and options.key and options.nodes_ca):
+    if not (options.to and options.certificate and options.key and options.nodes_ca):
         raise Failure(
-            "Say --mesh DIR for a mesh on this machine; for any other all of --to, --server, --certificate, --key and "
+            "Say --mesh DIR for a mesh on this machine; for any other node all of --to, --certificate, --key and "
             "--nodes-ca are needed.",
             Exit.USAGE,
         )
-    try:
-        server = parse_identity(options.server)
-    except IdentityError as error:
-        raise Failure(f"--server: {error}", Exit.USAGE) from None
+    server = _expected_server(options.server, options.certificate)
     return Target(options.to, server, TlsFiles(options.certificate, options.key, options.nodes_ca))
 
 
+def _expected_server(server: str | None, certificate: Path) -> "Identity":
+    from cryptography import x509
+
+    from jukinet.mesh.identity import IdentityError, identity_in, parse_identity, upstream_of
+
+    try:
+        if server:
+            return parse_identity(server)
+        return upstream_of(identity_in(x509.load_pem_x509_certificate(certificate.read_bytes())))
+    except IdentityError as error:
+        raise Failure(f"--server: {error}", Exit.USAGE) from None
+    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+        raise Failure(f"{certificate} is not a certificate ({type(error).__name__}).", Exit.CONFIGURATION) from None
+
+
+@contextmanager
+def traced(kind: str) -> "Iterator[list[grpc.aio.ClientInterceptor]]":
+    """Begins traces in this process where `OTEL_EXPORTER_OTLP_ENDPOINT` says where they go; gives the interceptors."""
+    if not any(os.environ.get(name) for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
+        yield []
+        return
+    from jukinet.mesh import tracing
+
+    tracing.configure(kind, "command-line")
+    try:
+        yield tracing.client_interceptors()
+    finally:
+        tracing.shutdown()
+
+
 @asynccontextmanager
-async def channel_to(target: Target) -> "AsyncIterator[grpc.aio.Channel]":
+async def channel_to(
+    target: Target, interceptors: "Sequence[grpc.aio.ClientInterceptor]" = ()
+) -> "AsyncIterator[grpc.aio.Channel]":
     """Opens a channel for the time of the block.
 
     Raises:
@@ -90,7 +121,7 @@ async def channel_to(target: Target) -> "AsyncIterator[grpc.aio.Channel]":
     from jukinet.mesh.tls import TlsError
 
     try:
-        channel = open_channel(target.address, target.tls, server=target.server)
+        channel = open_channel(target.address, target.tls, server=target.server, interceptors=interceptors)
     except TlsError as error:
         raise Failure(str(error), Exit.CONFIGURATION) from None
     try:

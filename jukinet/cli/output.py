@@ -5,10 +5,12 @@ personal data stands in an error: refusals are told by reason, fixed text and er
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import typer
@@ -86,6 +88,18 @@ def show_table(headers: list[str], rows: list[list[str]]) -> None:
     if not console.is_terminal:
         console = Console(width=240)
     console.print(table)
+
+
+def require_new_file(path: Path) -> None:
+    """Makes sure that a result can be written to a file without taking the place of another.
+
+    Raises:
+        Failure: it exists, or its folder does not.
+    """
+    if os.path.lexists(path):
+        raise Failure(f"{path} exists already and is left alone; name another file.", Exit.USAGE)
+    if not path.absolute().parent.is_dir():
+        raise Failure(f"{path.parent} is no folder; name a file in one that exists.", Exit.USAGE)
 
 
 def fail_call(error: BaseException, target: str) -> NoReturn:

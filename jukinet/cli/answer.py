@@ -1,0 +1,90 @@
+"""How an agency's answers are shown: items, legal basis (根拠規定) in both languages, freshness, ledger entry.
+
+The JSON keys are the field names of `inquiry.proto`; `outcome` and `verified` are always there.
+"""
+
+from typing import Any, Final
+
+from google.protobuf import json_format
+
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireResponse, LegalBasis, VerifyIdentityResponse
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Receipt
+from jukinet._pb.jukinet.register.v1 import identity_pb2
+from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord
+from jukinet.cli.output import show
+from jukinet.domain import calendar
+
+_SEXES: Final = {
+    identity_pb2.SEX_MALE: "male 男",
+    identity_pb2.SEX_FEMALE: "female 女",
+    identity_pb2.SEX_UNKNOWN: "unknown 不明",
+}
+
+
+def inquiry_as_json(answer: InquireResponse) -> dict[str, Any]:
+    """Gives the answer to an inquiry with the names of the contract."""
+    return json_format.MessageToDict(answer, preserving_proto_field_name=True)
+
+
+def verification_as_json(answer: VerifyIdentityResponse) -> dict[str, Any]:
+    """Gives the answer to a verification with the names of the contract."""
+    shown = json_format.MessageToDict(answer, preserving_proto_field_name=True)
+    # A plain `false` would be left out.
+    return {**shown, "verified": answer.verified}
+
+
+def show_inquiry(answer: InquireResponse) -> None:
+    """Prints the answer to an inquiry."""
+    if answer.outcome != inquiry_pb2.INQUIRY_OUTCOME_MATCH:
+        show("no single match (該当なし又は複数)")
+    else:
+        show("match (該当あり)")
+        for label, value in _items(answer.provided):
+            show(f"  {label}: {value}")
+    _show_basis(answer.legal_basis)
+    for source in answer.freshness:
+        show(f"as of {source.as_of.ToJsonString()}, change {source.sequence} of {source.municipality}")
+    _show_entry(answer.receipt)
+
+
+def show_verification(answer: VerifyIdentityResponse) -> None:
+    """Prints the answer to a verification."""
+    show("verified (一致)" if answer.verified else "not verified (不一致)")
+    _show_basis(answer.legal_basis)
+    _show_entry(answer.receipt)
+
+
+def _items(provided: inquiry_pb2.ProvidedRecord) -> list[tuple[str, str]]:
+    """The items that were provided, in the order of the law; what was not asked for is not there."""
+    record = provided.record
+    items = [
+        ("name 氏名", record.name.legal),
+        ("reading 振り仮名", record.name.furigana),
+        ("former surname 旧氏", record.name.former_surname),
+        ("alias 通称", record.name.alias),
+        ("birth date 生年月日", calendar.format_date(record.birth_date) if record.HasField("birth_date") else ""),
+        ("sex 性別", _SEXES.get(record.sex, "")),
+        ("address 住所", _address(record)),
+        ("individual number 個人番号", record.individual_number),
+        ("resident code 住民票コード", record.resident_code),
+    ]
+    if provided.HasField("effective_date"):
+        status = identity_pb2.ResidentStatus.Name(provided.status).removeprefix("RESIDENT_STATUS_").lower()
+        items.append(("change 変更情報", f"{status} since {calendar.format_date(provided.effective_date)}"))
+    return [(label, value) for label, value in items if value]
+
+
+def _address(record: IdentityRecord) -> str:
+    address = record.address
+    return " ".join(filter(None, (address.local_government_code, address.town, address.block, address.building)))
+
+
+def _show_basis(basis: LegalBasis) -> None:
+    show(f"legal basis 根拠: {basis.purpose}, Act art. {basis.article} (edition {basis.edition})")
+    show(f"  {basis.label_en}")
+    show(f"  {basis.label_ja}（{basis.law_ja}）")
+
+
+def _show_entry(receipt: Receipt) -> None:
+    show(f"ledger entry {receipt.index}")

@@ -1,0 +1,217 @@
+"""`jukinet inquire` and `jukinet verify-identity`: an agency's client (照会, 本人確認)."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from jukinet.cli.connect import CALL_SECONDS, Target, TlsOptions, by_files, channel_to, in_mesh, traced
+from jukinet.cli.layout import Mesh
+from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
+from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, require_new_file, show_json, tell
+
+if TYPE_CHECKING:
+    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
+        InquireResponse,
+        InquiryContext,
+        Subject,
+        VerifyIdentityResponse,
+    )
+    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceAsyncStub
+
+    _Answer = TypeVar("_Answer", InquireResponse, VerifyIdentityResponse)
+    _Call = Callable[[InquiryServiceAsyncStub], Awaitable[_Answer]]
+
+
+class Field(StrEnum):
+    """Items of the identity record (本人確認情報) that can be asked for."""
+
+    NAME = "name"
+    BIRTH_DATE = "birth-date"
+    SEX = "sex"
+    ADDRESS = "address"
+    INDIVIDUAL_NUMBER = "individual-number"
+    RESIDENT_CODE = "resident-code"
+    CHANGE = "change"
+
+
+Purpose = Annotated[str, typer.Option(metavar="ROW", help="Row, and item, of the statute table: B1-77 or B1-77.12.")]
+Case = Annotated[str, typer.Option(metavar="TEXT", help="Your own reference of the case (事案); no name of a person.")]
+Operator = Annotated[str, typer.Option(metavar="ID", help="Your own id of the operator (操作者) who asks.")]
+SubjectFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--subject",
+        metavar="FILE",
+        help="JSON with the four items or the individual number; - = standard input. Not on the command line, because "
+        "every user of this machine can read that in the list of processes.",
+    ),
+]
+NumberFile = Annotated[
+    Path | None,
+    typer.Option("--individual-number", metavar="FILE", help="Text file with it (個人番号); - = standard input."),
+]
+Fields = Annotated[list[Field], typer.Option("--field", help="Wanted item; repeat. No more than the affair needs.")]
+RequestId = Annotated[str | None, typer.Option(metavar="UUID", help="Id of the question; a new one by default.")]
+ReceiptFile = Annotated[
+    Path | None, typer.Option("--receipt", metavar="FILE", help="Keep the proof that the answer is in the ledger.")
+]
+AgencyId = Annotated[
+    str | None, typer.Option("--agency", metavar="ID", help="With --mesh: as whom, as pension-service.")
+]
+Gateway = Annotated[str | None, typer.Option("--gateway", metavar="NAME", help="With --mesh: the first by default.")]
+AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+
+
+def inquire(
+    purpose: Purpose,
+    case: Case,
+    operator: Operator,
+    field: Fields,
+    subject: SubjectFile = None,
+    individual_number: NumberFile = None,
+    mesh: MeshDirectory = None,
+    agency: AgencyId = None,
+    gateway: Gateway = None,
+    to: To = None,
+    server: Server = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    nodes_ca: NodesCa = None,
+    request_id: RequestId = None,
+    receipt: ReceiptFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for items of the identity record (本人確認情報) of the one person who matches (照会).
+
+    Prints the answer, the rule that allows it, how fresh its source is and where it stands in the ledger. No match and
+    more than one look the same. Every question is put on record, a refused one too.
+
+    Exit codes: 0 answered (with a match or without), 2 the question is malformed, 3 no answer, 4 not allowed by law.
+
+    Example: jukinet inquire --mesh mesh --agency pension-service --purpose B1-77 --case 2026-0042 --operator op-7
+    --field address --subject person.json --receipt receipt.json
+    """
+    with failures_told():
+        target = _target(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
+        from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
+        from jukinet.cli import answer
+
+        wanted = (f"IDENTITY_FIELD_{name.value.upper().replace('-', '_')}" for name in dict.fromkeys(field))
+        request = inquiry_pb2.InquireRequest(
+            context=_context(purpose, case, operator, request_id),
+            subject=_subject(subject, individual_number),
+            fields=[inquiry_pb2.IdentityField.Value(name) for name in wanted],
+        )
+        found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))
+        if as_json:
+            show_json(answer.inquiry_as_json(found))
+        else:
+            answer.show_inquiry(found)
+
+
+def verify_identity(
+    purpose: Purpose,
+    case: Case,
+    operator: Operator,
+    subject: SubjectFile = None,
+    mesh: MeshDirectory = None,
+    agency: AgencyId = None,
+    gateway: Gateway = None,
+    to: To = None,
+    server: Server = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    nodes_ca: NodesCa = None,
+    request_id: RequestId = None,
+    receipt: ReceiptFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether exactly one person is as stated by the four items (４情報): yes or no, and no record (本人確認).
+
+    Exit codes: 0 answered (yes or no), 2 the question is malformed, 3 no answer, 4 not allowed by law.
+
+    Example: jukinet verify-identity --mesh mesh --agency pension-service --purpose B1-77 --case 2026-0042
+    --operator op-7 --subject person.json
+    """
+    with failures_told():
+        target = _target(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
+        from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import VerifyIdentityRequest
+        from jukinet.cli import answer
+
+        person = _subject(subject, None)
+        if not person.HasField("four_items"):
+            raise Failure("An identity is verified by the four items; an individual number is not enough.", Exit.USAGE)
+        context = _context(purpose, case, operator, request_id)
+        request = VerifyIdentityRequest(context=context, four_items=person.four_items)
+        found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
+        if as_json:
+            show_json(answer.verification_as_json(found))
+        else:
+            answer.show_verification(found)
+
+
+def _target(mesh: Path | None, agency: str | None, gateway: str | None, options: TlsOptions) -> Target:
+    if mesh is None:
+        return by_files(options)
+    from jukinet.mesh.identity import Identity, IdentityError
+
+    found = Mesh.open(mesh)
+    try:
+        asking = Identity("agency", agency or "")
+    except IdentityError:
+        raise Failure("With --mesh say --agency ID as well: who asks, such as pension-service.", Exit.USAGE) from None
+    return in_mesh(found, gateway or found.gateways[0], asking)
+
+
+def _context(purpose: str, case: str, operator: str, request_id: str | None) -> "InquiryContext":
+    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquiryContext
+
+    return InquiryContext(
+        request_id=request_id or str(uuid.uuid4()), purpose=purpose, case_reference=case, operator=operator
+    )
+
+
+def _subject(subject: Path | None, individual_number: Path | None) -> "Subject":
+    from jukinet.cli.subject import read_individual_number, read_subject
+
+    if subject is not None and individual_number is None:
+        return read_subject(subject)
+    if individual_number is not None and subject is None:
+        return read_individual_number(individual_number)
+    raise Failure("Say who is asked about, once: --subject FILE or --individual-number FILE.", Exit.USAGE)
+
+
+def _ask(target: Target, receipt: Path | None, call: "_Call[_Answer]") -> "_Answer":
+    """Puts a question, and keeps the receipt of its answer.
+
+    Raises:
+        Failure: no answer, a refusal, or no place for the receipt.
+    """
+    # Looked at first: a question that was answered is on record, whether its receipt could be kept or not.
+    if receipt is not None:
+        require_new_file(receipt)
+    answer = asyncio.run(_call(target, call))
+    if receipt is not None:
+        from google.protobuf import json_format
+
+        receipt.write_text(json_format.MessageToJson(answer.receipt) + "\n", encoding="utf-8")
+        tell(f"The receipt is in {receipt}.")
+    return answer
+
+
+async def _call(target: Target, call: "_Call[_Answer]") -> "_Answer":
+    import grpc
+
+    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
+
+    with traced("agency") as interceptors:
+        async with channel_to(target, interceptors) as channel:
+            try:
+                return await call(InquiryServiceStub(channel))
+            except grpc.aio.AioRpcError as error:
+                fail_call(error, target.address)

@@ -1,0 +1,146 @@
+"""`jukinet ledger`: fetch a gateway's transparency ledger (提供の記録), and check it offline."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jukinet.cli.connect import CALL_SECONDS, Target, channel_to, in_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.output import JSON_HELP, Failure, fail_call, failures_told, require_new_file, show
+
+if TYPE_CHECKING:
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
+
+app = typer.Typer(no_args_is_help=True, help="The record of every answer and refusal: fetch it, check it offline.")
+
+
+@app.command()
+def fetch(
+    mesh: Annotated[Path, typer.Option("--mesh", metavar="DIR", help="Folder of the mesh.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the ledger goes; must not exist.")],
+    gateway: Annotated[str | None, typer.Option(metavar="NAME", help="The mesh's first gateway by default.")] = None,
+    seconds: Annotated[float, typer.Option(metavar="N", help="How long the transfer may take.")] = 600.0,
+) -> None:
+    """Fetch a gateway's whole ledger as the operator, up to its latest checkpoint, into a file that anyone can check.
+
+    Example: jukinet ledger fetch --mesh mesh --out ledger.jsonl
+    """
+    with failures_told():
+        found = Mesh.open(mesh)
+        name = found.find(gateway or found.gateways[0])
+        size = asyncio.run(fetch_ledger(found, name, out, seconds=seconds))
+        show(f"{size} entries of {name}; check them with `jukinet ledger verify {out} --key {found.ledger_key(name)}`")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="Ledger file, as `jukinet ledger fetch` wrote it.")],
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Public key of the ledger: name+keyid+base64.")],
+    receipt: Annotated[
+        list[Path] | None, typer.Option("--receipt", metavar="FILE", help="Check this receipt too; repeat for more.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Check a ledger offline: signature, every hash, every entry's layout, receipts. Uses none of the writer's code.
+
+    Exit codes: 0 sound, 1 not sound (the report says where), 2 a file cannot be read as what it should be.
+
+    Example: jukinet ledger verify ledger.jsonl --key mesh/ledger-gateway-1.vkey --receipt receipt.json
+    """
+    from jukinet.ledger.verify import verify_files
+
+    report = verify_files(file, key, receipt or [])
+    show(report.to_json() if as_json else report.to_text().rstrip("\n"))
+    raise typer.Exit(report.exit_code)
+
+
+async def fetch_ledger(mesh: Mesh, gateway: str, out: Path, *, seconds: float = 600.0) -> int:
+    """Fetches a gateway's whole ledger, as the mesh's operator; the file appears complete or not at all.
+
+    Args:
+        mesh: of the gateway.
+        gateway: its name.
+        out: the new file, of `jukinet.ledger.export`'s format.
+        seconds: how long the transfer may take.
+
+    Returns:
+        Number of entries.
+
+    Raises:
+        Failure: no place for the file, no answer, or fewer entries than the gateway signed.
+    """
+    require_new_file(out)
+    draft = out.with_name(f".{out.name}.new")
+    try:
+        size = await fetch_ledger(in_mesh(mesh, gateway), draft, seconds)
+        draft.rename(out)
+    finally:
+        draft.unlink(missing_ok=True)
+    return size
+
+
+async def fetch_ledger(target: Target, draft: Path, seconds: float) -> int:
+    import grpc
+
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import GetCheckpointRequest
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+
+    async with channel_to(target) as channel:
+        stub = LedgerServiceStub(channel)
+        try:
+            answer = await stub.GetCheckpoint(GetCheckpointRequest(), timeout=CALL_SECONDS)
+            size = _size_of(answer.checkpoint)
+            written = await _write(stub, answer.checkpoint, size, draft, seconds)
+        except grpc.aio.AioRpcError as error:
+            fail_call(error, target.address)
+    if written != size:
+        raise Failure(f"{target.address} signed {size} entries and gave {written}. Keep this in mind, and try again.")
+    return size
+
+
+async def _write(stub: "LedgerServiceAsyncStub", checkpoint: str, size: int, draft: Path, seconds: float) -> int:
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import ListEntriesRequest
+    from jukinet.ledger.export import export
+
+    loop = asyncio.get_running_loop()
+    # A limit of 0 would ask for all, and a ledger may have grown since its checkpoint was fetched.
+    call = stub.ListEntries(ListEntriesRequest(first_index=0, limit=max(size, 1)), timeout=seconds)
+    written = 0
+
+    def entries() -> Iterator[bytes]:
+        """Reads on while the file is written, so that a ledger of any length needs the same memory."""
+        nonlocal written
+        while size:
+            message = asyncio.run_coroutine_threadsafe(_next(call), loop).result()
+            if message is None:
+                return
+            for entry in message:
+                yield entry
+                written += 1
+
+    def write() -> None:
+        with draft.open("w", encoding="utf-8", newline="\n") as file:
+            export(entries(), checkpoint, file)
+
+    try:
+        await asyncio.to_thread(write)
+    finally:
+        call.cancel()
+    return written
+
+
+async def _next(call: object) -> list[bytes] | None:
+    import grpc
+
+    message = await call.read()  # type: ignore[attr-defined]
+    return None if message is grpc.aio.EOF else list(message.entries)
+
+
+def _size_of(checkpoint: str) -> int:
+    lines = checkpoint.split("\n")
+    if len(lines) < 3 or not lines[1].isdecimal():
+        raise Failure("The gateway's checkpoint is malformed. Nothing was written.")
+    return int(lines[1])

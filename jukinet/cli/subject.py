@@ -1,0 +1,97 @@
+"""The person asked about, read from a file: four items (４情報) or an individual number (個人番号).
+
+Rule: personal data comes from a file or from standard input, never from the command line. What stands on a command line
+is seen by every user of the machine in its list of processes, and stays in the shell's history. For the same reason no
+text made here repeats a value.
+
+The file is one JSON object of texts; its keys are columns of a change file, in English or in Japanese:
+
+    {"name": "…", "birth_date": "1948-05-03", "sex": "male", "local_government_code": "131016",
+     "town": "…", "block": "…", "building": "…"}
+    {"individual_number": "…"}
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, Subject
+from jukinet.cli.change_columns import BY_HEADER
+from jukinet.cli.output import Exit, Failure
+from jukinet.domain.refusal import ChangeRefused
+
+_NUMBER: Final = "individual_number"
+_NEEDED: Final = frozenset({"name", "birth_date", "sex", "local_government_code", "town"})
+_ITEMS: Final = _NEEDED | {"block", "building"}
+
+
+def read_subject(source: Path) -> Subject:
+    """Reads who is asked about.
+
+    Args:
+        source: JSON file as above; `-` = standard input.
+
+    Raises:
+        Failure: the file cannot be read or names nobody in one of the two ways.
+    """
+    values = _read_object(source)
+    if set(values) == {_NUMBER}:
+        return Subject(individual_number=values[_NUMBER])
+    missing, more = _NEEDED - set(values), set(values) - _ITEMS
+    if missing or more:
+        wrong = [*(f"{name} is missing" for name in sorted(missing)), *(f"{name} is too much" for name in sorted(more))]
+        raise Failure(
+            f"{source}: name a person by the four items, or by individual_number alone; {', '.join(wrong)}.", Exit.USAGE
+        )
+    return Subject(four_items=_four_items(source, values))
+
+
+def read_individual_number(source: Path) -> Subject:
+    """Reads an individual number from a text file; `-` = standard input.
+
+    Raises:
+        Failure: the file cannot be read.
+    """
+    return Subject(individual_number=_read_text(source).strip())
+
+
+def _four_items(source: Path, values: dict[str, str]) -> FourItems:
+    items = FourItems()
+    for name, text in values.items():
+        column = BY_HEADER[name]
+        try:
+            value = column.read(text)
+        except (ValueError, ChangeRefused):
+            raise Failure(f"{source}: {name} must be {column.expects}.", Exit.USAGE) from None
+        target: Any = items.address if "address" in column.path else items
+        if isinstance(value, Message):
+            getattr(target, name).CopyFrom(value)
+        else:
+            setattr(target, name, value)
+    return items
+
+
+def _read_object(source: Path) -> dict[str, str]:
+    try:
+        content = json.loads(_read_text(source))
+    # What was raised may quote the file, so it goes no further.
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        raise Failure(f"{source} is not one JSON object of texts.", Exit.USAGE)
+    unknown = [name for name in content if name not in BY_HEADER]
+    if unknown:
+        raise Failure(f"{source}: {len(unknown)} keys are not columns of a change file.", Exit.USAGE)
+    return {BY_HEADER[name].name: value for name, value in content.items() if value}
+
+
+def _read_text(source: Path) -> str:
+    try:
+        return sys.stdin.read() if str(source) == "-" else source.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise Failure(f"{source} is not UTF-8.", Exit.USAGE) from None
+    except OSError as error:
+        raise Failure(f"{source}: {error.strerror}.", Exit.USAGE) from None

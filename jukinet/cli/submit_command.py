@@ -1,0 +1,163 @@
+"""`jukinet submit`: a municipal system (既存住基システム) hands its changes to its communication server (CS)."""
+
+import asyncio
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jukinet.cli.connect import Target, TlsOptions, by_files, channel_to, in_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
+from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json, tell
+
+if TYPE_CHECKING:
+    from jukinet.cli.submit import Report
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="CSV (UTF-8 or CP932) or JSON lines.")],
+    mesh: MeshDirectory = None,
+    municipality: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Whose changes these are, with --mesh.")
+    ] = None,
+    to: To = None,
+    server: Server = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    nodes_ca: NodesCa = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Where refused lines go; FILE with .rejects before its ending by default.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to go on trying.", metavar="N")] = 3600.0,
+    trace: Annotated[bool, typer.Option("--trace", help="Trace every change; the summary names one trace.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Send a municipality's changes to its communication server, in the order of the file.
+
+    Lines that are refused go to a reject file, which can be corrected and submitted again. After any interruption
+    submit the same file again: what was accepted before counts as repeated, and nothing is doubled.
+
+    Exit codes: 0 every line accepted, 1 lines were refused, 2 the file cannot be read or the reject file exists, 3 the
+    server did not answer in time, 4 the server does not take changes from this certificate.
+
+    Example: jukinet submit load/131016.csv --mesh mesh --municipality 131016
+    """
+    with failures_told():
+        options = TlsOptions(to, server, certificate, key, nodes_ca)
+        target = _target(mesh, municipality, options)
+        traces = _Traces() if trace else None
+        report = asyncio.run(_submit(file, target, rejects or _rejects_beside(file), seconds, traces))
+        _show(report, traces, as_json)
+        if report.refused:
+            raise typer.Exit(Exit.REFUSED)
+
+
+class _Traces:
+    """Starts a trace for each change and remembers the first."""
+
+    def __init__(self) -> None:
+        self.first = ""
+
+    def start(self, _: Any) -> str:
+        """Gives the W3C traceparent of a new trace."""
+        trace = secrets.token_hex(16)
+        self.first = self.first or trace
+        return f"00-{trace}-{secrets.token_hex(8)}-01"
+
+
+def _target(mesh: Path | None, municipality: str | None, options: TlsOptions) -> Target:
+    if mesh is None:
+        return by_files(options)
+    from jukinet.mesh.identity import Identity, IdentityError
+
+    if municipality is None:
+        raise Failure("With --mesh say --municipality CODE as well: whose changes these are.", Exit.USAGE)
+    try:
+        system = Identity("municipal-system", municipality)
+    except IdentityError:
+        raise Failure(f"{municipality} is not the six-digit code of a municipality.", Exit.USAGE) from None
+    return in_mesh(Mesh.open(mesh), f"municipality-{municipality}", system)
+
+
+def _rejects_beside(file: Path) -> Path:
+    return file.with_suffix(f".rejects{file.suffix}")
+
+
+async def _submit(file: Path, target: Target, rejects: Path, seconds: float, traces: _Traces | None) -> "Report":
+    from jukinet.cli import submit as submission
+    from jukinet.cli.change_file import ChangeFileRefused
+    from jukinet.cli.reject_file import RejectFileExists
+
+    progress = _Progress()
+    async with channel_to(target) as channel:
+        try:
+            with progress:
+                return await submission.submit(
+                    file,
+                    channel,
+                    rejects_path=rejects,
+                    timeout_seconds=seconds,
+                    traceparent_for=traces.start if traces else None,
+                    progress=progress.settled,
+                )
+        except (ChangeFileRefused, RejectFileExists) as error:
+            raise Failure(f"{file}: {error}", Exit.USAGE) from None
+        except submission.DeadlinePassed as error:
+            settled = error.report.lines if error.report else 0
+            raise Failure(f"{target.address}: {error}. {settled} lines were settled.", Exit.UNREACHABLE) from None
+        except submission.CallRefused as error:
+            raise Failure(str(error), Exit.FORBIDDEN) from None
+        except submission.AnswerOutOfOrder as error:
+            raise Failure(f"{target.address} breaks the contract: {error}") from None
+        except OSError as error:
+            raise Failure(f"{error.filename or file}: {error.strerror or error}", Exit.USAGE) from None
+
+
+class _Progress:
+    """Shows on standard error how many lines are settled, where a person looks at it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.completed:,.0f} lines settled"), BarColumn(), TimeElapsedColumn())
+        console = Console(stderr=True)
+        self._bar = Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True)
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> None:
+        self._bar.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def settled(self, lines: int) -> None:
+        """Takes the number of settled lines."""
+        self._bar.update(self._task, completed=lines)
+
+
+def _show(report: "Report", traces: _Traces | None, as_json: bool) -> None:
+    if as_json:
+        shown = {
+            "lines": report.lines,
+            "accepted": report.accepted,
+            "repeated": report.repeated,
+            "refused": report.refused,
+            "first_sequence": report.first_sequence,
+            "last_sequence": report.last_sequence,
+            "rejects": str(report.rejects) if report.rejects else None,
+        }
+        show_json({**shown, "trace": traces.first} if traces else shown)
+        return
+    show(f"{report.lines} lines: {report.accepted} accepted, {report.repeated} repeated")
+    if report.last_sequence:
+        show(f"sequences {report.first_sequence} to {report.last_sequence} of the municipality's stream")
+    for reason, count in report.refused.items():
+        show(f"refused, {reason}: {count}")
+    if report.rejects:
+        tell(f"Refused lines are in {report.rejects}: correct them there and submit that file.")
+    if traces and traces.first:
+        show(f"trace {traces.first}")
