@@ -27,7 +27,6 @@ from jukinet.cli.change_file import (
 from jukinet.domain import calendar
 from jukinet.domain.change import REASONS, Act
 
-DOCS = Path(__file__).parents[2] / "docs" / "intake.md"
 NAMES = tuple(column.name for column in COLUMNS)
 JAPANESE = tuple(column.japanese for column in COLUMNS)
 BIRTH = {

@@ -156,6 +156,7 @@ async def channel(intake: Intake) -> AsyncIterator[grpc.aio.Channel]:
 async def cutting_proxy(port: int, bytes_until_cut: int) -> AsyncIterator[tuple[int, list[int]]]:
     """Passes bytes on, and resets its first connections once that many came back from the server."""
     cuts = [3]
+    connections: set[asyncio.Task[None]] = set()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None) -> None:
         passed = 0
@@ -168,6 +169,7 @@ async def cutting_proxy(port: int, bytes_until_cut: int) -> AsyncIterator[tuple[
             await writer.drain()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.current_task())  # type: ignore[arg-type]
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
         pumps = [
             asyncio.create_task(pump(reader, up_writer, None)),
@@ -181,10 +183,17 @@ async def cutting_proxy(port: int, bytes_until_cut: int) -> AsyncIterator[tuple[
             await asyncio.gather(*pumps, return_exceptions=True)
             for open_writer in (writer, up_writer):
                 open_writer.transport.abort()
+                with contextlib.suppress(OSError):
+                    await open_writer.wait_closed()
 
     server = await asyncio.start_server(connect, "127.0.0.1", 0)
-    async with server:
+    try:
         yield server.sockets[0].getsockname()[1], cuts
+    finally:
+        server.close()
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 async def test_all_lines_are_registered_in_the_order_of_the_file(
