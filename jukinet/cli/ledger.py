@@ -75,14 +75,14 @@ async def fetch_ledger(mesh: Mesh, gateway: str, out: Path, *, seconds: float = 
     require_new_file(out)
     draft = out.with_name(f".{out.name}.new")
     try:
-        size = await fetch_ledger(in_mesh(mesh, gateway), draft, seconds)
+        size = await _fetch(in_mesh(mesh, gateway), draft, seconds)
         draft.rename(out)
     finally:
         draft.unlink(missing_ok=True)
     return size
 
 
-async def fetch_ledger(target: Target, draft: Path, seconds: float) -> int:
+async def _fetch(target: Target, draft: Path, seconds: float) -> int:
     import grpc
 
     from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import GetCheckpointRequest
