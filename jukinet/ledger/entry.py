@@ -28,9 +28,9 @@ VERSION = 1
 DIGEST_BYTES = 32
 
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_AGENCY = re.compile(r"spiffe://(agencies|nodes|operators)\.jukinet(/[a-z0-9][a-z0-9._-]{0,63}){1,3}")
+_AGENCY = re.compile(r"spiffe://(agencies|nodes|operators)\.jukinet(/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){1,3}")
 _PURPOSE = re.compile(r"B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?([.][0-9]{1,3})?")
-_ARTICLE = re.compile(r"[0-9]{1,3}(-[0-9]{1,3}){0,3}")
+_ARTICLE = re.compile(r"(number-act-)?[0-9]{1,3}(-[0-9]{1,3}){0,3}([(][0-9]{1,2}[)])?")
 
 
 class EntryKeys:
@@ -105,8 +105,9 @@ def make_entry(
         request_id: UUID in lower case.
         agency: SPIFFE ID of the certificate.
         operator: the agency's own id of the operator; only its pseudonym is kept.
-        purpose: row and item, such as `B1-77.12`; may be empty for a refusal.
-        article: such as `30-9`; may be empty for a refusal.
+        purpose: row and item, such as `B1-77.12`, as the question named it. A refusal may have none; one that no row
+            could be called is left out of a refusal, since its digits could be a person's number.
+        article: such as `30-9`, `30-15(1)` or `number-act-9`; may be empty for a refusal.
         case_reference: the agency's own; only a commitment is kept.
         action: what was asked for.
         result: what became of it.
@@ -117,12 +118,13 @@ def make_entry(
         answer: the serialised answer without its receipt; None for a refusal.
     Raises EntryInvalid naming the field that breaks the layout.
     """
+    refused = result == ledger_pb2.RESULT_REFUSED
     entry = ledger_pb2.Entry(
         version=VERSION,
         request_id=request_id,
         agency=agency,
         operator_pseudonym=keys.operator_pseudonym(agency, operator),
-        purpose=purpose,
+        purpose="" if refused and not _PURPOSE.fullmatch(purpose) else purpose,
         article=article,
         case_commitment=keys.case_commitment(agency, case_reference),
         person_token=token,

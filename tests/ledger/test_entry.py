@@ -12,6 +12,8 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.entry import EntryKeys, check, decode, encode, make_entry, month_key, person_token
 from jukinet.ledger.errors import EntryInvalid
+from jukinet.ledger.verify.layout import read_entry
+from jukinet.purpose.statute import load_statute
 
 KEYS = EntryKeys(b"\x05" * 32)
 CODE = "00000000019"
@@ -104,6 +106,21 @@ def test_an_entry_needs_a_time(entry_arguments: Arguments) -> None:
     entry.ClearField("time")
     with pytest.raises(EntryInvalid, match="Field time"):
         check(entry)
+
+
+def test_every_row_of_the_statute_table_and_every_article_fits(leaf: MakeLeaf) -> None:
+    rows = load_statute().rows.values()
+    named = {f"{row.key}.{item}" for row in rows for item in row.items} | {row.key for row in rows}
+    for purpose in named:
+        assert read_entry(leaf(1, purpose=purpose)).purpose == purpose
+    for article in {row.article for row in rows} | {"30-6", "30-9", "30-25", "30-38", "number-act-9"}:
+        assert read_entry(leaf(1, article=article)).article == article
+
+
+def test_a_refusal_does_not_keep_a_purpose_that_could_be_a_number(leaf: MakeLeaf) -> None:
+    refusal = {"result": 3, "refusal": 73, "fields": [], "token": b"", "answer": None}
+    assert decode(leaf(1, **refusal, purpose="B1-123456789018")).purpose == ""
+    assert decode(leaf(1, **refusal, purpose="B1-999")).purpose == "B1-999"
 
 
 def test_a_refusal_says_why_and_releases_nothing(leaf: MakeLeaf) -> None:

@@ -9,9 +9,9 @@ from jukinet.ledger.verify.report import Unsound
 
 _PATTERNS = {
     "request_id": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-    "agency": re.compile(r"spiffe://(agencies|nodes|operators)\.jukinet(/[a-z0-9][a-z0-9._-]{0,63}){1,3}"),
+    "agency": re.compile(r"spiffe://(agencies|nodes|operators)\.jukinet(/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){1,3}"),
     "purpose": re.compile(r"B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}\*?(\.[0-9]{1,3})?"),
-    "article": re.compile(r"[0-9]{1,3}(-[0-9]{1,3}){0,3}"),
+    "article": re.compile(r"(number-act-)?[0-9]{1,3}(-[0-9]{1,3}){0,3}(\([0-9]{1,2}\))?"),
 }
 _ABSENT_IN_REFUSALS = ("purpose", "article")
 _DIGESTS = ("operator_pseudonym", "case_commitment", "policy_digest")
