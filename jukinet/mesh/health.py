@@ -16,6 +16,7 @@ class Health:
     def __init__(self) -> None:
         self.servicer = health.aio.HealthServicer()
         self._serving: dict[str, bool] = {}
+        self._stopped = False
 
     async def set(self, service: str, serving: bool) -> None:
         """Says whether a service can do its work now, what it stands on included.
@@ -25,16 +26,19 @@ class Health:
             serving: False as soon as something that it needs does not answer.
         """
         self._serving[service] = serving
+        # After stop() the servicer takes no more.
         await self.servicer.set(service, _status(serving))
         await self.servicer.set("", _status(all(self._serving.values())))
 
     def serving(self, service: str = "") -> bool:
         """Tells what was said last; empty name = the node as a whole."""
-        return all(self._serving.values()) if not service else self._serving.get(service, False)
+        if self._stopped:
+            return False
+        return self._serving.get(service, False) if service else all(self._serving.values())
 
     async def stop(self) -> None:
         """Says for good that nothing is served any more."""
-        self._serving = dict.fromkeys(self._serving, False) or {"": False}
+        self._stopped = True
         await self.servicer.enter_graceful_shutdown()
 
 

@@ -164,14 +164,8 @@ class Gate(grpc.aio.ServerInterceptor):
                 await self.on_refusal(call)
             except Exception as error:
                 call.refused = _refusal(error, call)
-        _log.info(
-            "refused %s: %s, caller %s, error id %s %s",
-            call.rpc,
-            name_of(call.refused.reason),
-            call.caller or "unclear",
-            call.error_id,
-            call.refused.detail,
-        )
+        facts = {"reason": name_of(call.refused.reason), "peer": str(call.caller or ""), **_facts(call)}
+        _log.info("call refused: %s", call.refused.detail or "no detail", extra=facts)
         await abort(context, call.refused, call.error_id)
 
 
@@ -242,8 +236,12 @@ def _refusal(error: BaseException, call: RefusedCall) -> Refused:
                 known = known.exceptions[0]
             if known is not None:
                 return _refusal(known, call)
-    _log.error("failed %s, error id %s: %s", call.rpc, call.error_id, _where(error))
+    _log.error("call failed: %s", _where(error), extra=_facts(call))
     return Refused(errors_pb2.ERROR_REASON_UNSPECIFIED)
+
+
+def _facts(call: RefusedCall) -> dict[str, str]:
+    return {"rpc": call.rpc, "error_id": call.error_id}
 
 
 def _where(error: BaseException) -> str:
