@@ -1,0 +1,1 @@
+"""What jukinet costs, measured beside a floor in the same run."""
