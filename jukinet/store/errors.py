@@ -4,11 +4,11 @@ Database errors quote the row that they choke on, and `hide_parameters` does not
 error of a driver is replaced, at the edge of the store, by one of these.
 """
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 
 class StoreError(Exception):
-    """The database refused or failed; `kind` is the driver's error class or SQLSTATE and holds no data."""
+    """The database refused or failed; `kind` is the driver's error class and code and holds no data."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"the database failed ({kind}); see its own log")
@@ -19,23 +19,33 @@ class StorageFull(StoreError):
     """The disk or its quota is full: nothing was written; make room and try again."""
 
 
-class StoreBusy(Exception):
+class StoreBusy(StoreError):
     """Another process holds this database: exactly one process may write a node's database. Stop the other one."""
+
+    def __init__(self, database: str) -> None:
+        Exception.__init__(self, f"another process has {database} open for writing; stop it first")
+        self.kind = "busy"
 
 
 class SchemaMismatch(Exception):
     """The database's schema is not the one of this program."""
 
 
-_FULL = ("database or disk is full", "No space left", "53100")
+# SHMSIZE: the index of the write-ahead log could not grow; SQLite tells a full disk apart only for its own files.
+_FULL = frozenset({"53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"})
 
 
-def without_values(error: DBAPIError) -> StoreError:
-    """The same failure without SQL, parameters or the driver's text."""
+def without_values(error: StatementError) -> StoreError:
+    """The same failure without SQL, parameters or the driver's text.
+
+    Raise it outside of the `except` block: inside, Python would keep the driver's error as its context.
+    """
     original = error.orig
-    state = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
-    kind = f"{type(original).__name__}{f' {state}' if state else ''}"
-    text = str(original)
-    if state in ("53100", "SQLITE_FULL") or any(mark in text for mark in _FULL):
-        return StorageFull(kind)
-    return StoreError(kind)
+    code = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
+    kind = f"{type(original).__name__}{f' {code}' if code else ''}"
+    return StorageFull(kind) if code in _FULL else StoreError(kind)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether a failure means that the connection is gone, and with it an open transaction."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated

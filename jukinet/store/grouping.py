@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from jukinet.store.writer import WriterClosed
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -23,27 +25,56 @@ class Grouping(Generic[T, R]):
         self._commit = commit
         self._limit = limit
         self._waiting: asyncio.Queue[tuple[T, asyncio.Future[R]]] = asyncio.Queue()
+        self._ended = False
 
     def hand_in(self, item: T) -> "asyncio.Future[R]":
-        """Queues one item, in order; the future has its result once the group is on disk."""
+        """Queues one item, in order; the future has its result once the group is on disk.
+
+        It raises WriterClosed when `run` ends before that. An item whose future is cancelled before is left out.
+        """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((item, future))
+        if self._ended:
+            future.set_exception(WriterClosed())
+        else:
+            self._waiting.put_nowait((item, future))
         return future
 
     async def run(self) -> None:
-        """Works the queue off until it is cancelled."""
-        while True:
-            group = [await self._waiting.get()]
-            while len(group) < self._limit and not self._waiting.empty():
+        """Works the queue off until it is cancelled; whoever waits then hears of it."""
+        group: list[tuple[T, asyncio.Future[R]]] = []
+        try:
+            while True:
+                group = self._group(await self._waiting.get())
+                if group:
+                    _settle(group, await self._results([item for item, _ in group]))
+                group = []
+        finally:
+            self._ended = True
+            while not self._waiting.empty():
                 group.append(self._waiting.get_nowait())
-            try:
-                results = await self._commit([item for item, _ in group])
-            except Exception as failure:  # every one that waits must hear of it
-                results = [failure] * len(group)
-            for (_, future), result in zip(group, results, strict=True):
-                if future.cancelled():
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
+            _settle(group, [WriterClosed() for _ in group])
+
+    def _group(self, first: tuple[T, "asyncio.Future[R]"]) -> list[tuple[T, "asyncio.Future[R]"]]:
+        group = [first]
+        while len(group) < self._limit and not self._waiting.empty():
+            group.append(self._waiting.get_nowait())
+        return [entry for entry in group if not entry[1].done()]
+
+    async def _results(self, items: list[T]) -> Sequence[R | Exception]:
+        try:
+            results = await self._commit(items)
+            if len(results) != len(items):
+                raise ValueError(f"{len(results)} results for {len(items)} items")
+        except Exception as failure:  # Every one that waits must hear of it.
+            return [failure] * len(items)
+        return results
+
+
+def _settle(group: Sequence[tuple[T, "asyncio.Future[R]"]], results: Sequence[R | Exception]) -> None:
+    for (_, future), result in zip(group, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

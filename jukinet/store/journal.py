@@ -111,7 +111,10 @@ def append_outbox(connection: Connection, rows: Sequence[OutboxRow]) -> None:
 
 
 def fetch_outbox(connection: Connection, after: int, *, max_changes: int, max_bytes: int) -> list[OutboxRow]:
-    """Segments after sequence `after`, in order: at most so many changes and bytes, but at least one segment."""
+    """Segments after sequence `after`, in order: at most so many changes and bytes, but at least one segment.
+
+    Sequence numbers have no gaps, so the number of changes is a difference of two of them.
+    """
     query = (
         select(
             outbox.c.first_sequence,
@@ -125,15 +128,16 @@ def fetch_outbox(connection: Connection, after: int, *, max_changes: int, max_by
         )
         .where(outbox.c.last_sequence > after)
         .order_by(outbox.c.last_sequence)
-        .limit(max_changes)
     )
+    found = connection.execute(query.where(outbox.c.last_sequence <= after + max_changes)).all()
+    if not found:
+        found = connection.execute(query.limit(1)).all()
     rows: list[OutboxRow] = []
-    changes = size = 0
-    for row in connection.execute(query):
+    size = 0
+    for row in found:
         entry = OutboxRow(*row)
-        changes += entry.last_sequence - entry.first_sequence + 1
         size += len(entry.segment) + len(entry.traceparents)
-        if rows and (changes > max_changes or size > max_bytes):
+        if rows and size > max_bytes:
             break
         rows.append(entry)
     return rows
@@ -154,23 +158,26 @@ def first_kept(connection: Connection) -> int:
 def record_progress(connection: Connection, *, neighbour_mark: int, center_mark: int, now_us: int) -> dict[str, int]:
     """Keeps how far this node's stream is on disk above, and returns the center marks that moved, by source.
 
-    Marks never go back.
+    Marks never go back. `now_us` is microseconds since 1970; it is kept when a mark moved.
     """
     state = read_stream(connection)
     moved = replace(
         state,
         neighbour_mark=max(state.neighbour_mark, neighbour_mark),
         center_mark=max(state.center_mark, center_mark),
-        moved_at=now_us,
     )
-    write_stream(connection, moved)
+    if moved == state:
+        return {}
+    write_stream(connection, replace(moved, moved_at=now_us))
+    if moved.center_mark == state.center_mark:
+        return {}
     query = (
         select(outbox.c.source, func.max(outbox.c.source_sequence))
         .where(outbox.c.last_sequence > state.center_mark, outbox.c.last_sequence <= moved.center_mark)
         .where(outbox.c.source != "")
         .group_by(outbox.c.source)
     )
-    by_source = {source: sequence for source, sequence in connection.execute(query)}
+    by_source = {str(source): int(sequence) for source, sequence in connection.execute(query)}
     if by_source:
         connection.execute(
             update(marks).where(marks.c.source == bindparam("key")).values(center_mark=bindparam("reached")),

@@ -1,9 +1,10 @@
 """Bringing a database to the schema of this program, and refusing one that does not fit.
 
-A node never changes an existing database by itself: an upgrade is an operator's decision (`jukinet node migrate`), after a
-backup. A new, empty database is set up at once.
+A node never changes an existing database by itself: an upgrade is an operator's decision (`jukinet node migrate`),
+after a backup. A new, empty database is set up at once. Either happens whole or not at all: it is one transaction.
 """
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -11,67 +12,92 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import StatementError
 
-from jukinet.store.errors import SchemaMismatch
+from jukinet.store.errors import SchemaMismatch, without_values
 
 REGISTER = Path(__file__).parent / "migrations"
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def ensure_schema(engine: Engine, scripts: Path) -> None:
     """Sets an empty database up; leaves a fitting one alone.
 
-    `scripts` is a directory of Alembic migrations. Raises SchemaMismatch for an older, a newer or a foreign schema.
+    Args:
+        engine: of `open_writer`.
+        scripts: directory of Alembic migrations, such as `REGISTER`.
+
+    Raises:
+        SchemaMismatch: an older, a newer or a foreign schema.
+        StoreError: the database failed.
     """
-    here = _revision(engine)
-    wanted = _scripts(scripts).get_current_head()
-    if here == wanted:
-        return
-    if here is None:
-        if inspect(engine).get_table_names():
-            raise SchemaMismatch(
-                "this database holds tables that jukinet did not make; give the node a database of its own"
-            )
-        migrate(engine, scripts)
-        return
-    raise SchemaMismatch(_advice(scripts, here))
+    _bring(engine, scripts, upgrade=False)
 
 
 def migrate(engine: Engine, scripts: Path) -> None:
-    """Brings the database to the newest schema. Raises SchemaMismatch when it is newer than this program."""
-    here = _revision(engine)
-    if here is not None and not _knows(scripts, here):
-        raise SchemaMismatch(_advice(scripts, here))
-    with engine.begin() as connection:
-        config = _config(scripts)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    """Brings the database to the newest schema.
+
+    Args:
+        engine: of `open_writer`.
+        scripts: as in `ensure_schema`.
+
+    Raises:
+        SchemaMismatch: the schema is newer than this program, or foreign.
+        StoreError: the database failed.
+    """
+    _bring(engine, scripts, upgrade=True)
 
 
-def _advice(scripts: Path, here: str) -> str:
-    if _knows(scripts, here):
-        return f"the database's schema {here} is older than this program; back it up and run `jukinet node migrate`"
-    return f"the database's schema {here} is newer than this program, or not jukinet's; upgrade the program"
-
-
-def _knows(scripts: Path, revision: str) -> bool:
+def _bring(engine: Engine, scripts: Path, *, upgrade: bool) -> None:
+    directory = ScriptDirectory.from_config(_config(scripts))
     try:
-        return _scripts(scripts).get_revision(revision) is not None
+        with engine.begin() as connection:
+            here = _revision(connection)
+            if here == directory.get_current_head():
+                return
+            if here is not None and not (upgrade and _knows(directory, here)):
+                raise SchemaMismatch(_advice(directory, here))
+            config = _config(scripts)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            return
+    except StatementError as error:
+        failure = without_values(error)
+    raise failure
+
+
+def _revision(connection: Connection) -> str | None:
+    """The schema's revision; None for an empty database."""
+    here = MigrationContext.configure(connection).get_current_heads()
+    if len(here) == 1:
+        return here[0]
+    if here or inspect(connection).get_table_names():
+        raise SchemaMismatch(
+            "this database holds tables that jukinet did not make; give the node a database of its own"
+        )
+    return None
+
+
+def _advice(directory: ScriptDirectory, here: str) -> str:
+    if _knows(directory, here):
+        return f"the database's schema {here} is older than this program; back it up and run `jukinet node migrate`"
+    return (
+        f"the database's schema {here} is newer than this program, or another kind of node made it; "
+        "upgrade the program or give the node a database of its own"
+    )
+
+
+def _knows(directory: ScriptDirectory, revision: str) -> bool:
+    try:
+        return directory.get_revision(revision) is not None
     except CommandError:
         return False
 
 
-def _revision(engine: Engine) -> str | None:
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
-def _scripts(scripts: Path) -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config(scripts))
-
-
 def _config(scripts: Path) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(scripts))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config

@@ -1,7 +1,7 @@
 """Tables of a register node (CS, prefecture, center).
 
-Rule 1: `history` is append-only (保存, Order art. 30-6: 150 years). Triggers in the database refuse UPDATE and DELETE,
-so that no later code path can rewrite what was received.
+Rule 1: `history` is append-only (保存, Order art. 30-6: 150 years). Triggers in the database refuse
+whatever would change or remove a row, so that no later code path can rewrite what was received.
 Rule 2: sequence numbers come from the `stream` row, inside the transaction that uses them. A PostgreSQL sequence hands
 numbers out before commit, and a reader would skip the one that commits late.
 Rule 3: whole messages are kept as bytes; columns beside them exist only to find rows.
@@ -111,7 +111,10 @@ parked = Table(
     "parked",
     metadata,
     Column("id", _ROW_ID, primary_key=True, autoincrement=True),
-    Column("resident_code", String(11), nullable=False),
+    Column(
+        "resident_code", String(11), nullable=False, comment="under which the change goes on; of a new code the old one"
+    ),
+    Column("new_code", String(11), nullable=False, comment="the new code where the change brings one, else empty"),
     Column("municipality", String(6), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
@@ -120,7 +123,8 @@ parked = Table(
     Column("change", LargeBinary, nullable=False, comment="jukinet.register.v1.Change, as sealed"),
     Column("parked_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
     UniqueConstraint("municipality", "epoch", "sequence", name="parked_once"),
-    Index("parked_by_resident", "resident_code", "version"),
+    Index("parked_by_resident", "resident_code"),
+    Index("parked_by_new_code", "new_code"),
 )
 
 intake_messages = Table(

@@ -1,8 +1,8 @@
 """Finding the one person that a question means (本人確認情報検索).
 
-Rule: an answer needs exactly one match over all four items; none and several look the same, and no search by fewer items
-exists. Search keys only narrow the search; they are never identity. Only persons who are residents on the day of the
-question are found: someone who reported a move-out for a later day still is one.
+Rule: an answer needs exactly one match over all four items; none and several look the same, and no search by fewer
+items exists: a name of which the search key leaves nothing finds nobody. Only persons who are residents on the day of
+the question are found: someone who reported a move-out for a later day still is one.
 """
 
 from datetime import date
@@ -27,6 +27,8 @@ def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Res
     `day` is the day of the question in Japan.
     """
     key = name_key(items.name)
+    if not key:
+        return None
     born = items.birth_date
     query = _residents_on(day).where(
         or_(residents.c.name_key == key, residents.c.alias_key == key),
@@ -42,7 +44,7 @@ def by_individual_number(connection: Connection, number: str, *, day: date) -> R
     return _only_one(connection, _residents_on(day).where(residents.c.individual_number == number))
 
 
-def _residents_on(day: date) -> Select[tuple[bytes]]:
+def _residents_on(day: date) -> Select[bytes]:
     return select(residents.c.resident).where(_is_resident_on(day)).limit(2)
 
 
@@ -56,6 +58,6 @@ def _is_resident_on(day: date) -> ColumnElement[bool]:
     )
 
 
-def _only_one(connection: Connection, query: Select[tuple[bytes]]) -> Resident | None:
+def _only_one(connection: Connection, query: Select[bytes]) -> Resident | None:
     rows = connection.execute(query).all()
     return Resident.FromString(rows[0][0]) if len(rows) == 1 else None

@@ -1,35 +1,43 @@
 """The one thread of a node that writes, with group commit.
 
-Rule: a job's result is handed out only after the transaction that holds its effect is on disk; an acknowledgement that
-is sent earlier is a lie after a crash. Jobs that wait together share one transaction, up to 256 jobs or 5 ms of work; a
-job that finds the thread idle is committed at once, so an unloaded node adds no waiting time.
+Rule 1: a job's result is handed out only after the transaction that holds its effect is on disk; an acknowledgement
+that is sent earlier is a lie after a crash.
+Rule 2: a job that raises fails alone. The transaction that it shared is rolled back, and each job of it runs again in
+one of its own. Jobs therefore must not have effects outside the database.
+Rule 3: when a commit fails, nobody may run again: the database may have kept it. Whoever waits is told of a failure and
+asks again; message ids, marks and checkpoints make that harmless.
 
-A job that raises must not spoil its neighbours: the whole transaction is rolled back and each job runs again in one of
-its own, so only the one that raised fails. Jobs therefore must not have effects outside the database.
+Jobs that wait together share one transaction, up to 256 jobs or 5 ms of work; a job that finds the thread idle is
+committed at once, so an unloaded node adds no waiting time.
 """
 
 import asyncio
+import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from enum import Enum
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import StatementError
 
-from jukinet.store.errors import StoreError, without_values
+from jukinet.store.checkpoint import Checkpoints
+from jukinet.store.errors import StoreError, is_lost, without_values
+
+log = logging.getLogger(__name__)
 
 GROUP_JOBS = 256
 GROUP_SECONDS = 0.005
 
-_Job = Callable[[Connection], Any]
 R = TypeVar("R")
+_Entry = tuple[Callable[[Connection], Any], "Future[Any]"]
 
 
 class WriterClosed(StoreError):
-    """The node is stopping; the job was not run."""
+    """The node is stopping; what was asked for may or may not be on disk."""
 
     def __init__(self) -> None:
         super().__init__("the writer is closed")
@@ -38,20 +46,22 @@ class WriterClosed(StoreError):
 class Writer:
     """Runs jobs, in the order they are handed in, in durable transactions.
 
-    `on_commit(jobs, seconds)` is told of every group commit, for metrics.
+    `on_commit(jobs, seconds)` is told of every commit, for metrics.
     """
 
     def __init__(self, engine: Engine, on_commit: Callable[[int, float], None] | None = None) -> None:
         self._engine = engine
         self._on_commit = on_commit
-        self._jobs: queue.SimpleQueue[tuple[_Job, Future[Any]] | None] = queue.SimpleQueue()
+        self._checkpoints = Checkpoints(engine)
+        self._jobs: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
+        self._last_taken = False
         self._thread = threading.Thread(target=self._loop, name="jukinet-writer", daemon=True)
         self._thread.start()
 
     def submit(self, job: Callable[[Connection], R]) -> "Future[R]":
-        """Hands a job in; the future has its result after the commit."""
+        """Hands a job in; the future has its result after the commit. If cancelled while it waits, it does not run."""
         future: Future[R] = Future()
         with self._closing:
             if self._closed:
@@ -61,7 +71,12 @@ class Writer:
         return future
 
     async def run(self, job: Callable[[Connection], R]) -> R:
-        """Runs a job and waits until it is on disk. Raises what the job raised, or StoreError."""
+        """Runs a job and waits until it is on disk.
+
+        Raises:
+            StoreError: the database failed, or the writer is closed.
+            Exception: what the job raised.
+        """
         return await asyncio.wrap_future(self.submit(job))
 
     def close(self) -> None:
@@ -73,55 +88,85 @@ class Writer:
         self._thread.join()
 
     def _loop(self) -> None:
-        last = False
-        while not last:
+        while not self._last_taken:
             first = self._jobs.get()
             if first is None:
                 return
-            if first[1].set_running_or_notify_cancel():
-                last = self._commit_group(first)
+            self._work_off(self._with_waiting(first))
+            self._tend(self._checkpoints.after_commit)
 
-    def _commit_group(self, first: tuple[_Job, Future[Any]]) -> bool:
+    def _with_waiting(self, first: _Entry) -> Iterator[_Entry]:
+        """The job and those that wait with it, as far as one transaction may go."""
         started = time.perf_counter()
-        group = [first]
+        entry: _Entry | None = first
+        for _ in range(GROUP_JOBS):
+            if entry is None:
+                self._last_taken = True
+                return
+            if entry[1].set_running_or_notify_cancel():
+                yield entry
+            if time.perf_counter() - started >= GROUP_SECONDS:
+                return
+            try:
+                entry = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+
+    def _work_off(self, entries: Iterator[_Entry]) -> None:
+        group, error, stage = self._attempt(entries)
+        if error is None:
+            return
+        if stage is _Stage.JOBS and (len(group) > 1 or is_lost(error)):
+            self._work_off_apart(iter(group))
+        elif stage is _Stage.JOBS:
+            _fail(group, error)
+        else:
+            _fail([*group, *entries], error)
+
+    def _work_off_apart(self, entries: Iterator[_Entry]) -> None:
+        for entry in entries:
+            _, error, stage = self._attempt(iter([entry]))
+            if error is not None:
+                _fail([entry], error)
+                if stage is _Stage.BEGIN:  # The database is out of reach, for the others as well.
+                    _fail(entries, error)
+
+    def _attempt(self, entries: Iterator[_Entry]) -> tuple[list[_Entry], BaseException | None, "_Stage"]:
+        """Runs jobs in one transaction: those that it began, and what went wrong at which stage."""
+        group: list[_Entry] = []
         results: list[Any] = []
-        last = False
+        stage = _Stage.BEGIN
+        started = time.perf_counter()
         try:
             with self._engine.begin() as connection:
-                results.append(first[0](connection))
-                while len(group) < GROUP_JOBS and time.perf_counter() - started < GROUP_SECONDS:
-                    try:
-                        entry = self._jobs.get_nowait()
-                    except queue.Empty:
-                        break
-                    if entry is None:
-                        last = True
-                        break
-                    if entry[1].set_running_or_notify_cancel():
-                        group.append(entry)
-                        results.append(entry[0](connection))
-        except BaseException as error:
-            self._after_failure(group, error)
-        else:
-            if self._on_commit:
-                self._on_commit(len(group), time.perf_counter() - started)
-            for (_, future), result in zip(group, results, strict=True):
-                future.set_result(result)
-        return last
+                stage = _Stage.JOBS
+                for entry in entries:
+                    group.append(entry)
+                    results.append(entry[0](connection))
+                stage = _Stage.COMMIT
+        except BaseException as error:  # Whatever it is, somebody waits to hear of it.
+            return group, error, stage
+        for (_, future), result in zip(group, results, strict=True):
+            future.set_result(result)
+        if self._on_commit:
+            self._tend(self._on_commit, len(group), time.perf_counter() - started)
+        return group, None, stage
 
-    def _after_failure(self, group: list[tuple[_Job, Future[Any]]], error: BaseException) -> None:
-        if len(group) == 1:
-            group[0][1].set_exception(_presentable(error))
-            return
-        for job, future in group:
-            try:
-                with self._engine.begin() as connection:
-                    result = job(connection)
-            except BaseException as own:
-                future.set_exception(_presentable(own))
-            else:
-                future.set_result(result)
+    @staticmethod
+    def _tend(duty: Callable[..., None], *arguments: Any) -> None:
+        """Does what no job waits for; its failure must not end the thread."""
+        try:
+            duty(*arguments)
+        except Exception as error:
+            log.warning("after a commit: %s", type(error).__name__)
 
 
-def _presentable(error: BaseException) -> BaseException:
-    return without_values(error) if isinstance(error, DBAPIError) else error
+class _Stage(Enum):
+    BEGIN = 1
+    JOBS = 2
+    COMMIT = 3
+
+
+def _fail(entries: Iterable[_Entry], error: BaseException) -> None:
+    for _, future in entries:
+        future.set_exception(without_values(error) if isinstance(error, StatementError) else error)

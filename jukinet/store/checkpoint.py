@@ -1,0 +1,47 @@
+"""Keeping SQLite's write-ahead log short.
+
+SQLite copies the log into the database at a commit once it has 1,000 pages, and starts it anew at a moment when nobody
+reads from it. Under steady reading there is no such moment, and the log would grow without end. So above a limit the
+writer, which alone may checkpoint, waits shortly for the readers to move on.
+"""
+
+import logging
+
+from sqlalchemy import Engine
+
+from jukinet.store.engine import BUSY_TIMEOUT_MS, wal_bytes
+
+log = logging.getLogger(__name__)
+
+WAL_LIMIT_BYTES = 16 * 1024 * 1024
+_PATIENCE_MS = 100
+
+
+class Checkpoints:
+    """Empties the log of one writer's database whenever it has outgrown the limit. Does nothing for PostgreSQL."""
+
+    def __init__(self, engine: Engine, *, limit_bytes: int = WAL_LIMIT_BYTES) -> None:
+        self._engine = engine
+        self._limit = limit_bytes
+        self._due_at = limit_bytes
+
+    def after_commit(self) -> None:
+        """To be called by the writing thread between two transactions.
+
+        A reader that does not move on is waited for once each time that the log has grown by the limit again.
+        """
+        if self._engine.dialect.name != "sqlite" or wal_bytes(self._engine.url) < self._due_at:
+            return
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            held_back, _pages, _copied = cursor.fetchall()[0]
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        finally:
+            connection.close()
+        size = wal_bytes(self._engine.url)
+        if held_back:
+            log.warning("a reader keeps the write-ahead log at %d bytes", size)
+        self._due_at = size + self._limit
