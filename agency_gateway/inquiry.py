@@ -1,12 +1,13 @@
 """Answers agencies' questions (照会, 本人確認): decided here, decided again at the center, on record before the reply.
 
-One question goes through, top to bottom: who asks (the certificate) → may they (policy) → ticket → the center's answer →
-is it about the person and the question that we asked → ledger entry on disk → reply with its receipt. Every way out, a
-refusal too, passes the ledger.
+One question goes through, top to bottom: who asks (the certificate) → may they (policy) → ticket → the center's
+answer → is it about the person and the question that we asked → ledger entry on disk → reply with its receipt. Every
+way out, a refusal too, passes the ledger.
 """
 
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,14 +18,16 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServicer
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
 from jukinet.ledger.entry import EntryKeys, make_entry
-from jukinet.mesh import tracing
+from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
 from jukinet.purpose.ticket import sign_ticket, subject_digest
+
+if TYPE_CHECKING:
+    from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceAsyncStub
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class _Asked:
     agency: str
     context: inquiry.InquiryContext
     subject: inquiry.Subject
-    action: ledger.Action
+    action: "ledger.Action.ValueType"
     method: "inquiry.InquiryMethod.ValueType"
     fields: "tuple[inquiry.IdentityField.ValueType, ...]"
 
@@ -52,7 +55,7 @@ class InquiryService(InquiryServiceServicer):
         identity: str,
         policy: PurposePolicy,
         policy_digest: bytes,
-        center: ProvisionServiceStub,
+        center: "ProvisionServiceAsyncStub",
         ticket_key: Ed25519PrivateKey,
         keys: EntryKeys,
         record: Record,
@@ -65,7 +68,7 @@ class InquiryService(InquiryServiceServicer):
         self._keys = keys
         self._record = record
 
-    async def Inquire(  # noqa: N802  # gRPC names its methods so
+    async def Inquire(  # gRPC names its methods so
         self,
         request: inquiry.InquireRequest,
         context: "grpc.aio.ServicerContext[inquiry.InquireRequest, inquiry.InquireResponse]",
@@ -92,7 +95,7 @@ class InquiryService(InquiryServiceServicer):
         answer.receipt.CopyFrom(await self._keep_answer(question, decision, found, answer.SerializeToString()))
         return answer
 
-    async def VerifyIdentity(  # noqa: N802  # gRPC names its methods so
+    async def VerifyIdentity(  # gRPC names its methods so
         self,
         request: inquiry.VerifyIdentityRequest,
         context: "grpc.aio.ServicerContext[inquiry.VerifyIdentityRequest, inquiry.VerifyIdentityResponse]",
@@ -117,7 +120,7 @@ class InquiryService(InquiryServiceServicer):
         return answer
 
     async def _decide(self, asked: _Asked) -> Decision:
-        with tracing.span("inquiry.decide", attributes={"jukinet.purpose": asked.context.purpose}):
+        with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
             decision = self._policy.decide(
                 Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields)
             )
@@ -171,18 +174,19 @@ class InquiryService(InquiryServiceServicer):
             answer=answer,
         )
 
-    async def _keep(  # noqa: PLR0913  # the parts of one entry
+    async def _keep(  # the parts of one entry
         self,
         asked: _Asked,
         *,
         article: str,
-        result: ledger.Result,
+        result: "ledger.Result.ValueType",
         refusal: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED,
         fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
         token: bytes = b"",
         answer: bytes | None = None,
     ) -> ledger.Receipt:
         with tracing.span("ledger.append"):
+            metrics.inquiry(result, refusal or None)
             return await self._record.keep(
                 make_entry(
                     self._keys,

@@ -10,7 +10,7 @@ from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceServicer_to_server
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
-from jukinet.assembly.process import channel_to, serve, start_telemetry
+from jukinet.assembly.process import channel_to, needed, serve, start_telemetry
 from jukinet.assembly.status import AdminService
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
@@ -35,23 +35,23 @@ async def run(config: NodeConfig) -> None:
     start_telemetry(config)
     settings = config.gateway
     statute = load_statute()
-    policy = PurposePolicy(statute, load_agencies(settings.agencies, statute))
+    policy = PurposePolicy(statute, load_agencies(needed(settings.agencies), statute))
     engine = open_writer(config.database)
     ensure_schema(engine, MIGRATIONS)
-    signer = Signer(f"jukinet/{config.name}", load_signing_key(settings.ledger_key))
+    signer = Signer(f"jukinet/{config.name}", load_signing_key(needed(settings.ledger_key)))
     with engine.begin() as connection:
         state = ledger.load(connection, signer)
     reader = open_reader(config.database)
     writer = Writer(engine, on_commit=metrics.commit)
     record = Record(writer=writer, signer=signer, state=state)
-    channel = channel_to(config, config.upstream, Identity("center", ""))
+    channel = channel_to(config, needed(config.upstream), Identity("center", ""))
     inquiry = InquiryService(
         identity=config.identity.uri,
         policy=policy,
-        policy_digest=policy_digest(settings.agencies),
+        policy_digest=policy_digest(needed(settings.agencies)),
         center=ProvisionServiceStub(channel),
-        ticket_key=load_signing_key(settings.ticket_key),
-        keys=EntryKeys(load_secret(settings.token_key)),
+        ticket_key=load_signing_key(needed(settings.ticket_key)),
+        keys=EntryKeys(load_secret(needed(settings.token_key))),
         record=record,
     )
 

@@ -15,6 +15,7 @@ from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Rece
 from jukinet.ledger import entry as entries
 from jukinet.ledger import store as ledger
 from jukinet.ledger.note import Signer
+from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused
 from jukinet.store.grouping import Grouping
 from jukinet.store.writer import Writer
@@ -68,6 +69,7 @@ class Record:
     async def _commit(self, group: list[Entry]) -> Sequence[_Kept]:
         state, kept = await self._writer.run(lambda connection: self._append(connection, group))
         self._state = state
+        metrics.ledger_entries(self.size)
         return kept
 
     def _append(self, connection: Connection, group: list[Entry]) -> tuple[ledger.LedgerState, list[_Kept]]:
@@ -106,5 +108,3 @@ def _as_reused(entry: Entry) -> Entry:
     refused.person_token = b""
     del refused.fields[:]
     return refused
-
-

@@ -3,7 +3,7 @@
 from center_node.provision import ProvisionService
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import add_ProvisionServiceServicer_to_server
-from jukinet.assembly.process import serve, start_telemetry
+from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.register_node import RegisterNode
 from jukinet.mesh.clock import now
 from jukinet.mesh.config import NodeConfig
@@ -19,13 +19,15 @@ async def run(config: NodeConfig) -> None:
     """Runs the node until SIGTERM."""
     start_telemetry(config)
     statute = load_statute()
-    policy = PurposePolicy(statute, load_agencies(config.center.agencies, statute))
-    gateways = {Identity("gateway", name).uri: key for name, key in load_public_keys(config.center.gateway_keys).items()}
+    policy = PurposePolicy(statute, load_agencies(needed(config.center.agencies), statute))
+    keys = load_public_keys(needed(config.center.gateway_keys))
+    gateways = {Identity("gateway", name).uri: key for name, key in keys.items()}
+    node = RegisterNode(config)
     provision = ProvisionService(
-        reader=(node := RegisterNode(config)).reader,
+        reader=node.reader,
         policy=policy,
         tickets=TicketOffice(gateways.get, opened=now()),
-        token_key=load_secret(config.center.token_key),
+        token_key=load_secret(needed(config.center.token_key)),
     )
     try:
         await serve(

@@ -1,10 +1,11 @@
 """Provides identity records to gateways (本人確認情報の提供, Act art. 30-9 to 30-12).
 
 Rule: the gateway's verdict counts for nothing. Its ticket is checked, the decision is made again by the center's own
-policy, directory and statute table, and only then is a resident table read. What is provided is cut to the wanted items.
+policy, directory and statute table, and only then is a resident table read. What is provided is cut to what was asked.
 """
 
 import logging
+from collections.abc import Iterable
 
 import grpc
 from sqlalchemy import Connection, Engine
@@ -38,15 +39,13 @@ _RECORD_FIELDS = {
 class ProvisionService(ProvisionServiceServicer):
     """Answers gateways' tickets from the center's register."""
 
-    def __init__(
-        self, *, reader: Engine, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes
-    ) -> None:
+    def __init__(self, *, reader: Engine, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes) -> None:
         self._reader = reader
         self._policy = policy
         self._tickets = tickets
         self._token_key = token_key
 
-    async def Provide(  # noqa: N802  # gRPC names its methods so
+    async def Provide(  # gRPC names its methods so
         self,
         request: provision.ProvideRequest,
         context: "grpc.aio.ServicerContext[provision.ProvideRequest, provision.ProvideResponse]",
@@ -68,9 +67,7 @@ class ProvisionService(ProvisionServiceServicer):
             resident = _look_up(connection, request.subject)
             if resident is not None:
                 response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
-                response.person_token = person_token(
-                    month_key(self._token_key, now()), resident.record.resident_code
-                )
+                response.person_token = person_token(month_key(self._token_key, now()), resident.record.resident_code)
                 response.freshness.extend(_freshness(connection, resident.holder))
         if resident is not None and ticket.kind == provision.PROVISION_KIND_RECORD:
             response.provided.CopyFrom(cut(resident, ticket.fields))
@@ -81,7 +78,7 @@ class ProvisionService(ProvisionServiceServicer):
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="it names the person in another way")
         if bool(ticket.fields) != (ticket.kind == provision.PROVISION_KIND_RECORD):
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="its items do not fit its kind")
-        with tracing.span("provision.decide", attributes={"jukinet.purpose": ticket.purpose}):
+        with tracing.span("provision.decide", **{"jukinet.purpose": ticket.purpose}):
             question = Question(ticket.agency, ticket.purpose, today_in_japan(), ticket.method, ticket.fields)
             decision = self._policy.decide(question)
         if not decision.allowed:
@@ -96,9 +93,9 @@ def method_of(subject: inquiry.Subject) -> "inquiry.InquiryMethod.ValueType":
     return inquiry.INQUIRY_METHOD_FOUR_ITEMS
 
 
-def cut(resident: Resident, fields: "list[inquiry.IdentityField.ValueType]") -> inquiry.ProvidedRecord:
+def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]") -> inquiry.ProvidedRecord:
     """The record with the wanted items and nothing else."""
-    record = IdentityRecord()
+    record, fields = IdentityRecord(), list(fields)
     for wanted in fields:
         name = _RECORD_FIELDS.get(wanted)
         if name:

@@ -1,8 +1,8 @@
 """Takes the municipal system's changes in: checked, applied, sealed and queued for the prefecture in one transaction.
 
-Rule: a change is answered only when the register's row, its history, the sealed segment in the outbox and the message id
-are on disk together. The message id makes a repeated message harmless: same content, same answer; other content, refused.
-All that wait while one commit runs form the next segment, so a seal and a commit are shared by up to 256 changes.
+Rule: a change is answered only when the register's row, its history, the sealed segment in the outbox and the message
+id are on disk together. The message id makes a repeated message harmless: same content, same answer; other content,
+refused. All that wait while one commit runs form the next segment: up to 256 changes share a seal and a commit.
 """
 
 import hashlib
@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, insert, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.intake.v1.intake_pb2 import SubmitChangeResponse, Submission
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse
 from jukinet.domain.apply import ChangeRefused
 from jukinet.domain.submission import complete
 from jukinet.link.outbox import queue
+from jukinet.mesh import metrics
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
@@ -103,9 +104,7 @@ class _Group:
             same = before[0] == digest
             return _repeated(before[1]) if same else Refused(errors.ERROR_REASON_MESSAGE_ID_REUSED, field="message_id")
         try:
-            change = complete(
-                submission, municipality=self._municipality, today=self._today, current=self._run.rows
-            )
+            change = complete(submission, municipality=self._municipality, today=self._today, current=self._run.rows)
         except ChangeRefused as refused:
             return Refused(refused.reason, field=refused.field)
         sequence = self._last_sequence + 1
@@ -131,9 +130,7 @@ class _Group:
 
 
 def _repeated(answer: SubmitChangeResponse) -> SubmitChangeResponse:
-    return SubmitChangeResponse(
-        version=answer.version, sequence=answer.sequence, epoch=answer.epoch, repeated=True
-    )
+    return SubmitChangeResponse(version=answer.version, sequence=answer.sequence, epoch=answer.epoch, repeated=True)
 
 
 def _known_messages(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[bytes, SubmitChangeResponse]]:
@@ -150,7 +147,7 @@ def _known_messages(connection: Connection, ids: Sequence[str]) -> dict[str, tup
 class Intake:
     """Takes submissions in, grouped by commit.
 
-    `room()` tells whether the disk quota still allows new changes; `on_accepted(last_sequence)` is told of every commit.
+    `room()` tells whether the disk quota allows new changes; `on_accepted(last_sequence)` is told of every commit.
     """
 
     def __init__(
@@ -176,4 +173,9 @@ class Intake:
         last = max((answer.sequence for answer in answers if isinstance(answer, SubmitChangeResponse)), default=0)
         if last:
             self._on_accepted(last)
+        for item, answer in zip(items, answers, strict=True):
+            if isinstance(answer, Refused):
+                metrics.change_refused(answer.reason)
+            elif not answer.repeated:
+                metrics.change_accepted(item.submission.reason)
         return answers

@@ -3,7 +3,7 @@
 from cs_node.intake import Intake, Sealing
 from cs_node.service import IntakeService
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import add_IntakeServiceServicer_to_server
-from jukinet.assembly.process import serve, start_telemetry
+from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.register_node import RegisterNode
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.pki import load_signing_key
@@ -16,7 +16,7 @@ async def run(config: NodeConfig) -> None:
     try:
         intake = Intake(
             writer=node.writer,
-            sealing=Sealing(config.name, load_signing_key(config.sealing.key)),
+            sealing=Sealing(config.name, load_signing_key(needed(config.sealing.key))),
             room=node.room,
             on_accepted=node.outbox_grew,
         )

@@ -18,32 +18,37 @@ from jukinet.store.errors import StorageFull, StoreError
 _UNDER_WAY = 1024  # changes of one stream that may wait for their commit
 
 
+_Answers = asyncio.Queue[tuple[str, "asyncio.Future[intake.SubmitChangeResponse]"] | None]
+
+
 class IntakeService(IntakeServiceServicer):
     """Takes the municipal system's changes."""
 
     def __init__(self, intake_queue: Intake) -> None:
         self._intake = intake_queue
 
-    async def SubmitChange(  # noqa: N802  # gRPC names its methods so
+    async def SubmitChange(  # gRPC names its methods so
         self,
         request: intake.SubmitChangeRequest,
         context: "grpc.aio.ServicerContext[intake.SubmitChangeRequest, intake.SubmitChangeResponse]",
     ) -> intake.SubmitChangeResponse:
         """Registers one change. Raises Refused with the reason of the rule that it breaks."""
-        with tracing.span("register.apply", attributes=_attributes(request.submission)):
+        with tracing.span("register.apply", **_attributes(request.submission)):
             item = Item(request.submission, tracing.traceparent())
             try:
                 return await self._intake.grouping.hand_in(item)
             except StoreError as failure:
                 raise _as_refusal(failure) from None
 
-    async def SubmitChanges(  # noqa: N802  # gRPC names its methods so
+    async def SubmitChanges(  # gRPC names its methods so
         self,
         request_iterator: AsyncIterator[intake.SubmitChangesRequest],
         context: "grpc.aio.ServicerContext[intake.SubmitChangesRequest, intake.SubmitChangesResponse]",
     ) -> AsyncIterator[intake.SubmitChangesResponse]:
         """Registers many changes; answers in order, each when it is on disk."""
-        answers: asyncio.Queue[tuple[str, asyncio.Future[intake.SubmitChangeResponse]] | None] = asyncio.Queue(_UNDER_WAY)
+        answers: asyncio.Queue[tuple[str, asyncio.Future[intake.SubmitChangeResponse]] | None] = asyncio.Queue(
+            _UNDER_WAY
+        )
         reading = asyncio.create_task(self._read(request_iterator, answers))
         try:
             while (waiting := await answers.get()) is not None:
@@ -57,7 +62,7 @@ class IntakeService(IntakeServiceServicer):
     async def _read(
         self,
         requests: AsyncIterator[intake.SubmitChangesRequest],
-        answers: "asyncio.Queue[tuple[str, asyncio.Future[intake.SubmitChangeResponse]] | None]",
+        answers: _Answers,
     ) -> None:
         try:
             async for request in requests:

@@ -7,7 +7,7 @@ exception is the link, whose loss is written into its contract (a CS keeps accep
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -16,14 +16,22 @@ from jukinet.assembly.status import AdminService
 from jukinet.mesh import logging as mesh_logging
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.client import open_channel
-from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.config import ConfigError, NodeConfig
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import OnRefusal
 from jukinet.mesh.server import NodeServer, Service, build_server, run_until_signal
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Part = Callable[[], Coroutine[Any, Any, None]]
+
+
+def needed(value: T | None) -> T:
+    """A setting that the config's check guarantees for the node's role."""
+    if value is None:
+        raise ConfigError("a setting of this role is missing; load the config by load_config")
+    return value
 
 
 class PartFailed(Exception):
@@ -95,5 +103,3 @@ async def _until_signal_or_failure(
     failed = next(iter(done))
     failure = failed.exception()
     raise PartFailed(f"a part of the node failed ({type(failure).__name__ if failure else 'ended'})") from failure
-
-

@@ -6,27 +6,27 @@ two links they have.
 
 import asyncio
 import logging
-from collections import Counter
 
 from sqlalchemy import Engine
 
-from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
+from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusResponse
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
-from jukinet.assembly.process import Part, channel_to
+from jukinet.assembly.process import Part, channel_to, needed
 from jukinet.assembly.status import AdminService
 from jukinet.link.apply_batch import Assembly, Taken
 from jukinet.link.service import LinkService
 from jukinet.link.uplink import LinkStopped, Uplink
 from jukinet.mesh import metrics
 from jukinet.mesh.config import NodeConfig
-from jukinet.mesh.errors import name_of
-from jukinet.mesh.identity import Identity, upstream_of
+from jukinet.mesh.identity import Identity, parse_identity, upstream_of
 from jukinet.mesh.pki import load_public_keys
 from jukinet.store.engine import free_bytes, open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
+
+_METRICS_SECONDS = 5.0
 
 
 class RegisterNode:
@@ -46,7 +46,7 @@ class RegisterNode:
 
     def receive(self, scope: str) -> LinkService:
         """Opens the link below: changes of the municipalities whose codes begin with `scope`."""
-        keys = load_public_keys(self._config.sealing.public_keys)
+        keys = load_public_keys(needed(self._config.sealing.public_keys))
         self.link_service = LinkService(
             writer=self.writer,
             assembly=Assembly(scope=scope, forwards=self.uplink is not None, key_of=keys.get),
@@ -69,7 +69,7 @@ class RegisterNode:
 
     def parts(self) -> list[Part]:
         """What runs beside the server."""
-        return [self._run_uplink] if self.uplink else []
+        return [self._show_metrics, *([self._run_uplink] if self.uplink else [])]
 
     def admin(self) -> AdminService:
         """The operator's view."""
@@ -91,13 +91,25 @@ class RegisterNode:
         return Uplink(
             writer=self.writer,
             reader=self.reader,
-            open_channel=lambda: channel_to(self._config, self._config.upstream, above),
+            open_channel=lambda: channel_to(self._config, needed(self._config.upstream), above),
             on_center_marks=self._center_marks_moved,
         )
 
     def _center_marks_moved(self, by_source: dict[str, int]) -> None:
         if self.link_service:
             self.link_service.center_marks_moved(by_source)
+
+    async def _show_metrics(self) -> None:
+        """Shows lag, connection and parked changes, every five seconds."""
+        while True:
+            status = await self.admin().GetStatus(GetStatusRequest(), None)
+            metrics.parked(status.parked)
+            for link in status.links:
+                peer = parse_identity(link.peer)
+                metrics.link_connected(peer, link.connected)
+                if link.outgoing:
+                    metrics.link_lag(peer, link.last_sequence - link.mark)
+            await asyncio.sleep(_METRICS_SECONDS)
 
     async def _run_uplink(self) -> None:
         assert self.uplink is not None  # noqa: S101  # parts() asked
@@ -126,6 +138,6 @@ def may_bring(sender: Identity, municipality: str) -> bool:
 
 
 def _count(taken: Taken) -> None:
-    for outcome, count in Counter(taken.outcomes).items():
-        metrics.changes_received("applied" if outcome is None else name_of(outcome), count)
-
+    metrics.batch(len(taken.outcomes))
+    for outcome in taken.outcomes:
+        metrics.change_received(outcome)

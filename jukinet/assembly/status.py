@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import grpc
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine, func, select
 
 import jukinet
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
@@ -32,10 +32,10 @@ class AdminService(AdminServiceServicer):
         self._register = register
         self._describe = describe
 
-    async def GetStatus(  # noqa: N802  # gRPC names its methods so
+    async def GetStatus(  # gRPC names its methods so
         self,
         request: admin.GetStatusRequest,
-        context: "grpc.aio.ServicerContext[admin.GetStatusRequest, admin.GetStatusResponse]",
+        context: "grpc.aio.ServicerContext[admin.GetStatusRequest, admin.GetStatusResponse] | None",
     ) -> admin.GetStatusResponse:
         """Tells what the node is, how far its links are and what is parked."""
         status = admin.GetStatusResponse(
@@ -46,7 +46,7 @@ class AdminService(AdminServiceServicer):
         self._describe(status)
         return status
 
-    async def ListParked(  # noqa: N802  # gRPC names its methods so
+    async def ListParked(  # gRPC names its methods so
         self,
         request: admin.ListParkedRequest,
         context: "grpc.aio.ServicerContext[admin.ListParkedRequest, admin.ListParkedResponse]",

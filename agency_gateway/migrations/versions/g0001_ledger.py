@@ -10,6 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Creates the tables with their append-only triggers."""
     schema.create(op.get_bind())
     op.create_table(
         "asked",

@@ -1,0 +1,124 @@
+"""The agencies' questions of the demo: lawful ones, one beyond the asker's purpose, one by a bank."""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Receipt
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Address, BirthDate, Sex
+from jukinet.cli.connect import in_mesh
+from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+from jukinet.cli.layout import Mesh
+from jukinet.mesh import tracing
+from jukinet.mesh.client import open_channel
+from jukinet.mesh.errors import reason_of
+from jukinet.mesh.identity import Identity
+from nation import TrueResident
+
+LAWFUL = "B1-77.12"
+"""Row 77 of table 1, item 12: the Japan Pension Service's own affair."""
+OUTSIDE = "B1-41"
+"""A row of table 1 that is another agency's."""
+
+_SECONDS = 10.0
+_FIELDS = (
+    inquiry.IDENTITY_FIELD_NAME,
+    inquiry.IDENTITY_FIELD_BIRTH_DATE,
+    inquiry.IDENTITY_FIELD_SEX,
+    inquiry.IDENTITY_FIELD_ADDRESS,
+)
+
+
+@dataclass(slots=True)
+class Questions:
+    """What was asked and answered."""
+
+    answered: inquiry.InquireResponse | None = None
+    by_number: inquiry.InquireResponse | None = None
+    confirmed: inquiry.VerifyIdentityResponse | None = None
+    denied: inquiry.VerifyIdentityResponse | None = None
+    outside: "errors.ErrorReason.ValueType | None" = None
+    bank: "errors.ErrorReason.ValueType | None" = None
+    receipts: list[Receipt] = field(default_factory=list)
+    asked: int = 0
+
+
+def four_items(person: TrueResident) -> inquiry.FourItems:
+    """Name, birth date, sex and address of a person of the synthetic nation."""
+    record = person.record
+    year, month, day = (int(part) for part in record["birth_date"].split("-"))
+    return inquiry.FourItems(
+        name=record["name"],
+        birth_date=BirthDate(year=year, month=month, day=day),
+        sex=Sex.Value(f"SEX_{record['sex'].upper()}"),
+        address=Address(
+            local_government_code=record["local_government_code"],
+            town=record["town"],
+            block=record.get("block", ""),
+            building=record.get("building", ""),
+        ),
+    )
+
+
+async def ask_all(mesh: Mesh, person: TrueResident) -> Questions:
+    """Puts the demo's six questions to the gateway."""
+    asked = Questions()
+    items = four_items(person)
+    pension, bank = _channel(mesh, PENSION_SERVICE), _channel(mesh, BANK)
+    async with pension, bank:
+        stub = InquiryServiceStub(pension)
+        subject = inquiry.Subject(four_items=items)
+        asked.answered = await _kept(asked, stub.Inquire(_inquire(LAWFUL, subject), timeout=_SECONDS))
+        number = inquiry.Subject(individual_number=person.record["individual_number"])
+        asked.by_number = await _kept(asked, stub.Inquire(_inquire(LAWFUL, number), timeout=_SECONDS))
+        verify = inquiry.VerifyIdentityRequest(context=_context(LAWFUL), four_items=items)
+        asked.confirmed = await _kept(asked, stub.VerifyIdentity(verify, timeout=_SECONDS))
+        other = inquiry.VerifyIdentityRequest(context=_context(LAWFUL), four_items=_someone_else(items))
+        asked.denied = await _kept(asked, stub.VerifyIdentity(other, timeout=_SECONDS))
+        asked.outside = await _refused(asked, stub.Inquire(_inquire(OUTSIDE, subject), timeout=_SECONDS))
+        at_the_bank = InquiryServiceStub(bank)
+        asked.bank = await _refused(asked, at_the_bank.Inquire(_inquire(LAWFUL, subject), timeout=_SECONDS))
+    return asked
+
+
+def _channel(mesh: Mesh, agency: str) -> grpc.aio.Channel:
+    target = in_mesh(mesh, mesh.gateways[0], Identity("agency", agency))
+    return open_channel(target.address, target.tls, server=target.server, interceptors=tracing.client_interceptors())
+
+
+def _inquire(purpose: str, subject: inquiry.Subject) -> inquiry.InquireRequest:
+    return inquiry.InquireRequest(context=_context(purpose), subject=subject, fields=_FIELDS)
+
+
+def _context(purpose: str) -> inquiry.InquiryContext:
+    return inquiry.InquiryContext(
+        request_id=str(uuid.uuid4()), purpose=purpose, case_reference="demo-case-1", operator="demo-operator"
+    )
+
+
+def _someone_else(items: inquiry.FourItems) -> inquiry.FourItems:
+    other = inquiry.FourItems()
+    other.CopyFrom(items)
+    other.birth_date.day = other.birth_date.day % 28 + 1
+    return other
+
+
+async def _kept(asked: Questions, call: Any) -> Any:
+    asked.asked += 1
+    answer = await call
+    asked.receipts.append(answer.receipt)
+    return answer
+
+
+async def _refused(asked: Questions, call: Any) -> "errors.ErrorReason.ValueType | None":
+    asked.asked += 1
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return reason_of(error)
+    return None
