@@ -138,8 +138,8 @@ def change_refused(refusal: "ErrorReason.ValueType") -> None:
 def change_received(outcome: "ErrorReason.ValueType | None") -> None:
     """Counts a change that came over a link: applied (None), or parked for a reason."""
     if _serving is not None:
-        parked_for = {} if outcome is None else {"refusal": name_of(outcome)}
-        _count("changes_received", outcome="applied" if outcome is None else "parked", **parked_for)
+        applied = outcome is None
+        _count("changes_received", outcome="applied" if applied else "parked", refusal=_refusal(outcome))
 
 
 def link_lag(peer: Identity, changes: int) -> None:
@@ -189,7 +189,7 @@ def inquiry(result: "Result.ValueType", refusal: "ErrorReason.ValueType | None" 
     if _serving is not None:
         # Whether somebody was found stays between the ledger and the asker: both count as answered.
         kind = "refused" if result == Result.RESULT_REFUSED else "answered"
-        _count("inquiries", result=kind, **({} if refusal is None else {"refusal": name_of(refusal)}))
+        _count("inquiries", result=kind, refusal=_refusal(refusal))
 
 
 def ledger_entries(entries: int) -> None:
@@ -212,6 +212,11 @@ def spans_lost(count: int) -> None:
     """Counts spans that the collector did not get."""
     if _serving is not None:
         _serving.counters["spans_lost"].add(count)
+
+
+def _refusal(reason: "ErrorReason.ValueType | None") -> str:
+    # Prometheus takes an empty label for an absent one.
+    return "" if reason is None else name_of(reason)
 
 
 def _count(name: str, **labels: str) -> None:

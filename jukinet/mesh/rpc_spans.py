@@ -157,9 +157,8 @@ def _with_context(details: Any, header: str) -> Any:
 
 
 def _parent(metadata: Any) -> str | None:
-    """Finds the caller's context; a call without one, or with more than one, begins a trace."""
-    found = [value for key, value in metadata or () if key == HEADER]
-    header = found[0] if len(found) == 1 else ""
+    """Finds the caller's context; a call without one begins a trace."""
+    header = next((value for key, value in metadata or () if key == HEADER), "")
     return header if isinstance(header, str) and tracing.is_context(header) else None
 
 
