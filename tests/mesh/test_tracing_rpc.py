@@ -358,7 +358,7 @@ async def test_context_from_outside_is_a_parent_only_when_it_is_one(
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         metadata = [*(("traceparent", header) for header in headers), ("baggage", "name=x"), ("tracestate", "a=b")]
         multi: Any = channel.unary_unary(f"/{NAME}")
-            await multi(b"ok", metadata=metadata)
+        await multi(b"ok", metadata=metadata)
     await server.stop(None)
     (span,) = spans_of(exported, SpanKind.SERVER)
     assert span.context is not None
