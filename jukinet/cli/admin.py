@@ -148,5 +148,6 @@ def _parked_as_json(each: "ListParkedResponse") -> dict[str, Any]:
 
 
 def _time(message: Any, field: str) -> str | None:
-    text: str | None = getattr(message, field).ToJsonString() if message.HasField(field) else None
-    return text
+    """A moment in RFC 3339; None for one that has not been, which a node may tell as the year 1970."""
+    moment = getattr(message, field)
+    return moment.ToJsonString() if moment.seconds else None

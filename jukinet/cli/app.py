@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from jukinet.cli import admin, inquire, ledger, mesh, nation, node, submit_command
+from jukinet.cli import admin, demo_command, inquire, ledger, mesh, nation, node, submit_command
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no answer from the node, 4 not allowed to this "
@@ -35,6 +35,7 @@ def _top(
         raise typer.Exit
 
 
+app.command()(demo_command.demo)
 app.add_typer(mesh.app, name="mesh")
 app.add_typer(node.app, name="node")
 app.add_typer(nation.app, name="nation")
