@@ -1,0 +1,260 @@
+"""A gateway and a center in one process, on real databases, joined by a direct call instead of a channel."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from grpc_status import rpc_status
+from sqlalchemy import Engine, event
+
+from agency_gateway.inquiry import InquiryService
+from agency_gateway.node import MIGRATIONS
+from agency_gateway.record import Record
+from center_node.provision import ProvisionService
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_ENTRY_EX_OFFICIO, Change
+from jukinet._pb.jukinet.register.v1.identity_pb2 import (
+    SEX_FEMALE,
+    Address,
+    BirthDate,
+    CalendarDate,
+    IdentityRecord,
+    PersonName,
+)
+from jukinet.domain import individual_number, resident_code
+from jukinet.ledger import store as ledger
+from jukinet.ledger.entry import EntryKeys
+from jukinet.ledger.note import Signer
+from jukinet.mesh import interceptors
+from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused, to_status
+from jukinet.mesh.identity import Identity, Peer
+from jukinet.purpose.agencies import Agency
+from jukinet.purpose.decision import PurposePolicy
+from jukinet.purpose.statute import load_statute
+from jukinet.purpose.ticket import TicketOffice
+from jukinet.store.engine import open_reader, open_writer
+from jukinet.store.migrate import REGISTER, ensure_schema
+from jukinet.store.register import Arrival, apply_arrivals
+from jukinet.store.writer import Writer
+
+GATEWAY = Identity("gateway", "gateway-1")
+PENSION = Identity("agency", "pension-service")
+BANK = Identity("agency", "example-bank")
+STRANGER = Identity("agency", "unlisted")
+
+
+@contextmanager
+def called_by(identity: Identity) -> Iterator[None]:
+    """Runs a block as if this identity had called."""
+    peer = Peer(identity=identity, not_after=datetime(2100, 1, 1, tzinfo=UTC), fingerprint="")
+    token = interceptors._peer.set(peer)
+    try:
+        yield
+    finally:
+        interceptors._peer.reset(token)
+
+
+def synthetic_code(number: int) -> str:
+    body = f"00{number:08d}"
+    return body + resident_code.check_digit(body)
+
+
+def synthetic_number(number: int) -> str:
+    body = f"00{number:09d}"
+    return body + individual_number.check_digit(body)
+
+
+def make_record(number: int, **changed: Any) -> IdentityRecord:
+    parts: dict[str, Any] = {
+        "resident_code": synthetic_code(number),
+        "name": PersonName(legal=f"試験花子{number}", furigana="シケンハナコ"),
+        "birth_date": BirthDate(year=1980, month=1, day=2),
+        "sex": SEX_FEMALE,
+        "address": Address(local_government_code="131016", town="千代田一丁目", block="2番3号"),
+        "individual_number": synthetic_number(number),
+    }
+    return IdentityRecord(**{**parts, **changed})
+
+
+class DirectCenter:
+    """Calls the center's service as the gateway would; `fail` stands for a center that does not answer."""
+
+    def __init__(self, service: ProvisionService) -> None:
+        self._service = service
+        self.requests: list[provision.ProvideRequest] = []
+        self.fail: grpc.StatusCode | None = None
+        self.alter: Callable[[provision.ProvideResponse], None] = lambda _response: None
+
+    async def Provide(self, request: provision.ProvideRequest, timeout: float) -> provision.ProvideResponse:
+        self.requests.append(request)
+        if self.fail is not None:
+            raise grpc.aio.AioRpcError(self.fail, grpc.aio.Metadata(), grpc.aio.Metadata())
+        with called_by(GATEWAY):
+            try:
+                response = await self._service.Provide(request, None)  # type: ignore[arg-type]  # the context is not used
+            except Refused as refused:
+                status = rpc_status.to_status(to_status(refused, "0" * 16))
+                raise grpc.aio.AioRpcError(
+                    status.code, grpc.aio.Metadata(), grpc.aio.Metadata(*status.trailing_metadata), status.details
+                ) from None
+        self.alter(response)
+        return response
+
+
+class Network:
+    """Gateway, center and what a test looks at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.register = _open(folder / "center.db", REGISTER)
+        self.register_reader = open_reader(f"sqlite:///{folder / 'center.db'}")
+        self.database = f"sqlite:///{folder / 'gateway.db'}"
+        self.ledger_engine = _open(folder / "gateway.db", MIGRATIONS)
+        self.reads: list[str] = []
+        event.listen(self.register_reader, "before_cursor_execute", self._note)
+        self.ticket_key = Ed25519PrivateKey.generate()
+        statute = load_statute()
+        policy = PurposePolicy(statute, {agency.spiffe_id: agency for agency in _agencies()})
+        self.center_service = ProvisionService(
+            reader=self.register_reader,
+            policy=policy,
+            tickets=TicketOffice({GATEWAY.uri: self.ticket_key.public_key()}.get, opened=now()),
+            token_key=bytes(32),
+        )
+        self.center = DirectCenter(self.center_service)
+        self.signer = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
+        with self.ledger_engine.begin() as connection:
+            state = ledger.load(connection, self.signer)
+        self.writer = Writer(self.ledger_engine)
+        self.record = Record(writer=self.writer, signer=self.signer, state=state)
+        self.inquiry = InquiryService(
+            identity=GATEWAY.uri,
+            policy=policy,
+            policy_digest=bytes(32),
+            center=self.center,  # type: ignore[arg-type]  # one method of the stub
+            ticket_key=self.ticket_key,
+            keys=EntryKeys(bytes(32)),
+            record=self.record,
+        )
+
+    def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:
+        """Enters residents of 131016 into the center's register."""
+        arrivals = []
+        for sequence, record in enumerate(records, start=1):
+            change = Change(
+                reason=CHANGE_REASON_ENTRY_EX_OFFICIO,
+                event_date=CalendarDate(year=day.year, month=day.month, day=day.day),
+                record=record,
+                version=1,
+            )
+            arrivals.append(Arrival("131016", 1, sequence, change, change.SerializeToString()))
+        with self.register.begin() as connection:
+            applied = apply_arrivals(connection, arrivals, scope="", now_us=1)
+        assert applied.outcomes == [None] * len(records)
+
+    async def inquire(self, agency: str = PENSION.name, **changed: Any) -> inquiry.InquireResponse:
+        """Asks for one person by the four items of resident 1, with parts changed."""
+        items = self.four_items(make_record(changed.pop("number", 1)))
+        parts: dict[str, Any] = {
+            "subject": inquiry.Subject(four_items=items),
+            "fields": [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS],
+            "context": self.context(**{key: changed.pop(key) for key in ("purpose", "request_id") if key in changed}),
+        }
+        with called_by(Identity("agency", agency)):
+            return await self.inquiry.Inquire(inquiry.InquireRequest(**{**parts, **changed}), None)  # type: ignore[arg-type]  # the context is not used
+
+    async def verify(self, items: inquiry.FourItems, agency: str = PENSION.name) -> inquiry.VerifyIdentityResponse:
+        """Asks whether a person is as stated."""
+        request = inquiry.VerifyIdentityRequest(context=self.context(), four_items=items)
+        with called_by(Identity("agency", agency)):
+            return await self.inquiry.VerifyIdentity(request, None)  # type: ignore[arg-type]  # the context is not used
+
+    async def refusal_of(self, call: Any) -> "errors.ErrorReason.ValueType":
+        """The reason with which a call is refused."""
+        with pytest.raises(Refused) as caught:
+            await call
+        return caught.value.reason
+
+    @staticmethod
+    def record_of(number: int, **changed: Any) -> IdentityRecord:
+        """The record of a synthetic resident of 131016."""
+        return make_record(number, **changed)
+
+    @staticmethod
+    def number_of(number: int) -> str:
+        """The individual number of a synthetic resident."""
+        return synthetic_number(number)
+
+    @staticmethod
+    def context(purpose: str = "B1-77.12", request_id: str = "") -> inquiry.InquiryContext:
+        """A lawful context with an id of its own."""
+        return inquiry.InquiryContext(
+            request_id=request_id or str(uuid.uuid4()), purpose=purpose, case_reference="case-1", operator="op-1"
+        )
+
+    @staticmethod
+    def four_items(record: IdentityRecord) -> inquiry.FourItems:
+        """What names a person."""
+        return inquiry.FourItems(
+            name=record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address
+        )
+
+    def leaves(self) -> list[ledger_pb2.Entry]:
+        """All entries of the ledger."""
+        return [ledger_pb2.Entry.FromString(leaf) for leaf in self.entries()]
+
+    def entries(self) -> list[bytes]:
+        """All leaves of the ledger."""
+        with self.ledger_engine.connect() as connection:
+            return ledger.read_entries(connection, 0, 1_000_000)
+
+    def _note(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "residents" in statement:
+            self.reads.append(statement)
+
+    def close(self) -> None:
+        self.writer.close()
+        for engine in (self.register_reader, self.register, self.ledger_engine):
+            engine.dispose()
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> AsyncIterator[Network]:
+    built = Network(tmp_path)
+    grouping = asyncio.create_task(built.record.grouping.run())
+    yield built
+    grouping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await grouping
+    built.close()
+
+
+def _open(path: Path, scripts: Path) -> Engine:
+    engine = open_writer(f"sqlite:///{path}")
+    ensure_schema(engine, scripts)
+    return engine
+
+
+def _agencies() -> Iterator[Agency]:
+    statute = load_statute()
+    rows = frozenset(key for key, row in statute.rows.items() if "japan-pension-service" in row.bodies)
+    listed = date(2019, 1, 7)
+    yield Agency(
+        id=PENSION.name, spiffe_id=PENSION.uri, name_en="Pension", name_ja="年金", kind="public",
+        bodies=frozenset({"japan-pension-service"}), rows=rows, valid_from=listed,
+    )  # fmt: skip
+    yield Agency(
+        id=BANK.name, spiffe_id=BANK.uri, name_en="Bank", name_ja="銀行", kind="private",
+        bodies=frozenset(), rows=rows, valid_from=listed,
+    )  # fmt: skip
