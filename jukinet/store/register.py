@@ -1,16 +1,21 @@
 """The register of a node: current rows, append-only history, parked changes, all moved by the one `apply`.
 
-Works on a run of changes at once: one look-up, the rules in memory, one write a table. A change that the rules refuse
-is parked in the same transaction with its reason; nothing that was sealed is ever dropped. A parked change waits for an
-earlier one of the same resident and is tried again whenever a change of that resident is applied.
+Rule 1: nothing that was sealed is ever dropped. A change that the rules refuse is parked in the same transaction, with
+its reason.
+Rule 2: a change that waits for an earlier one of the same resident is tried again whenever a change of that resident is
+applied. What is refused for good stays parked, for an operator.
+Rule 3: a municipality's changes of one resident are applied in its own order: while one waits, the later ones wait
+behind it, even where `apply` alone would take them (the resident left what this node sees, and came back).
+
+Works on a run of changes at once: one look-up, the rules in memory, one write a table.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident, ResidentStatus
@@ -21,6 +26,7 @@ from jukinet.store.schema import history, parked, residents
 from jukinet.store.upsert import upsert
 
 _LOOK_UP = 500  # bound variables of one look-up
+_WAITING = errors_pb2.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def apply_arrivals(connection: Connection, arrivals: Sequence[Arrival], *, scope
     run = Run(connection, codes)
     outcome = Applied()
     for arrival in arrivals:
-        reason = run.take(arrival, scope)
+        reason = _WAITING if run.is_behind(arrival) else run.take(arrival, scope)
         outcome.outcomes.append(reason)
         if reason is None:
             outcome.released.extend(run.release(arrival, scope))
@@ -61,18 +67,29 @@ def apply_arrivals(connection: Connection, arrivals: Sequence[Arrival], *, scope
     return outcome
 
 
+@dataclass(slots=True, eq=False)
+class _Parked:
+    """A parked change; `row_id` is 0 until it is written."""
+
+    row_id: int
+    arrival: Arrival
+    reason: "ErrorReason.ValueType"
+
+
 class Run:
     """The rows that one run of changes touches, as they stand while the run is worked through."""
 
     def __init__(self, connection: Connection, codes: Iterable[str]) -> None:
-        """Loads the rows and the parked changes of these resident codes."""
-        wanted = sorted(code for code in set(codes) if code)
+        """Loads the rows of these resident codes, what waits for them, and the rows which that in turn touches."""
+        self._waiting: dict[str, list[_Parked]] = {}
+        wanted = {code for code in codes if code}
+        self._load_waiting(connection, wanted)
         self.rows = look_up(connection, wanted)
-        self._waiting = _waiting(connection, wanted)
         self._changed: dict[str, Resident] = {}
         self._applied: list[Arrival] = []
-        self._parked: dict[tuple[str, int, int], tuple[Arrival, ErrorReason.ValueType]] = {}
-        self._unparked: list[int] = []
+        self._parked: list[_Parked] = []
+        self._unparked: list[_Parked] = []
+        self._refused: list[_Parked] = []
 
     def take(self, arrival: Arrival, scope: str) -> "ErrorReason.ValueType | None":
         """Applies one change; the reason why not, when the rules refuse it."""
@@ -86,26 +103,41 @@ class Run:
         self._applied.append(arrival)
         return None
 
+    def is_behind(self, arrival: Arrival) -> bool:
+        """Tells whether an earlier change of this municipality waits for the same resident."""
+        place = (arrival.epoch, arrival.sequence)
+        return any(
+            entry.arrival.municipality == arrival.municipality and (entry.arrival.epoch, entry.arrival.sequence) < place
+            for code in _moved_codes(arrival.change)
+            for entry in self._waiting.get(code, ())
+        )
+
     def park(self, arrival: Arrival, reason: "ErrorReason.ValueType") -> None:
         """Keeps a change that could not be applied."""
-        self._parked[(arrival.municipality, arrival.epoch, arrival.sequence)] = (arrival, reason)
-        self._waiting.setdefault(_awaited_code(arrival.change), []).append((0, arrival))
+        entry = _Parked(0, arrival, reason)
+        self._parked.append(entry)
+        if reason == _WAITING:
+            self._wait(entry)
 
     def release(self, arrival: Arrival, scope: str) -> list[tuple[str, int]]:
-        """Tries the parked changes of the arrival's resident again, lowest version first, until none moves."""
+        """Tries what waits for the arrival's resident again, lowest version first, until nothing moves.
+
+        Returns municipality and sequence number of each change that was applied.
+        """
         released: list[tuple[str, int]] = []
         codes = _moved_codes(arrival.change)
         while codes:
             waiting = self._waiting.get(codes.pop())
-            if not waiting:
-                continue
-            for entry in sorted(waiting, key=lambda item: item[1].change.version):
-                row_id, candidate = entry
-                if self.take(candidate, scope) is None:
-                    waiting.remove(entry)
-                    self._unpark(row_id, candidate)
-                    released.append((candidate.municipality, candidate.sequence))
-                    codes.extend(_moved_codes(candidate.change))
+            for entry in sorted(waiting or (), key=lambda entry: entry.arrival.change.version):
+                if self.is_behind(entry.arrival):
+                    continue
+                reason = self.take(entry.arrival, scope)
+                if reason == _WAITING:
+                    continue
+                self._end_wait(entry, reason)
+                codes.extend(_moved_codes(entry.arrival.change))
+                if reason is None:
+                    released.append((entry.arrival.municipality, entry.arrival.sequence))
         return released
 
     def write(self, connection: Connection, now_us: int) -> None:
@@ -116,22 +148,45 @@ class Run:
         if self._applied:
             connection.execute(insert(history), [_history_row(arrival, now_us) for arrival in self._applied])
         if self._parked:
-            rows = [_parked_row(arrival, reason, now_us) for arrival, reason in self._parked.values()]
-            connection.execute(insert(parked), rows)
+            connection.execute(insert(parked), [_parked_row(entry, now_us) for entry in self._parked])
+        same_row = parked.c.id == bindparam("row_id")
         if self._unparked:
-            statement = delete(parked).where(parked.c.id == bindparam("row_id"))
-            connection.execute(statement, [{"row_id": row_id} for row_id in self._unparked])
+            connection.execute(delete(parked).where(same_row), [{"row_id": entry.row_id} for entry in self._unparked])
+        if self._refused:
+            statement = update(parked).where(same_row).values(reason=bindparam("final"))
+            connection.execute(statement, [{"row_id": entry.row_id, "final": entry.reason} for entry in self._refused])
 
-    def _unpark(self, row_id: int, arrival: Arrival) -> None:
-        if row_id:
-            self._unparked.append(row_id)
+    def _load_waiting(self, connection: Connection, wanted: set[str]) -> None:
+        """Loads what waits for these codes; adds to them the codes that it will touch when it is released."""
+        waits = exists().where(parked.c.reason == _WAITING)
+        new = set(wanted) if connection.execute(select(waits)).scalar_one() else set()
+        found: set[int] = set()
+        while new:
+            touched: set[str] = set()
+            for entry in _read_waiting(connection, new):
+                if entry.row_id not in found:
+                    found.add(entry.row_id)
+                    self._wait(entry)
+                    touched.update(_moved_codes(entry.arrival.change))
+            new = touched - wanted
+            wanted |= new
+
+    def _wait(self, entry: _Parked) -> None:
+        for code in _moved_codes(entry.arrival.change):
+            self._waiting.setdefault(code, []).append(entry)
+
+    def _end_wait(self, entry: _Parked, reason: "ErrorReason.ValueType | None") -> None:
+        """Applied (None), or after all refused for good."""
+        for code in _moved_codes(entry.arrival.change):
+            self._waiting[code].remove(entry)
+        if reason is None and entry.row_id:
+            self._unparked.append(entry)
+        elif reason is None:
+            self._parked.remove(entry)
         else:
-            del self._parked[(arrival.municipality, arrival.epoch, arrival.sequence)]
-
-
-def _awaited_code(change: Change) -> str:
-    """The code under whose row the change can go on: the old one where the change replaces it."""
-    return change.previous_resident_code or change.record.resident_code
+            entry.reason = reason
+            if entry.row_id:
+                self._refused.append(entry)
 
 
 def _moved_codes(change: Change) -> list[str]:
@@ -158,16 +213,14 @@ def counts_by_status(connection: Connection) -> dict[str, int]:
     }
 
 
-def _waiting(connection: Connection, codes: Iterable[str]) -> dict[str, list[tuple[int, Arrival]]]:
-    found: dict[str, list[tuple[int, Arrival]]] = defaultdict(list)
+def _read_waiting(connection: Connection, codes: Iterable[str]) -> Iterable[_Parked]:
     for run in _runs(sorted(codes)):
-        query = select(parked).where(parked.c.resident_code.in_(run)).order_by(parked.c.id)
+        touches = or_(parked.c.resident_code.in_(run), parked.c.new_code.in_(run))
+        query = select(parked).where(parked.c.reason == _WAITING, touches).order_by(parked.c.id)
         for row in connection.execute(query):
             change = Change.FromString(row.change)
-            found[row.resident_code].append(
-                (row.id, Arrival(row.municipality, row.epoch, row.sequence, change, row.change))
-            )
-    return dict(found)
+            arrival = Arrival(row.municipality, row.epoch, row.sequence, change, row.change)
+            yield _Parked(row.id, arrival, row.reason)
 
 
 def _runs(codes: list[str]) -> Iterable[list[str]]:
@@ -208,14 +261,17 @@ def _history_row(arrival: Arrival, now_us: int) -> dict[str, object]:
     }
 
 
-def _parked_row(arrival: Arrival, reason: "ErrorReason.ValueType", now_us: int) -> dict[str, object]:
+def _parked_row(entry: _Parked, now_us: int) -> dict[str, object]:
+    arrival = entry.arrival
+    code, previous = arrival.change.record.resident_code, arrival.change.previous_resident_code
     return {
-        "resident_code": _awaited_code(arrival.change),
+        "resident_code": previous or code,
+        "new_code": code if previous else "",
         "municipality": arrival.municipality,
         "epoch": arrival.epoch,
         "sequence": arrival.sequence,
         "version": arrival.change.version,
-        "reason": reason,
+        "reason": entry.reason,
         "change": arrival.payload,
         "parked_at": now_us,
     }

@@ -123,8 +123,8 @@ parked = Table(
     Column("change", LargeBinary, nullable=False, comment="jukinet.register.v1.Change, as sealed"),
     Column("parked_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
     UniqueConstraint("municipality", "epoch", "sequence", name="parked_once"),
-    Index("parked_by_resident", "resident_code"),
-    Index("parked_by_new_code", "new_code"),
+    Index("parked_by_resident", "reason", "resident_code"),
+    Index("parked_by_new_code", "reason", "new_code"),
 )
 
 intake_messages = Table(

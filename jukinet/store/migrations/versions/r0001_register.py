@@ -99,8 +99,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("municipality", "epoch", "sequence", name="parked_once"),
     )
-    op.create_index("parked_by_resident", "parked", ["resident_code"], unique=False)
-    op.create_index("parked_by_new_code", "parked", ["new_code"], unique=False)
+    op.create_index("parked_by_resident", "parked", ["reason", "resident_code"], unique=False)
+    op.create_index("parked_by_new_code", "parked", ["reason", "new_code"], unique=False)
     op.create_table(
         "residents",
         sa.Column("resident_code", sa.String(length=11), nullable=False, comment="住民票コード"),

