@@ -1,0 +1,219 @@
+"""`jukinet bench link`: what a change costs on its way from the intake to the center's disk.
+
+Product: CS, prefecture and center as processes of their own, mutual TLS, all checks, three SQLite files, every
+acknowledgement durable, tracing off. Floors: `link_floor` for the rate, `single_commits` for the time.
+
+Rounds take turns: product rate, floor rate, product latency, floor latency. All rounds grow the same databases, the
+product's and the floor's alike, so that both work on tables of the same size.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from sqlalchemy import func, select
+
+from bench.center_watch import CenterWatch
+from bench.echo import EchoServer, Tls, raw_channel
+from bench.link_floor import LinkFloor
+from bench.load import open_loop
+from bench.results import Report, Result, load_now, medians, percentile, same_counts
+from bench.single_commits import SingleCommits
+from bench.workload import MUNICIPALITY, PREFECTURE, submissions
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
+    Submission,
+    SubmitChangeRequest,
+    SubmitChangesRequest,
+    SubmitChangesResponse,
+)
+from jukinet.cli.connect import channel_to, in_mesh
+from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.processes import MeshProcesses
+from jukinet.mesh.identity import Identity
+from jukinet.store.engine import open_reader
+from jukinet.store.schema import history
+
+RATE: Final = 200.0
+"""Changes a second at which latency is measured."""
+NODES: Final = ("center", f"prefecture-{PREFECTURE}", f"municipality-{MUNICIPALITY}")
+
+_WARM_UP: Final = 300
+"""Changes before the first round: code paths and statement caches are warm on both sides."""
+_SUBMIT_MANY: Final = "/jukinet.intake.v1.IntakeService/SubmitChanges"
+_SUBMIT_ONE: Final = "/jukinet.intake.v1.IntakeService/SubmitChange"
+_SECONDS: Final = 60.0
+_COARSE, _FINE = 0.005, 0.0005
+_LINK_FRAME_BYTES: Final = 300
+"""What a batch of one change has beside the change: municipality, hashes, seal, frame."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the rounds gave: changes a second, and milliseconds."""
+
+    rates: list[float] = field(default_factory=list)
+    floor_rates: list[float] = field(default_factory=list)
+    times: list[list[float]] = field(default_factory=list)
+    floor_times: list[list[float]] = field(default_factory=list)
+
+    def results(self) -> list[Result]:
+        def of(share: float) -> tuple[list[float], list[float]]:
+            return [percentile(r, share) for r in self.times], [percentile(r, share) for r in self.floor_times]
+
+        return [
+            medians("changes a second, intake to center commit", "1/s", self.rates, self.floor_rates),
+            medians(f"one change visible at the center at {RATE:.0f}/s, p50", "ms", *of(0.5)),
+            medians(f"one change visible at the center at {RATE:.0f}/s, p99", "ms", *of(0.99)),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Both sides, running."""
+
+    mesh: Mesh
+    channel: grpc.aio.Channel
+    floor: LinkFloor
+    commits: SingleCommits
+    echo: grpc.aio.Channel
+    question_bytes: int
+
+    def watch(self, interval: float) -> CenterWatch:
+        return CenterWatch(self.mesh.folder("center") / "register.db", MUNICIPALITY, interval=interval)
+
+
+async def run_link(*, changes: int, seconds: float, rounds: int) -> Report:
+    """Runs the benchmark.
+
+    Args:
+        changes: of each round's rate.
+        seconds: of each round's latency.
+        rounds: how often product and floor take turns; the median counts.
+
+    Raises:
+        WorkDiffers: product and floor did not both do all the work.
+    """
+    load = load_now()
+    paced = max(int(RATE * seconds), 1)
+    work = iter(submissions(_WARM_UP + rounds * (changes + paced)))
+    found = _Found()
+    with tempfile.TemporaryDirectory(prefix="jukinet-bench-") as folder:
+        async with AsyncExitStack() as stack:
+            bench = await _set_up(Path(folder), stack)
+            await _product_rate(bench, _take(work, _WARM_UP), before=0)
+            done = _WARM_UP
+            for _ in range(rounds):
+                block = _take(work, changes)
+                found.rates.append(await _product_rate(bench, block, before=done))
+                found.floor_rates.append(len(block) / await _floor_seconds(bench, block))
+                found.times.append(await _product_times(bench, _take(work, paced), before=done + changes))
+                found.floor_times.append(await _floor_times(bench, paced))
+                done += changes + paced
+            same_counts(await asyncio.to_thread(_rows, bench.mesh), done)
+        same_counts(bench.floor.rows(), _WARM_UP + rounds * changes)
+    return Report("link", found.results(), (load, load_now()))
+
+
+async def _set_up(folder: Path, stack: AsyncExitStack) -> _Bench:
+    mesh = write_mesh(folder / "mesh", Plan(municipalities=[MUNICIPALITY], gateways=["gateway-1"]))
+    nodes = await stack.enter_async_context(MeshProcesses(mesh))
+    for name in NODES:
+        nodes.start(name)
+    warm_up = submissions(_WARM_UP)
+    floor = stack.enter_context(
+        LinkFloor(
+            folder / "floor",
+            sealing_key=mesh.folder(NODES[2]) / "seal.key",
+            public_keys=mesh.folder("center") / "seals",
+        )
+    )
+    await asyncio.to_thread(floor.run, _streamed(warm_up))
+    change_bytes = round(sum(each.ByteSize() for each in warm_up) / len(warm_up))
+    (folder / "commits").mkdir()
+    commits = SingleCommits(folder / "commits", change_bytes=change_bytes)
+    stack.callback(commits.close)
+    await nodes.wait_healthy()
+    target = in_mesh(mesh, NODES[2], Identity("municipal-system", MUNICIPALITY))
+    channel = await stack.enter_async_context(channel_to(target))
+    server = mesh.config("center")
+    authority = str(server.tls.nodes_ca)
+    tls = Tls(str(server.tls.certificate), str(server.tls.key), [authority])
+    echo = await stack.enter_async_context(EchoServer(folder / "echo", tls=tls, answer_bytes=_LINK_FRAME_BYTES))
+    below = mesh.config(NODES[1]).tls
+    client = Tls(str(below.certificate), str(below.key), [authority])
+    raw = await stack.enter_async_context(raw_channel(client, echo.address, server.identity.server_name))
+    return _Bench(mesh, channel, floor, commits, raw, _LINK_FRAME_BYTES + change_bytes)
+
+
+async def _product_rate(bench: _Bench, block: Sequence[Submission], *, before: int) -> float:
+    """Submits a block on one stream, as fast as the CS takes it: changes a second until the center has them all."""
+    requests = _streamed(block)
+    answers: list[bytes] = []
+    async with bench.watch(_COARSE) as watch:
+        # Bytes in, bytes out: the municipal system's own work is not what is measured.
+        call: Any = bench.channel.stream_stream(_SUBMIT_MANY)(timeout=_SECONDS)
+        began = time.monotonic_ns()
+        writing = asyncio.create_task(_write(call, requests))
+        while len(answers) < len(requests):
+            answers.append(await call.read())
+        await writing
+        seen = await watch.until(before + len(block), seconds=_SECONDS)
+        call.cancel()
+    accepted = sum(SubmitChangesResponse.FromString(raw).HasField("accepted") for raw in answers)
+    same_counts({"accepted": accepted}, len(block))
+    return len(block) / ((seen[-1][1] - began) / 1e9)
+
+
+async def _write(call: Any, requests: Sequence[bytes]) -> None:
+    for request in requests:
+        await call.write(request)
+
+
+async def _floor_seconds(bench: _Bench, block: Sequence[Submission]) -> float:
+    return await asyncio.to_thread(bench.floor.run, _streamed(block))
+
+
+async def _product_times(bench: _Bench, block: Sequence[Submission], *, before: int) -> list[float]:
+    """Submits one change every 5 ms: milliseconds from the moment each was due until it can be read at the center."""
+    requests = [SubmitChangeRequest(submission=each).SerializeToString() for each in block]
+    call: Any = bench.channel.unary_unary(_SUBMIT_ONE)
+    async with bench.watch(_FINE) as watch:
+        load = await open_loop(lambda number: call(requests[number], timeout=_SECONDS), rate=RATE, count=len(block))
+        seen = await watch.until(before + len(block), seconds=_SECONDS)
+    states = iter(seen)
+    reached, at = next(states)
+    times = []
+    for number, due in enumerate(load.due, start=before + 1):
+        while reached < number:
+            reached, at = next(states)
+        times.append((at - due) / 1e6)
+    return times
+
+
+async def _floor_times(bench: _Bench, count: int) -> list[float]:
+    return [await bench.commits.step(bench.echo, bench.question_bytes) for _ in range(count)]
+
+
+def _rows(mesh: Mesh) -> dict[str, int]:
+    counts = {}
+    for name in NODES:
+        engine = open_reader(mesh.config(name).database)
+        with engine.connect() as connection:
+            counts[name] = connection.execute(select(func.count()).select_from(history)).scalar_one()
+        engine.dispose()
+    return counts
+
+
+def _take(work: Any, count: int) -> list[Submission]:
+    return [next(work) for _ in range(count)]
+
+
+def _streamed(block: Sequence[Submission]) -> list[bytes]:
+    return [SubmitChangesRequest(submission=each).SerializeToString() for each in block]

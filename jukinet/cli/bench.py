@@ -1,0 +1,65 @@
+"""`jukinet bench`: what the network costs, measured beside a floor in the same run."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jukinet.cli.output import JSON_HELP, Failure, failures_told, show, show_json, show_table
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from bench.results import Report
+
+app = typer.Typer(no_args_is_help=True, help="Measure what the network costs, beside a floor in the same run.")
+
+Rounds = Annotated[int, typer.Option(min=1, help="How often product and floor take turns; medians are reported.")]
+AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+
+
+@app.command()
+def link(
+    changes: Annotated[int, typer.Option(min=1, help="Changes of each round's rate.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each round's latency at 200/s.")] = 3.0,
+    rounds: Rounds = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a change's way, intake to center: changes a second, and how soon one is visible there.
+
+    Floor of the rate: the same rules, tables and commits in one plain script a tier. Floor of the time: three durable
+    commits and two calls.
+
+    Exit codes: 0 both sides did all the work, 1 they did not.
+
+    Example: jukinet bench link --json
+    """
+    from bench.link import run_link
+
+    _report(run_link(changes=changes, seconds=seconds, rounds=rounds), as_json)
+
+
+def _report(running: "Coroutine[Any, Any, Report]", as_json: bool) -> None:
+    from bench.results import WorkDiffers, machine
+
+    with failures_told():
+        try:
+            report = asyncio.run(running)
+        except WorkDiffers as differs:
+            raise Failure(f"The numbers cannot be compared: {differs}.") from None
+        if as_json:
+            show_json(report.as_dict())
+            return
+        rows = [
+            [
+                each["measure"],
+                f"{each['value']:g} {each['unit']}",
+                f"{each['floor']:g} {each['unit']}",
+                f"{each['ratio']:g}",
+            ]
+            for each in report.as_dict()["results"]
+        ]
+        show_table([report.name, "jukinet", "floor", "ratio"], rows)
+        before, after = report.load
+        show(f"{machine()}; load average {before:.1f} before, {after:.1f} after")
