@@ -15,7 +15,6 @@ bytes out: parsing, checking, running and serialising all happen inside rule 1.
 Source: OWASP ASVS 5.0 16.5.1; Basic Resident Registration Act art. 30-25.
 """
 
-import asyncio
 import logging
 import secrets
 import traceback
@@ -132,10 +131,12 @@ class Gate(grpc.aio.ServerInterceptor):
                     raise Refused(errors_pb2.ERROR_REASON_DEADLINE_REQUIRED)
                 _peer.set(peer)
                 return await self._run(_Messages(self, call, handler, peer, context), handler, request)
-        except (grpc.aio.BaseError, asyncio.CancelledError):
-            # The call is over already: aborted by its handler, or the peer is gone. The texts are gRPC's own.
-            raise
         except (Exception, BaseExceptionGroup) as error:
+            if isinstance(error, grpc.aio.BaseError) and not isinstance(error, grpc.aio.UsageError):
+                # The call is over already: aborted by its handler, or the peer is gone. The text is gRPC's own, but
+                # gRPC may log what caused it.
+                error.__cause__ = error.__context__ = None
+                raise
             call.refused = _refusal(error, call)
         if not context.done():
             await self._refuse(call, context)

@@ -429,6 +429,15 @@ def test_a_session_that_is_not_clear_is_refused(changes: dict[str, Any], reason:
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize("names", [[GOOD, FOREIGN], [GOOD, GOOD], []], ids=str)
+def test_a_leaf_with_not_exactly_one_uri_names_nobody(names: list[str], forge: Forge) -> None:
+    """Once more without gRPC, which leaves `peer_spiffe_id` out of such a session."""
+    trust = Trust({NODES: [forge.authorities[NODES].certificate]})
+    with pytest.raises(Refused) as refused:
+        trust.peer_of(forge.leaf(*names)[0], GOOD)
+    assert refused.value.reason == UNCLEAR
+
+
 def test_a_ca_that_is_being_replaced_holds_beside_the_new_one(forge: Forge) -> None:
     old, new = forge.authorities[NODES], forge.authority(NODES)
     trust = Trust({NODES: [new.certificate, old.certificate]})

@@ -1,0 +1,206 @@
+"""A server starts only when it can, holds its limits, renews its certificate and loses nothing when it stops."""
+
+import asyncio
+import os
+import signal
+import ssl
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.intake.v1 import intake_pb2
+from jukinet.mesh.callers import CallersError
+from jukinet.mesh.errors import reason_of
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.interceptors import current_caller
+from jukinet.mesh.limits import Limits
+from jukinet.mesh.server import ListenError, build_server, drain, run_until_signal
+from jukinet.mesh.tls import TlsError
+
+CS = Identity("municipality", "131016")
+
+SYSTEM = Identity("municipal-system", "131016")
+
+OPERATOR = Identity("operator", "tanaka")
+
+
+async def answer_caller(request: Any, context: Any) -> Any:
+    return intake_pb2.SubmitChangeResponse(version=1, sequence=int(current_caller().name))
+
+
+async def test_a_server_with_an_rpc_that_no_line_covers_does_not_start(network: Any, kinds: Any) -> None:
+    with pytest.raises(CallersError, match=r"/test\.Kinds/StreamStream"):
+        await network.serve((kinds(answer_caller).add_to, None))
+
+
+async def test_a_full_node_says_so_and_still_tells_its_health(
+    network: Any, kinds: Any, kinds_callers: Any, call: Any, submission: Any
+) -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Any, context: Any) -> Any:
+        entered.set()
+        await leave.wait()
+        return await answer_caller(request, context)
+
+    node = await network.serve((kinds(answer).add_to, None), callers=kinds_callers, limits=Limits(concurrent_rpcs=1))
+    channel = await network.dial(node)
+    running = asyncio.create_task(call(channel, "UnaryUnary", submission()))
+    await entered.wait()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(channel, "StreamStream", submission())
+    assert reason_of(refused.value) == errors_pb2.ERROR_REASON_OVERLOADED
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    assert (await health.Check(health_pb2.HealthCheckRequest(), timeout=10)).status == 1
+    leave.set()
+    assert await running
+    assert await call(channel, "StreamStream", submission())
+
+
+async def test_an_idle_connection_is_closed(network: Any, kinds: Any, kinds_callers: Any) -> None:
+    node = await network.serve(
+        (kinds(answer_caller).add_to, None), callers=kinds_callers, limits=Limits(handshake_timeout_ms=200)
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def served_certificate(network: Any, node: Any) -> bytes:
+    tls = network.tls(Identity("municipal-system", "131032"))
+    context = ssl.create_default_context(cafile=str(tls.nodes_ca))
+    context.load_cert_chain(tls.certificate, tls.key)
+    context.set_alpn_protocols(["h2"])
+    _, writer = await asyncio.open_connection("127.0.0.1", node.port, ssl=context, server_hostname=CS.server_name)
+    certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.transport.abort()
+    return certificate
+
+
+async def test_a_renewed_certificate_is_used_without_a_restart(
+    network: Any, kinds: Any, kinds_callers: Any, call: Any, submission: Any
+) -> None:
+    node = await network.serve((kinds(answer_caller).add_to, None), callers=kinds_callers)
+    channel = await network.dial(node)
+    first = await served_certificate(network, node)
+    assert await served_certificate(network, node) == first
+    tls = network.tls(CS, server=True)  # written over the old one
+    second = await served_certificate(network, node)
+    assert second != first
+    tls.key.write_bytes(b"half a key")
+    assert await served_certificate(network, node) == second
+    assert await call(channel, "UnaryUnary", submission())
+
+
+async def test_unusable_tls_files_stop_the_start(network: Any) -> None:
+    tls = network.tls(CS, server=True)
+    for broken in (
+        replace(tls, key=network.tls(SYSTEM).key),
+        replace(tls, key=tls.certificate),
+        replace(tls, nodes_ca=network.directory / "missing.pem"),
+    ):
+        with pytest.raises(TlsError):
+            await network.serve(tls=broken)
+
+
+async def test_an_address_in_use_stops_the_start(network: Any) -> None:
+    node = await network.serve()
+    with pytest.raises(ListenError, match=node.address):
+        build_server(identity=CS, listen=node.address, tls=network.tls(CS, server=True), services=())
+
+
+async def test_the_address_file_says_where_the_node_serves(network: Any, tmp_path: Any) -> None:
+    node = build_server(identity=CS, listen="127.0.0.1:0", tls=network.tls(CS, server=True), services=())
+    await node.start(tmp_path / "run" / "address")
+    assert (tmp_path / "run" / "address").read_text(encoding="utf-8") == f"127.0.0.1:{node.port}\n"
+    await drain(node, grace_seconds=0)
+
+
+async def test_a_stop_finishes_running_calls_and_refuses_new_ones(
+    network: Any, kinds: Any, kinds_callers: Any, call: Any, submission: Any
+) -> None:
+    entered, leave, draining = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Any, context: Any) -> Any:
+        entered.set()
+        await leave.wait()
+        return await answer_caller(request, context)
+
+    async def on_drain() -> None:
+        draining.set()
+
+    node = build_server(
+        identity=CS,
+        listen="127.0.0.1:0",
+        tls=network.tls(CS, server=True),
+        services=[(kinds(answer).add_to, None)],
+        callers=kinds_callers,
+    )
+    await node.start()
+    stopping = asyncio.create_task(run_until_signal(node, on_drain, grace_seconds=30))
+    channel = await network.dial(node)
+    running = asyncio.create_task(call(channel, "UnaryUnary", submission()))
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    watching = health.Watch(health_pb2.HealthCheckRequest())
+    assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+    await entered.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await draining.wait()
+    assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(channel, "UnaryUnary", submission())
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert reason_of(refused.value) == errors_pb2.ERROR_REASON_DRAINING
+    assert not stopping.done()
+    leave.set()
+    assert [each.version for each in await running] == [1]
+    await stopping
+    with pytest.raises(grpc.aio.AioRpcError) as gone:
+        await call(channel, "UnaryUnary", submission())
+    assert gone.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert reason_of(gone.value) is None
+
+
+async def test_what_outlasts_the_grace_is_cancelled(
+    network: Any, kinds: Any, kinds_callers: Any, call: Any, submission: Any
+) -> None:
+    entered, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Any, context: Any) -> Any:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    node = await network.serve((kinds(answer).add_to, None), callers=kinds_callers)
+    channel = await network.dial(node)
+    running = asyncio.create_task(call(channel, "UnaryUnary", submission()))
+    await entered.wait()
+    await drain(node, grace_seconds=0.05)
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await running
+    assert ended.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    await cancelled.wait()
+
+
+async def test_only_an_operator_reads_the_services_by_reflection(network: Any) -> None:
+    node = await network.serve()
+
+    async def services(caller: Identity) -> set[str]:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(await network.dial(node, caller))
+        ask = reflection_pb2.ServerReflectionRequest(list_services="")
+        async for response in stub.ServerReflectionInfo(iter([ask])):
+            return {each.name for each in response.list_services_response.service}
+        raise AssertionError
+
+    assert await services(OPERATOR) == {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await services(SYSTEM)
+    assert reason_of(refused.value) == errors_pb2.ERROR_REASON_CALLER_NOT_ALLOWED
