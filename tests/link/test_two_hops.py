@@ -83,7 +83,9 @@ async def test_a_new_prefecture_is_filled_again_by_its_municipalities(tiers: Any
     await rebuilt.serve(forwards=True)
     tiers.cs.dial(rebuilt)
     await link.until(lambda: rebuilt.mark_of(tiers.cs) == 5)
-    assert {tuple(row) for row in rebuilt.rows("residents")} == {tuple(row) for row in tiers.prefecture.rows("residents")}
+    assert {tuple(row) for row in rebuilt.rows("residents")} == {
+        tuple(row) for row in tiers.prefecture.rows("residents")
+    }
 
 
 def _tasks() -> Counter[str]:
