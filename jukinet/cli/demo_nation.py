@@ -23,6 +23,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
 """Municipality codes and rough sizes in thousands of residents."""
 LATE: Final = "143821"
 """The municipality that joins when the others already run."""
+ASKED: Final = "131041"
+"""The municipality whose resident the agencies ask about."""
 KILLED: Final = "prefecture-130001"
 """The node that is killed in the middle of the month."""
 
@@ -35,6 +37,7 @@ class DemoNation:
     residents: Mapping[str, Path]
     first_half: Mapping[str, Path]
     second_half: Mapping[str, Path]
+    last: Path
     changes: int
     moves_between_prefectures: int
 
@@ -46,7 +49,7 @@ class DemoNation:
             for _, row in sorted(register.items())
             if row.status == "ACTIVE"
             and row.version == 1
-            and row.holder == "131041"
+            and row.holder == ASKED
             and "alias" not in row.record
             and "-00" not in row.record["birth_date"]
             and "individual_number" in row.record
@@ -61,11 +64,14 @@ def make_demo_nation(folder: Path, count: int = RESIDENTS) -> DemoNation:
     residents = _write(folder, "residents", nation.residents())
     changes = nation.changes(start + timedelta(days=1), today, intensity=INTENSITY, at_least_once=True)
     middle = start + timedelta(days=16)
+    last = max(index for index, change in enumerate(changes) if change.municipality == ASKED)
+    later = [change for index, change in enumerate(changes) if change.filed > middle and index != last]
     return DemoNation(
         nation=nation,
         residents=residents,
         first_half=_write(folder, "first-half", [change for change in changes if change.filed <= middle]),
-        second_half=_write(folder, "second-half", [change for change in changes if change.filed > middle]),
+        second_half=_write(folder, "second-half", later),
+        last=_write(folder, "last", [changes[last]])[ASKED],
         changes=len(changes),
         moves_between_prefectures=sum(_crosses(change) for change in changes),
     )
