@@ -81,7 +81,7 @@ class CenterWatch:
 def watch(database: str, municipality: str, interval: float) -> None:
     """Prints a line for each state, until standard input closes."""
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
     connection = sqlite3.connect(f"{Path(database).as_uri()}?mode=ro", uri=True)
     index = os.open(f"{database}-shm", os.O_RDONLY | os.O_CLOEXEC)
     reached, header = -1, b""
@@ -94,6 +94,11 @@ def watch(database: str, municipality: str, interval: float) -> None:
                 reached = found
                 print(reached, time.monotonic_ns(), flush=True)
         time.sleep(interval)
+
+
+def _wait_for_end(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
 
 
 if __name__ == "__main__":

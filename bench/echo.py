@@ -90,6 +90,11 @@ def raw_channel(tls: Tls, address: str, name: str) -> grpc.aio.Channel:
     )
 
 
+def asking(channel: grpc.aio.Channel) -> Any:
+    """The method, to be called with a question in bytes."""
+    return channel.unary_unary(METHOD)
+
+
 async def serve(config: dict[str, Any]) -> None:
     """Serves until standard input closes; tells its address on standard output."""
     tls = Tls(**config["tls"])
@@ -100,7 +105,7 @@ async def serve(config: dict[str, Any]) -> None:
         if config["next"]:
             hop = Hop(**config["next"])
             channel = await stack.enter_async_context(raw_channel(tls, hop.address, hop.name))
-            ask, question = channel.unary_unary(METHOD), bytes(hop.question_bytes)
+            ask, question = asking(channel), bytes(hop.question_bytes)
 
         async def call(request: bytes, context: Any) -> bytes:
             if ask is not None:
@@ -109,7 +114,7 @@ async def serve(config: dict[str, Any]) -> None:
 
         server = grpc.aio.server()
         service, method = METHOD[1:].split("/")
-        handlers = {method: grpc.unary_unary_rpc_method_handler(call)}
+        handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(call)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         credentials = grpc.ssl_server_credentials([(key, certificate)], roots, require_client_auth=True)
         port = server.add_secure_port("127.0.0.1:0", credentials)

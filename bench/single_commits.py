@@ -7,7 +7,7 @@ from typing import Any, Final
 import grpc
 from sqlalchemy import Engine
 
-from bench.echo import METHOD
+from bench.echo import asking
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 
@@ -38,7 +38,7 @@ class SingleCommits:
         Returns:
             Milliseconds.
         """
-        ask, question = channel.unary_unary(METHOD), bytes(question_bytes)
+        ask, question = asking(channel), bytes(question_bytes)
         self._rows += 1
         began = time.monotonic_ns()
         self._commit(0)
