@@ -61,17 +61,17 @@ async def run_demo(*, console: Console, folder: Path | None = None, keep: bool =
     with tempfile.TemporaryDirectory(prefix="jukinet-demo-") as temporary:
         root = folder or Path(temporary)
         async with AsyncExitStack() as stack:
-            await _main_job(root, stack, console, claims)
+            traces = await stack.enter_async_context(Traces(root / "traces"))
+            mesh = await _main_job(root, stack, console, claims, traces)
             claims.show_table()
             if keep:
-                await _keep(root, console)
+                await _keep(mesh, traces, console)
     return claims
 
 
-async def _main_job(root: Path, stack: AsyncExitStack, console: Console, claims: Claims) -> None:
+async def _main_job(root: Path, stack: AsyncExitStack, console: Console, claims: Claims, traces: Traces) -> Mesh:
     console.rule("[bold]1. A mesh of real processes")
     mesh = write_mesh(root / "mesh", Plan(municipalities=list(WEIGHTS), gateways=["gateway-1"]))
-    traces = await stack.enter_async_context(Traces(root / "traces"))
     nodes = await stack.enter_async_context(MeshProcesses(mesh, environ=traces.environ()))
     late = f"municipality-{LATE}"
     for name in mesh.names:
@@ -91,6 +91,7 @@ async def _main_job(root: Path, stack: AsyncExitStack, console: Console, claims:
     await _compare(run)
     await traces.show(claims, console)
     await check_ledger(mesh, root / "ledger", questions, claims)
+    return mesh
 
 
 async def _enter_residents(run: _Run, late: str) -> None:
@@ -239,6 +240,14 @@ def _sum(reports: list[Report]) -> tuple[int, int]:
     return sum(report.accepted for report in reports), sum(sum(report.refused.values()) for report in reports)
 
 
-async def _keep(root: Path, console: Console) -> None:
-    console.print(f"The mesh runs on in {root / 'mesh'}; press Ctrl-C to end it.")
+async def _keep(mesh: Mesh, traces: Traces, console: Console) -> None:
+    gateway = mesh.gateways[0]
+    for line in (
+        f"The mesh runs on in {mesh.root}",
+        f"  gateway  {mesh.address(gateway)}",
+        f"  traces   {traces.addresses.page}",
+        f"  status   jukinet mesh status {mesh.root}",
+        "Press Ctrl-C to end it.",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
     await asyncio.Event().wait()
