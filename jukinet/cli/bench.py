@@ -40,6 +40,26 @@ def link(
     _report(run_link(changes=changes, seconds=seconds, rounds=rounds), as_json)
 
 
+@app.command()
+def inquiry(
+    residents: Annotated[int, typer.Option(min=1, help="Residents in the center's register.")] = 10_000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each of the four parts of a round.")] = 3.0,
+    rounds: Rounds = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a lawful question, agency to center and back: inquiries a second, and the latency at half that rate.
+
+    Floor: two processes that echo messages of the same sizes over mutual TLS.
+
+    Exit codes: 0 every question was answered and recorded, 1 not.
+
+    Example: jukinet bench inquiry --json
+    """
+    from bench.inquiry import run_inquiry
+
+    _report(run_inquiry(residents=residents, seconds=seconds, rounds=rounds), as_json)
+
+
 def _report(running: "Coroutine[Any, Any, Report]", as_json: bool) -> None:
     from bench.results import WorkDiffers, machine
 
