@@ -7,7 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
+from jukinet import __version__
 from jukinet.cli import admin, demo_command, inquire, ledger, mesh, nation, node, submit_command
+from jukinet.cli.output import show
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no answer from the node, 4 not allowed to this "
@@ -19,20 +21,23 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help=f"The resident registry network (住民基本台帳ネットワークシステム) as a mesh of gRPC nodes.\n\n{_EXIT_CODES}",
 )
 
 
-@app.callback()
-def _top(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-) -> None:
-    if version:
-        from jukinet import __version__
-        from jukinet.cli.output import show
-
+def _show_version(wanted: bool) -> None:
+    if wanted:
         show(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 app.command()(demo_command.demo)

@@ -55,7 +55,14 @@ NumberFile = Annotated[
     Path | None,
     typer.Option("--individual-number", metavar="FILE", help="Text file with it (個人番号); - = standard input."),
 ]
-Fields = Annotated[list[Field], typer.Option("--field", help="Wanted item; repeat. No more than the affair needs.")]
+Fields = Annotated[
+    list[Field],
+    typer.Option(
+        "--field",
+        metavar="ITEM",
+        help=f"Wanted item; repeat for more, but no more than the affair needs: {', '.join(Field)}.",
+    ),
+]
 RequestId = Annotated[str | None, typer.Option(metavar="UUID", help="Id of the question; a new one by default.")]
 ReceiptFile = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="Keep the proof that the answer is in the ledger.")

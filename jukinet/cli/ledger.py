@@ -37,7 +37,7 @@ def fetch(
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="Ledger file, as `jukinet ledger fetch` wrote it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ledger file, as `jukinet ledger fetch` wrote it.")],
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Public key of the ledger: name+keyid+base64.")],
     receipt: Annotated[
         list[Path] | None, typer.Option("--receipt", metavar="FILE", help="Check this receipt too; repeat for more.")

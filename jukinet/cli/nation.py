@@ -34,7 +34,12 @@ Municipalities = Annotated[
 ]
 Count = Annotated[int, typer.Option(min=1, help="Residents in all.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same nation.")]
-On = Annotated[datetime, typer.Option(formats=_DAY, metavar="YYYY-MM-DD", help="Day of the first load.")]
+On = Annotated[
+    datetime,
+    typer.Option(
+        formats=_DAY, metavar="YYYY-MM-DD", help="Day of the first load.", show_default=f"{_FIRST_LOAD:%Y-%m-%d}"
+    ),
+]
 EncodingOption = Annotated[Encoding, typer.Option(help="Encoding of the CSV files.")]
 JapaneseHeader = Annotated[bool, typer.Option("--japanese-header", help="Write the Japanese column names.")]
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]

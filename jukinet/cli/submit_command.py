@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def submit(
-    file: Annotated[Path, typer.Argument(help="CSV (UTF-8 or CP932) or JSON lines.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV (UTF-8 or CP932) or JSON lines.")],
     mesh: MeshDirectory = None,
     municipality: Annotated[
         str | None, typer.Option(metavar="CODE", help="Whose changes these are, with --mesh.")

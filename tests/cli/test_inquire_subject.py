@@ -1,0 +1,130 @@
+"""Who is asked about comes from a file, in the columns of a change file, and no error repeats a value."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, InquireResponse, Subject
+from jukinet._pb.jukinet.register.v1.identity_pb2 import SEX_FEMALE, Address, BirthDate
+from jukinet.cli.answer import show_inquiry
+from jukinet.cli.app import app
+from jukinet.cli.output import Exit, Failure
+from jukinet.cli.subject import read_individual_number, read_subject
+
+RUNNER = CliRunner()
+PERSON = {
+    "name": "架空　花子",
+    "birth_date": "昭和23年5月3日",
+    "sex": "女",
+    "local_government_code": "131016",
+    "town": "神田",
+    "block": "1番地",
+    "building": "",
+}
+EXPECTED = Subject(
+    four_items=FourItems(
+        name="架空　花子",
+        birth_date=BirthDate(year=1948, month=5, day=3),
+        sex=SEX_FEMALE,
+        address=Address(local_government_code="131016", town="神田", block="1番地"),
+    )
+)
+
+
+def write(tmp_path: Path, content: object) -> Path:
+    path = tmp_path / "person.json"
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def test_four_items_are_read_as_a_change_file_writes_them(tmp_path: Path) -> None:
+    assert read_subject(write(tmp_path, PERSON)) == EXPECTED
+
+
+def test_japanese_keys_are_read_too(tmp_path: Path) -> None:
+    japanese = {
+        "氏名": "架空　花子",
+        "生年月日": "1948-05-03",
+        "性別": "female",
+        "市区町村コード": "131016",
+        "町字": "神田",
+        "番地": "1番地",
+    }
+    assert read_subject(write(tmp_path, japanese)) == EXPECTED
+
+
+def test_an_individual_number_is_read_from_json_or_text(tmp_path: Path) -> None:
+    expected = Subject(individual_number="001234567890")
+    assert read_subject(write(tmp_path, {"individual_number": "001234567890"})) == expected
+    path = tmp_path / "number"
+    path.write_text("001234567890\n")
+    assert read_individual_number(path) == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {**PERSON, "birth_date": "SECRET"},
+        {**PERSON, "sex": "SECRET"},
+        {**PERSON, "SECRET": "SECRET"},
+        {**PERSON, "individual_number": "SECRET"},
+        {**PERSON, "furigana": "SECRET"},
+        {"name": "SECRET"},
+        {"name": ["SECRET"]},
+        ["SECRET"],
+        {},
+    ],
+)
+def test_what_names_nobody_is_refused_without_repeating_it(tmp_path: Path, content: object) -> None:
+    with pytest.raises(Failure) as failure:
+        read_subject(write(tmp_path, content))
+    assert failure.value.code is Exit.USAGE
+    assert "SECRET" not in str(failure.value)
+
+
+@pytest.mark.parametrize("content", [b"SECRET", b'{"name": "SECRET', b"\xff\xfeSECRET", b"[" * 100_000])
+def test_what_is_no_json_is_refused_without_repeating_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "person.json"
+    path.write_bytes(content)
+    with pytest.raises(Failure) as failure:
+        read_subject(path)
+    assert "SECRET" not in str(failure.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="No such file"):
+        read_subject(tmp_path / "nobody.json")
+
+
+QUESTION = ["--purpose", "B1-77", "--case", "c", "--operator", "o"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["inquire", *QUESTION, "--field", "name"], "--mesh DIR"),
+        (["inquire", *QUESTION, "--field", "name", "--mesh", "none"], "no mesh"),
+        (["inquire", *QUESTION, "--field", "shoe-size"], "shoe-size"),
+        (["inquire", *QUESTION], "--field"),
+        (["verify-identity", *QUESTION, "--mesh", "none", "--agency", "pension-service"], "no mesh"),
+        (["submit", "file.csv", "--to", "127.0.0.1:1"], "--mesh DIR"),
+        (["submit", "file.csv", "--mesh", "none"], "--municipality"),
+        (["submit", "file.csv", "--mesh", "none", "--municipality", "1"], "six-digit"),
+    ],
+)
+def test_a_question_without_an_asker_or_a_node_is_wrong_usage(arguments: list[str], says: str) -> None:
+    result = RUNNER.invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == Exit.USAGE
+    assert says in result.stderr
+
+
+def test_items_that_were_not_provided_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = InquireResponse(outcome=1)
+    answer.provided.record.birth_date.CopyFrom(BirthDate(year=1948))
+    show_inquiry(answer)
+    shown = capsys.readouterr().out
+    assert "1948" in shown
+    assert "sex" not in shown
+    assert "name" not in shown

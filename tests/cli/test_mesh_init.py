@@ -1,0 +1,248 @@
+"""`jukinet mesh init`: what it writes works, keeps its secrets, and takes the place of nothing."""
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from typer.testing import CliRunner
+
+from jukinet.cli import init
+from jukinet.cli.app import app
+from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.output import Exit, Failure
+from jukinet.ledger.note import VerifierKey
+from jukinet.mesh.identity import Identity, identity_in
+from jukinet.mesh.pki import load_public_key, load_public_keys, load_signing_key
+from jukinet.mesh.tls import TlsMaterial
+from jukinet.purpose.agencies import load_agencies
+from jukinet.purpose.decision import PurposePolicy
+from jukinet.purpose.statute import load_statute
+
+RUNNER = CliRunner()
+CODES = ["131016", "131024", "011002"]
+NODES = (
+    "center",
+    "gateway-1",
+    "prefecture-010006",
+    "prefecture-130001",
+    "municipality-011002",
+    "municipality-131016",
+    "municipality-131024",
+)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    return write_mesh(tmp_path_factory.mktemp("init") / "mesh", Plan(CODES, ["gateway-1"]))
+
+
+def files(root: Path) -> set[Path]:
+    return {path.relative_to(root) for path in root.rglob("*") if path.is_file()}
+
+
+def test_prefectures_follow_from_the_municipalities_and_the_center_is_always_there(mesh: Mesh) -> None:
+    assert mesh.names == NODES
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_configuration_holds_and_fits_its_certificate(mesh: Mesh, name: str) -> None:
+    config = mesh.config(name)
+    material = TlsMaterial(config.tls)
+    leaf = x509.load_pem_x509_certificate(config.tls.certificate.read_bytes())
+    assert identity_in(leaf) == config.identity
+    assert material.trust.peer_of(config.tls.certificate.read_bytes(), config.identity.uri)
+
+
+@pytest.mark.parametrize("name", [name for name in NODES if name != "center"])
+def test_every_node_dials_the_one_above_it(mesh: Mesh, name: str) -> None:
+    above = f"prefecture-{mesh.config(name).name[:2]}0" if name.startswith("municipality") else "center"
+    (found,) = [other for other in mesh.names if mesh.address(other) == mesh.config(name).upstream]
+    assert found.startswith(above)
+
+
+def test_all_addresses_differ(mesh: Mesh) -> None:
+    assert len({mesh.address(name) for name in mesh.names}) == len(NODES)
+
+
+def test_secrets_are_readable_by_their_owner_alone(mesh: Mesh) -> None:
+    for path in mesh.root.rglob("*"):
+        if path.suffix == ".key" or path.name == "node.toml":
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_every_folder_of_a_node_holds_what_the_node_needs_and_no_more(mesh: Mesh) -> None:
+    common = {"node.toml", "tls.key", "tls.pem"}
+    assert {str(path) for path in files(mesh.folder("municipality-131016"))} == common | {"seal.key", "seal.pub"}
+    assert {str(path) for path in files(mesh.folder("prefecture-010006"))} == common | {"seals/011002.pub"}
+    keys = {"ticket.key", "ticket.pub", "ledger.key", "ledger.pub", "token.key"}
+    assert {str(path) for path in files(mesh.folder("gateway-1"))} == common | keys | {"agencies.toml"}
+
+
+def test_the_prefecture_knows_the_seals_of_its_own_municipalities_and_the_center_all(mesh: Mesh) -> None:
+    assert set(load_public_keys(mesh.folder("prefecture-130001") / "seals")) == {"131016", "131024"}
+    seals = load_public_keys(mesh.folder("center") / "seals")
+    assert set(seals) == set(CODES)
+    own = load_signing_key(mesh.folder("municipality-131016") / "seal.key").public_key()
+    assert _raw(seals["131016"]) == _raw(own)
+
+
+def test_the_center_knows_the_gateways_ticket_key(mesh: Mesh) -> None:
+    own = load_public_key(mesh.folder("gateway-1") / "ticket.pub")
+    assert _raw(load_public_keys(mesh.folder("center") / "gateways")["gateway-1"]) == _raw(own)
+
+
+def test_the_ledgers_public_key_is_the_gateways(mesh: Mesh) -> None:
+    key = VerifierKey.parse(mesh.ledger_key("gateway-1").read_text().strip())
+    assert key.name == "jukinet/gateway-1"
+    assert _raw(key.public_key) == _raw(load_public_key(mesh.folder("gateway-1") / "ledger.pub"))
+
+
+def test_token_keys_are_32_bytes_and_differ(mesh: Mesh) -> None:
+    found = [bytes.fromhex((mesh.folder(name) / "token.key").read_text()) for name in ("center", "gateway-1")]
+    assert [len(key) for key in found] == [32, 32]
+    assert found[0] != found[1]
+
+
+def test_center_and_gateway_hold_the_same_directory_and_can_decide_by_it(mesh: Mesh) -> None:
+    table = load_statute()
+    gateway, center = (load_agencies(mesh.folder(name) / "agencies.toml", table) for name in ("gateway-1", "center"))
+    assert gateway == center
+    assert PurposePolicy(table, gateway)
+
+
+def test_the_bank_is_private_and_holds_rows_by_mistake(mesh: Mesh) -> None:
+    directory = load_agencies(mesh.folder("center") / "agencies.toml", load_statute())
+    bank = directory[Identity("agency", BANK).uri]
+    assert bank.kind == "private"
+    assert bank.rows
+    assert directory[Identity("agency", PENSION_SERVICE).uri].bodies == {"japan-pension-service"}
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        Identity("operator", "operator"),
+        Identity("agency", PENSION_SERVICE),
+        Identity("agency", BANK),
+        Identity("agency", "municipality-131016"),
+        Identity("municipal-system", "011002"),
+    ],
+    ids=str,
+)
+def test_every_client_has_a_certificate_of_its_own(mesh: Mesh, client: Identity) -> None:
+    tls = mesh.client(client)
+    assert identity_in(x509.load_pem_x509_certificate(tls.certificate.read_bytes())) == client
+
+
+def test_a_client_that_the_mesh_does_not_have_is_told_which_ones_it_has(mesh: Mesh) -> None:
+    with pytest.raises(Failure, match="agency-pension-service"):
+        mesh.client(Identity("agency", "nobody"))
+
+
+def test_databases_lie_in_the_folders_of_their_nodes(mesh: Mesh) -> None:
+    assert mesh.config("center").database == f"sqlite:///{mesh.folder('center')}/register.db"
+    assert mesh.config("gateway-1").database == f"sqlite:///{mesh.folder('gateway-1')}/ledger.db"
+
+
+def test_a_database_template_gives_each_node_one_of_its_own(tmp_path: Path) -> None:
+    template = "postgresql://juki:pass@localhost/juki_{node}"
+    mesh = write_mesh(tmp_path / "mesh", Plan(["131016"], ["gateway-1"], template))
+    assert mesh.config("municipality-131016").database == "postgresql://juki:pass@localhost/juki_municipality_131016"
+
+
+@pytest.mark.parametrize("content", ["file", "symlink", "directory"])
+def test_nothing_is_overwritten(tmp_path: Path, content: str) -> None:
+    target = tmp_path / "mesh"
+    if content == "file":
+        target.write_text("mine")
+    elif content == "symlink":
+        target.symlink_to(tmp_path / "nowhere")
+    else:
+        target.mkdir()
+        (target / "mine").write_text("mine")
+    before = files(tmp_path)
+    result = RUNNER.invoke(app, ["mesh", "init", str(target), "--municipality", "131016"])
+    assert result.exit_code == Exit.REFUSED
+    assert "left alone" in result.stderr
+    assert files(tmp_path) == before
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["mesh", "init", str(tmp_path), "--municipality", "131016", "--gateway", "east"])
+    assert result.exit_code == Exit.OK
+    assert Mesh.open(tmp_path).gateways == ("gateway-east",)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--municipality", "131017"],
+        ["--municipality", "130001"],
+        ["--municipality", "131016", "--gateway", "East 1"],
+        ["--municipality", "131016", "--gateway", "1", "--gateway", "gateway-1"],
+        ["--municipality", "131016", "--database", "mysql"],
+        ["--municipality", "131016", "--database", "postgresql://localhost/all"],
+        [],
+    ],
+    ids=["check digit", "a prefecture", "gateway name", "same folder", "no URL", "one database", "nothing"],
+)
+def test_a_plan_that_does_not_hold_writes_nothing(tmp_path: Path, arguments: list[str]) -> None:
+    result = RUNNER.invoke(app, ["mesh", "init", str(tmp_path / "mesh"), *arguments])
+    assert result.exit_code == Exit.USAGE
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failure_on_the_way_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(init, "format_toml", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_mesh(tmp_path / "mesh", Plan(["131016"], ["gateway-1"]))
+    assert os.listdir(tmp_path) == []
+
+
+def test_toml_reads_back_as_it_was_meant() -> None:
+    content = {"plain": 'with "quotes" and \\', "section": {"key": "日本", "other": "x"}}
+    assert tomllib.loads(init.format_toml(content)) == content
+
+
+def test_a_node_is_found_by_its_name_or_its_code(mesh: Mesh) -> None:
+    assert mesh.find("municipality-131016") == mesh.find("131016") == "municipality-131016"
+    for name in ("130000", "", "-"):
+        with pytest.raises(Failure, match="Nodes of this mesh"):
+            mesh.find(name)
+
+
+def test_a_folder_without_a_mesh_is_told_so(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["mesh", "status", str(tmp_path)])
+    assert result.exit_code == Exit.USAGE
+    assert "mesh init" in result.stderr
+
+
+def test_a_spoilt_configuration_is_told_with_its_file(tmp_path: Path) -> None:
+    mesh = write_mesh(tmp_path / "mesh", Plan(["131016"], ["gateway-1"]))
+    mesh.config_path("center").write_text("role = 'centre'\n")
+    result = RUNNER.invoke(app, ["mesh", "status", str(mesh.root)])
+    assert result.exit_code == Exit.UNREACHABLE
+    assert "center" in result.stderr
+    assert "role is needed" in result.stderr
+
+
+def test_the_address_that_a_node_wrote_down_counts(tmp_path: Path) -> None:
+    mesh = write_mesh(tmp_path / "mesh", Plan(["131016"], ["gateway-1"]))
+    path = mesh.config_path("center")
+    path.write_text('address_file = "address"\n' + path.read_text())
+    assert mesh.address("center") == mesh.config("center").listen
+    (mesh.folder("center") / "address").write_text("127.0.0.1:4\n")
+    assert mesh.address("center") == "127.0.0.1:4"
+
+
+def _raw(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes_raw()
