@@ -47,10 +47,12 @@ async def console(db_path: Path | str, grpc_listen: str, http_listen: str) -> As
         TracesError: the file or an address cannot be used.
     """
     for listen in (grpc_listen, http_listen):
-        if listen.rpartition(":")[0] not in LOOPBACK:
-            raise TracesError(f"The console may not listen on {listen}. {TracesError.__doc__}")
+        _check(listen)
     with SpanStore(db_path) as store, _bound(http_listen) as listening:
-        collector = grpc.aio.server(options=[("grpc.max_receive_message_length", _LARGEST_REQUEST)])
+        collector = grpc.aio.server(
+            # A second console must not share the port of the first unnoticed.
+            options=[("grpc.max_receive_message_length", _LARGEST_REQUEST), ("grpc.so_reuseport", 0)]
+        )
         add_TraceServiceServicer_to_server(Receiver(store), collector)  # type: ignore[no-untyped-call]
         try:
             port = collector.add_insecure_port(grpc_listen)
@@ -79,7 +81,7 @@ async def console(db_path: Path | str, grpc_listen: str, http_listen: str) -> As
 async def serve(
     db_path: Path | str,
     grpc_listen: str = "127.0.0.1:4317",
-    http_listen: str = "127.0.0.1:4318",
+    http_listen: str = "127.0.0.1:4380",
     *,
     address_file: Path | None = None,
 ) -> None:
@@ -98,12 +100,22 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop.set)
-    async with console(db_path, grpc_listen, http_listen) as addresses:
-        _announce(addresses, address_file)
-        await asked_to_stop.wait()
+    try:
+        async with console(db_path, grpc_listen, http_listen) as addresses:
+            announce(addresses, address_file)
+            await asked_to_stop.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
-def _announce(addresses: Addresses, address_file: Path | None) -> None:
+def announce(addresses: Addresses, address_file: Path | None) -> None:
+    """Tells where a console listens, as one line of JSON.
+
+    Args:
+        addresses: both URLs.
+        address_file: gets them in one step; None = standard output.
+    """
     line = json.dumps(asdict(addresses)) + "\n"
     if address_file is None:
         sys.stdout.write(line)
@@ -112,6 +124,13 @@ def _announce(addresses: Addresses, address_file: Path | None) -> None:
     fresh = address_file.with_name(f"{address_file.name}.new")
     fresh.write_text(line, encoding="utf-8")
     fresh.replace(address_file)
+
+
+def _check(listen: str) -> None:
+    host, _, port = listen.rpartition(":")
+    # gRPC takes any number for a port and wraps it round.
+    if host not in LOOPBACK or not (port.isascii() and port.isdecimal() and int(port) < 2**16):
+        raise TracesError(f"The console may not listen on {listen}. {TracesError.__doc__}")
 
 
 @contextmanager
@@ -123,7 +142,7 @@ def _bound(listen: str) -> Iterator[socket.socket]:
             listening.bind((host, int(port)))
             # From here on connections wait, so the address may be told before the first page is served.
             listening.listen()
-        except (OSError, ValueError, OverflowError):
+        except OSError:
             raise TracesError(f"Cannot listen on {listen}. {TracesError.__doc__}") from None
         yield listening
 

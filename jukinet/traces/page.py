@@ -119,7 +119,7 @@ def build_app(store: SpanStore) -> Starlette:
         ],
         # A page of another site that makes its own name point here is turned away.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))],
-        exception_handlers=handlers,  # type: ignore[arg-type]  # a narrower type than it takes
+        exception_handlers=handlers,
     )
 
 
