@@ -65,6 +65,8 @@ class ProvisionService(ProvisionServiceServicer):
         )
         with tracing.span("provision.look_up"), self._reader.connect() as connection:
             resident = _look_up(connection, request.subject)
+            if resident is not None and not self._policy.covers(ticket.agency, ticket.purpose, resident.holder):
+                resident = None
             if resident is not None:
                 response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
                 response.person_token = person_token(month_key(self._token_key, now()), resident.record.resident_code)

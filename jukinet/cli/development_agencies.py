@@ -29,25 +29,37 @@ def development_agencies(municipality: str) -> list[Agency]:
         _public(PENSION_SERVICE, "Japan Pension Service", "日本年金機構", "japan-pension-service"),
         _public(TAX_AGENCY, "National Tax Agency", "国税庁", "national-tax-agency"),
         _public(
-            f"prefecture-{prefecture}", f"Prefecture {prefecture}", f"都道府県 {prefecture}", "prefectural-governor"
+            f"prefecture-{prefecture}",
+            f"Prefecture {prefecture}",
+            f"都道府県 {prefecture}",
+            "prefectural-governor",
+            prefecture,
         ),
         _public(
             f"municipality-{municipality}",
             f"Municipality {municipality}",
             f"市区町村 {municipality}",
             "municipal-mayor",
+            prefecture,
         ),
         _agency(BANK, "Example Bank", "例示銀行", kind="private", rows={"B1-72", "B1-77"}),
     ]
 
 
-def _public(name: str, name_en: str, name_ja: str, body: str) -> Agency:
+def _public(name: str, name_en: str, name_ja: str, body: str, prefecture: str = "") -> Agency:
     rows = {row.key for row in load_statute().rows.values() if body in row.bodies and row.status == "in_force"}
-    return _agency(name, name_en, name_ja, kind="public", bodies={body}, rows=rows)
+    return _agency(name, name_en, name_ja, kind="public", bodies={body}, rows=rows, prefecture=prefecture)
 
 
 def _agency(
-    name: str, name_en: str, name_ja: str, *, kind: AgencyKind, rows: set[str], bodies: set[str] | None = None
+    name: str,
+    name_en: str,
+    name_ja: str,
+    *,
+    kind: AgencyKind,
+    rows: set[str],
+    bodies: set[str] | None = None,
+    prefecture: str = "",
 ) -> Agency:
     return Agency(
         id=name,
@@ -58,4 +70,5 @@ def _agency(
         bodies=frozenset(bodies or ()),
         rows=frozenset(rows),
         valid_from=date(2019, 1, 7),
+        prefecture=prefecture,
     )

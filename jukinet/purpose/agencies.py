@@ -15,6 +15,7 @@ The directory is a TOML file with one table per organisation:
     kind = "public"                      # or "private"
     bodies = ["japan-pension-service"]   # which bodies of the statute table it is; empty for a private organisation
     rows = ["B1-72", "B1-77"]            # granted rows of the statute table
+    prefecture = "130001"                # of a local body: the prefecture that it is, or lies in; left out = national
     valid_from = 2019-01-07              # first day of the listing
     valid_to = 2030-03-31                # last day; left out = open
 """
@@ -29,6 +30,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from jukinet.domain.local_government import is_prefecture_code
 from jukinet.purpose.statute import StatuteTable
 
 AgencyKind = Literal["public", "private"]
@@ -37,7 +39,7 @@ SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
 
 _KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
 _REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
-_ALLOWED = _REQUIRED | {"valid_to"}
+_ALLOWED = _REQUIRED | {"valid_to", "prefecture"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -58,6 +60,7 @@ class Agency:
     rows: frozenset[str]
     valid_from: date
     valid_to: date = date.max
+    prefecture: str = ""
 
 
 AgencyDirectory = Mapping[str, Agency]
@@ -138,6 +141,8 @@ def _format_agency(agency: Agency) -> str:
         "bodies": sorted(agency.bodies),
         "rows": sorted(agency.rows),
     }
+    if agency.prefecture:
+        texts["prefecture"] = agency.prefecture
     # JSON's texts and lists of texts are TOML's as well.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in texts.items()]
     days = f"valid_from = {agency.valid_from}\nvalid_to = {agency.valid_to}\n"
@@ -172,7 +177,19 @@ def _agency(entry: dict[str, object], table: StatuteTable, *, where: str) -> Age
         rows=_known(entry["rows"], table.rows, f"{where}: rows"),
         valid_from=valid_from,
         valid_to=valid_to,
+        prefecture=_prefecture(entry.get("prefecture", ""), f"{where}: prefecture"),
     )
+
+
+def _prefecture(value: object, where: str) -> str:
+    if value == "":
+        return ""
+    code = _text(value, where)
+    if not is_prefecture_code(code):
+        raise AgencyDirectoryError(
+            f"{where} must be a prefecture's six-digit code (都道府県コード), check digit included"
+        )
+    return code
 
 
 def _text(value: object, where: str) -> str:

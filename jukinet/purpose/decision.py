@@ -22,6 +22,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet.purpose.agencies import Agency, AgencyDirectory
 from jukinet.purpose.statute import StatuteRow, StatuteTable
+from jukinet.purpose.territory import covers
 
 _log = logging.getLogger(__name__)
 
@@ -138,6 +139,17 @@ class PurposePolicy:
         if result.allowed and row is not None:
             return _allow(row, question.purpose, next(iter(fired)))
         return _refuse(row, fired)
+
+    def covers(self, agency: str, purpose: str, holder: str) -> bool:
+        """Whether an allowed question may hear of residents of this municipality.
+
+        Args:
+            agency: SPIFFE ID.
+            purpose: row, or row and item.
+            holder: six-digit code of the municipality that holds the record.
+        """
+        row = self._table.find(purpose)
+        return row is not None and agency in self._directory and covers(row, self._directory[agency], holder)
 
 
 def check_policies(policies: str, schema: str) -> cedarpy.PolicySet:
