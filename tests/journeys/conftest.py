@@ -1,0 +1,420 @@
+"""A small mesh of real processes that the journeys share: two prefectures, three municipalities and a gateway.
+
+It is started once a test process and never set back. A test therefore takes residents, message ids and request ids of
+its own (`network.person`, `network.message_id`), and never counts rows of a whole node. Somebody may be parked.
+A test that stops, kills or misconfigures nodes makes a mesh of its own.
+"""
+
+import asyncio
+import hashlib
+import itertools
+import threading
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from sqlalchemy import select
+
+from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusResponse
+from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangeResponse
+from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, ListEntriesRequest
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
+from jukinet.cli.development_agencies import PENSION_SERVICE
+from jukinet.cli.init import Plan, free_addresses, write_mesh
+from jukinet.cli.layout import OPERATOR, Mesh
+from jukinet.cli.processes import MeshProcesses
+from jukinet.mesh import pki
+from jukinet.mesh.client import open_channel
+from jukinet.mesh.errors import reason_of
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.tls import TlsFiles
+from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, format_agencies
+from jukinet.store.engine import open_reader
+from jukinet.store.schema import metadata
+from nation.codes import CodePool
+
+CHIYODA, OKUTAMA, YOKOSUKA = "131016", "133086", "142018"
+GATEWAY = "gateway-1"
+SECONDS = 10.0
+"""Deadline of a call, and how long anything that is waited for may take."""
+LAWFUL = "B1-77.12"
+"""A row that is open to the pension service."""
+
+OPERATOR_IDENTITY = Identity("operator", OPERATOR)
+# These move by themselves, when an acknowledgement comes back.
+_PROGRESS = {"stream": {"neighbour_mark", "center_mark", "moved_at"}, "marks": {"center_mark", "moved_at"}}
+
+
+class Collector:
+    """An OTLP collector in this process. Keeps every export as the bytes that came over the wire."""
+
+    def __init__(self) -> None:
+        self.exports: list[bytes] = []
+        self._came = threading.Condition()
+        self._server = grpc.server(ThreadPoolExecutor(4))
+        # Without a parser the handler gets the bytes themselves.
+        export = grpc.unary_unary_rpc_method_handler(self._export)
+        service = "opentelemetry.proto.collector.trace.v1.TraceService"
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
+        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def _export(self, raw: bytes, _context: grpc.ServicerContext) -> bytes:
+        with self._came:
+            self.exports.append(raw)
+            self._came.notify_all()
+        return ExportTraceServiceResponse().SerializeToString()
+
+    def spans(self, trace_id: str) -> list[tuple[str, str]]:
+        """Role and name of the spans of a trace, as far as they have come."""
+        return [(role, span.name) for role, span in self._all() if span.trace_id.hex() == trace_id]
+
+    def traces_with(self, name: str) -> set[str]:
+        """Trace ids of all spans of a name."""
+        return {span.trace_id.hex() for _, span in self._all() if span.name == name}
+
+    async def wait_for(self, trace_id: str, *wanted: tuple[str, str]) -> None:
+        """Waits until spans, by role and name, have come in a trace. A process exports in the order of the ends."""
+
+        def came() -> bool:
+            return set(wanted) <= set(self.spans(trace_id))
+
+        def wait() -> bool:
+            with self._came:
+                return self._came.wait_for(came, SECONDS)
+
+        assert await asyncio.to_thread(wait), f"only {self.spans(trace_id)} came"
+
+    def _all(self) -> Iterator[tuple[str, Span]]:
+        for raw in tuple(self.exports):
+            for of_resource in ExportTraceServiceRequest.FromString(raw).resource_spans:
+                names = {pair.key: pair.value.string_value for pair in of_resource.resource.attributes}
+                for of_scope in of_resource.scope_spans:
+                    for span in of_scope.spans:
+                        yield names["service.name"], span
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+
+class Network:
+    """A mesh on this machine, its processes, and what a test needs to speak to it.
+
+    Args:
+        folder: empty; the mesh comes into its `mesh`, certificates that the mesh does not have into its `more`.
+        municipalities: six-digit codes.
+        agencies: listed beside those of a development mesh.
+        environ: added to the environment of every node.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        municipalities: Sequence[str],
+        *,
+        agencies: Sequence[Agency] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY]))
+        self.more = folder / "more"
+        for path in self.mesh.root.glob("nodes/*/agencies.toml"):
+            path.write_text(f"{path.read_text('utf-8')}\n{format_agencies(agencies)}", "utf-8")
+        self.nodes = MeshProcesses(self.mesh, environ)
+        self.metrics = dict(zip(self.mesh.names, free_addresses(len(self.mesh.names)), strict=True))
+        self._codes = CodePool(Random(20261124))
+        self._numbers = itertools.count(1)
+
+    def start(self, *names: str, environ: Mapping[str, str] | None = None) -> None:
+        """Starts nodes, all if none is named, and waits until they serve."""
+        for name in names or self.mesh.names:
+            self.nodes.start(name, {"JUKINET_TELEMETRY_METRICS_LISTEN": self.metrics[name], **(environ or {})})
+        asyncio.run(self.nodes.wait_healthy(names or None))
+
+    def stop(self) -> dict[str, int]:
+        """Drains all nodes; gives their exit codes."""
+        return asyncio.run(self.nodes.terminate_all())
+
+    # ---- who is who --------------------------------------------------------------------------------------------
+
+    def authority(self, identity: Identity) -> pki.Authority:
+        """The CA that issues an identity's certificate."""
+        return pki.load_authority(identity.trust_domain, self.mesh.root / "pki")
+
+    def tls(self, identity: Identity) -> TlsFiles:
+        """Certificate and key of anybody: a client or node of the mesh, or one that is issued now."""
+        folder = self.more / identity.uri.removeprefix("spiffe://")
+        if not folder.exists():
+            leaf = pki.issue(self.authority(identity), identity, days=1, server=False)
+            pki.write_leaf(leaf, folder, "tls")
+        return TlsFiles(folder / "tls.pem", folder / "tls.key", self.mesh.authority("nodes"))
+
+    @asynccontextmanager
+    async def channel(self, node: str, client: Identity | TlsFiles = OPERATOR_IDENTITY) -> AsyncIterator[Any]:
+        """A channel to a node, as anybody."""
+        tls = self.tls(client) if isinstance(client, Identity) else client
+        async with open_channel(self.mesh.address(node), tls, server=self.mesh.config(node).identity) as channel:
+            yield channel
+
+    # ---- what a municipality reports ---------------------------------------------------------------------------
+
+    def message_id(self) -> str:
+        """A message id (電文番号) that nobody had before."""
+        return f"journey-{next(self._numbers)}"
+
+    def code(self) -> str:
+        """A resident code that nobody had before."""
+        return self._codes.draw_resident_code()
+
+    def number(self) -> str:
+        """An individual number that nobody had before."""
+        return self._codes.draw_individual_number()
+
+    def person(self, municipality: str, **parts: Any) -> identity_pb2.IdentityRecord:
+        """The record of somebody new; `parts` are other values of its fields."""
+        code = self.code()
+        return identity_pb2.IdentityRecord(
+            **{
+                "resident_code": code,
+                "name": identity_pb2.PersonName(legal=f"試験　太郎{code[4:9]}", furigana="しけん　たろう"),
+                "birth_date": identity_pb2.BirthDate(year=1980, month=2, day=3),
+                "sex": identity_pb2.SEX_MALE,
+                "address": identity_pb2.Address(local_government_code=municipality, town="本町", block="1番"),
+                "individual_number": self.number(),
+                **parts,
+            }
+        )
+
+    def submission(self, reason: str, record: identity_pb2.IdentityRecord, **parts: Any) -> Submission:
+        """A submission of today about somebody, under a new message id; a deletion leaves the record out."""
+        today = date.today() - timedelta(days=1)
+        return Submission(
+            **{
+                "message_id": self.message_id(),
+                "reason": change_pb2.ChangeReason.Value(f"CHANGE_REASON_{reason}"),
+                "event_date": identity_pb2.CalendarDate(year=today.year, month=today.month, day=today.day),
+                "resident_code": record.resident_code,
+                "record": None if reason.startswith("DELETION") else record,
+                **parts,
+            }
+        )
+
+    async def submit(self, municipality: str, submission: Submission, *, metadata: Any = ()) -> SubmitChangeResponse:
+        """Reports one change as the municipality's own system."""
+        async with self.channel(f"municipality-{municipality}", Identity("municipal-system", municipality)) as channel:
+            request = SubmitChangeRequest(submission=submission)
+            answer: SubmitChangeResponse = await IntakeServiceStub(channel).SubmitChange(
+                request, timeout=SECONDS, metadata=metadata
+            )
+            return answer
+
+    async def enter(self, municipality: str, **parts: Any) -> identity_pb2.IdentityRecord:
+        """Enters somebody new and waits until the center has the record on disk."""
+        record = self.person(municipality, **parts)
+        await self.submit(municipality, self.submission("ENTRY_EX_OFFICIO", record))
+        await self.arrived(municipality)
+        return record
+
+    async def arrived(self, municipality: str) -> None:
+        """Waits until all that a municipality accepted is on disk at the center."""
+
+        async def caught_up() -> bool:
+            link = (await self.status(f"municipality-{municipality}")).links[0]
+            return link.center_mark == link.last_sequence
+
+        await self.until(caught_up)
+
+    async def status(self, node: str) -> GetStatusResponse:
+        """What a node says of itself."""
+        async with self.channel(node) as channel:
+            answer: GetStatusResponse = await AdminServiceStub(channel).GetStatus(GetStatusRequest(), timeout=SECONDS)
+            return answer
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Asks again and again until a condition holds."""
+        async with asyncio.timeout(SECONDS):
+            while not await condition():
+                await asyncio.sleep(0.02)
+
+    # ---- what an agency asks -----------------------------------------------------------------------------------
+
+    def context(self, purpose: str = LAWFUL, **parts: Any) -> inquiry.InquiryContext:
+        """On whose behalf and why, under a new request id."""
+        return inquiry.InquiryContext(
+            **{
+                "request_id": str(uuid.uuid4()),
+                "purpose": purpose,
+                "case_reference": "case 1",
+                "operator": "operator 1",
+                **parts,
+            }
+        )
+
+    def four_items(self, record: identity_pb2.IdentityRecord) -> inquiry.FourItems:
+        """The four items of somebody."""
+        return inquiry.FourItems(
+            name=record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address
+        )
+
+    def question(self, record: identity_pb2.IdentityRecord, purpose: str = LAWFUL, **parts: Any) -> Any:
+        """A question about somebody by the four items; `parts` are other values of its fields."""
+        return inquiry.InquireRequest(
+            **{
+                "context": self.context(purpose),
+                "subject": inquiry.Subject(four_items=self.four_items(record)),
+                "fields": [inquiry.IDENTITY_FIELD_NAME],
+                **parts,
+            }
+        )
+
+    async def inquire(
+        self, request: inquiry.InquireRequest, agency: str = PENSION_SERVICE, *, metadata: Any = ()
+    ) -> inquiry.InquireResponse:
+        """Asks the gateway as an agency."""
+        async with self.channel(GATEWAY, Identity("agency", agency)) as channel:
+            answer: inquiry.InquireResponse = await InquiryServiceStub(channel).Inquire(
+                request, timeout=SECONDS, metadata=metadata
+            )
+            return answer
+
+    async def ledger(self) -> list[Entry]:
+        """All entries of the gateway's ledger, as an auditor reads them."""
+        async with self.channel(GATEWAY) as channel:
+            runs = LedgerServiceStub(channel).ListEntries(ListEntriesRequest(), timeout=SECONDS)
+            return [Entry.FromString(leaf) async for run in runs for leaf in run.entries]
+
+    # ---- what stands where -------------------------------------------------------------------------------------
+
+    def folder(self, node: str) -> Path:
+        """Folder of a node."""
+        return self.mesh.folder(node)
+
+    def rows(self, node: str, table: str) -> list[Mapping[str, Any]]:
+        """All rows of a table of a register, read from its file."""
+        engine = open_reader(self.mesh.config(node).database)
+        try:
+            with engine.connect() as connection:
+                return [dict(row) for row in connection.execute(select(metadata.tables[table])).mappings()]
+        finally:
+            engine.dispose()
+
+    def digest(self, node: str) -> dict[str, str]:
+        """A fingerprint of every table of a register, but for the columns in which acknowledgements are noted."""
+        found = {}
+        for table in metadata.tables:
+            ignored = _PROGRESS.get(table, set())
+            kept = [{key: value for key, value in row.items() if key not in ignored} for row in self.rows(node, table)]
+            found[table] = hashlib.sha256(repr(sorted(map(repr, kept))).encode()).hexdigest()
+        return found
+
+    def log(self, node: str) -> str:
+        """What a node wrote to standard output and standard error."""
+        return self.mesh.log_path(node).read_text("utf-8")
+
+    def metrics_of(self, node: str) -> str:
+        """What a node tells Prometheus."""
+        with urllib.request.urlopen(f"http://{self.metrics[node]}/metrics", timeout=SECONDS) as page:
+            return str(page.read(), "utf-8")
+
+
+class Refusal:
+    """What a refused caller got; filled in when the block ends."""
+
+    code: grpc.StatusCode
+    reason: "errors.ErrorReason.ValueType | None"
+    error: grpc.aio.AioRpcError
+
+    @property
+    def name(self) -> str:
+        """The reason's name without its prefix; empty when no node gave one."""
+        return errors.ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_") if self.reason else ""
+
+
+@contextmanager
+def _refused() -> Iterator[Refusal]:
+    refusal = Refusal()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        yield refusal
+    refusal.error, refusal.code, refusal.reason = caught.value, caught.value.code(), reason_of(caught.value)
+
+
+@pytest.fixture
+def refused() -> Callable[[], Any]:
+    """Expects that the call within the block is refused."""
+    return _refused
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """Takes the spans of the shared mesh."""
+    collector = Collector()
+    yield collector
+    collector.stop()
+
+
+@pytest.fixture(scope="session")
+def new_network() -> type[Network]:
+    """Makes a mesh of a test's own; nothing of it runs yet."""
+    return Network
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Network]:
+    """The mesh that all journeys of this process share, traced in full."""
+    built = Network(
+        tmp_path_factory.mktemp("network"),
+        [CHIYODA, OKUTAMA, YOKOSUKA],
+        agencies=_further_agencies(),
+        environ={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "NO_PROXY": "127.0.0.1"},
+    )
+    try:
+        built.start()
+        yield built
+    finally:
+        codes = built.stop()
+    assert set(codes.values()) == {0}, f"nodes ended with {codes}"
+
+
+def _further_agencies() -> list[Agency]:
+    """One whose listing has ended, and a private organisation that was taken for a public body as well."""
+    rows, bodies = frozenset({"B1-77", "B1-72"}), frozenset({"japan-pension-service"})
+    ended = Agency(
+        id="former-agency",
+        spiffe_id=f"{SPIFFE_PREFIX}former-agency",
+        name_en="Former Agency",
+        name_ja="旧機関",
+        kind="public",
+        bodies=bodies,
+        rows=rows,
+        valid_from=date(2019, 1, 7),
+        valid_to=date(2020, 3, 31),
+    )
+    insurer = Agency(
+        id="example-insurer",
+        spiffe_id=f"{SPIFFE_PREFIX}example-insurer",
+        name_en="Example Insurer",
+        name_ja="例示保険",
+        kind="private",
+        bodies=bodies,
+        rows=rows,
+        valid_from=date(2019, 1, 7),
+    )
+    return [ended, insurer]
