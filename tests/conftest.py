@@ -1,4 +1,4 @@
-"""Databases for all tests: an SQLite file, and a PostgreSQL server that each test process starts when it first needs it."""
+"""Databases for all tests: an SQLite file, and a PostgreSQL server that a test process starts when it needs it."""
 
 import os
 import shutil

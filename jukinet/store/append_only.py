@@ -43,7 +43,7 @@ def keys_of(table: Table) -> list[list[str]]:
     """The columns of each key of a table: its primary key and its unique constraints."""
     kinds = (PrimaryKeyConstraint, UniqueConstraint)
     keys = [[column.name for column in key.columns] for key in table.constraints if isinstance(key, kinds)]
-    return sorted(keys)
+    return sorted(keys, key=len)
 
 
 def _no_replace(table_name: str, keys: Sequence[Sequence[str]], message: str) -> str:

@@ -30,7 +30,11 @@ class Checkpoints:
 
         A reader that does not move on is waited for once each time that the log has grown by the limit again.
         """
-        if self._engine.dialect.name != "sqlite" or wal_bytes(self._engine.url) < self._due_at:
+        if self._engine.dialect.name != "sqlite":
+            return
+        size = wal_bytes(self._engine.url)
+        if size < self._due_at:
+            self._due_at = min(self._due_at, size + self._limit)
             return
         connection = self._engine.raw_connection()
         try:

@@ -261,7 +261,7 @@ def _refuse_lost_transaction(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         lost = not driver.in_transaction
     else:
-        lost = driver.info.transaction_status.name != "INTRANS"
+        lost = driver.info.transaction_status.name not in ("INTRANS", "IDLE")  # idle: nothing was asked of it
     if lost:
         raise StoreError("transaction lost")
 

@@ -99,18 +99,18 @@ class Writer:
         """The job and those that wait with it, as far as one transaction may go."""
         started = time.perf_counter()
         entry: _Entry | None = first
-        for _ in range(GROUP_JOBS):
-            if entry is None:
-                self._last_taken = True
-                return
+        taken = 0
+        while entry is not None:
+            taken += 1
             if entry[1].set_running_or_notify_cancel():
                 yield entry
-            if time.perf_counter() - started >= GROUP_SECONDS:
+            if taken == GROUP_JOBS or time.perf_counter() - started >= GROUP_SECONDS:
                 return
             try:
                 entry = self._jobs.get_nowait()
             except queue.Empty:
                 return
+        self._last_taken = True
 
     def _work_off(self, entries: Iterator[_Entry]) -> None:
         group, error, stage = self._attempt(entries)

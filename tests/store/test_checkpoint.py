@@ -1,0 +1,94 @@
+"""SQLite's write-ahead log stays short, whoever reads meanwhile."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+from jukinet.store.checkpoint import Checkpoints
+from jukinet.store.engine import open_reader, open_writer, wal_bytes
+
+LIMIT = 1024 * 1024
+
+
+@pytest.fixture
+def engine(sqlite_url: str) -> Iterator[Engine]:
+    opened = open_writer(sqlite_url)
+    with opened.begin() as connection:
+        connection.execute(text("CREATE TABLE blobs (data BLOB)"))
+    yield opened
+    opened.dispose()
+
+
+def grow(engine: Engine) -> None:
+    """Adds somewhat less than the limit to the log."""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO blobs VALUES (zeroblob(:size))"), {"size": LIMIT * 3 // 4})
+
+
+def test_the_log_is_emptied_above_its_limit_and_left_alone_below(engine: Engine, sqlite_url: str) -> None:
+    checkpoints = Checkpoints(engine, limit_bytes=LIMIT)
+    grow(engine)
+    checkpoints.after_commit()
+    assert 0 < wal_bytes(sqlite_url) < LIMIT
+    grow(engine)
+    checkpoints.after_commit()
+    assert wal_bytes(sqlite_url) == 0
+
+
+def test_a_reader_that_does_not_move_on_is_waited_for_only_when_the_log_has_grown_again(
+    engine: Engine, sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(engine, limit_bytes=LIMIT)
+    reader = open_reader(sqlite_url)
+    with reader.connect() as stuck:
+        stuck.execute(text("SELECT count(*) FROM blobs")).scalar_one()
+        warnings = []
+        for _ in range(6):
+            grow(engine)
+            checkpoints.after_commit()
+            warnings.append(caplog.text.count("a reader keeps"))
+    assert 0 < warnings[-1] < 6
+    stuck_at = wal_bytes(sqlite_url)
+    assert stuck_at > LIMIT
+    for _ in range(20):
+        grow(engine)
+        checkpoints.after_commit()
+    assert wal_bytes(sqlite_url) < stuck_at + 2 * LIMIT
+    reader.dispose()
+
+
+def test_steady_reading_does_not_let_the_log_grow_without_end(engine: Engine, sqlite_url: str) -> None:
+    checkpoints, reader = Checkpoints(engine, limit_bytes=LIMIT), open_reader(sqlite_url)
+    reading, done = threading.Event(), threading.Event()
+
+    def read_steadily() -> None:
+        """Some transaction always reads: the next one begins before the last one ends."""
+        older = reader.connect()
+        while not done.is_set():
+            newer = reader.connect()
+            newer.execute(text("SELECT count(*) FROM blobs")).scalar_one()
+            older.close()
+            older = newer
+            reading.set()
+        older.close()
+
+    thread = threading.Thread(target=read_steadily)
+    thread.start()
+    assert reading.wait(30)
+    sizes = []
+    for _ in range(40):
+        grow(engine)
+        checkpoints.after_commit()
+        sizes.append(wal_bytes(sqlite_url))
+    done.set()
+    thread.join()
+    reader.dispose()
+    assert max(sizes) < 4 * LIMIT
+
+
+def test_postgresql_keeps_its_own_log(postgresql_url: str) -> None:
+    engine = open_writer(postgresql_url)
+    Checkpoints(engine, limit_bytes=0).after_commit()
+    engine.dispose()

@@ -1,0 +1,99 @@
+"""Items that wait share a commit, and each hears of its own result."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from jukinet.store.grouping import Grouping
+from jukinet.store.writer import WriterClosed
+
+
+class Commits:
+    """Commits groups one at a time, each when it is allowed to."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.allowed = asyncio.Semaphore(0)
+        self.begun = asyncio.Event()
+
+    async def __call__(self, items: list[int]) -> Sequence[int | Exception]:
+        self.groups.append(items)
+        self.begun.set()
+        await self.allowed.acquire()
+        return [KeyError(item) if item < 0 else item * 10 for item in items]
+
+
+async def test_what_comes_during_a_commit_shares_the_next_up_to_the_limit() -> None:
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping(commits, limit=3)
+    task = asyncio.create_task(grouping.run())
+    first = grouping.hand_in(1)
+    await commits.begun.wait()
+    others = [grouping.hand_in(item) for item in (2, -3, 4, 5)]
+    for _ in range(3):
+        commits.allowed.release()
+    answers = await asyncio.gather(first, *others, return_exceptions=True)
+    assert isinstance(answers.pop(2), KeyError)
+    assert answers == [10, 20, 40, 50]
+    assert commits.groups == [[1], [2, -3, 4], [5]]
+    task.cancel()
+
+
+async def test_an_item_that_was_cancelled_while_it_waited_is_left_out() -> None:
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping(commits)
+    task = asyncio.create_task(grouping.run())
+    first = grouping.hand_in(1)
+    await commits.begun.wait()
+    alone = grouping.hand_in(2)
+    alone.cancel()
+    commits.allowed.release()
+    assert await first == 10
+    dropped, kept = grouping.hand_in(3), grouping.hand_in(4)
+    dropped.cancel()
+    commits.allowed.release()
+    assert await kept == 40
+    assert commits.groups == [[1], [4]]
+    task.cancel()
+
+
+async def test_an_item_that_is_cancelled_during_its_commit_disturbs_nobody() -> None:
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping(commits)
+    task = asyncio.create_task(grouping.run())
+    gone, kept = grouping.hand_in(1), grouping.hand_in(2)
+    await commits.begun.wait()
+    gone.cancel()
+    commits.allowed.release()
+    assert await kept == 20
+    task.cancel()
+
+
+@pytest.mark.parametrize("results", [[1], [1, 2, 3], None])
+async def test_when_a_commit_fails_every_one_of_the_group_hears_of_it(results: list[int] | None) -> None:
+    async def commit(items: list[int]) -> Sequence[int | Exception]:
+        if results is None:
+            raise OSError
+        return results
+
+    grouping: Grouping[int, int] = Grouping(commit)
+    task = asyncio.create_task(grouping.run())
+    futures = [grouping.hand_in(1), grouping.hand_in(2)]
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {ValueError if results else OSError}
+    task.cancel()
+
+
+async def test_nobody_waits_for_ever_when_the_grouping_ends() -> None:
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping(commits)
+    task = asyncio.create_task(grouping.run())
+    futures = [grouping.hand_in(1)]
+    await commits.begun.wait()
+    futures.append(grouping.hand_in(2))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    futures.append(grouping.hand_in(3))
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [WriterClosed] * 3

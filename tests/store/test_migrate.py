@@ -1,0 +1,129 @@
+"""A database is set up whole, and one that does not fit is refused with what to do."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from jukinet.store.engine import open_writer
+from jukinet.store.errors import SchemaMismatch, StoreError
+from jukinet.store.migrate import REGISTER, ensure_schema, migrate
+from jukinet.store.schema import metadata
+
+_REVISION = '''"""A step."""
+import sqlalchemy as sa
+from alembic import op
+revision = "{revision}"
+down_revision = {down!r}
+def upgrade() -> None:
+    {body}
+'''
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    opened = open_writer(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> Path:
+    """The scripts of a program with two steps."""
+    scripts = tmp_path / "50% later"
+    (scripts / "versions").mkdir(parents=True)
+    (scripts / "env.py").write_text((REGISTER / "env.py").read_text())
+    add_step(scripts, "s0001", None, 'op.create_table("one", sa.Column("id", sa.Integer, primary_key=True))')
+    add_step(scripts, "s0002", "s0001", 'op.add_column("one", sa.Column("more", sa.Text))')
+    return scripts
+
+
+def add_step(scripts: Path, revision: str, down: str | None, body: str) -> None:
+    (scripts / "versions" / f"{revision}.py").write_text(_REVISION.format(revision=revision, down=down, body=body))
+
+
+def first_step_of(later: Path) -> Path:
+    scripts = later.with_name("earlier")
+    (scripts / "versions").mkdir(parents=True)
+    for name in ("env.py", "versions/s0001.py"):
+        (scripts / name).write_text((later / name).read_text())
+    return scripts
+
+
+def columns(engine: Engine) -> set[str]:
+    return {column["name"] for column in inspect(engine).get_columns("one")}
+
+
+def test_an_empty_database_is_set_up_as_the_program_describes_it(engine: Engine) -> None:
+    ensure_schema(engine, REGISTER)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_a_fitting_database_is_left_alone(engine: Engine) -> None:
+    ensure_schema(engine, REGISTER)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO origins VALUES ('131016', 1, 5, '', 0)"))
+    ensure_schema(engine, REGISTER)
+    migrate(engine, REGISTER)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT sequence FROM origins")).scalar_one() == 5
+
+
+def test_setting_up_says_nothing(
+    engine: Engine, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        ensure_schema(engine, REGISTER)
+    assert [record for record in caplog.records if record.name.startswith("alembic")] == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_older_database_waits_for_its_operator(engine: Engine, later: Path) -> None:
+    ensure_schema(engine, first_step_of(later))
+    with pytest.raises(SchemaMismatch, match="s0001 is older than this program; back it up and run `jukinet node migr"):
+        ensure_schema(engine, later)
+    assert columns(engine) == {"id"}
+    migrate(engine, later)
+    assert columns(engine) == {"id", "more"}
+    ensure_schema(engine, later)
+
+
+def test_a_newer_database_is_refused(engine: Engine, later: Path) -> None:
+    ensure_schema(engine, later)
+    earlier = first_step_of(later)
+    for step in (ensure_schema, migrate):
+        with pytest.raises(SchemaMismatch, match="s0002 is newer than this program, or another kind of node"):
+            step(engine, earlier)
+
+
+def test_the_database_of_another_kind_of_node_is_refused(engine: Engine, later: Path) -> None:
+    ensure_schema(engine, later)
+    with pytest.raises(SchemaMismatch, match="another kind of node made it"):
+        ensure_schema(engine, REGISTER)
+
+
+@pytest.mark.parametrize("foreign", ["CREATE TABLE theirs (id INTEGER)", "two heads"])
+def test_a_database_with_tables_of_others_is_refused(engine: Engine, later: Path, foreign: str) -> None:
+    if foreign == "two heads":
+        ensure_schema(engine, later)
+        foreign = "INSERT INTO alembic_version VALUES ('theirs')"
+    with engine.begin() as connection:
+        connection.execute(text(foreign))
+    for step in (ensure_schema, migrate):
+        with pytest.raises(SchemaMismatch, match="give the node a database of its own"):
+            step(engine, REGISTER)
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(engine: Engine, later: Path) -> None:
+    add_step(later, "s0003", "s0002", """op.execute("INSERT INTO one VALUES (1, 'a'), (1, 'b')")""")
+    with pytest.raises(StoreError):
+        ensure_schema(engine, later)
+    assert inspect(engine).get_table_names() == []
+    (later / "versions" / "s0003.py").unlink()
+    ensure_schema(engine, later)
