@@ -26,8 +26,8 @@ _MOST_TRACES: Final = 100
 _DEEPEST: Final = 12  # steps of indentation that the style sheet knows
 _THINNEST: Final = 0.3  # per cent of the width, so that a short span is still seen
 # Colours stay the same from trace to trace; roles that are not in the list share the last ones.
-_ROLES: Final = ("municipal-system", "municipality", "prefecture", "center", "gateway", "agency")
-_OTHER_COLOURS: Final = 2
+_ROLES: Final = ("municipal-system", "municipality", "prefecture", "center", "gateway", "agency", "client")
+_OTHER_COLOURS: Final = 1
 _JAPAN: Final = timezone(timedelta(hours=9), "JST")
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -92,7 +92,8 @@ def build_app(store: SpanStore) -> Starlette:
         laid = rows(tree(store, trace_id))
         if not laid:
             return page("missing.html", 404, trace_id=trace_id)
-        processes = sorted({row.span.process: row.span for row in laid}.values(), key=lambda span: span.process)
+        # In the order in which the trace reaches them.
+        processes = list({row.span.process: row.span for row in laid}.values())
         first = laid[0].span
         seconds = max(row.offset_seconds + row.span.seconds for row in laid)
         return page("trace.html", trace_id=trace_id, rows=laid, processes=processes, first=first, seconds=seconds)
@@ -131,7 +132,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "moment": moment, "colour": colour}
+    environment.filters |= {"duration": duration, "moment": moment, "colour": colour, "short": short}
     return environment
 
 
@@ -149,6 +150,12 @@ def moment(nanoseconds: int) -> str:
     except (OverflowError, ValueError, OSError):
         return "–"
     return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} JST"
+
+
+def short(name: str) -> str:
+    """Writes an RPC without its package: `IntakeService/SubmitChange`."""
+    service, slash, method = name.partition("/")
+    return f"{service.rpartition('.')[2]}/{method}" if slash else name
 
 
 def colour(service: str) -> str:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
-from jukinet.traces.page import build_app, colour, duration, moment, rows
+from jukinet.traces.page import build_app, colour, duration, moment, rows, short
 from jukinet.traces.store import Span, SpanStore
 from jukinet.traces.tree import grown
 
@@ -200,7 +201,24 @@ def test_durations_have_units_and_moments_are_japans() -> None:
     assert moment(2**200) == "–"
 
 
+async def test_processes_stand_in_the_order_in_which_the_trace_reaches_them(store: SpanStore) -> None:
+    first = a_trace()[0]
+    store.add([*a_trace(), replace(first, span_id="9" * 16, parent_id=first.span_id, start_ns=first.end_ns)])
+    page = await get(store, f"/trace/{TRACE}")
+    assert re.findall(r'<li class="chip c\d">([^<]*)', page.text) == [
+        "municipality/131016",
+        "prefecture/130001",
+        "center",
+    ]
+
+
+def test_names_of_calls_are_shown_without_their_package() -> None:
+    assert short("jukinet.intake.v1.IntakeService/SubmitChange") == "IntakeService/SubmitChange"
+    assert short("link.receive") == "link.receive"
+    assert short("a/b/c") == "a/b/c"
+
+
 def test_role_keeps_its_colour() -> None:
-    roles = ("municipal-system", "municipality", "prefecture", "center", "gateway", "agency")
+    roles = ("municipal-system", "municipality", "prefecture", "center", "gateway", "agency", "client")
     assert len({colour(role) for role in roles}) == len(roles)
     assert colour("another") == colour("another")
