@@ -20,7 +20,7 @@ SERVICE = "jukinet.ledger.v1.LedgerService"
 METHOD = "ListEntries"
 NAME = f"{SERVICE}/{METHOD}"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-CANARY = "90000000000 山田太郎"
+CANARY = "00123456789 山田太郎"
 
 
 @pytest.fixture
