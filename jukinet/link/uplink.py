@@ -192,17 +192,19 @@ class Uplink:
 
     async def _watch(self, sender: Sender, call: _Call) -> None:
         while True:
-            try:
-                await asyncio.wait_for(self._grown.wait(), HEARTBEAT)
-            except TimeoutError:
-                step = sender.idle
-            else:
-                self._grown.clear()
-                step = self._grow(sender)
+            step = await self._occasion(sender)
             async with self._turn:
                 await self._carry_out(step(), sender, call)
 
-    def _grow(self, sender: Sender) -> Callable[[], list[Output]]:
+    async def _occasion(self, sender: Sender) -> Callable[[], list[Output]]:
+        """Waits until the outbox grows, or too long."""
+        try:
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+            async with asyncio.timeout(HEARTBEAT):
+                await self._grown.wait()
+        except TimeoutError:
+            return sender.idle
+        self._grown.clear()
         return lambda: sender.grown(self._last_sequence)
 
     async def _carry_out(self, outputs: list[Output], sender: Sender, call: _Call) -> None:

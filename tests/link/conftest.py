@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sqlalchemy import Connection, select
 
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, SealedSegment, Segment
-from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
+from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub, add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.domain.resident_code import check_digit
 from jukinet.link import uplink as uplink_module
@@ -220,6 +220,16 @@ class Node(Database):
     def address(self) -> str:
         """Where it listens, or last listened."""
         return self._address
+
+    @asynccontextmanager
+    async def speaks(self, upstream: "Node") -> AsyncIterator[Any]:
+        """A stream to the node above on which a test says what it likes."""
+        async with open_channel(upstream.address, self.tls, server=upstream.identity) as channel:
+            call = LinkServiceStub(channel).Stream()
+            try:
+                yield call
+            finally:
+                call.cancel()
 
     async def stop_serving(self) -> None:
         """Cuts every connection."""

@@ -1,0 +1,428 @@
+"""The sending side over a network that breaks, and against receivers that misbehave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Credit, Heartbeat, StreamRequest, StreamResponse, Welcome
+from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceServicer, add_LinkServiceServicer_to_server
+from jukinet.link import uplink as uplink_module
+from jukinet.link.uplink import LinkStopped
+from jukinet.mesh.errors import Refused
+from jukinet.mesh.server import build_server
+from jukinet.mesh.tls import TlsError
+from jukinet.store import journal
+from jukinet.store.errors import StorageFull, StoreError
+
+Mesh = Callable[..., Any]
+
+
+@pytest.fixture
+async def prefecture(mesh: Mesh) -> Any:
+    """A prefecture that serves."""
+    node = mesh("prefecture", "130001")
+    await node.serve(forwards=True)
+    return node
+
+
+@pytest.fixture
+def cs(mesh: Mesh) -> Any:
+    """A CS."""
+    return mesh("municipality", "131016")
+
+
+class Cutter:
+    """A network that goes down after so many bytes of each direction, once; later connections are whole."""
+
+    def __init__(self, target: str, after_bytes: int) -> None:
+        self._target = target
+        self._left: int | None = after_bytes
+        self.address = ""
+        self.cuts = 0
+
+    async def __aenter__(self) -> "Cutter":
+        self._open: set[asyncio.Task[None]] = set()
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._carry(reader, writer))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _carry(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        host, _, port = self._target.rpartition(":")
+        far_reader, far = await asyncio.open_connection(host, int(port))
+        left, self._left = self._left, None
+        up = asyncio.create_task(self._pump(near_reader, far, left))
+        down = asyncio.create_task(self._pump(far_reader, near, left))
+        try:
+            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            up.cancel()
+            down.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            for writer in (near, far):
+                writer.transport.abort()
+                with suppress(OSError):
+                    await writer.wait_closed()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, left: int | None) -> None:
+        while data := await source.read(65536):
+            if left is not None:
+                data, left = data[:left], left - len(data)
+            sink.write(data)
+            await sink.drain()
+            if left is not None and left <= 0:
+                self.cuts += 1
+                return
+
+
+@pytest.mark.parametrize(
+    "after_bytes", [1, 100, 1000, 2000, 2500, 3000, 3100, 3200, 3300, 3500, 4000, 5000, 7000, 9000]
+)
+async def test_a_connection_cut_at_any_byte_loses_and_doubles_nothing(
+    prefecture: Any, cs: Any, link: Any, after_bytes: int
+) -> None:
+    async with Cutter(prefecture.address, after_bytes) as cutter:
+        for n in range(0, 30, 3):
+            cs.submit(*(link.change(k) for k in range(n, n + 3)))
+        cs.dial(lambda: cutter.address)
+        cs.submit(*(link.change(n, 2) for n in range(30)))
+        await link.until(lambda: cs.uplink.state.neighbour_mark == 60)
+        await cs.stop_dialling()
+        assert cutter.cuts == 1
+    history = prefecture.rows("history")
+    assert [row.sequence for row in history] == list(range(1, 61))
+    assert not prefecture.rows("parked")
+
+
+async def test_a_backlog_larger_than_the_credit_drains_in_order(mesh: Mesh, cs: Any, link: Any) -> None:
+    prefecture = mesh("prefecture", "130001", instance="tight")
+    await prefecture.serve(forwards=True, credit=Credit(batches=1, bytes=2_000))
+    for n in range(60):
+        cs.submit(link.change(n))
+    cs.dial(prefecture)
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 60)
+    assert [row.sequence for row in prefecture.rows("history")] == list(range(1, 61))
+    assert len(prefecture.applied) > 3
+
+
+async def test_changes_that_come_while_others_are_sent_are_written_one_at_a_time(
+    prefecture: Any, cs: Any, link: Any
+) -> None:
+    """Growth and acknowledgements both make the sender write; gRPC fails a call that is written to twice at once."""
+    cs.dial(prefecture)
+    await link.until(lambda: cs.uplink.state.connected)
+    for n in range(150):
+        cs.submit(link.change(n))
+        await asyncio.sleep(0)
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 150)
+    assert cs.uplink.state.last_error == errors.ERROR_REASON_UNSPECIFIED
+    assert [row.sequence for row in prefecture.rows("history")] == list(range(1, 151))
+
+
+async def stopped(node: Any) -> "errors.ErrorReason.ValueType":
+    async with asyncio.timeout(10):
+        with pytest.raises(LinkStopped) as caught:
+            await node.running
+    node.running = None
+    assert "runbook" in str(caught.value)
+    assert not node.uplink.state.connected
+    return caught.value.reason
+
+
+async def test_a_sender_restored_from_a_backup_stops_before_it_forks(
+    prefecture: Any, cs: Any, mesh: Mesh, link: Any
+) -> None:
+    cs.dial(prefecture)
+    cs.submit(*(link.change(n) for n in range(5)))
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 5)
+    await cs.stop_dialling()
+    restored = mesh("municipality", "131016", instance="restored")
+    restored.submit(*(link.change(n) for n in range(3)))
+    before = prefecture.digest()
+    restored.dial(prefecture)
+    assert await stopped(restored) == errors.ERROR_REASON_LINK_RECEIVER_AHEAD
+    assert prefecture.digest() == before
+
+
+@pytest.mark.parametrize("changes", [5, 9])
+async def test_a_sender_with_another_history_is_a_fork(
+    prefecture: Any, cs: Any, mesh: Mesh, link: Any, changes: int
+) -> None:
+    """With as many changes the receiver finds out, with more the sender does."""
+    cs.dial(prefecture)
+    cs.submit(*(link.change(n) for n in range(5)))
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 5)
+    await cs.stop_dialling()
+    other = mesh("municipality", "131016", instance="other")
+    other.submit(*(link.change(100 + n) for n in range(changes)))
+    before = prefecture.digest()
+    other.dial(prefecture)
+    assert await stopped(other) == errors.ERROR_REASON_LINK_FORK
+    assert prefecture.digest() == before
+
+
+def _set_epoch(node: Any, epoch: int) -> None:
+    node.do(lambda connection: journal.write_stream(connection, replace(journal.read_stream(connection), epoch=epoch)))
+
+
+async def test_a_fenced_sender_stops(prefecture: Any, cs: Any, link: Any) -> None:
+    cs.submit(link.change(1))
+    _set_epoch(cs, 2)
+    cs.dial(prefecture)
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 1)
+    await cs.stop_dialling()
+    _set_epoch(cs, 1)
+    cs.dial(prefecture)
+    assert await stopped(cs) == errors.ERROR_REASON_LINK_FENCED
+
+
+async def test_a_full_disk_above_is_waited_out(
+    prefecture: Any, cs: Any, link: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise StorageFull("disk")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("jukinet.link.service.apply_batch", full)
+        cs.dial(prefecture)
+        cs.submit(link.change(1))
+        await link.until(lambda: cs.uplink.state.last_error == errors.ERROR_REASON_STORAGE_FULL)
+        assert not prefecture.rows("history")
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (StorageFull("disk"), errors.ERROR_REASON_STORAGE_FULL),
+        (StoreError("broken"), errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE),
+    ],
+)
+async def test_an_outbox_that_cannot_be_read_is_tried_again(
+    prefecture: Any,
+    cs: Any,
+    link: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: StoreError,
+    reason: "errors.ErrorReason.ValueType",
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise failure
+
+    cs.submit(link.change(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "fetch_outbox", broken)
+        cs.dial(prefecture)
+        await link.until(lambda: cs.uplink.state.last_error == reason)
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 1)
+
+
+async def test_a_driver_error_is_told_without_its_values(prefecture: Any, cs: Any, link: Any) -> None:
+    cs.submit(link.change(1))
+    cs.do(lambda connection: connection.exec_driver_sql("ALTER TABLE outbox RENAME TO gone") and None)
+    cs.dial(prefecture)
+    await link.until(lambda: cs.uplink.state.last_error == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+    cs.do(lambda connection: connection.exec_driver_sql("ALTER TABLE gone RENAME TO outbox") and None)
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 1)
+
+
+async def test_progress_that_cannot_be_noted_is_noted_later_and_stops_nothing(
+    prefecture: Any, cs: Any, link: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise StorageFull("disk")
+
+    monkeypatch.setattr(uplink_module, "HEARTBEAT", 0.02)
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "record_progress", full)
+        cs.dial(prefecture)
+        cs.submit(link.change(1))
+        await link.until(lambda: cs.uplink.state.neighbour_mark == 1)
+        assert cs.rows("stream")[0].neighbour_mark == 0
+    await link.until(lambda: cs.rows("stream")[0].neighbour_mark == 1)
+
+
+async def test_certificates_that_cannot_be_used_are_tried_again(cs: Any, prefecture: Any, link: Any) -> None:
+    attempts = []
+
+    def address() -> str:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise TlsError("half written")
+        return str(prefecture.address)
+
+    cs.dial(address)
+    await link.until(lambda: cs.uplink.state.connected)
+    assert len(attempts) == 3
+
+
+async def test_parked_changes_above_are_counted(prefecture: Any, cs: Any, link: Any) -> None:
+    cs.dial(prefecture)
+    cs.submit(link.change(1, 2), link.change(2))
+    await link.until(lambda: cs.uplink.state.parked_above == 1)
+
+
+class Peer(LinkServiceServicer):
+    """A receiver that behaves as a test wants."""
+
+    def __init__(self, behave: Callable[[Any], AsyncIterator[StreamResponse]]) -> None:
+        self.behave = behave
+        self.streams = 0
+
+    def Stream(self, request_iterator: Any, context: Any) -> AsyncIterator[StreamResponse]:
+        self.streams += 1
+        return self.behave(request_iterator)
+
+    def Pull(self, request: Any, context: Any) -> Any:
+        raise Refused(errors.ERROR_REASON_NOT_IMPLEMENTED)
+
+
+@pytest.fixture
+def peer(mesh: Mesh, cs: Any) -> Any:
+    """Makes the CS dial a receiver of the test's own."""
+
+    async def begin(behave: Callable[[Any], AsyncIterator[StreamResponse]]) -> Peer:
+        node = mesh("prefecture", "130001", instance="odd")
+        servicer = Peer(behave)
+        node.server = build_server(
+            identity=node.identity,
+            listen="127.0.0.1:0",
+            tls=node.tls,
+            services=[(add_LinkServiceServicer_to_server, servicer)],
+        )
+        await node.server.start()
+        cs.dial(lambda: node.server.address)
+        return servicer
+
+    return begin
+
+
+def welcome(**fake: Any) -> StreamResponse:
+    fields: dict[str, Any] = {"epoch": 1, "version": 1, "credit": Credit(batches=4, bytes=4_000_000)}
+    return StreamResponse(welcome=Welcome(**(fields | fake)))
+
+
+async def test_a_neighbour_that_ends_the_stream_is_dialled_again(peer: Any, cs: Any, link: Any) -> None:
+    async def behave(requests: Any) -> AsyncIterator[StreamResponse]:
+        await anext(requests)
+        yield welcome()
+
+    servicer = await peer(behave)
+    await link.until(lambda: servicer.streams >= 3)
+    assert not cs.running.done()
+
+
+async def test_a_neighbour_that_ends_the_stream_while_it_is_written_to_is_dialled_again(
+    peer: Any, cs: Any, link: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "HEARTBEAT", 0.001)
+
+    async def behave(requests: Any) -> AsyncIterator[StreamResponse]:
+        await anext(requests)
+        yield welcome()
+        await anext(requests)
+
+    servicer = await peer(behave)
+    await link.until(lambda: servicer.streams >= 10)
+    assert not cs.running.done()
+
+
+async def test_a_silent_neighbour_is_given_up_and_dialled_again(
+    peer: Any, cs: Any, link: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "SILENCE", 0.1)
+
+    async def behave(requests: Any) -> AsyncIterator[StreamResponse]:
+        await anext(requests)
+        yield welcome()
+        await asyncio.Event().wait()
+
+    servicer = await peer(behave)
+    await link.until(lambda: servicer.streams >= 2)
+    assert cs.uplink.state.last_error in (errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, errors.ERROR_REASON_UNSPECIFIED)
+
+
+async def test_an_idle_link_stays_alive_by_its_heartbeats(
+    peer: Any, cs: Any, link: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "HEARTBEAT", 0.01)
+    beats: list[StreamRequest] = []
+
+    async def behave(requests: Any) -> AsyncIterator[StreamResponse]:
+        await anext(requests)
+        yield welcome()
+        async for request in requests:
+            beats.append(request)
+            yield StreamResponse(heartbeat=Heartbeat())
+
+    servicer = await peer(behave)
+    await link.until(lambda: len(beats) > 5)
+    assert all(beat.HasField("heartbeat") for beat in beats)
+    assert servicer.streams == 1
+
+
+async def test_an_acknowledgement_of_what_was_not_sent_breaks_the_stream_and_not_the_link(
+    peer: Any, cs: Any, link: Any
+) -> None:
+    async def behave(requests: Any) -> AsyncIterator[StreamResponse]:
+        await anext(requests)
+        yield welcome()
+        yield StreamResponse(ack=Ack(epoch=1, mark=9, chain=bytes(32)))
+        await asyncio.Event().wait()
+
+    servicer = await peer(behave)
+    await link.until(lambda: servicer.streams >= 2)
+    assert cs.uplink.state.neighbour_mark == 0
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [errors.ERROR_REASON_LINK_SUPERSEDED, errors.ERROR_REASON_DRAINING, errors.ERROR_REASON_LINK_GAP],
+)
+async def test_a_refusal_that_may_pass_is_tried_again(
+    peer: Any, cs: Any, link: Any, reason: "errors.ErrorReason.ValueType"
+) -> None:
+    async def behave(requests: Any) -> AsyncIterator[StreamResponse]:
+        await anext(requests)
+        if servicer.streams < 3:
+            raise Refused(reason)
+        yield welcome()
+        await asyncio.Event().wait()
+
+    servicer = await peer(behave)
+    await link.until(lambda: cs.uplink.state.last_error == reason)
+    await link.until(lambda: cs.uplink.state.connected)
+
+
+async def test_an_open_call_is_cancelled_when_the_uplink_ends(peer: Any, cs: Any, link: Any) -> None:
+    ended = asyncio.Event()
+
+    async def behave(requests: Any) -> AsyncIterator[StreamResponse]:
+        try:
+            await anext(requests)
+            yield welcome()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    await peer(behave)
+    await link.until(lambda: cs.uplink.state.connected)
+    await cs.stop_dialling()
+    async with asyncio.timeout(10):
+        await ended.wait()
