@@ -6,7 +6,6 @@ every register is held against the generator's own books, row by row, and the le
 """
 
 import asyncio
-import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -49,23 +48,21 @@ class _Run:
     console: Console
 
 
-async def run_demo(*, console: Console, folder: Path | None = None, keep: bool = False) -> Claims:
+async def run_demo(*, console: Console, folder: Path, keep: bool = False) -> Claims:
     """Runs the demo and returns its claims.
 
     Args:
         console: where progress and claims go.
-        folder: where the mesh is made; a temporary folder if None.
+        folder: where the mesh is made.
         keep: leave the mesh running, print its addresses, and wait for Ctrl-C.
     """
     claims = Claims(console)
-    with tempfile.TemporaryDirectory(prefix="jukinet-demo-") as temporary:
-        root = folder or Path(temporary)
-        async with AsyncExitStack() as stack:
-            traces = await stack.enter_async_context(Traces(root / "traces"))
-            mesh = await _main_job(root, stack, console, claims, traces)
-            claims.show_table()
-            if keep:
-                await _keep(mesh, traces, console)
+    async with AsyncExitStack() as stack:
+        traces = await stack.enter_async_context(Traces(folder / "traces"))
+        mesh = await _main_job(folder, stack, console, claims, traces)
+        claims.show_table()
+        if keep:
+            await _keep(mesh, traces, console)
     return claims
 
 

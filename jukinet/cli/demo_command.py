@@ -1,6 +1,10 @@
 """`jukinet demo`: the main job on real processes, every claim checked."""
 
 import asyncio
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +34,18 @@ def demo(
 
         if folder is not None:
             require_new_file(folder)
-        claims = asyncio.run(run_demo(console=Console(stderr=as_json), folder=folder, keep=keep))
+        # What ends the demo early, ends it as Ctrl-C does: nodes drained, nothing left in the temporary folder.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        # Removed when asyncio.run has waited for all threads: one may still write there when the demo is cancelled.
+        with nullcontext(folder) if folder else _temporary_folder() as root:
+            claims = asyncio.run(run_demo(console=Console(stderr=as_json), folder=root, keep=keep))
         if as_json:
             show_json(claims.as_json())
         if not claims.all_held:
             raise typer.Exit(Exit.REFUSED)
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="jukinet-demo-") as folder:
+        yield Path(folder)
