@@ -97,14 +97,15 @@ def test_no_text_can_break_out_of_its_line(event: str, reason: str) -> None:
 @pytest.mark.parametrize(
     "hostile",
     ["a\nb", "a\r\n{}", "\x1b[2J", "\u2028", "\u202e", "\x9b31m", '"}', "\x7f", "\ud800", "\x00"],
-    ids=ascii,  # a lone surrogate in a test's name cannot be sent to another process
+    ids=ascii,
 )
-def test_hostile_text_stays_within_its_value(lines: io.StringIO, hostile: str) -> None:
-    log.warning("odd: %s", hostile, extra={"path": hostile})
-    text = lines.getvalue()
-    assert text.count("\n") == 1
-    assert all(" " <= each <= "~" for each in text[:-1])
-    assert only(lines)["path"] == hostile
+def test_hostile_text_stays_within_its_value(hostile: str) -> None:
+    # Formatted by hand: what is really logged here would reach the test runner, which cannot take a lone surrogate.
+    record = logging.LogRecord("jukinet.test", logging.WARNING, "", 0, "odd: %s", (hostile,), None)
+    record.path = hostile
+    text = JsonFormatter(NODE).format(record)
+    assert all(" " <= each <= "~" for each in text)
+    assert json.loads(text)["path"] == hostile
 
 
 def submission() -> Submission:
