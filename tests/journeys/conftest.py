@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -44,6 +44,7 @@ from jukinet.cli.layout import OPERATOR, Mesh
 from jukinet.cli.processes import MeshProcesses
 from jukinet.mesh import pki
 from jukinet.mesh.client import open_channel
+from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import reason_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.tls import TlsFiles
@@ -72,7 +73,7 @@ class Collector:
         self._came = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(4))
         # Without a parser the handler gets the bytes themselves.
-        export = grpc.unary_unary_rpc_method_handler(self._export)
+        export: Any = grpc.unary_unary_rpc_method_handler(self._export)
         service = "opentelemetry.proto.collector.trace.v1.TraceService"
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
         self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -88,9 +89,9 @@ class Collector:
         """Role and name of the spans of a trace, as far as they have come."""
         return [(role, span.name) for role, span in self._all() if span.trace_id.hex() == trace_id]
 
-    def traces_with(self, name: str) -> set[str]:
-        """Trace ids of all spans of a name."""
-        return {span.trace_id.hex() for _, span in self._all() if span.name == name}
+    def traces_with(self, *wanted: tuple[str, str]) -> set[str]:
+        """Ids of all traces that hold one of these spans, by role and name."""
+        return {span.trace_id.hex() for role, span in self._all() if (role, span.name) in wanted}
 
     async def wait_for(self, trace_id: str, *wanted: tuple[str, str]) -> None:
         """Waits until spans, by role and name, have come in a trace. A process exports in the order of the ends."""
@@ -205,12 +206,12 @@ class Network:
 
     def submission(self, reason: str, record: identity_pb2.IdentityRecord, **parts: Any) -> Submission:
         """A submission of today about somebody, under a new message id; a deletion leaves the record out."""
-        today = date.today() - timedelta(days=1)
+        day = today_in_japan()
         return Submission(
             **{
                 "message_id": self.message_id(),
                 "reason": change_pb2.ChangeReason.Value(f"CHANGE_REASON_{reason}"),
-                "event_date": identity_pb2.CalendarDate(year=today.year, month=today.month, day=today.day),
+                "event_date": identity_pb2.CalendarDate(year=day.year, month=day.month, day=day.day),
                 "resident_code": record.resident_code,
                 "record": None if reason.startswith("DELETION") else record,
                 **parts,
@@ -251,7 +252,9 @@ class Network:
     async def until(self, condition: Callable[[], Any]) -> None:
         """Asks again and again until a condition holds."""
         async with asyncio.timeout(SECONDS):
-            while not await condition():
+            while True:
+                if await condition():
+                    return
                 await asyncio.sleep(0.02)
 
     # ---- what an agency asks -----------------------------------------------------------------------------------
