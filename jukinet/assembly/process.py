@@ -19,6 +19,7 @@ from jukinet.mesh.client import open_channel
 from jukinet.mesh.config import ConfigError, NodeConfig
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import OnRefusal
+from jukinet.mesh.pki import certificate_end
 from jukinet.mesh.server import NodeServer, Service, build_server, run_until_signal
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ def start_telemetry(config: NodeConfig) -> None:
     """Logs, traces and metrics of this process, by the node's config and the standard OTEL_* variables."""
     mesh_logging.configure_logging(config.identity.uri)
     mesh_logging.install_loop_handler(asyncio.get_running_loop())
-    tracing.configure(config.identity.kind, config.identity.name)
+    tracing.configure(config.identity.kind, config.identity.name, endpoint=config.telemetry.otlp_endpoint)
     metrics.configure(config.telemetry.metrics_listen)
+    metrics.certificate_until(certificate_end(config.tls.certificate))
 
 
 def channel_to(config: NodeConfig, target: str, server: Identity) -> grpc.aio.Channel:

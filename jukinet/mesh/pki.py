@@ -268,6 +268,18 @@ def _private_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) ->
     )
 
 
+def certificate_end(path: Path) -> datetime:
+    """Tells until when a certificate holds.
+
+    Raises:
+        PkiError: the file holds no certificate.
+    """
+    certificate = _loaded(path, x509.load_pem_x509_certificate)
+    if not isinstance(certificate, x509.Certificate):
+        raise PkiError(f"{path} holds no certificate. {PkiError.__doc__}")
+    return certificate.not_valid_after_utc
+
+
 def load_secret(path: Path) -> bytes:
     """Reads a symmetric root key: 32 bytes, written as 64 hexadecimal digits.
 

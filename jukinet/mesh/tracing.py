@@ -59,7 +59,7 @@ def configure(
     service_name: str,
     instance: str,
     *,
-    sample_ratio: float = 1.0,
+    sample_ratio: float | None = None,
     endpoint: str | None = None,
     exporter: SpanExporter | None = None,
 ) -> None:
@@ -69,7 +69,7 @@ def configure(
         service_name: role of the node, such as `prefecture`.
         instance: which one it is, such as `130001`; empty for the only one.
         sample_ratio: share of the traces begun here that are recorded, 0 to 1; a trace begun elsewhere is recorded
-            where its caller recorded it.
+            where its caller recorded it. None = OTEL_TRACES_SAMPLER_ARG, or all of them without that.
         endpoint: URL of an OTLP/gRPC collector; None = what the OTEL_* variables say.
         exporter: takes the spans instead of OTLP.
     """
@@ -84,10 +84,21 @@ def configure(
     _node = f"{service_name}/{instance}" if instance else service_name
     identity = {"service.name": service_name, "service.namespace": "jukinet", "service.instance.id": instance or "1"}
     _provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(sample_ratio)), resource=Resource.create(identity), shutdown_on_exit=False
+        sampler=ParentBased(TraceIdRatioBased(_ratio(sample_ratio))),
+        resource=Resource.create(identity),
+        shutdown_on_exit=False,
     )
     _provider.add_span_processor(_Outgoing(exporter))
     _tracer = _provider.get_tracer("jukinet")
+
+
+def _ratio(given: float | None) -> float:
+    if given is not None:
+        return given
+    try:
+        return min(1.0, max(0.0, float(os.environ.get("OTEL_TRACES_SAMPLER_ARG", "1"))))
+    except ValueError:
+        return 1.0
 
 
 def shutdown() -> None:

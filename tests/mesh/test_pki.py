@@ -114,3 +114,23 @@ def test_another_kind_of_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "nodes-ca.key").write_bytes(private.read_bytes())
     with pytest.raises(pki.PkiError):
         pki.load_authority(NODES, tmp_path)
+
+
+def test_the_end_of_a_certificate_is_read_from_its_file(tmp_path: Path) -> None:
+    leaf = pki.issue(pki.create_authority("nodes.jukinet"), Identity("center"), days=30, server=True)
+    certificate, key = pki.write_leaf(leaf, tmp_path, "tls")
+    assert 29 <= (pki.certificate_end(certificate) - datetime.now(UTC)).days <= 30
+    with pytest.raises(pki.PkiError):
+        pki.certificate_end(key)
+
+
+def test_a_secret_is_32_bytes_in_hexadecimal_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "token.key"
+    path.write_text(f"{bytes(range(32)).hex()}\n")
+    assert pki.load_secret(path) == bytes(range(32))
+    for wrong in ("", "00" * 31, "zz" * 32):
+        path.write_text(wrong)
+        with pytest.raises(pki.PkiError, match="secret key"):
+            pki.load_secret(path)
+    with pytest.raises(pki.PkiError):
+        pki.load_secret(tmp_path / "missing")

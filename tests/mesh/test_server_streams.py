@@ -288,7 +288,7 @@ async def test_the_servers_status_counts_whatever_comes_first(
 ) -> None:
     monkeypatch.setattr("jukinet.mesh.client._STATUS_SECONDS", 0.05)
     call: Any = Ended()
-    with pytest.raises(grpc.aio.AioRpcError) as failed:  # noqa: PT012 - the block is what is tested
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
         async with streaming(call):
             for number, status in enumerate(order):
                 asyncio.get_running_loop().call_later(number * 0.01, call.end, *status)

@@ -263,3 +263,20 @@ def test_refusal_is_an_error_for_the_caller_and_an_answer_for_the_server(code: g
 def test_kinds_of_spans_are_told_apart(exported: InMemorySpanExporter) -> None:
     tracing.begin("store.commit", kind=SpanKind.CLIENT).end()
     assert only(exported).kind is SpanKind.CLIENT
+
+
+@pytest.mark.parametrize(("variable", "expected"), [("0", 0), ("1", 1), ("no number", 1), (None, 1)])
+def test_the_standard_variable_says_how_many_traces_are_recorded(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, expected: int
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("OTEL_TRACES_SAMPLER_ARG", raising=False)
+    else:
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", variable)
+    exporter = InMemorySpanExporter()
+    tracing.configure("center", "", exporter=exporter)
+    with tracing.span("store.commit"):
+        pass
+    tracing.flush()
+    assert len(exporter.get_finished_spans()) == expected
+    tracing.shutdown()
