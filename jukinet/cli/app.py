@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from jukinet import __version__
-from jukinet.cli import admin, demo_command, inquire, ledger, mesh, nation, node, submit_command
+from jukinet.cli import admin, bench, demo_command, inquire, ledger, mesh, nation, node, submit_command, traces
 from jukinet.cli.output import show
 
 _EXIT_CODES: Final = (
@@ -49,6 +49,9 @@ app.command()(inquire.inquire)
 app.command("verify-identity")(inquire.verify_identity)
 app.add_typer(admin.app, name="admin")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(traces.app, name="traces")
+app.command()(traces.trace)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

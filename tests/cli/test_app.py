@@ -89,7 +89,7 @@ def test_an_unknown_command_is_wrong_usage() -> None:
     assert RUNNER.invoke(app, ["simulate"]).exit_code == Exit.USAGE
 
 
-class _Call(grpc.RpcError):
+class _Call(Exception):
     """A failed call as gRPC raises it."""
 
     def __init__(self, code: grpc.StatusCode, details: bytes | None = None, message: str = "") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, InquireResponse, Subject
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_OUTCOME_MATCH, FourItems, InquireResponse, Subject
 from jukinet._pb.jukinet.register.v1.identity_pb2 import SEX_FEMALE, Address, BirthDate
 from jukinet.cli.answer import show_inquiry
 from jukinet.cli.app import app
@@ -121,7 +121,7 @@ def test_a_question_without_an_asker_or_a_node_is_wrong_usage(arguments: list[st
 
 
 def test_items_that_were_not_provided_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    answer = InquireResponse(outcome=1)
+    answer = InquireResponse(outcome=INQUIRY_OUTCOME_MATCH)
     answer.provided.record.birth_date.CopyFrom(BirthDate(year=1948))
     show_inquiry(answer)
     shown = capsys.readouterr().out
