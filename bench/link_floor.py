@@ -77,11 +77,13 @@ class LinkFloor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        first = self._processes[0].stdin
+        first, last = self._processes[0].stdin, self._processes[-1].stdout
         assert first is not None
+        assert last is not None
         first.close()
         for process in self._processes:
             process.wait()
+        last.close()
 
     def run(self, requests: Sequence[bytes]) -> float:
         """Takes serialised SubmitChangesRequests from the intake to the center's disk.

@@ -1,0 +1,62 @@
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.results import WorkDiffers
+from jukinet.cli.bench import app
+
+RESULT_KEYS = {"measure", "value", "unit", "floor", "peer", "ratio"}
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def measures(output: str) -> dict[str, Any]:
+    report = json.loads(output)
+    assert set(report) == {"name", "machine", "results"}
+    for result in report["results"]:
+        assert set(result) == RESULT_KEYS
+        assert result["peer"] is None
+        assert result["value"] > 0
+        assert result["floor"] > 0
+        assert result["ratio"] == pytest.approx(result["value"] / result["floor"], rel=0.02)
+    return {result["measure"]: result for result in report["results"]}
+
+
+@pytest.mark.slow
+def test_the_link_is_measured_on_real_nodes_beside_its_floor() -> None:
+    code, output, errors = run("link", "--json", "--changes", "100", "--seconds", "0.2", "--rounds", "1")
+    assert code == 0, errors
+    found = measures(output)
+    assert [result["unit"] for result in found.values()] == ["1/s", "ms", "ms"]
+
+
+@pytest.mark.slow
+def test_an_inquiry_is_measured_on_real_nodes_beside_its_floor() -> None:
+    code, output, errors = run("inquiry", "--residents", "200", "--seconds", "0.3", "--rounds", "1")
+    assert code == 0, errors
+    assert "inquiries a second" in output
+    assert "load average" in output
+
+
+@pytest.mark.parametrize(("name", "runner"), [("link", "run_link"), ("inquiry", "run_inquiry")])
+def test_exits_with_1_and_says_why_when_the_work_differs(
+    name: str, runner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def differs(**_sizes: object) -> None:
+        raise WorkDiffers("expected 5 each, found {'center': 4}")
+
+    monkeypatch.setattr(f"bench.{name}.{runner}", differs)
+    code, output, errors = run(name, "--json")
+    assert code == 1
+    assert output == ""
+    assert "center" in errors
+
+
+def test_refuses_a_run_without_work() -> None:
+    assert run("link", "--changes", "0")[0] == 2
+    assert run("inquiry", "--rounds", "0")[0] == 2
