@@ -6,6 +6,7 @@ way out, a refusal too, passes the ledger.
 """
 
 import logging
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of, reason_of
-from jukinet.mesh.interceptors import current_caller
+from jukinet.mesh.interceptors import RefusedCall, current_caller
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
 from jukinet.purpose.ticket import sign_ticket, subject_digest
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CENTER_SECONDS = 5.0
+_ACTIONS = {
+    "/jukinet.inquiry.v1.InquiryService/Inquire": ledger.ACTION_INQUIRE,
+    "/jukinet.inquiry.v1.InquiryService/VerifyIdentity": ledger.ACTION_VERIFY_IDENTITY,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,25 @@ class InquiryService(InquiryServiceServicer):
         )
         answer.receipt.CopyFrom(await self._keep_answer(question, decision, found, answer.SerializeToString()))
         return answer
+
+    async def note_refusal(self, call: RefusedCall) -> None:
+        """Puts on record what was refused before a question could be read: malformed, without a deadline, too many.
+
+        Raises Refused: LEDGER_UNAVAILABLE, which is then said instead.
+        """
+        action = _ACTIONS.get(call.rpc)
+        if action is None or call.entered or call.caller is None or call.caller.kind != "agency":
+            return
+        unread = _Asked(
+            agency=call.caller.uri,
+            # Nothing of a question that breaks the contract is kept, not even the id that it claims.
+            context=inquiry.InquiryContext(request_id=str(uuid.uuid4())),
+            subject=inquiry.Subject(),
+            action=action,
+            method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
+            fields=(),
+        )
+        await self._keep(unread, article="", result=ledger.RESULT_REFUSED, refusal=call.refused.reason)
 
     async def _decide(self, asked: _Asked) -> Decision:
         with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):

@@ -67,6 +67,7 @@ async def run(config: NodeConfig) -> None:
             ],
             admin=AdminService(identity=config.identity, register=None, describe=describe),
             parts=[record.grouping.run],
+            on_refusal=inquiry.note_refusal,
         )
     finally:
         await channel.close()

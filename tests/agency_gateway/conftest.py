@@ -40,6 +40,7 @@ from jukinet.mesh import interceptors
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused, to_status
 from jukinet.mesh.identity import Identity, Peer
+from jukinet.mesh.interceptors import RefusedCall
 from jukinet.purpose.agencies import Agency
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.statute import load_statute
@@ -179,6 +180,19 @@ class Network:
         request = inquiry.VerifyIdentityRequest(context=self.context(), four_items=items)
         with called_by(Identity("agency", agency)):
             return await self.inquiry.VerifyIdentity(request, None)  # type: ignore[arg-type]  # the context is not used
+
+    async def note_refusal(
+        self,
+        reason: "errors.ErrorReason.ValueType",
+        agency: str | None,
+        *,
+        rpc: str = "/jukinet.inquiry.v1.InquiryService/Inquire",
+        entered: bool = False,
+    ) -> None:
+        """Tells the gateway of a call that its gate refused."""
+        caller = Identity("agency", agency) if agency else Identity("operator", "somebody")
+        call = RefusedCall(rpc=rpc, error_id="0" * 16, caller=caller, entered=entered, refused=Refused(reason))
+        await self.inquiry.note_refusal(call)
 
     async def refusal_of(self, call: Any) -> "errors.ErrorReason.ValueType":
         """The reason with which a call is refused."""

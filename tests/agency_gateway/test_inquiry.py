@@ -189,3 +189,17 @@ async def test_no_entry_holds_personal_data(network: Network) -> None:
     kept = b"".join(network.entries())
     for text in ("試験花子", "千代田", "2番3号", network.number_of(1), "case-1", "op-1"):
         assert text.encode() not in kept
+
+
+async def test_a_question_that_could_not_be_read_is_on_record_without_anything_it_said(network: Network) -> None:
+    await network.note_refusal(errors.ERROR_REASON_INVALID_MESSAGE, "pension-service")
+    (entry,) = network.leaves()
+    assert (entry.refusal, entry.purpose) == (errors.ERROR_REASON_INVALID_MESSAGE, "")
+    assert entry.agency == "spiffe://agencies.jukinet/agency/pension-service"
+
+
+async def test_what_nodes_and_operators_are_refused_is_not_an_agencys_question(network: Network) -> None:
+    await network.note_refusal(errors.ERROR_REASON_CALLER_NOT_ALLOWED, None)
+    await network.note_refusal(errors.ERROR_REASON_OVERLOADED, "pension-service", rpc="/grpc.health.v1.Health/Check")
+    await network.note_refusal(errors.ERROR_REASON_PURPOSE_UNKNOWN, "pension-service", entered=True)
+    assert network.entries() == []
