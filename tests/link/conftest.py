@@ -327,7 +327,7 @@ async def mesh(
 async def until(holds: Callable[[], object], *, seconds: float = 20) -> None:
     """Waits for a condition that no event tells of."""
     async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110  # marks on disk raise no event
+        while not holds():  # marks on disk raise no event
             await asyncio.sleep(0.002)
 
 

@@ -294,6 +294,20 @@ async def test_what_was_handed_in_goes_on_upwards_though_its_stream_is_over(
     await link.until(lambda: center.mark_of(prefecture) == 1)
 
 
+async def test_no_acknowledgement_comes_before_the_commit(prefecture: Any, cs: Any, link: Any) -> None:
+    sealer = link.Sealer()
+    async with cs.speaks(prefecture) as call:
+        await say(call, hello=sealer.hello())
+        await heard(call)
+        disk = SlowDisk(prefecture)
+        await say(call, batch=sealer.births(1, 1))
+        for _ in range(3):
+            await say(call, heartbeat=Heartbeat())
+            assert (await heard(call)).ack.mark == 0
+        disk.free.set()
+        await acked(call, 1)
+
+
 async def test_a_sender_beyond_its_credit_is_read_no_further(mesh: Mesh, cs: Any, link: Any) -> None:
     node, sealer = mesh("prefecture", "130001", instance="slow"), link.Sealer()
     await node.serve(forwards=True, credit=Credit(batches=2, bytes=4_000_000))
