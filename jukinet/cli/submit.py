@@ -113,6 +113,7 @@ async def submit(
     timeout_seconds: float = 3600.0,
     traceparent_for: Callable[[Submission], str] | None = None,
     progress: Callable[[int], None] | None = None,
+    on_refused: Callable[[int, str, str], None] | None = None,
     window: int = 512,
 ) -> Report:
     """Submit a change file, line by line and in its order.
@@ -124,6 +125,7 @@ async def submit(
         timeout_seconds: how long to go on trying, for the whole file.
         traceparent_for: gives the W3C trace context of one change, or an empty text.
         progress: is told how many lines are settled, after each one.
+        on_refused: is told of each refused line: its number in the file, the column (or empty), the reason.
         window: most lines that are open at a time.
 
     Returns:
@@ -139,7 +141,14 @@ async def submit(
     """
     source = await asyncio.to_thread(open_change_file, path)
     rejects = RejectFile(rejects_path, source)
-    run = _Run(source, rejects, window, traceparent_for or (lambda _: ""), progress or (lambda _: None))
+    run = _Run(
+        source,
+        rejects,
+        window,
+        traceparent_for or (lambda _: ""),
+        progress or (lambda _: None),
+        on_refused or (lambda *_: None),
+    )
     stub = IntakeServiceStub(channel)
     try:
         await _keep_trying(lambda left: run.stream(stub.SubmitChanges(timeout=left)), timeout_seconds, run.settled)
@@ -222,6 +231,7 @@ class _Run:
     window: int
     traceparent_for: Callable[[Submission], str]
     progress: Callable[[int], None]
+    on_refused: Callable[[int, str, str], None]
     # Read and not settled, in the order of the file.
     open_lines: deque[ChangeLine] = field(default_factory=deque)
     at_end: bool = False
@@ -348,6 +358,7 @@ class _Run:
     def _reject(self, line: ChangeLine, reason: str, column: str, message: str) -> None:
         self.rejects.add(line, reason=reason, message=f"{column}: {message}" if column else message)
         self.refused[reason] += 1
+        self.on_refused(line.number, column, reason)
 
     def _done(self) -> None:
         self.open_lines.popleft()

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,9 @@ from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, sh
 
 if TYPE_CHECKING:
     from jukinet.cli.submit import Report
+
+_REFUSALS_SHOWN: Final = 20
+"""All of them stand in the reject file; these first ones show what kind of mistake it is."""
 
 
 def submit(
@@ -102,6 +105,7 @@ async def _submit(file: Path, target: Target, rejects: Path, seconds: float, tra
                     timeout_seconds=seconds,
                     traceparent_for=traces.start if traces else None,
                     progress=progress.settled,
+                    on_refused=progress.refused,
                 )
         except (ChangeFileRefused, RejectFileExists) as error:
             raise Failure(f"{file}: {error}", Exit.USAGE) from None
@@ -117,7 +121,7 @@ async def _submit(file: Path, target: Target, rejects: Path, seconds: float, tra
 
 
 class _Progress:
-    """Shows on standard error how many lines are settled, where a person looks at it."""
+    """Shows on standard error how many lines are settled, where a person looks at it, and which were refused first."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -127,6 +131,7 @@ class _Progress:
         console = Console(stderr=True)
         self._bar = Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True)
         self._task = self._bar.add_task("", total=None)
+        self._refused = 0
 
     def __enter__(self) -> None:
         self._bar.start()
@@ -137,6 +142,15 @@ class _Progress:
     def settled(self, lines: int) -> None:
         """Takes the number of settled lines."""
         self._bar.update(self._task, completed=lines)
+
+    def refused(self, line: int, column: str, reason: str) -> None:
+        """Takes a refused line: its number, the column at fault or an empty text, the reason."""
+        self._refused += 1
+        if self._refused > _REFUSALS_SHOWN:
+            return
+        text = f"line {line}{f', {column}' if column else ''}: {reason}"
+        # Through the bar's own console, which keeps the bar below what is printed.
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(report: "Report", traces: _Traces | None, as_json: bool) -> None:
