@@ -1,0 +1,428 @@
+"""What a municipality may do wrong: every row is refused with its exact reason, and nothing is lost or half written."""
+
+import asyncio
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangesRequest
+from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
+from jukinet._pb.jukinet.register.v1 import identity_pb2
+from jukinet.cli.change_columns import values_of
+from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.errors import error_id_of, name_of, violations_of
+from jukinet.mesh.identity import Identity
+
+Network = Any  # the fixture's own class lives in conftest.py
+CHIYODA, OKUTAMA = "131016", "133086"
+CS = "municipality-131016"
+SYSTEM = Identity("municipal-system", CHIYODA)
+INVALID = ("INVALID_MESSAGE", grpc.StatusCode.INVALID_ARGUMENT)
+
+# ---- one change over gRPC -------------------------------------------------------------------------------------------
+
+
+def wrong_digit(code: str) -> str:
+    """The same digits with another check digit."""
+    return code[:-1] + str((int(code[-1]) + 1) % 10)
+
+
+def corrected(record: identity_pb2.IdentityRecord, **address: str) -> identity_pb2.IdentityRecord:
+    """The record with another address."""
+    copy = identity_pb2.IdentityRecord()
+    copy.CopyFrom(record)
+    for name, value in {"block": "9番", **address}.items():
+        setattr(copy.address, name, value)
+    return copy
+
+
+def _on(day: Any) -> identity_pb2.CalendarDate:
+    return identity_pb2.CalendarDate(year=day.year, month=day.month, day=day.day)
+
+
+def _renamed(n: Network, record: identity_pb2.IdentityRecord) -> Submission:
+    moved = corrected(record)
+    moved.name.legal = "別人　太郎"
+    submission: Submission = n.submission("CORRECTION_MOVE_WITHIN", moved)
+    return submission
+
+
+def _entry(n: Network, **parts: Any) -> Any:
+    return n.submission("ENTRY_EX_OFFICIO", n.person(CHIYODA, **parts))
+
+
+def _address(code: str) -> identity_pb2.Address:
+    return identity_pb2.Address(local_government_code=code, town="本町")
+
+
+def _changed(submission: Submission, **parts: Any) -> Submission:
+    submission.MergeFrom(Submission(**parts))
+    return submission
+
+
+def _without_record(submission: Submission) -> Submission:
+    submission.ClearField("record")
+    return submission
+
+
+def _born(n: Network, ahead: int) -> Any:
+    day = today_in_japan() + timedelta(days=ahead)
+    return _entry(n, birth_date=identity_pb2.BirthDate(year=day.year, month=day.month, day=day.day))
+
+
+def _of_code(n: Network, code: str) -> Any:
+    return n.submission("ENTRY_EX_OFFICIO", n.person(CHIYODA, resident_code=code))
+
+
+WRONG: dict[str, tuple[Callable[[Network, Any], Any], str, str]] = {
+    # what is wrong: (submission, reason, field); `held` is a resident of Chiyoda
+    "check digit of the code": (
+        lambda n, held: _of_code(n, wrong_digit(n.code())),
+        "RESIDENT_CODE_CHECK_DIGIT",
+        "record.resident_code",
+    ),
+    "check digit of the number": (
+        lambda n, held: _entry(n, individual_number=wrong_digit(n.number())),
+        "INDIVIDUAL_NUMBER_CHECK_DIGIT",
+        "record.individual_number",
+    ),
+    "letters in the code": (lambda n, held: _of_code(n, "0012345678X"), "INVALID_MESSAGE", "submission.resident_code"),
+    "30 February": (
+        lambda n, held: n.submission(
+            "DELETION_DEATH", held, event_date=identity_pb2.CalendarDate(year=2026, month=2, day=30)
+        ),
+        "INVALID_MESSAGE",
+        "submission.event_date",
+    ),
+    "tomorrow": (
+        lambda n, held: n.submission("DELETION_DEATH", held, event_date=_on(today_in_japan() + timedelta(days=1))),
+        "EVENT_DATE",
+        "event_date",
+    ),
+    "a plan two years ahead": (
+        lambda n, held: n.submission(
+            "DELETION_ABROAD_MOVE_OUT", held, event_date=_on(today_in_japan() + timedelta(days=731))
+        ),
+        "EVENT_DATE",
+        "event_date",
+    ),
+    "born after the event": (lambda n, held: _born(n, 1), "BIRTH_DATE", "record.birth_date"),
+    "a move that renames": (_renamed, "CHANGE_NOT_COVERED", "record.name"),
+    "a move to where one is": (
+        lambda n, held: n.submission("CORRECTION_MOVE_WITHIN", held),
+        "CHANGE_NOT_COVERED",
+        "record",
+    ),
+    "another previous number": (
+        lambda n, held: n.submission(
+            "CORRECTION_INDIVIDUAL_NUMBER_REQUEST",
+            _with(held, individual_number=n.number()),
+            previous_individual_number=n.number(),
+        ),
+        "PREVIOUS_VALUE",
+        "previous_individual_number",
+    ),
+    "a resident of another municipality": (
+        lambda n, held: n.submission("CORRECTION_MOVE_WITHIN", corrected(n.person(CHIYODA))),
+        "RESIDENT_UNKNOWN",
+        "record.resident_code",
+    ),
+    "an address in another municipality": (
+        lambda n, held: _entry(n, address=_address(OKUTAMA)),
+        "ADDRESS_ELSEWHERE",
+        "record.address.local_government_code",
+    ),
+    "no such municipality": (
+        lambda n, held: _entry(n, address=_address("131017")),
+        "LOCAL_GOVERNMENT_CODE",
+        "record.address.local_government_code",
+    ),
+    "here already": (
+        lambda n, held: n.submission("ENTRY_EX_OFFICIO", held),
+        "RESIDENT_EXISTS",
+        "record.resident_code",
+    ),
+    "a move-out to oneself": (
+        lambda n, held: n.submission("DELETION_DOMESTIC_MOVE_OUT", held, next_municipality=CHIYODA),
+        "TRANSFER_MISMATCH",
+        "next_municipality",
+    ),
+    "a move-in without its certificate": (
+        lambda n, held: n.submission("ENTRY_DOMESTIC_MOVE_IN", n.person(CHIYODA), previous_municipality=OKUTAMA),
+        "INVALID_MESSAGE",
+        "submission",
+    ),
+    "no reason": (lambda n, held: n.submission("UNSPECIFIED", held), "INVALID_MESSAGE", "submission.reason"),
+    "a reason that does not exist": (
+        lambda n, held: _changed(n.submission("UNSPECIFIED", held), reason=99),
+        "INVALID_MESSAGE",
+        "submission.reason",
+    ),
+    "a control character in the name": (
+        lambda n, held: _entry(n, name=identity_pb2.PersonName(legal="試験\x1b[2J")),
+        "INVALID_MESSAGE",
+        "submission.record.name.legal",
+    ),
+    "a name of 201 characters": (
+        lambda n, held: _entry(n, name=identity_pb2.PersonName(legal="長" * 201)),
+        "INVALID_MESSAGE",
+        "submission.record.name.legal",
+    ),
+    "no record": (
+        lambda n, held: _without_record(_entry(n)),
+        "INVALID_MESSAGE",
+        "submission",
+    ),
+}
+
+
+def _with(record: identity_pb2.IdentityRecord, **parts: Any) -> identity_pb2.IdentityRecord:
+    copy = identity_pb2.IdentityRecord()
+    copy.CopyFrom(record)
+    copy.MergeFrom(identity_pb2.IdentityRecord(**parts))
+    return copy
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_a_wrong_change_is_refused_with_its_reason_and_field_and_leaves_no_trace(
+    network: Network, refused: Any, what: str
+) -> None:
+    make, reason, field = WRONG[what]
+    held = await network.enter(CHIYODA)
+    submission, before = make(network, held), network.digest(CS)
+    with refused() as refusal:
+        await network.submit(CHIYODA, submission)
+    assert refusal.name == reason
+    assert violations_of(refusal.error)[0].field == field
+    assert error_id_of(refusal.error)
+    assert network.digest(CS) == before
+
+
+async def test_a_repeated_message_gets_the_same_answer_and_writes_nothing(network: Network) -> None:
+    submission = network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA))
+    first = await network.submit(CHIYODA, submission)
+    before = network.digest(CS)
+    again = await network.submit(CHIYODA, submission)
+    assert (again.version, again.sequence, again.epoch) == (first.version, first.sequence, first.epoch)
+    assert (first.repeated, again.repeated) == (False, True)
+    assert network.digest(CS) == before
+
+
+async def test_a_message_id_with_other_content_is_refused(network: Network, refused: Any) -> None:
+    submission = network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA))
+    await network.submit(CHIYODA, submission)
+    before = network.digest(CS)
+    submission.record.address.block = "2番"
+    with refused() as refusal:
+        await network.submit(CHIYODA, submission)
+    assert (refusal.name, refusal.code) == ("MESSAGE_ID_REUSED", grpc.StatusCode.ALREADY_EXISTS)
+    assert network.digest(CS) == before
+
+
+async def test_a_refused_message_keeps_its_id_for_its_corrected_form(network: Network, refused: Any) -> None:
+    person = network.person(CHIYODA)
+    submission = network.submission("ENTRY_EX_OFFICIO", person)
+    submission.record.individual_number = wrong_digit(person.individual_number)
+    with refused():
+        await network.submit(CHIYODA, submission)
+    submission.record.individual_number = person.individual_number
+    assert not (await network.submit(CHIYODA, submission)).repeated
+
+
+async def test_a_municipality_can_enter_nobody_who_lives_elsewhere(network: Network) -> None:
+    """A CS sees its own residents alone and takes the entry; the prefecture, which sees both, parks it for good."""
+    record = await network.enter(OKUTAMA)
+    stolen = corrected(record, local_government_code=CHIYODA)
+    wanted = {node: _row(network, node, record.resident_code) for node in ("prefecture-130001", "center")}
+    answer = await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", stolen))
+    await network.arrived(CHIYODA)
+    for node, row in wanted.items():
+        assert _row(network, node, record.resident_code) == row
+        assert row["holder"] == OKUTAMA
+        (parked,) = [row for row in network.rows(node, "parked") if row["resident_code"] == record.resident_code]
+        assert (parked["municipality"], parked["sequence"]) == (CHIYODA, answer.sequence)
+        assert name_of(parked["reason"]) in ("RESIDENT_EXISTS", "VERSION_CONFLICT")
+
+
+def _row(network: Network, node: str, code: str) -> Any:
+    (row,) = [row for row in network.rows(node, "residents") if row["resident_code"] == code]
+    return row
+
+
+async def test_another_municipalitys_system_is_not_taken(network: Network, refused: Any) -> None:
+    request = SubmitChangeRequest(submission=network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)))
+    before = network.digest(CS)
+    async with network.channel(CS, Identity("municipal-system", OKUTAMA)) as channel:
+        with refused() as refusal:
+            await IntakeServiceStub(channel).SubmitChange(request, timeout=5)
+    assert (refusal.name, refusal.code) == ("CALLER_NOT_ALLOWED", grpc.StatusCode.PERMISSION_DENIED)
+    assert network.digest(CS) == before
+
+
+async def test_a_call_without_a_deadline_is_refused(network: Network, refused: Any) -> None:
+    request = SubmitChangeRequest(submission=network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)))
+    async with network.channel(CS, SYSTEM) as channel:
+        with refused() as refusal:
+            await IntakeServiceStub(channel).SubmitChange(request)
+    assert refusal.name == "DEADLINE_REQUIRED"
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    # gRPC itself refuses what is far too large: before it is in memory, and so without a reason of ours.
+    [(1024 * 1024 + 1, "MESSAGE_TOO_LARGE"), (2 * 1024 * 1024, "")],
+)
+async def test_a_message_over_the_limit_is_refused(network: Network, refused: Any, size: int, reason: str) -> None:
+    before = network.digest(CS)
+    async with network.channel(CS, SYSTEM) as channel:
+        with refused() as refusal:
+            await channel.unary_unary("/jukinet.intake.v1.IntakeService/SubmitChange")(b"\0" * size, timeout=5)
+    assert (refusal.name, refusal.code) == (reason, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert network.digest(CS) == before
+
+
+async def test_bytes_that_are_no_message_are_refused(network: Network, refused: Any) -> None:
+    async with network.channel(CS, SYSTEM) as channel:
+        with refused() as refusal:
+            await channel.unary_unary("/jukinet.intake.v1.IntakeService/SubmitChange")(b"\xff" * 20, timeout=5)
+    assert (refusal.name, refusal.code) == INVALID
+
+
+async def test_a_refused_change_does_not_end_the_stream_and_the_others_go_in(network: Network) -> None:
+    good, bad, last = (network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)) for _ in range(3))
+    bad.record.individual_number = wrong_digit(bad.record.individual_number)
+    async with network.channel(CS, SYSTEM) as channel:
+        requests = [SubmitChangesRequest(submission=each) for each in (good, bad, last)]
+        answers = [answer async for answer in IntakeServiceStub(channel).SubmitChanges(iter(requests), timeout=5)]
+    assert [answer.message_id for answer in answers] == [good.message_id, bad.message_id, last.message_id]
+    assert [answer.WhichOneof("result") for answer in answers] == ["accepted", "refused", "accepted"]
+    assert name_of(answers[1].refused.reason) == "INDIVIDUAL_NUMBER_CHECK_DIGIT"
+    assert answers[1].refused.field == "record.individual_number"
+    assert answers[2].accepted.sequence == answers[0].accepted.sequence + 1
+
+
+# ---- a file over the command line -----------------------------------------------------------------------------------
+
+
+async def jukinet_submit(network: Network, path: Path, code: int) -> tuple[dict[str, Any], str]:
+    """Runs the program as a clerk does; gives what it printed as JSON and what it told on standard error."""
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jukinet.cli", "submit", str(path), "--json", "--seconds", "20"),
+        *("--mesh", str(network.mesh.root), "--municipality", CHIYODA),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, told = (str(each, "utf-8") for each in await program.communicate())
+    assert program.returncode == code, told
+    return (json.loads(out) if out else {}), told
+
+
+def line(submission: Submission, **wrong: str) -> dict[str, str]:
+    """A line of a change file; `wrong` are other values of its columns."""
+    return {**values_of(submission), **wrong}
+
+
+def write_csv(path: Path, lines: list[dict[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    return path
+
+
+async def test_the_good_lines_of_a_file_go_in_and_the_bad_ones_come_back_to_be_corrected(
+    network: Network, tmp_path: Path
+) -> None:
+    held = await network.enter(CHIYODA)
+    people = [network.person(CHIYODA) for _ in range(6)]
+    entries = [network.submission("ENTRY_EX_OFFICIO", person) for person in people]
+    move = network.submission("CORRECTION_MOVE_WITHIN", corrected(held))
+    right = [line(each) for each in (entries[0], *entries[1:5], move, entries[5])]
+    code, number = people[1].resident_code, people[2].individual_number
+    wrong = [
+        right[0],
+        line(entries[1], resident_code=wrong_digit(code)),
+        line(entries[2], individual_number=wrong_digit(number)),
+        line(entries[3], event_date="2026-02-30"),
+        line(entries[4], local_government_code=OKUTAMA),
+        line(move, name="別人　太郎"),
+        right[6],
+    ]
+    path = write_csv(tmp_path / "changes.csv", wrong)
+    # A line that lost its last field.
+    text = path.read_text("utf-8").splitlines(keepends=True)
+    broken = network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA))
+    text.insert(3, ",".join(list(values_of(broken).values())[:-1]) + "\r\n")
+    path.write_text("".join(text), "utf-8", newline="")
+
+    report, told = await jukinet_submit(network, path, code=1)
+    assert (report["lines"], report["accepted"], report["repeated"]) == (8, 2, 0)
+    assert report["refused"] == {
+        "ADDRESS_ELSEWHERE": 1,
+        "CHANGE_NOT_COVERED": 1,
+        "INDIVIDUAL_NUMBER_CHECK_DIGIT": 1,
+        "INVALID_MESSAGE": 2,
+        "RESIDENT_CODE_CHECK_DIGIT": 1,
+    }
+    codes = {row["resident_code"] for row in network.rows(CS, "residents")}
+    assert {people[0].resident_code, people[5].resident_code} <= codes
+    assert not codes & {person.resident_code for person in people[1:5]}
+
+    rejects = tmp_path / "changes.rejects.csv"
+    assert report["rejects"] == str(rejects)
+    rows = list(csv.reader(io.StringIO(rejects.read_text("utf-8"))))
+    assert rows[0] == [*right[0], "reject_reason", "reject_message"]
+    assert [(row[0], row[-2], row[-1].partition(":")[0]) for row in rows[1:]] == [
+        (entries[1].message_id, "RESIDENT_CODE_CHECK_DIGIT", "resident_code"),
+        (broken.message_id, "INVALID_MESSAGE", "the line has 21 fields, the header 22"),
+        (entries[2].message_id, "INDIVIDUAL_NUMBER_CHECK_DIGIT", "individual_number"),
+        (entries[3].message_id, "INVALID_MESSAGE", "event_date"),
+        (entries[4].message_id, "ADDRESS_ELSEWHERE", "local_government_code"),
+        (move.message_id, "CHANGE_NOT_COVERED", "name"),
+    ]
+    assert told.splitlines()[:6] == [
+        "line 3, resident_code: RESIDENT_CODE_CHECK_DIGIT",
+        "line 4: INVALID_MESSAGE",
+        "line 5, individual_number: INDIVIDUAL_NUMBER_CHECK_DIGIT",
+        "line 6, event_date: INVALID_MESSAGE",
+        "line 7, local_government_code: ADDRESS_ELSEWHERE",
+        "line 8, name: CHANGE_NOT_COVERED",
+    ]
+
+    # The same again changes nothing; corrected, every one of them goes in.
+    again, before = tmp_path / "again.csv", network.digest(CS)
+    again.write_bytes(rejects.read_bytes())
+    report, _ = await jukinet_submit(network, again, code=1)
+    assert (report["lines"], report["accepted"], report["repeated"]) == (6, 0, 0)
+    assert network.digest(CS) == before
+    mended = write_csv(tmp_path / "mended.csv", [*right[1:3], line(broken), *right[3:6]])
+    report, _ = await jukinet_submit(network, mended, code=0)
+    assert (report["lines"], report["accepted"], report["refused"], report["rejects"]) == (6, 6, {}, None)
+    await network.arrived(CHIYODA)
+    for node in (CS, "prefecture-130001", "center"):
+        codes = {row["resident_code"] for row in network.rows(node, "residents")}
+        assert {person.resident_code for person in people} <= codes
+
+
+async def test_a_file_in_another_encoding_is_refused_as_a_whole_and_nothing_is_sent(
+    network: Network, tmp_path: Path
+) -> None:
+    entries = [network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)) for _ in range(2)]
+    path = write_csv(tmp_path / "changes.csv", [line(each) for each in entries])
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2].replace("試験".encode(), b"\xff\xfe")]))
+    before = network.digest(CS)
+    report, told = await jukinet_submit(network, path, code=2)
+    assert report == {}
+    assert "line 3: byte" in told
+    assert "fits neither UTF-8 nor CP932" in told
+    assert network.digest(CS) == before
+    assert not (tmp_path / "changes.rejects.csv").exists()
