@@ -3,6 +3,10 @@
 import hashlib
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.record import Record
@@ -11,7 +15,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceSe
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
 from jukinet.assembly.process import channel_to, needed, serve, start_telemetry
-from jukinet.assembly.status import AdminService
+from jukinet.assembly.status import AdminService, readable
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
@@ -27,6 +31,7 @@ from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import ensure_schema
 from jukinet.store.writer import Writer
 
+_CENTER_HEALTH_SECONDS = 2.0
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -66,6 +71,10 @@ async def run(config: NodeConfig) -> None:
                 (add_LedgerServiceServicer_to_server, LedgerService(reader)),
             ],
             admin=AdminService(identity=config.identity, register=None, describe=describe),
+            checks={
+                "jukinet.inquiry.v1.InquiryService": lambda: _center_serves(channel),
+                "jukinet.ledger.v1.LedgerService": lambda: readable(reader),
+            },
             parts=[record.grouping.run],
             on_refusal=inquiry.note_refusal,
         )
@@ -74,6 +83,14 @@ async def run(config: NodeConfig) -> None:
         writer.close()
         reader.dispose()
         engine.dispose()
+
+
+async def _center_serves(channel: grpc.aio.Channel) -> bool:
+    # The stubs of the package know the methods of the synchronous channel only.
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    asked = health_pb2.HealthCheckRequest(service="jukinet.provision.v1.ProvisionService")
+    answer = await stub.Check(asked, timeout=_CENTER_HEALTH_SECONDS)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def policy_digest(agencies: Path) -> bytes:

@@ -37,6 +37,10 @@ async def run(config: NodeConfig) -> None:
                 (add_ProvisionServiceServicer_to_server, provision),
             ],
             admin=node.admin(),
+            checks={
+                "jukinet.link.v1.LinkService": node.readable,
+                "jukinet.provision.v1.ProvisionService": node.readable,
+            },
             parts=node.parts(),
             on_drain=node.end_streams,
         )

@@ -23,6 +23,8 @@ from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import journal, search
+from jukinet.store.engine import read
+from jukinet.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +65,27 @@ class ProvisionService(ProvisionServiceServicer):
             subject_digest=ticket.subject_digest,
             outcome=inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH,
         )
-        with tracing.span("provision.look_up"), self._reader.connect() as connection:
-            resident = _look_up(connection, request.subject)
-            if resident is not None and not self._policy.covers(ticket.agency, ticket.purpose, resident.holder):
-                resident = None
-            if resident is not None:
-                response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
-                response.person_token = person_token(month_key(self._token_key, now()), resident.record.resident_code)
-                response.freshness.extend(_freshness(connection, resident.holder))
-        if resident is not None and ticket.kind == provision.PROVISION_KIND_RECORD:
-            response.provided.CopyFrom(cut(resident, ticket.fields))
+        resident, freshness = self._find(ticket, request.subject)
+        if resident is not None:
+            response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
+            response.person_token = person_token(month_key(self._token_key, now()), resident.record.resident_code)
+            response.freshness.extend(freshness)
+            if ticket.kind == provision.PROVISION_KIND_RECORD:
+                response.provided.CopyFrom(cut(resident, ticket.fields))
         return response
+
+    def _find(
+        self, ticket: provision.Ticket, subject: inquiry.Subject
+    ) -> tuple[Resident | None, list[inquiry.Freshness]]:
+        """The one person who matches and whom the ticket's row covers; read in the event loop, faster than a thread."""
+        with tracing.span("provision.look_up"):
+            try:
+                resident, freshness = read(self._reader, lambda connection: _look_up(connection, subject))
+            except StoreError as failure:
+                raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail=str(failure)) from None
+        if resident is None or not self._policy.covers(ticket.agency, ticket.purpose, resident.holder):
+            return None, []
+        return resident, freshness
 
     def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject) -> None:
         if ticket.method != method_of(subject):
@@ -115,11 +127,13 @@ def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]")
     return provided
 
 
-def _look_up(connection: Connection, subject: inquiry.Subject) -> Resident | None:
+def _look_up(connection: Connection, subject: inquiry.Subject) -> tuple[Resident | None, list[inquiry.Freshness]]:
     day = today_in_japan()
     if subject.WhichOneof("key") == "individual_number":
-        return search.by_individual_number(connection, subject.individual_number, day=day)
-    return search.by_four_items(connection, subject.four_items, day=day)
+        resident = search.by_individual_number(connection, subject.individual_number, day=day)
+    else:
+        resident = search.by_four_items(connection, subject.four_items, day=day)
+    return resident, _freshness(connection, resident.holder) if resident else []
 
 
 def _freshness(connection: Connection, municipality: str) -> list[inquiry.Freshness]:

@@ -24,7 +24,12 @@ async def run(config: NodeConfig) -> None:
             config,
             services=[(add_IntakeServiceServicer_to_server, IntakeService(intake))],
             admin=node.admin(),
+            checks={"jukinet.intake.v1.IntakeService": lambda: _may_take(node)},
             parts=[intake.grouping.run, *node.parts()],
         )
     finally:
         node.close()
+
+
+async def _may_take(node: RegisterNode) -> bool:
+    return node.room() and await node.readable()

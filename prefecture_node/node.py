@@ -15,6 +15,7 @@ async def run(config: NodeConfig) -> None:
             config,
             services=[(add_LinkServiceServicer_to_server, node.receive(config.name[:2]))],
             admin=node.admin(),
+            checks={"jukinet.link.v1.LinkService": node.readable},
             parts=node.parts(),
             on_drain=node.end_streams,
         )

@@ -6,7 +6,7 @@ exception is the link, whose loss is written into its contract (a CS keeps accep
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Part = Callable[[], Coroutine[Any, Any, None]]
+Check = Callable[[], Awaitable[bool]]
+
+_HEALTH_SECONDS = 1.0
 
 
 def needed(value: T | None) -> T:
@@ -61,10 +64,15 @@ async def serve(
     services: Sequence[Service],
     admin: AdminService,
     parts: Sequence[Part],
+    checks: Mapping[str, Check],
     on_drain: Callable[[], Awaitable[None]] | None = None,
     on_refusal: OnRefusal | None = None,
 ) -> None:
-    """Runs the parts and serves until SIGTERM or SIGINT. Raises PartFailed when a part ended by itself."""
+    """Runs the parts and serves until SIGTERM or SIGINT.
+
+    `checks` tells, by service, whether what it stands on answers; watchers of grpc.health.v1 hear of every change.
+    Raises PartFailed when a part ended by itself.
+    """
     node = build_server(
         identity=config.identity,
         listen=config.listen,
@@ -75,8 +83,9 @@ async def serve(
         on_refusal=on_refusal,
     )
     running = [asyncio.create_task(part()) for part in parts]
+    await _check_health(node, checks)
     await node.start(config.address_file)
-    await node.health.set("jukinet", True)
+    running.append(asyncio.create_task(_watch_health(node, checks)))
     log.info("serving", extra={"address": node.address})
     try:
         await _until_signal_or_failure(node, running, on_drain, config)
@@ -86,6 +95,24 @@ async def serve(
         await asyncio.gather(*running, return_exceptions=True)
         tracing.shutdown()
     log.info("stopped")
+
+
+async def _watch_health(node: NodeServer, checks: Mapping[str, Check]) -> None:
+    while True:
+        await asyncio.sleep(_HEALTH_SECONDS)
+        if not node.traffic.draining.is_set():
+            await _check_health(node, checks)
+
+
+async def _check_health(node: NodeServer, checks: Mapping[str, Check]) -> None:
+    for service, check in checks.items():
+        try:
+            serving = await check()
+        except Exception as failure:  # whatever it is, the service cannot do its work
+            log.warning("a health check failed", extra={"error_type": type(failure).__name__})
+            serving = False
+        if not serving or not node.health.serving(service):
+            await node.health.set(service, serving)
 
 
 async def _until_signal_or_failure(

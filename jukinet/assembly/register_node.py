@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusResponse
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
 from jukinet.assembly.process import Part, channel_to, needed
-from jukinet.assembly.status import AdminService
+from jukinet.assembly.status import AdminService, readable
 from jukinet.link.apply_batch import Assembly, Taken
 from jukinet.link.service import LinkService
 from jukinet.link.uplink import LinkStopped, Uplink
@@ -20,7 +20,7 @@ from jukinet.mesh import metrics
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.identity import Identity, parse_identity, upstream_of
 from jukinet.mesh.pki import load_public_keys
-from jukinet.store.engine import free_bytes, open_reader, open_writer
+from jukinet.store.engine import disk_space, open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.writer import Writer
 
@@ -64,8 +64,16 @@ class RegisterNode:
 
     def room(self) -> bool:
         """Whether the disk quota still allows new changes (a CS must never accept what it cannot keep)."""
-        free = free_bytes(self._config.database)
-        return free is None or free >= self._config.limits.disk_free_bytes
+        space = disk_space(self._config.database)
+        if space is None:
+            return True
+        free, total = space
+        limits = self._config.limits
+        return free >= max(limits.disk_free_bytes, total * limits.disk_free_percent / 100)
+
+    async def readable(self) -> bool:
+        """Whether the register answers; for health checks."""
+        return await readable(self.reader)
 
     def parts(self) -> list[Part]:
         """What runs beside the server."""

@@ -277,10 +277,13 @@ def wal_bytes(url: str | URL) -> int:
         return 0
 
 
-def free_bytes(url: str) -> int | None:
-    """Free space where an SQLite database lies, in bytes; None for PostgreSQL, which guards its own."""
+def disk_space(url: str) -> tuple[int, int] | None:
+    """Free and total bytes of the file system that an SQLite database lies on.
+
+    None for PostgreSQL, which guards its own.
+    """
     parsed = make_url(url)
     if not _is_sqlite(parsed):
         return None
     stat = os.statvfs(_sqlite_path(parsed).parent)
-    return stat.f_bavail * stat.f_frsize
+    return stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize

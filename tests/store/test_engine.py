@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from jukinet.store.engine import free_bytes, open_reader, open_writer, read, wal_bytes
+from jukinet.store.engine import disk_space, open_reader, open_writer, read, wal_bytes
 from jukinet.store.errors import StoreBusy, StoreError
 
 _OPEN = """
@@ -296,9 +296,10 @@ def test_space_is_told_for_sqlite_and_left_to_postgresql(sqlite_url: str, tmp_pa
     engine = open_writer(sqlite_url)
     make_table(engine)
     assert wal_bytes(sqlite_url) == (tmp_path / "node.db-wal").stat().st_size > 0
-    assert 0 < (free_bytes(sqlite_url) or 0) <= os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
+    free, total = disk_space(sqlite_url) or (0, 0)
+    assert 0 < free <= total == os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
     assert wal_bytes("postgresql://host/db") == 0
-    assert free_bytes("postgresql://host/db") is None
+    assert disk_space("postgresql://host/db") is None
     engine.dispose()
 
 
