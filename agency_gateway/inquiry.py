@@ -25,7 +25,7 @@ from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.interceptors import RefusedCall, current_caller
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
-from jukinet.purpose.ticket import sign_ticket, subject_digest
+from jukinet.purpose.ticket import method_of, sign_ticket, subject_digest
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceAsyncStub
@@ -79,13 +79,12 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.InquireRequest, inquiry.InquireResponse]",
     ) -> inquiry.InquireResponse:
         """Provides the wanted items of the one person who matches (Act art. 30-9 to 30-12)."""
-        by_number = request.subject.WhichOneof("key") == "individual_number"
         question = _Asked(
             agency=current_caller().uri,
             context=request.context,
             subject=request.subject,
             action=ledger.ACTION_INQUIRE,
-            method=inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER if by_number else inquiry.INQUIRY_METHOD_FOUR_ITEMS,
+            method=method_of(request.subject),
             fields=tuple(request.fields),
         )
         decision = await self._decide(question)

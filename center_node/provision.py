@@ -21,7 +21,7 @@ from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
-from jukinet.purpose.ticket import TicketInvalid, TicketOffice
+from jukinet.purpose.ticket import TicketInvalid, TicketOffice, method_of
 from jukinet.store import journal, search
 from jukinet.store.engine import read
 from jukinet.store.errors import StoreError
@@ -100,13 +100,6 @@ class ProvisionService(ProvisionServiceServicer):
             raise Refused(decision.refusal)
 
 
-def method_of(subject: inquiry.Subject) -> "inquiry.InquiryMethod.ValueType":
-    """In which way the subject is named."""
-    if subject.WhichOneof("key") == "individual_number":
-        return inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER
-    return inquiry.INQUIRY_METHOD_FOUR_ITEMS
-
-
 def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]") -> inquiry.ProvidedRecord:
     """The record with the wanted items and nothing else."""
     record, fields = IdentityRecord(), list(fields)
@@ -129,7 +122,7 @@ def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]")
 
 def _look_up(connection: Connection, subject: inquiry.Subject) -> tuple[Resident | None, list[inquiry.Freshness]]:
     day = today_in_japan()
-    if subject.WhichOneof("key") == "individual_number":
+    if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
         resident = search.by_individual_number(connection, subject.individual_number, day=day)
     else:
         resident = search.by_four_items(connection, subject.four_items, day=day)

@@ -15,7 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
+    INQUIRY_METHOD_FOUR_ITEMS,
+    INQUIRY_METHOD_INDIVIDUAL_NUMBER,
+    InquiryMethod,
+    Subject,
+)
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import SignedTicket, Ticket
 
 LIFETIME = timedelta(seconds=30)
@@ -29,6 +34,13 @@ class TicketInvalid(Exception):
     def __init__(self, why: str) -> None:
         super().__init__(f"ticket refused: {why}")
         self.why = why
+
+
+def method_of(subject: Subject) -> "InquiryMethod.ValueType":
+    """In which way a question names the person."""
+    if subject.WhichOneof("key") == "individual_number":
+        return INQUIRY_METHOD_INDIVIDUAL_NUMBER
+    return INQUIRY_METHOD_FOUR_ITEMS
 
 
 def subject_digest(subject: Subject, request_id: str) -> bytes:
