@@ -38,6 +38,7 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, ListEntriesRequest
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
+from jukinet.cli.connect import health_of
 from jukinet.cli.development_agencies import PENSION_SERVICE
 from jukinet.cli.init import Plan, free_addresses, write_mesh
 from jukinet.cli.layout import OPERATOR, Mesh
@@ -144,11 +145,27 @@ class Network:
         self._codes = CodePool(Random(20261124))
         self._numbers = itertools.count(1)
 
-    def start(self, *names: str, environ: Mapping[str, str] | None = None) -> None:
-        """Starts nodes, all if none is named, and waits until they serve."""
-        for name in names or self.mesh.names:
+    def start(self, *names: str, environ: Mapping[str, str] | None = None, healthy: bool = True) -> None:
+        """Starts nodes, all if none is named, and waits until they are healthy, or until they answer at all."""
+        names = names or self.mesh.names
+        for name in names:
             self.nodes.start(name, {"JUKINET_TELEMETRY_METRICS_LISTEN": self.metrics[name], **(environ or {})})
-        asyncio.run(self.nodes.wait_healthy(names or None))
+        asyncio.run(self.nodes.wait_healthy(names) if healthy else self._answer(names))
+
+    async def _answer(self, names: Sequence[str]) -> None:
+        async def answers() -> bool:
+            try:
+                return bool(await self.status(name))
+            except grpc.aio.AioRpcError:
+                return not self.nodes.is_running(name)
+
+        for name in names:
+            await self.until(answers)
+            assert self.nodes.is_running(name), self.log(name)
+
+    async def is_healthy(self, node: str) -> bool:
+        """Whether a node says that it can do its work."""
+        return await health_of(self.mesh, node, seconds=SECONDS)
 
     def stop(self) -> dict[str, int]:
         """Drains all nodes; gives their exit codes."""
