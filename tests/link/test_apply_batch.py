@@ -297,6 +297,20 @@ def test_the_center_checks_again_what_a_prefecture_brings(database: Any, link: A
     assert database.digest() == before
 
 
+def test_a_gap_in_the_prefectures_stream_is_refused_though_the_next_municipality_has_none(
+    database: Any, link: Any
+) -> None:
+    center = Receiver(database, link, scope="", sender=PREFECTURE)
+    hop = link.Sealer()
+    center.greet(hop.hello())
+    hop.batch(link.Sealer(link.CHIYODA).segment([link.change(1).SerializeToString()]))
+    after = link.Sealer(link.CHUO).segment([link.change(2, 1, link.CHUO).SerializeToString()])
+    before = database.digest()
+    with pytest.raises(Refused, match="LINK_GAP"):
+        center.take(hop.batch(after))
+    assert database.digest() == before
+
+
 def test_a_batch_before_any_hello_is_out_of_turn(database: Any, link: Any) -> None:
     with pytest.raises(Refused, match="LINK_PROTOCOL"):
         Receiver(database, link, scope="13", sender=CS).take(link.Sealer().births(1, 1))

@@ -15,7 +15,7 @@ from jukinet.link.sender import Fetch, Output, Progress, Send, Sender, Stop
 from jukinet.mesh.errors import Refused
 from jukinet.store.journal import Mark, Origin, OutboxRow, Stream
 
-MUNICIPALITY = "131016"
+MUNICIPALITIES = ("131016", "131024")
 
 
 class Receiver:
@@ -40,7 +40,7 @@ class Receiver:
             batch,
             origins=self.origins,
             key_of=self.key_of,
-            may_bring=lambda name: name == MUNICIPALITY,
+            may_bring=lambda name: name in MUNICIPALITIES,
             now_us=1,
         )
         if crash:
@@ -51,9 +51,9 @@ class Receiver:
 
 
 class Link(RuleBasedStateMachine):
-    """One municipality, one receiver, and a network that does anything but forge."""
+    """A prefecture with two municipalities, the center, and a network that does anything but forge."""
 
-    key: Any
+    sealing_key: Any
     key_of: Any
 
     @initialize()
@@ -61,7 +61,7 @@ class Link(RuleBasedStateMachine):
         self.changes: list[bytes] = []
         self.rows: list[OutboxRow] = []
         self.epoch = 1
-        self.previous = b""
+        self.origins = {name: Origin(1, 0, b"", 0) for name in MUNICIPALITIES}
         self.receiver = Receiver(self.key_of)
         self.seen: list[Batch] = []
         self.promised = 0
@@ -92,23 +92,24 @@ class Link(RuleBasedStateMachine):
                 case Stop(reason):
                     raise AssertionError(f"an honest pair stopped: {reason}")
 
-    @rule(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3))
-    def accept_changes(self, sizes: list[int]) -> None:
-        for size in sizes:
-            first = len(self.changes) + 1
+    @rule(run=st.lists(st.tuples(st.sampled_from(MUNICIPALITIES), st.integers(1, 4)), min_size=1, max_size=3))
+    def accept_changes(self, run: list[tuple[str, int]]) -> None:
+        for municipality, size in run:
+            first, origin = len(self.changes) + 1, self.origins[municipality]
             payloads = [f"change {number}".encode() for number in range(first, first + size)]
             sealed = seal(
                 payloads,
-                municipality=MUNICIPALITY,
-                epoch=self.epoch,
-                first_sequence=first,
-                previous=self.previous,
-                key=self.key,
+                municipality=municipality,
+                epoch=1,
+                first_sequence=origin.sequence + 1,
+                previous=origin.segment_hash,
+                key=self.sealing_key(municipality),
             )
-            self.previous = segment_hash(sealed.segment)
+            digest = segment_hash(sealed.segment)
+            self.origins[municipality] = Origin(1, origin.sequence + size, digest, 0)
             last = first + size - 1
             before = self.rows[-1].chain if self.rows else b""
-            chain = link_chain(before, first_sequence=first, last_sequence=last, segment=self.previous)
+            chain = link_chain(before, first_sequence=first, last_sequence=last, segment=digest)
             self.rows.append(OutboxRow(first, last, chain, sealed.segment, sealed.seal, "", "", last))
             self.changes += payloads
 
@@ -146,6 +147,18 @@ class Link(RuleBasedStateMachine):
         after = self.receiver.batch(request.batch, crash=False)
         assert after
         self._acknowledge(after)
+
+    @rule()
+    @precondition(lambda self: len(self.up) > 1 and all(request.HasField("batch") for request in self.up[:2]))
+    def refuse_one(self) -> None:
+        """The disk was full for a moment: what is behind the refused batch must not be taken either."""
+        self.up.pop(0)
+        try:
+            self.receiver.batch(self.up[0].batch, crash=False)
+        except Refused:
+            self._cut()
+        else:
+            raise AssertionError("a batch was taken behind a refused one")
 
     def _acknowledge(self, mark: Mark) -> None:
         self.down.append(Ack(epoch=mark.epoch, mark=mark.mark, chain=mark.chain, credit=self.credit))
@@ -225,7 +238,7 @@ class Link(RuleBasedStateMachine):
 @pytest.fixture
 def machine(link: Any) -> type[Link]:
     """The machine with the keys of the municipality."""
-    return type("Link", (Link,), {"key": link.sealing_key(MUNICIPALITY), "key_of": staticmethod(link.key_of)})
+    return type("Link", (Link,), {"sealing_key": staticmethod(link.sealing_key), "key_of": staticmethod(link.key_of)})
 
 
 def test_every_change_takes_effect_once_and_in_order(machine: Any) -> None:
