@@ -44,10 +44,9 @@ async def run(config: NodeConfig) -> None:
     engine = open_writer(config.database)
     ensure_schema(engine, MIGRATIONS)
     signer = Signer(f"jukinet/{config.name}", load_signing_key(needed(settings.ledger_key)))
-    with engine.begin() as connection:
-        state = ledger.load(connection, signer)
     reader = open_reader(config.database)
     writer = Writer(engine, on_commit=metrics.commit)
+    state = await writer.run(lambda connection: ledger.load(connection, signer))
     record = Record(writer=writer, signer=signer, state=state)
     channel = channel_to(config, needed(config.upstream), Identity("center", ""))
     inquiry = InquiryService(

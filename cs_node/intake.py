@@ -150,7 +150,7 @@ def _known_messages(connection: Connection, ids: Sequence[str]) -> dict[str, tup
 class Intake:
     """Takes submissions in, grouped by commit.
 
-    `room()` tells whether the disk quota allows new changes; `on_accepted(last_sequence)` is told of every commit.
+    `why_not()` tells why no new change may be taken now, if so; `on_accepted(last_sequence)` is told of every commit.
     """
 
     def __init__(
@@ -158,18 +158,19 @@ class Intake:
         *,
         writer: Writer,
         sealing: Sealing,
-        room: Callable[[], bool],
+        why_not: Callable[[], "errors.ErrorReason.ValueType | None"],
         on_accepted: Callable[[int], None],
     ) -> None:
         self._writer = writer
         self._sealing = sealing
-        self._room = room
+        self._why_not = why_not
         self._on_accepted = on_accepted
         self.grouping: Grouping[Item, SubmitChangeResponse] = Grouping(self._commit)
 
     async def _commit(self, items: list[Item]) -> Sequence[Answer]:
-        if not self._room():
-            return [Refused(errors.ERROR_REASON_STORAGE_FULL)] * len(items)
+        reason = self._why_not()
+        if reason is not None:
+            return [Refused(reason)] * len(items)
         answers = await self._writer.run(
             lambda connection: accept(connection, items, self._sealing, today=today_in_japan(), at_us=now_us())
         )

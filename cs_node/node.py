@@ -17,7 +17,7 @@ async def run(config: NodeConfig) -> None:
         intake = Intake(
             writer=node.writer,
             sealing=Sealing(config.name, load_signing_key(needed(config.sealing.key))),
-            room=node.room,
+            why_not=node.why_not_take,
             on_accepted=node.outbox_grew,
         )
         await serve(
@@ -32,4 +32,4 @@ async def run(config: NodeConfig) -> None:
 
 
 async def _may_take(node: RegisterNode) -> bool:
-    return node.room() and await node.readable()
+    return node.why_not_take() is None and await node.readable()

@@ -85,7 +85,7 @@ async def serve(
     running = [asyncio.create_task(part()) for part in parts]
     await _check_health(node, checks)
     await node.start(config.address_file)
-    running.append(asyncio.create_task(_watch_health(node, checks)))
+    running.append(asyncio.create_task(_watch_health(node, checks, config)))
     log.info("serving", extra={"address": node.address})
     try:
         await _until_signal_or_failure(node, running, on_drain, config)
@@ -97,9 +97,11 @@ async def serve(
     log.info("stopped")
 
 
-async def _watch_health(node: NodeServer, checks: Mapping[str, Check]) -> None:
+async def _watch_health(node: NodeServer, checks: Mapping[str, Check], config: NodeConfig) -> None:
     while True:
         await asyncio.sleep(_HEALTH_SECONDS)
+        # It may have been renewed meanwhile.
+        metrics.certificate_until(certificate_end(config.tls.certificate))
         if not node.traffic.draining.is_set():
             await _check_health(node, checks)
 

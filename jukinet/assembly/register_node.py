@@ -10,14 +10,18 @@ import logging
 from sqlalchemy import Engine
 
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusResponse
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
 from jukinet.assembly.process import Part, channel_to, needed
 from jukinet.assembly.status import AdminService, readable
-from jukinet.link.apply_batch import Assembly, Taken
+from jukinet.link.apply_batch import Assembly, Taken, read_again
 from jukinet.link.service import LinkService
 from jukinet.link.uplink import LinkStopped, Uplink
 from jukinet.mesh import metrics
+from jukinet.mesh.clock import now_us
 from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity, parse_identity, upstream_of
 from jukinet.mesh.pki import load_public_keys
 from jukinet.store.engine import disk_space, open_reader, open_writer
@@ -27,6 +31,10 @@ from jukinet.store.writer import Writer
 log = logging.getLogger(__name__)
 
 _METRICS_SECONDS = 5.0
+_NOT_SHARED = frozenset(
+    {errors.ERROR_REASON_LINK_FENCED, errors.ERROR_REASON_LINK_FORK, errors.ERROR_REASON_LINK_RECEIVER_AHEAD}
+)
+"""Reasons of a stopped link after which another accepted change would only deepen a fork."""
 
 
 class RegisterNode:
@@ -43,9 +51,12 @@ class RegisterNode:
         self.writer = Writer(self._engine, on_commit=metrics.commit)
         self.uplink = self._make_uplink() if config.upstream else None
         self.link_service: LinkService | None = None
+        self._stopped_for: ErrorReason.ValueType | None = None
 
     def receive(self, scope: str) -> LinkService:
         """Opens the link below: changes of the municipalities whose codes begin with `scope`."""
+        # An upgrade may have taught this node to read what it had to park.
+        self.writer.submit(lambda connection: read_again(connection, scope=scope, now_us=now_us())).result()
         keys = load_public_keys(needed(self._config.sealing.public_keys))
         self.link_service = LinkService(
             writer=self.writer,
@@ -62,8 +73,16 @@ class RegisterNode:
         if self.uplink:
             self.uplink.outbox_grew(last_sequence)
 
-    def room(self) -> bool:
-        """Whether the disk quota still allows new changes (a CS must never accept what it cannot keep)."""
+    def why_not_take(self) -> "ErrorReason.ValueType | None":
+        """Why no new change may be taken in now; None when it may.
+
+        A CS must not accept what it cannot keep, nor go on with a history that its receiver does not share.
+        """
+        if self._stopped_for in _NOT_SHARED:
+            return self._stopped_for
+        return None if self._has_room() else errors.ERROR_REASON_STORAGE_FULL
+
+    def _has_room(self) -> bool:
         space = disk_space(self._config.database)
         if space is None:
             return True
@@ -124,7 +143,8 @@ class RegisterNode:
         try:
             await self.uplink.run()
         except LinkStopped as stopped:
-            log.critical("the link above needs an operator", extra={"reason": str(stopped.reason)})
+            self._stopped_for = stopped.reason
+            log.critical("the link above needs an operator", extra={"reason": name_of(stopped.reason)})
             await asyncio.Event().wait()
 
     def _describe(self, status: GetStatusResponse) -> None:

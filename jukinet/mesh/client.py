@@ -17,6 +17,8 @@ from jukinet.mesh.limits import MESSAGE_SLACK_BYTES, Limits
 from jukinet.mesh.tls import TlsFiles, channel_credentials
 
 _FIRST_RECONNECT_MS: Final = 200
+# gRPC's "minimum backoff" is how long it gives one attempt to connect; the next one does not wait for it.
+_CONNECT_MS: Final = 10_000
 _LAST_RECONNECT_MS: Final = 10_000
 # What gRPC writes over the status when a write fails, and how long the server's own may take to arrive after that.
 _FAILED_WRITE: Final = "Internal error from Core"
@@ -54,7 +56,7 @@ def open_channel(
         ("grpc.max_receive_message_length", limits.message_bytes + MESSAGE_SLACK_BYTES),
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
-        ("grpc.min_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
+        ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", _LAST_RECONNECT_MS),
         # Two identities in one process must not share a connection.
         ("grpc.use_local_subchannel_pool", 1),

@@ -35,7 +35,6 @@ INSTRUMENTS: Final = {
     "changes_received": ("counter", "1", "changes that came over a link, applied or parked, by refusal"),
     "link_lag": ("gauge", "1", "changes that this node holds and the peer has not acknowledged"),
     "link_connected": ("gauge", "1", "1 while the stream to the peer is open"),
-    "acknowledgements": ("counter", "1", "acknowledgements received from the peer"),
     "parked": ("gauge", "1", "changes that are kept but not applied"),
     "commit_duration": ("histogram", "s", "duration of one durable commit"),
     "commit_jobs": ("histogram", "1", "jobs that shared one commit"),
@@ -152,12 +151,6 @@ def link_connected(peer: Identity, connected: bool) -> None:
     """Shows whether the stream to the peer is open."""
     if _serving is not None:
         _serving.gauges["link_connected"].set(int(connected), {"peer": peer.uri})
-
-
-def acknowledged(peer: Identity) -> None:
-    """Counts an acknowledgement."""
-    if _serving is not None:
-        _count("acknowledgements", peer=peer.uri)
 
 
 def parked(changes: int) -> None:

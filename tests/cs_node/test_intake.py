@@ -68,12 +68,12 @@ class Office:
         self.engine: Engine = open_writer(f"sqlite:///{path}")
         ensure_schema(self.engine, REGISTER)
         self.writer = Writer(self.engine)
-        self.has_room = True
+        self.why_not: errors.ErrorReason.ValueType | None = None
         self.grown: list[int] = []
         self.intake = Intake(
             writer=self.writer,
             sealing=Sealing("131016", KEY),
-            room=lambda: self.has_room,
+            why_not=lambda: self.why_not,
             on_accepted=self.grown.append,
         )
 
@@ -175,12 +175,15 @@ async def test_a_refused_message_may_come_again_corrected_under_the_same_id(offi
     assert accepted(answer).version == 1
 
 
-async def test_without_room_nothing_new_is_taken_and_with_room_it_is_again(office: Office) -> None:
-    office.has_room = False
+@pytest.mark.parametrize("reason", [errors.ERROR_REASON_STORAGE_FULL, errors.ERROR_REASON_LINK_FORK])
+async def test_while_there_is_a_reason_nothing_new_is_taken_and_afterwards_it_is(
+    office: Office, reason: "errors.ErrorReason.ValueType"
+) -> None:
+    office.why_not = reason
     (answer,) = await office.submit(entry_of(1))
-    assert reason_of(answer) == errors.ERROR_REASON_STORAGE_FULL
+    assert reason_of(answer) == reason
     assert office.count(residents) == 0
-    office.has_room = True
+    office.why_not = None
     (answer,) = await office.submit(entry_of(1))
     assert accepted(answer).sequence == 1
 

@@ -46,7 +46,6 @@ def record_everything() -> None:
     metrics.change_received(errors_pb2.ERROR_REASON_NOT_HOLDER)
     metrics.link_lag(PEER, 12)
     metrics.link_connected(PEER, True)
-    metrics.acknowledged(PEER)
     metrics.parked(3)
     metrics.commit(40, 0.004)
     metrics.batch(500)
@@ -67,7 +66,6 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         'jukinet_changes_received_total{outcome="parked",refusal="NOT_HOLDER"}': 1,
         f'jukinet_link_lag{{peer="{PEER.uri}"}}': 12,
         f'jukinet_link_connected{{peer="{PEER.uri}"}}': 1,
-        f'jukinet_acknowledgements_total{{peer="{PEER.uri}"}}': 1,
         "jukinet_parked": 3,
         'jukinet_commit_duration_seconds_bucket{le="0.005"}': 1,
         'jukinet_commit_duration_seconds_bucket{le="0.0025"}': 0,
