@@ -64,6 +64,12 @@ class EchoServer:
         self._process: Process | None = None
         self.address = ""
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     async def __aenter__(self) -> Self:
         command = [sys.executable, "-m", "bench.echo", str(self._config)]
         self._process = await create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)

@@ -20,6 +20,7 @@ import grpc
 
 from bench.echo import EchoServer, Hop, Tls, asking, raw_channel
 from bench.load import Load, closed_loop, open_loop
+from bench.processor_time import processor_seconds
 from bench.questions import Questions, Sizes, sizes_of
 from bench.results import Report, Result, WorkDiffers, load_now, medians, percentile, same_counts
 from bench.span_sink import SpanSink
@@ -51,8 +52,10 @@ class _Found:
 
     full: list[Load] = field(default_factory=list)
     half: list[Load] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
     floor_full: list[Load] = field(default_factory=list)
     floor_half: list[Load] = field(default_factory=list)
+    floor_work: list[float] = field(default_factory=list)
 
     def results(self) -> list[Result]:
         def of(loads: list[Load], share: float) -> list[float]:
@@ -61,15 +64,25 @@ class _Found:
         rates, floor_rates = [load.rate for load in self.full], [load.rate for load in self.floor_full]
         return [
             medians(f"inquiries a second, {IN_FLIGHT} in flight", "1/s", rates, floor_rates),
+            medians("processor time of gateway and center, an inquiry", "us", self.work, self.floor_work),
             medians("inquiry at half that rate, p50", "ms", of(self.half, 0.5), of(self.floor_half, 0.5)),
             medians("inquiry at half that rate, p99", "ms", of(self.half, 0.99), of(self.floor_half, 0.99)),
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Floor:
+    """Two hops and nothing else."""
+
+    ask: _Ask
+    pids: list[int]
+
+
 class _Product:
     """The gateway, asked with a new question each time. `answered` counts answers that named one person."""
 
-    def __init__(self, channel: grpc.aio.Channel, questions: Questions) -> None:
+    def __init__(self, channel: grpc.aio.Channel, questions: Questions, pids: list[int]) -> None:
+        self.pids = pids
         self._call: Any = channel.unary_unary(_INQUIRE)
         self._questions = questions
         self._random = Random(SEED)
@@ -128,29 +141,37 @@ async def run_inquiry(*, residents: int, seconds: float, rounds: int) -> Report:
             sink = SpanSink()
             mesh = write_mesh(Path(folder) / "mesh", Plan(municipalities=[MUNICIPALITY], gateways=[GATEWAY]))
             product = await _start_product(mesh, residents, await stack.enter_async_context(sink), stack)
-            ask_floor = await _start_floor(mesh, Path(folder), await product.sizes(), stack)
-            await _measure(product, ask_floor, found, seconds=seconds, rounds=rounds)
+            floor = await _start_floor(mesh, Path(folder), await product.sizes(), stack)
+            await _measure(product, floor, found, seconds=seconds, rounds=rounds)
             same_counts({"entries in the ledger": await _ledger_entries(mesh)}, product.answered)
         if not sink.spans:
             raise WorkDiffers("no span arrived, so tracing was not measured")
     return Report("inquiry", found.results(), (load, load_now()))
 
 
-async def _measure(product: _Product, ask_floor: _Ask, found: _Found, *, seconds: float, rounds: int) -> None:
+async def _measure(product: _Product, floor: _Floor, found: _Found, *, seconds: float, rounds: int) -> None:
     expected = _WARM_UP
-    for ask in (product.ask, ask_floor):
+    for ask in (product.ask, floor.ask):
         await open_loop(ask, rate=_WARM_UP, count=_WARM_UP)
     for _ in range(rounds):
         product.prepare(expected)
-        found.full.append(await closed_loop(product.ask, in_flight=IN_FLIGHT, seconds=seconds))
-        found.floor_full.append(await closed_loop(ask_floor, in_flight=IN_FLIGHT, seconds=seconds))
-        expected = 2 * len(found.full[-1].latencies)
-        rate = found.full[-1].rate / 2
+        full = await _at_full_rate(product.ask, product.pids, found.full, found.work, seconds=seconds)
+        await _at_full_rate(floor.ask, floor.pids, found.floor_full, found.floor_work, seconds=seconds)
+        expected = 2 * len(full.latencies)
+        rate = full.rate / 2
         count = max(int(rate * seconds), 1)
         product.prepare(count)
         found.half.append(await open_loop(product.ask, rate=rate, count=count))
-        found.floor_half.append(await open_loop(ask_floor, rate=rate, count=count))
+        found.floor_half.append(await open_loop(floor.ask, rate=rate, count=count))
         product.check()
+
+
+async def _at_full_rate(ask: _Ask, pids: list[int], loads: list[Load], work: list[float], *, seconds: float) -> Load:
+    began = processor_seconds(pids)
+    load = await closed_loop(ask, in_flight=IN_FLIGHT, seconds=seconds)
+    work.append((processor_seconds(pids) - began) / len(load.latencies) * 1e6)
+    loads.append(load)
+    return load
 
 
 async def _start_product(mesh: Mesh, residents: int, environ: dict[str, str], stack: AsyncExitStack) -> _Product:
@@ -161,10 +182,11 @@ async def _start_product(mesh: Mesh, residents: int, environ: dict[str, str], st
     nodes.start(GATEWAY)
     await nodes.wait_healthy()
     target = in_mesh(mesh, GATEWAY, Identity("agency", PENSION_SERVICE))
-    return _Product(await stack.enter_async_context(channel_to(target)), Questions(people))
+    channel = await stack.enter_async_context(channel_to(target))
+    return _Product(channel, Questions(people), [nodes.pid("center"), nodes.pid(GATEWAY)])
 
 
-async def _start_floor(mesh: Mesh, folder: Path, sizes: Sizes, stack: AsyncExitStack) -> _Ask:
+async def _start_floor(mesh: Mesh, folder: Path, sizes: Sizes, stack: AsyncExitStack) -> _Floor:
     center, gateway = mesh.config("center"), mesh.config(GATEWAY)
     inner = EchoServer(folder / "echo-center", tls=_tls(center.tls), answer_bytes=sizes.provided)
     await stack.enter_async_context(inner)
@@ -174,7 +196,7 @@ async def _start_floor(mesh: Mesh, folder: Path, sizes: Sizes, stack: AsyncExitS
     agency = _tls(mesh.client(Identity("agency", PENSION_SERVICE)))
     channel = raw_channel(agency, outer.address, gateway.identity.server_name)
     ask, question = asking(await stack.enter_async_context(channel)), bytes(sizes.inquire)
-    return lambda _number: ask(question, timeout=_SECONDS)
+    return _Floor(lambda _number: ask(question, timeout=_SECONDS), [inner.pid, outer.pid])
 
 
 def _tls(files: TlsFiles) -> Tls:

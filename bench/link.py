@@ -24,6 +24,7 @@ from bench.center_watch import CenterWatch
 from bench.echo import EchoServer, Tls, raw_channel
 from bench.link_floor import LinkFloor
 from bench.load import open_loop
+from bench.processor_time import processor_seconds
 from bench.results import Report, Result, load_now, medians, percentile, same_counts
 from bench.single_commits import SingleCommits
 from bench.workload import MUNICIPALITY, PREFECTURE, submissions
@@ -59,10 +60,12 @@ _LINK_FRAME_BYTES: Final = 300
 
 @dataclass(slots=True)
 class _Found:
-    """What the rounds gave: changes a second, and milliseconds."""
+    """What the rounds gave: changes a second, microseconds of processor time a change, and milliseconds."""
 
     rates: list[float] = field(default_factory=list)
     floor_rates: list[float] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
+    floor_work: list[float] = field(default_factory=list)
     times: list[list[float]] = field(default_factory=list)
     floor_times: list[list[float]] = field(default_factory=list)
 
@@ -72,6 +75,7 @@ class _Found:
 
         return [
             medians("changes a second, intake to center commit", "1/s", self.rates, self.floor_rates),
+            medians("processor time of the three tiers, a change", "us", self.work, self.floor_work),
             medians(f"one change visible at the center at {RATE:.0f}/s, p50", "ms", *of(0.5)),
             medians(f"one change visible at the center at {RATE:.0f}/s, p99", "ms", *of(0.99)),
         ]
@@ -82,6 +86,7 @@ class _Bench:
     """Both sides, running."""
 
     mesh: Mesh
+    pids: list[int]
     channel: grpc.aio.Channel
     floor: LinkFloor
     commits: SingleCommits
@@ -109,13 +114,13 @@ async def run_link(*, changes: int, seconds: float, rounds: int) -> Report:
     found = _Found()
     with tempfile.TemporaryDirectory(prefix="jukinet-bench-") as folder:
         async with AsyncExitStack() as stack:
-            bench = await _set_up(Path(folder), stack)
-            await _product_rate(bench, _take(work, _WARM_UP), before=0)
+            warm_up = _take(work, _WARM_UP)
+            bench = await _set_up(Path(folder), stack, warm_up)
+            await _product_rate(bench, warm_up, before=0)
+            await _floor_rate(bench, warm_up)
             done = _WARM_UP
             for _ in range(rounds):
-                block = _take(work, changes)
-                found.rates.append(await _product_rate(bench, block, before=done))
-                found.floor_rates.append(len(block) / await _floor_seconds(bench, block))
+                await _rates(bench, _take(work, changes), found, before=done)
                 found.times.append(await _product_times(bench, _take(work, paced), before=done + changes))
                 found.floor_times.append(await _floor_times(bench, paced))
                 done += changes + paced
@@ -124,12 +129,20 @@ async def run_link(*, changes: int, seconds: float, rounds: int) -> Report:
     return Report("link", found.results(), (load, load_now()))
 
 
-async def _set_up(folder: Path, stack: AsyncExitStack) -> _Bench:
+async def _rates(bench: _Bench, block: Sequence[Submission], found: _Found, *, before: int) -> None:
+    began = processor_seconds(bench.pids)
+    found.rates.append(await _product_rate(bench, block, before=before))
+    found.work.append((processor_seconds(bench.pids) - began) / len(block) * 1e6)
+    began = processor_seconds(bench.floor.pids)
+    found.floor_rates.append(await _floor_rate(bench, block))
+    found.floor_work.append((processor_seconds(bench.floor.pids) - began) / len(block) * 1e6)
+
+
+async def _set_up(folder: Path, stack: AsyncExitStack, sample: Sequence[Submission]) -> _Bench:
     mesh = write_mesh(folder / "mesh", Plan(municipalities=[MUNICIPALITY], gateways=["gateway-1"]))
     nodes = await stack.enter_async_context(MeshProcesses(mesh))
     for name in NODES:
         nodes.start(name)
-    warm_up = submissions(_WARM_UP)
     floor = stack.enter_context(
         LinkFloor(
             folder / "floor",
@@ -137,8 +150,7 @@ async def _set_up(folder: Path, stack: AsyncExitStack) -> _Bench:
             public_keys=mesh.folder("center") / "seals",
         )
     )
-    await asyncio.to_thread(floor.run, _streamed(warm_up))
-    change_bytes = round(sum(each.ByteSize() for each in warm_up) / len(warm_up))
+    change_bytes = round(sum(each.ByteSize() for each in sample) / len(sample))
     (folder / "commits").mkdir()
     commits = SingleCommits(folder / "commits", change_bytes=change_bytes)
     stack.callback(commits.close)
@@ -152,7 +164,8 @@ async def _set_up(folder: Path, stack: AsyncExitStack) -> _Bench:
     below = mesh.config(NODES[1]).tls
     client = Tls(str(below.certificate), str(below.key), [authority])
     raw = await stack.enter_async_context(raw_channel(client, echo.address, server.identity.server_name))
-    return _Bench(mesh, channel, floor, commits, raw, _LINK_FRAME_BYTES + change_bytes)
+    pids = [nodes.pid(name) for name in NODES]
+    return _Bench(mesh, pids, channel, floor, commits, raw, _LINK_FRAME_BYTES + change_bytes)
 
 
 async def _product_rate(bench: _Bench, block: Sequence[Submission], *, before: int) -> float:
@@ -179,8 +192,8 @@ async def _write(call: Any, requests: Sequence[bytes]) -> None:
         await call.write(request)
 
 
-async def _floor_seconds(bench: _Bench, block: Sequence[Submission]) -> float:
-    return await asyncio.to_thread(bench.floor.run, _streamed(block))
+async def _floor_rate(bench: _Bench, block: Sequence[Submission]) -> float:
+    return len(block) / await asyncio.to_thread(bench.floor.run, _streamed(block))
 
 
 async def _product_times(bench: _Bench, block: Sequence[Submission], *, before: int) -> list[float]:

@@ -85,6 +85,11 @@ class LinkFloor:
             process.wait()
         last.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the tiers."""
+        return [process.pid for process in self._processes]
+
     def run(self, requests: Sequence[bytes]) -> float:
         """Takes serialised SubmitChangesRequests from the intake to the center's disk.
 
