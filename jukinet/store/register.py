@@ -13,7 +13,7 @@ Works on a run of changes at once: one look-up, the rules in memory, one write a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, select, update
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
@@ -160,25 +160,20 @@ class Run:
         """Loads what waits for these codes; adds to them the codes that it will touch when it is released."""
         waits = exists().where(parked.c.reason == _WAITING)
         new = set(wanted) if connection.execute(select(waits)).scalar_one() else set()
-        found: set[int] = set()
         while new:
             touched: set[str] = set()
             for entry in _read_waiting(connection, new):
-                if entry.row_id not in found:
-                    found.add(entry.row_id)
-                    self._wait(entry)
-                    touched.update(_moved_codes(entry.arrival.change))
+                self._wait(entry)
+                touched.update(_moved_codes(entry.arrival.change))
             new = touched - wanted
             wanted |= new
 
     def _wait(self, entry: _Parked) -> None:
-        for code in _moved_codes(entry.arrival.change):
-            self._waiting.setdefault(code, []).append(entry)
+        self._waiting.setdefault(_awaited_code(entry.arrival.change), []).append(entry)
 
     def _end_wait(self, entry: _Parked, reason: "ErrorReason.ValueType | None") -> None:
         """Applied (None), or after all refused for good."""
-        for code in _moved_codes(entry.arrival.change):
-            self._waiting[code].remove(entry)
+        self._waiting[_awaited_code(entry.arrival.change)].remove(entry)
         if reason is None and entry.row_id:
             self._unparked.append(entry)
         elif reason is None:
@@ -187,6 +182,11 @@ class Run:
             entry.reason = reason
             if entry.row_id:
                 self._refused.append(entry)
+
+
+def _awaited_code(change: Change) -> str:
+    """The code under whose row the change goes on: the old one where it brings a new one."""
+    return change.previous_resident_code or change.record.resident_code
 
 
 def _moved_codes(change: Change) -> list[str]:
@@ -215,8 +215,8 @@ def counts_by_status(connection: Connection) -> dict[str, int]:
 
 def _read_waiting(connection: Connection, codes: Iterable[str]) -> Iterable[_Parked]:
     for run in _runs(sorted(codes)):
-        touches = or_(parked.c.resident_code.in_(run), parked.c.new_code.in_(run))
-        query = select(parked).where(parked.c.reason == _WAITING, touches).order_by(parked.c.id)
+        waits = and_(parked.c.reason == _WAITING, parked.c.resident_code.in_(run))
+        query = select(parked).where(waits).order_by(parked.c.id)
         for row in connection.execute(query):
             change = Change.FromString(row.change)
             arrival = Arrival(row.municipality, row.epoch, row.sequence, change, row.change)
@@ -263,10 +263,8 @@ def _history_row(arrival: Arrival, now_us: int) -> dict[str, object]:
 
 def _parked_row(entry: _Parked, now_us: int) -> dict[str, object]:
     arrival = entry.arrival
-    code, previous = arrival.change.record.resident_code, arrival.change.previous_resident_code
     return {
-        "resident_code": previous or code,
-        "new_code": code if previous else "",
+        "resident_code": _awaited_code(arrival.change),
         "municipality": arrival.municipality,
         "epoch": arrival.epoch,
         "sequence": arrival.sequence,

@@ -111,10 +111,7 @@ parked = Table(
     "parked",
     metadata,
     Column("id", _ROW_ID, primary_key=True, autoincrement=True),
-    Column(
-        "resident_code", String(11), nullable=False, comment="under which the change goes on; of a new code the old one"
-    ),
-    Column("new_code", String(11), nullable=False, comment="the new code where the change brings one, else empty"),
+    Column("resident_code", String(11), nullable=False, comment="under which the change goes on"),
     Column("municipality", String(6), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
@@ -124,7 +121,6 @@ parked = Table(
     Column("parked_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
     UniqueConstraint("municipality", "epoch", "sequence", name="parked_once"),
     Index("parked_by_resident", "reason", "resident_code"),
-    Index("parked_by_new_code", "reason", "new_code"),
 )
 
 intake_messages = Table(

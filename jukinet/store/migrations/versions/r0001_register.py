@@ -77,18 +77,7 @@ def upgrade() -> None:
     op.create_table(
         "parked",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column(
-            "resident_code",
-            sa.String(length=11),
-            nullable=False,
-            comment="under which the change goes on; of a new code the old one",
-        ),
-        sa.Column(
-            "new_code",
-            sa.String(length=11),
-            nullable=False,
-            comment="the new code where the change brings one, else empty",
-        ),
+        sa.Column("resident_code", sa.String(length=11), nullable=False, comment="under which the change goes on"),
         sa.Column("municipality", sa.String(length=6), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
@@ -100,7 +89,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("municipality", "epoch", "sequence", name="parked_once"),
     )
     op.create_index("parked_by_resident", "parked", ["reason", "resident_code"], unique=False)
-    op.create_index("parked_by_new_code", "parked", ["reason", "new_code"], unique=False)
     op.create_table(
         "residents",
         sa.Column("resident_code", sa.String(length=11), nullable=False, comment="住民票コード"),

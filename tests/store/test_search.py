@@ -1,0 +1,230 @@
+"""An answer needs exactly one resident who matches in all four items."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, text
+
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
+from jukinet._pb.jukinet.register.v1 import identity_pb2 as identity
+from jukinet.store import search
+from jukinet.store.register import apply_arrivals
+from jukinet.store.schema import residents
+
+DAY = date(2026, 4, 10)
+Change = Callable[..., Any]
+
+
+@pytest.fixture
+def enter(engine: Engine, change: Change, arrive: Change) -> Callable[..., None]:
+    """Registers changes of residents."""
+
+    def write(*changes: Any) -> None:
+        with engine.begin() as connection:
+            applied = apply_arrivals(connection, [arrive(one) for one in changes], scope="", now_us=0)
+            assert set(applied.outcomes) == {None}
+
+    return write
+
+
+def asked(record: identity.IdentityRecord, **other: Any) -> FourItems:
+    """A question for the four items of a record, with others in their place."""
+    items = FourItems(name=record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address)
+    items.MergeFrom(FourItems(**other))
+    return items
+
+
+def found(engine: Engine, items: FourItems, day: date = DAY) -> str | None:
+    with engine.connect() as connection:
+        resident = search.by_four_items(connection, items, day=day)
+    return resident.record.resident_code if resident else None
+
+
+def test_one_match_over_four_items_is_found(engine: Engine, enter: Change, change: Change, record: Change) -> None:
+    enter(change(1, 1), change(2, 1, legal="佐藤 一郎"))
+    assert found(engine, asked(record(1))) == record(1).resident_code
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": "山田 花江"},
+        {"birth_date": identity.BirthDate(day=3)},
+        {"sex": identity.SEX_MALE},
+        {"address": identity.Address(block="2番4号")},
+        {"address": identity.Address(local_government_code="131024")},
+    ],
+)
+def test_each_item_must_match(engine: Engine, enter: Change, change: Change, record: Change, other: Any) -> None:
+    enter(change(1, 1))
+    assert found(engine, asked(record(1), **other)) is None
+
+
+def test_two_of_the_same_four_items_are_not_told_apart(
+    engine: Engine, enter: Change, change: Change, record: Change
+) -> None:
+    enter(change(1, 1), change(2, 1))
+    assert found(engine, asked(record(1))) is None
+
+
+def test_other_spellings_of_name_and_address_find_the_same_person(
+    engine: Engine, enter: Change, change: Change, record: Change
+) -> None:
+    enter(change(1, 1, legal="髙橋　邉"))
+    address = identity.Address(town="本町１", block="－２－３")
+    assert found(engine, asked(record(1), name="高橋辺", address=address)) == record(1).resident_code
+
+
+def test_an_alias_finds_its_bearer(engine: Engine, enter: Change, change: Change, record: Change) -> None:
+    enter(change(1, 1, legal="KIM MINJI", alias="金田 美知"), change(2, 1))
+    assert found(engine, asked(record(1), name="金田美知")) == record(1).resident_code
+
+
+@pytest.mark.parametrize("name", ["・", " ", "　-　", ""])
+def test_a_name_of_which_nothing_is_left_finds_nobody(
+    engine: Engine, enter: Change, change: Change, record: Change, name: str
+) -> None:
+    enter(change(1, 1))
+    items = asked(record(1))
+    items.name = name
+    assert found(engine, items) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "until"),
+    [
+        ("DELETION_DOMESTIC_MOVE_OUT", date(2026, 4, 1)),
+        ("DELETION_ABROAD_MOVE_OUT", date(2026, 4, 1)),
+        ("DELETION_DEATH", date.min),
+        ("DELETION_EX_OFFICIO", date.min),
+    ],
+)
+def test_a_person_is_found_until_the_day_of_a_planned_move_and_not_after_an_end(
+    engine: Engine, enter: Change, change: Change, record: Change, reason: str, until: date
+) -> None:
+    towards = {"next_municipality": "271004"} if reason == "DELETION_DOMESTIC_MOVE_OUT" else {}
+    enter(change(1, 1), change(1, 2, reason=reason, **towards))
+    for day in (date(2026, 3, 31), date(2026, 4, 1), date(2026, 4, 2)):
+        assert (found(engine, asked(record(1)), day) is not None) == (day < until)
+
+
+def test_a_replaced_code_is_found_under_its_successor_alone(
+    engine: Engine, enter: Change, change: Change, record: Change, code: Change
+) -> None:
+    change_of_code = {"reason": "CORRECTION_RESIDENT_CODE_REQUEST", "previous_resident_code": code(1)}
+    enter(change(1, 1), change(2, 2, **change_of_code))
+    assert found(engine, asked(record(1))) == code(2)
+
+
+def test_a_number_finds_the_one_who_bears_it(engine: Engine, enter: Change, change: Change, code: Change) -> None:
+    bearer, other = change(1, 1), change(2, 1)
+    bearer.record.individual_number = "000000000019"
+    with engine.begin() as connection:
+        write_row(connection, bearer.record)
+        write_row(connection, other.record)
+        resident = search.by_individual_number(connection, "000000000019", day=DAY)
+        assert resident is not None
+        assert resident.record == bearer.record
+        assert search.by_individual_number(connection, "000000000027", day=DAY) is None
+        other.record.individual_number = "000000000019"
+        write_row(connection, other.record)
+        assert search.by_individual_number(connection, "000000000019", day=DAY) is None
+
+
+def write_row(connection: Connection, record: identity.IdentityRecord) -> None:
+    resident = identity.Resident(record=record, version=1, status=identity.RESIDENT_STATUS_ACTIVE, holder="131016")
+    connection.execute(residents.delete().where(residents.c.resident_code == record.resident_code))
+    connection.execute(
+        residents.insert().values(
+            resident_code=record.resident_code,
+            version=1,
+            status=resident.status,
+            holder="131016",
+            effective_date="2026-04-01",
+            birth_date="1980-01-02",
+            sex=record.sex,
+            name_key="",
+            alias_key="",
+            address_key="",
+            individual_number=record.individual_number,
+            resident=resident.SerializeToString(),
+        )
+    )
+
+
+# PostgreSQL plans by what is there.
+_MANY = (
+    "INSERT INTO residents SELECT n::text, 1, 1, '131016', '2026-04-01', '1980-01-02', 1, 'name ' || n, '', '', "
+    "n::text, '' FROM generate_series(10000000000, 10000005000) AS n",
+    "ANALYZE residents",
+)
+
+
+def test_a_question_does_not_walk_through_the_register(engine: Engine, record: Change) -> None:
+    with engine.connect() as connection:
+        seen: list[str] = []
+        if engine.dialect.name == "postgresql":
+            for statement in _MANY:
+                connection.execute(text(statement))
+        explain = Explaining(connection, seen)
+        search.by_four_items(explain, asked(record(1)), day=DAY)  # type: ignore[arg-type]
+        search.by_individual_number(explain, "000000000019", day=DAY)  # type: ignore[arg-type]
+    plans = "\n".join(seen)
+    assert "residents_by_individual_number" in plans
+    assert "residents_by_name" in plans
+    assert "residents_by_alias" in plans
+    assert "SCAN residents" not in plans
+    assert "Seq Scan" not in plans
+    assert "residents_by_holder" not in plans
+
+
+class Explaining:
+    """A connection that writes down the plan of each query before it runs it."""
+
+    def __init__(self, connection: Connection, plans: list[str]) -> None:
+        self._connection = connection
+        self._plans = plans
+
+    def execute(self, query: Any) -> Any:
+        sql = str(query.compile(self._connection, compile_kwargs={"literal_binds": True}))
+        prefix = "EXPLAIN QUERY PLAN " if self._connection.dialect.name == "sqlite" else "EXPLAIN "
+        self._plans += [" ".join(map(str, row)) for row in self._connection.exec_driver_sql(prefix + sql)]
+        return self._connection.execute(query)
+
+
+_PEOPLE = st.lists(
+    st.tuples(
+        st.sampled_from(["斎藤 一", "齋藤 一", "斎藤 二", "加藤 一"]),
+        st.sampled_from(["本町一丁目", "本町1丁目", "栄町"]),
+    ),
+    max_size=6,
+)
+
+
+@given(
+    people=_PEOPLE, question=st.tuples(st.sampled_from(["斉藤一", "加藤　一"]), st.sampled_from(["本町１丁目", "栄町"]))
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_somebody_is_found_exactly_when_one_person_alone_matches(
+    engine: Engine,
+    change: Change,
+    arrive: Change,
+    record: Change,
+    people: list[tuple[str, str]],
+    question: tuple[str, str],
+) -> None:
+    folded = [(name.replace("齋", "斉").replace("斎", "斉").replace(" ", ""), "本" in town) for name, town in people]
+    wanted = (question[0].replace("　", ""), "本" in question[1])
+    matches = [number for number, person in enumerate(folded) if person == wanted]
+    items = asked(record(0), name=question[0], address=identity.Address(town=question[1]))
+    with engine.connect() as connection:  # rolled back at the end
+        arrivals = [arrive(change(number, 1, legal=name, town=town)) for number, (name, town) in enumerate(people)]
+        apply_arrivals(connection, arrivals, scope="", now_us=0)
+        resident = search.by_four_items(connection, items, day=DAY)
+    assert (resident is not None) == (len(matches) == 1)
+    if resident:
+        assert resident.record.resident_code == record(matches[0]).resident_code
