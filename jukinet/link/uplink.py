@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import grpc
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
@@ -29,7 +28,8 @@ from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import name_of, reason_of
 from jukinet.mesh.tls import TlsError
 from jukinet.store import journal
-from jukinet.store.errors import StorageFull, StoreError, without_values
+from jukinet.store.engine import read
+from jukinet.store.errors import StorageFull, StoreError
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -252,14 +252,7 @@ class Uplink:
             self._on_center_marks(commit.result())
 
     async def _read(self, query: Callable[[Connection], R]) -> R:
-        return await asyncio.to_thread(self._query, query)
-
-    def _query(self, query: Callable[[Connection], R]) -> R:
-        try:
-            with self._reader.connect() as connection:
-                return query(connection)
-        except DBAPIError as failure:
-            raise without_values(failure) from None
+        return await asyncio.to_thread(read, self._reader, query)
 
 
 async def _write(call: _Call, request: StreamRequest) -> None:

@@ -245,12 +245,12 @@ class Node(Database):
                 await self.running
             self.running = None
 
-    def submit(self, *changes: change_pb2.Change, traceparents: Sequence[str] = ()) -> int:
+    def submit(self, *changes: change_pb2.Change | bytes, traceparents: Sequence[str] = ()) -> int:
         """Seals changes of this municipality into the outbox; the last sequence number."""
         last: int = self.do(
             lambda connection: queue(
                 connection,
-                [each.SerializeToString() for each in changes],
+                [each if isinstance(each, bytes) else each.SerializeToString() for each in changes],
                 traceparents=traceparents or [""] * len(changes),
                 municipality=self.identity.name,
                 key=sealing_key(self.identity.name),
