@@ -111,6 +111,7 @@ def _exit_code(error: Exception) -> Exit | None:
     from jukinet.ledger.errors import LedgerError
     from jukinet.mesh.callers import CallersError
     from jukinet.mesh.config import ConfigError
+    from jukinet.mesh.metrics import MetricsError
     from jukinet.mesh.pki import PkiError
     from jukinet.mesh.server import ListenError
     from jukinet.mesh.tls import TlsError
@@ -131,6 +132,7 @@ def _exit_code(error: Exception) -> Exit | None:
                 AgencyDirectoryError,
                 CallersError,
                 ListenError,
+                MetricsError,
             ),
         ),
         (Exit.DATABASE, (SchemaMismatch, StoreBusy, StoreError, LedgerError, DBAPIError)),
