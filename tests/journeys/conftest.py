@@ -42,7 +42,7 @@ from jukinet.cli.connect import health_of
 from jukinet.cli.development_agencies import PENSION_SERVICE
 from jukinet.cli.init import Plan, free_addresses, write_mesh
 from jukinet.cli.layout import OPERATOR, Mesh
-from jukinet.cli.processes import MeshProcesses
+from jukinet.cli.processes import MeshProcesses, NodeDied
 from jukinet.mesh import pki
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.clock import today_in_japan
@@ -150,7 +150,22 @@ class Network:
         names = names or self.mesh.names
         for name in names:
             self.nodes.start(name, {"JUKINET_TELEMETRY_METRICS_LISTEN": self.metrics[name], **(environ or {})})
-        asyncio.run(self.nodes.wait_healthy(names) if healthy else self._answer(names))
+        try:
+            asyncio.run(self.nodes.wait_healthy(names) if healthy else self._answer(names))
+        except NodeDied as died:
+            if "Cannot listen" not in str(died) and "Cannot serve metrics" not in str(died):
+                raise
+            # Somebody took its port between the choice and now; all nodes learn of another one.
+            self.stop()
+            self._move(died.name)
+            self.start(*names, environ=environ, healthy=healthy)
+
+    def _move(self, name: str) -> None:
+        before = self.mesh.config(name).listen
+        address, self.metrics[name] = free_addresses(2)
+        for each in self.mesh.names:
+            path = self.mesh.config_path(each)
+            path.write_text(path.read_text("utf-8").replace(before, address), "utf-8")
 
     async def _answer(self, names: Sequence[str]) -> None:
         async def answers() -> bool:
@@ -161,7 +176,8 @@ class Network:
 
         for name in names:
             await self.until(answers)
-            assert self.nodes.is_running(name), self.log(name)
+            if not self.nodes.is_running(name):
+                raise await self.nodes.watch()
 
     async def is_healthy(self, node: str) -> bool:
         """Whether a node says that it can do its work."""

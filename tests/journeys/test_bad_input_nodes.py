@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -176,6 +177,21 @@ async def test_an_unknown_key_keeps_a_node_from_starting(new_network: Callable[.
     nearest = "the nearest that exists is JUKINET_LIMITS_DISK_FREE_BYTES"
     assert f"- unknown key JUKINET_LIMITS_DISK_FREE_BITES; {nearest}" in told
     assert not (network.folder(CS) / "register.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [("JUKINET_LISTEN", "Cannot listen on"), ("JUKINET_TELEMETRY_METRICS_LISTEN", "Cannot serve metrics on")],
+)
+async def test_an_address_that_somebody_holds_keeps_a_node_from_starting(
+    new_network: Callable[..., Network], tmp_path: Path, variable: str, sentence: str
+) -> None:
+    network = new_network(tmp_path, [CHIYODA])
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        code, told = await start(network, **{variable: address})
+    assert code == Exit.CONFIGURATION
+    assert told.splitlines()[-1].startswith(f"The node does not run: {sentence} {address}.")
 
 
 async def test_a_database_of_a_newer_program_is_left_alone(new_network: Callable[..., Network], tmp_path: Path) -> None:

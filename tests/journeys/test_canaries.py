@@ -326,12 +326,12 @@ async def plant_on_the_command_line(canaries: Canaries, network: Network, folder
     for submission in submissions:
         canaries.plant(submission)
     await _run(canaries, "submit", str(file), "--mesh", str(network.mesh.root), "--municipality", CHIYODA)
-    for node in (CS, PREFECTURE, CENTER, GATEWAY):
-        for command in ("status", "parked"):
-            await _run(canaries, "admin", command, "--mesh", str(network.mesh.root), "--node", node, "--json")
-    async with network.channel(PREFECTURE) as channel:
-        async for parked in AdminServiceStub(channel).ListParked(ListParkedRequest(), timeout=5):
-            canaries.told.append(str(parked).encode())
+    await _run(canaries, "admin", "parked", "--mesh", str(network.mesh.root), "--node", PREFECTURE)
+    for node in network.mesh.names:
+        canaries.told.append(str(await network.status(node)).encode())
+        async with network.channel(node) as channel:
+            async for parked in AdminServiceStub(channel).ListParked(ListParkedRequest(), timeout=5):
+                canaries.told.append(str(parked).encode())
     canaries.told += [entry.SerializeToString() for entry in await network.ledger()]
 
 
@@ -509,7 +509,8 @@ def breaking(
     engine.dispose()
     canaries.needles.add(f"{MARK}constraint")
     try:
-        network.start(CS, environ={"PYTHONPATH": str(tmp_path)})
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        network.start(CS, environ={"PYTHONPATH": path.removesuffix(os.pathsep)})
         yield network, canaries
     finally:
         network.stop()
