@@ -19,7 +19,8 @@ from jukinet.mesh.tls import TlsFiles, channel_credentials
 _FIRST_RECONNECT_MS: Final = 200
 # gRPC's "minimum backoff" is how long it gives one attempt to connect; the next one does not wait for it.
 _CONNECT_MS: Final = 10_000
-_LAST_RECONNECT_MS: Final = 10_000
+# How long a server may be back before a channel notices; whatever is asked until then fails.
+_LAST_RECONNECT_MS: Final = 2_000
 # What gRPC writes over the status when a write fails, and how long the server's own may take to arrive after that.
 _FAILED_WRITE: Final = "Internal error from Core"
 _STATUS_SECONDS: Final = 1.0
