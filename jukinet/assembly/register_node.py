@@ -13,12 +13,13 @@ from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusRe
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
-from jukinet.assembly.process import Part, channel_to, needed
+from jukinet.assembly.process import Part, needed
 from jukinet.assembly.status import AdminService, readable
 from jukinet.link.apply_batch import Assembly, Taken, read_again
 from jukinet.link.service import LinkService
 from jukinet.link.uplink import LinkStopped, Uplink
 from jukinet.mesh import metrics
+from jukinet.mesh.client import open_channel
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.errors import name_of
@@ -118,7 +119,11 @@ class RegisterNode:
         return Uplink(
             writer=self.writer,
             reader=self.reader,
-            open_channel=lambda: channel_to(self._config, needed(self._config.upstream), above),
+            # No interceptors: a stream's changes bring their own trace contexts, and gRPC carries an intercepted
+            # stream on tasks of its own, which it leaves pending when the connection breaks.
+            open_channel=lambda: open_channel(
+                needed(self._config.upstream), self._config.tls, server=above, limits=self._config.limits
+            ),
             on_center_marks=self._center_marks_moved,
         )
 
