@@ -41,7 +41,9 @@ TRACED: Final = 0.01
 GATEWAY: Final = "gateway-1"
 
 _INQUIRE: Final = "/jukinet.inquiry.v1.InquiryService/Inquire"
-_WARM_UP: Final = 200
+_WARM_UP_SECONDS: Final = 0.5
+_FIRST_ROUND: Final = 2000
+"""Questions that are written down before it is known how many a round takes."""
 _SECONDS: Final = 20.0
 _Ask = Callable[[int], Awaitable[object]]
 
@@ -150,9 +152,9 @@ async def run_inquiry(*, residents: int, seconds: float, rounds: int) -> Report:
 
 
 async def _measure(product: _Product, floor: _Floor, found: _Found, *, seconds: float, rounds: int) -> None:
-    expected = _WARM_UP
+    expected = _FIRST_ROUND
     for ask in (product.ask, floor.ask):
-        await open_loop(ask, rate=_WARM_UP, count=_WARM_UP)
+        await closed_loop(ask, in_flight=IN_FLIGHT, seconds=_WARM_UP_SECONDS)
     for _ in range(rounds):
         product.prepare(expected)
         full = await _at_full_rate(product.ask, product.pids, found.full, found.work, seconds=seconds)

@@ -3,8 +3,13 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+
+import grpc
+
+from bench.results import WorkDiffers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ async def closed_loop(call: Callable[[int], Awaitable[object]], *, in_flight: in
             due.append(start)
             latencies.append((time.monotonic_ns() - start) / 1e6)
 
-    async with asyncio.TaskGroup() as group:
+    async with _together() as group:
         for _ in range(in_flight):
             group.create_task(work())
     return Load((time.monotonic_ns() - began) / 1e9, due, latencies)
@@ -54,8 +59,23 @@ async def open_loop(call: Callable[[int], Awaitable[object]], *, rate: float, co
         await call(number)
         latencies[number] = (time.monotonic_ns() - due[number]) / 1e6
 
-    async with asyncio.TaskGroup() as group:
+    async with _together() as group:
         for number in range(count):
             await asyncio.sleep(max(0.0, (due[number] - time.monotonic_ns()) / 1e9))
             group.create_task(work(number))
     return Load((time.monotonic_ns() - began) / 1e9, due, latencies)
+
+
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Tasks that end together. Raises WorkDiffers when calls were refused: what is left is another load."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failed:
+        refused, others = failed.split(grpc.aio.AioRpcError)
+        if others or not refused:
+            raise
+        first = next(error for error in refused.exceptions if isinstance(error, grpc.aio.AioRpcError))
+        text = f"{len(refused.exceptions)} calls were not answered ({first.code().name}): the machine is too busy"
+        raise WorkDiffers(text) from None

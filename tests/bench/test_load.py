@@ -1,6 +1,10 @@
 import asyncio
 
+import grpc
+import pytest
+
 from bench.load import closed_loop, open_loop
+from bench.results import WorkDiffers
 
 
 async def test_a_closed_loop_keeps_so_many_calls_in_flight_and_no_more() -> None:
@@ -44,3 +48,21 @@ async def test_an_open_loop_counts_latency_from_when_a_call_was_due() -> None:
 
     load = await open_loop(call, rate=1000, count=2)
     assert load.latencies[1] >= 40.0
+
+
+async def test_a_load_whose_calls_are_refused_is_not_measured() -> None:
+    empty = grpc.aio.Metadata()
+
+    async def call(_number: int) -> None:
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, empty, empty)
+
+    with pytest.raises(WorkDiffers, match="UNAVAILABLE"):
+        await open_loop(call, rate=1000, count=2)
+
+
+async def test_a_mistake_of_the_benchmark_itself_is_not_taken_for_load() -> None:
+    async def call(_number: int) -> None:
+        raise LookupError
+
+    with pytest.raises(ExceptionGroup):
+        await open_loop(call, rate=1000, count=2)
