@@ -82,11 +82,7 @@ class RejectFile:
             raise RejectFileExists(self._path) from None
         finally:
             self.discard()
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._path.parent)
         return self._path
 
     def discard(self) -> None:
@@ -97,3 +93,16 @@ class RejectFile:
             finally:
                 self._stream = None
                 self._draft.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a crash of the machine; the content of a file is synced apart from its name.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -114,6 +114,7 @@ async def submit(
     traceparent_for: Callable[[Submission], str] | None = None,
     progress: Callable[[int], None] | None = None,
     on_refused: Callable[[int, str, str], None] | None = None,
+    answered: Callable[[str, SubmitChangeResponse], None] | None = None,
     window: int = 512,
 ) -> Report:
     """Submit a change file, line by line and in its order.
@@ -126,6 +127,8 @@ async def submit(
         traceparent_for: gives the W3C trace context of one change, or an empty text.
         progress: is told how many lines are settled, after each one.
         on_refused: is told of each refused line: its number in the file, the column (or empty), the reason.
+        answered: is told of each accepted line, when its answer has come and in the order of the file: its message id
+            and its answer, whose `repeated` counts as in the report.
         window: most lines that are open at a time.
 
     Returns:
@@ -148,6 +151,7 @@ async def submit(
         traceparent_for or (lambda _: ""),
         progress or (lambda _: None),
         on_refused or (lambda *_: None),
+        answered or (lambda *_: None),
     )
     stub = IntakeServiceStub(channel)
     try:
@@ -217,7 +221,9 @@ async def _keep_trying(
 
 
 def _passes(code: grpc.StatusCode, reason: errors_pb2.ErrorReason.ValueType | None) -> bool:
-    # gRPC reports INTERNAL, and forgets the status of the call, when a write meets a stream that has just ended.
+    # gRPC reports INTERNAL, and forgets the status of the call, when a write meets a stream that has just ended. The
+    # next stream learns it, see `_write`. Waiting for it (`mesh.client.streaming`) is in vain here: while answers that
+    # came before it are unread, it does not arrive, and a stream that ended well has none to tell.
     broken_write = code is grpc.StatusCode.INTERNAL and reason is None
     return broken_write or (code in _PASSING and reason not in _LASTING)
 
@@ -232,6 +238,7 @@ class _Run:
     traceparent_for: Callable[[Submission], str]
     progress: Callable[[int], None]
     on_refused: Callable[[int, str, str], None]
+    answered: Callable[[str, SubmitChangeResponse], None]
     # Read and not settled, in the order of the file.
     open_lines: deque[ChangeLine] = field(default_factory=deque)
     at_end: bool = False
@@ -326,15 +333,19 @@ class _Run:
             raise AnswerOutOfOrder("the answer is not to the next open message")
         kind = answer.WhichOneof("result")
         if kind == "accepted":
-            self._count(answer.accepted, again=line.number <= self.sent_before)
+            accepted = answer.accepted
+            # A repetition of what this run itself sent before the connection broke is none.
+            accepted.repeated = accepted.repeated and line.number > self.sent_before
+            self._count(accepted)
+            self.answered(asked.message_id, accepted)
         elif kind == "refused":
             self._refuse(line, answer.refused)
         else:
             raise AnswerOutOfOrder("the answer neither accepts nor refuses")
         self._done()
 
-    def _count(self, accepted: SubmitChangeResponse, *, again: bool) -> None:
-        if accepted.repeated and not again:
+    def _count(self, accepted: SubmitChangeResponse) -> None:
+        if accepted.repeated:
             self.repeated += 1
         else:
             self.accepted += 1

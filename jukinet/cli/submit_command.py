@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,6 +15,7 @@ from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server
 from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json, tell
 
 if TYPE_CHECKING:
+    from jukinet.cli.answers_file import AnswersFile
     from jukinet.cli.submit import Report
 
 _REFUSALS_SHOWN: Final = 20
@@ -34,26 +36,35 @@ def submit(
     rejects: Annotated[
         Path | None, typer.Option(help="Where refused lines go; FILE with .rejects before its ending by default.")
     ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(help="Where the version and the sequence of every accepted line go, as they come in; a CSV file."),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long to go on trying.", metavar="N")] = 3600.0,
     trace: Annotated[bool, typer.Option("--trace", help="Trace every change; the summary names one trace.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Send a municipality's changes to its communication server, in the order of the file.
 
-    Lines that are refused go to a reject file, which can be corrected and submitted again. After any interruption
-    submit the same file again: what was accepted before counts as repeated, and nothing is doubled.
+    Lines that are refused go to a reject file, which can be corrected and submitted again. With --answers, a file gets
+    the version of every accepted line: a move-out's has to stand on the move-out certificate. No file is overwritten.
+    After any interruption submit the same file again, and name another --answers file, which gets all answers: what
+    was accepted before counts as repeated, and nothing is doubled.
 
-    Exit codes: 0 every line accepted, 1 lines were refused, 2 the file cannot be read or the reject file exists, 3 the
-    server did not answer in time, 4 the server does not take changes from this certificate.
+    Exit codes: 0 every line accepted, 1 lines were refused, 2 the file cannot be read, or the reject file or the
+    answers file exists, 3 the server did not answer in time, 4 the server does not take changes from this certificate.
 
-    Example: jukinet submit load/131016.csv --mesh mesh --municipality 131016
+    Example: jukinet submit load/131016.csv --mesh mesh --municipality 131016 --answers load/131016.answers.csv
     """
     with failures_told():
         options = TlsOptions(to, server, certificate, key, nodes_ca)
         target = _target(mesh, municipality, options)
         traces = _Traces() if trace else None
-        report = asyncio.run(_submit(file, target, rejects or _rejects_beside(file), seconds, traces))
-        _show(report, traces, as_json)
+        rejects = rejects or _rejects_beside(file)
+        if answers == rejects:
+            raise Failure(f"{answers} cannot be both the reject file and the answers file.", Exit.USAGE)
+        report = asyncio.run(_submit(file, target, rejects, answers, seconds, traces))
+        _show(report, answers if report.accepted + report.repeated else None, traces, as_json)
         if report.refused:
             raise typer.Exit(Exit.REFUSED)
 
@@ -89,15 +100,25 @@ def _rejects_beside(file: Path) -> Path:
     return file.with_suffix(f".rejects{file.suffix}")
 
 
-async def _submit(file: Path, target: Target, rejects: Path, seconds: float, traces: _Traces | None) -> "Report":
+def _kept_in(answers: Path | None, file: Path) -> "AbstractContextManager[AnswersFile | None]":
+    from jukinet.cli.answers_file import AnswersFile
+    from jukinet.cli.change_file import open_change_file
+
+    return AnswersFile(answers, open_change_file(file)) if answers else nullcontext()
+
+
+async def _submit(
+    file: Path, target: Target, rejects: Path, answers: Path | None, seconds: float, traces: _Traces | None
+) -> "Report":
     from jukinet.cli import submit as submission
+    from jukinet.cli.answers_file import AnswersFileExists
     from jukinet.cli.change_file import ChangeFileRefused
     from jukinet.cli.reject_file import RejectFileExists
 
     progress = _Progress()
     async with channel_to(target) as channel:
         try:
-            with progress:
+            with progress, _kept_in(answers, file) as kept:
                 return await submission.submit(
                     file,
                     channel,
@@ -106,8 +127,9 @@ async def _submit(file: Path, target: Target, rejects: Path, seconds: float, tra
                     traceparent_for=traces.start if traces else None,
                     progress=progress.settled,
                     on_refused=progress.refused,
+                    answered=kept.add if kept else None,
                 )
-        except (ChangeFileRefused, RejectFileExists) as error:
+        except (ChangeFileRefused, RejectFileExists, AnswersFileExists) as error:
             raise Failure(f"{file}: {error}", Exit.USAGE) from None
         except submission.DeadlinePassed as error:
             settled = error.report.lines if error.report else 0
@@ -153,7 +175,7 @@ class _Progress:
         self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _show(report: "Report", traces: _Traces | None, as_json: bool) -> None:
+def _show(report: "Report", answers: Path | None, traces: _Traces | None, as_json: bool) -> None:
     if as_json:
         shown = {
             "lines": report.lines,
@@ -163,6 +185,7 @@ def _show(report: "Report", traces: _Traces | None, as_json: bool) -> None:
             "first_sequence": report.first_sequence,
             "last_sequence": report.last_sequence,
             "rejects": str(report.rejects) if report.rejects else None,
+            "answers": str(answers) if answers else None,
         }
         show_json({**shown, "trace": traces.first} if traces else shown)
         return
@@ -173,5 +196,7 @@ def _show(report: "Report", traces: _Traces | None, as_json: bool) -> None:
         show(f"refused, {reason}: {count}")
     if report.rejects:
         tell(f"Refused lines are in {report.rejects}: correct them there and submit that file.")
+    if answers:
+        tell(f"The versions of the accepted lines are in {answers}.")
     if traces and traces.first:
         show(f"trace {traces.first}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
     SubmitChangesRequest,
     SubmitChangesResponse,
 )
+from jukinet.cli.answers_file import AnswersFile
 from jukinet.cli.change_file import ChangeFileRefused, open_change_file, read_changes
 from jukinet.cli.reject_file import RejectFile, RejectFileExists
 from jukinet.cli.submit import (
@@ -298,6 +300,90 @@ async def test_a_server_that_comes_late_is_waited_for(tmp_path: Path, intake: In
         report = await submit(write(tmp_path / "f", deaths(3)), channel, rejects_path=tmp_path / "rejects")
     assert cuts == [0]
     assert report.accepted == 3
+
+
+@pytest.mark.parametrize("fault", ["cut", "lose", "end"])
+async def test_each_answer_is_told_once_and_in_order_however_often_the_stream_breaks(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel, fault: str
+) -> None:
+    intake.faults = {"K-0": fault, "K-7": fault, "K-9": errors_pb2.ERROR_REASON_NOT_HOLDER, "K-19": fault}
+    lines = deaths(20)
+    lines[4] = "K-4,nonsense,,,"
+    told: list[tuple[str, int, bool]] = []
+
+    def answered(message_id: str, answer: SubmitChangeResponse) -> None:
+        told.append((message_id, answer.sequence, answer.repeated))
+
+    path = write(tmp_path / "f", lines)
+    report = await submit(path, channel, rejects_path=tmp_path / "rejects", answered=answered, window=5)
+    assert told == [(message_id, sequence, False) for message_id, sequence in intake.registered.items()]
+    assert len(told) == report.accepted == 18
+    told.clear()
+    again = await submit(path, channel, rejects_path=tmp_path / "rejects-2", answered=answered, window=5)
+    # Now the communication server takes K-9, too.
+    assert told == [(message_id, seq, message_id != "K-9") for message_id, seq in in_file_order(intake.registered)]
+    assert (again.accepted, again.repeated) == (1, 18)
+
+
+def in_file_order(registered: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(registered.items(), key=lambda item: int(item[0].removeprefix("K-")))
+
+
+async def test_until_the_deadline_every_answer_was_told(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.faults = {"K-2": "hang"}
+    told: list[str] = []
+    with pytest.raises(DeadlinePassed):
+        await submit(
+            write(tmp_path / "f", deaths(4)),
+            channel,
+            rejects_path=tmp_path / "rejects",
+            timeout_seconds=0.3,
+            answered=lambda message_id, _: told.append(message_id),
+        )
+    assert told == ["K-0", "K-1"]
+
+
+async def test_where_an_answer_cannot_be_kept_the_submission_ends(tmp_path: Path, channel: grpc.aio.Channel) -> None:
+    def full(_: str, __: SubmitChangeResponse) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    path = write(tmp_path / "f", deaths(4))
+    with pytest.raises(OSError, match="full"):
+        await submit(path, channel, rejects_path=tmp_path / "rejects", answered=full)
+    report = await submit(path, channel, rejects_path=tmp_path / "rejects")
+    assert report.accepted + report.repeated == 4
+    assert report.repeated >= 1
+
+
+async def test_answers_and_refusals_of_one_file_stand_side_by_side(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.faults = {"K-1": errors_pb2.ERROR_REASON_NOT_HOLDER}
+    path = write(tmp_path / "f", deaths(3))
+    with AnswersFile(tmp_path / "answers", open_change_file(path)) as answers:
+        await submit(path, channel, rejects_path=tmp_path / "rejects", answered=answers.add)
+    _, *kept = (tmp_path / "answers").read_text("utf-8").splitlines()
+    assert kept == ["K-0,1,1,1,false", "K-2,1,1,2,false"]
+    _, *refused = (tmp_path / "rejects").read_text("utf-8").splitlines()
+    assert [line.split(",")[0] for line in refused] == ["K-1"]
+    assert names_in(tmp_path) == ["answers", "f", "rejects"]
+
+
+async def test_answers_of_an_interrupted_submission_are_true_and_those_of_the_next_are_whole(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    intake.faults = {"K-2": "hang"}
+    path = write(tmp_path / "f", deaths(4))
+    with pytest.raises(DeadlinePassed), AnswersFile(tmp_path / "first", open_change_file(path)) as answers:
+        await submit(path, channel, rejects_path=tmp_path / "r", timeout_seconds=0.3, answered=answers.add)
+    with AnswersFile(tmp_path / "second", open_change_file(path)) as answers:
+        await submit(path, channel, rejects_path=tmp_path / "r", answered=answers.add)
+    header, *first = (tmp_path / "first").read_text("utf-8").splitlines()
+    assert first == ["K-0,1,1,1,false", "K-1,1,1,2,false"]
+    whole = (tmp_path / "second").read_text("utf-8").splitlines()
+    assert whole == [header, "K-0,1,1,1,true", "K-1,1,1,2,true", "K-2,1,1,3,false", "K-3,1,1,4,false"]
 
 
 @pytest.mark.parametrize("reason", [errors_pb2.ERROR_REASON_OVERLOADED, errors_pb2.ERROR_REASON_STORAGE_FULL])
