@@ -24,7 +24,7 @@ from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, method_of
 from jukinet.store import journal, search
 from jukinet.store.engine import read
-from jukinet.store.errors import StoreError
+from jukinet.store.errors import StoreError, as_refusal
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class ProvisionService(ProvisionServiceServicer):
             try:
                 resident, freshness = read(self._reader, lambda connection: _look_up(connection, subject))
             except StoreError as failure:
-                raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail=str(failure)) from None
+                raise as_refusal(failure) from None
         if resident is None or not self._policy.covers(ticket.agency, ticket.purpose, resident.holder):
             return None, []
         return resident, freshness

@@ -7,13 +7,12 @@ from contextlib import ExitStack
 import grpc
 
 from cs_node.intake import Intake, Item
-from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1 import intake_pb2 as intake
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceServicer
 from jukinet._pb.jukinet.register.v1.change_pb2 import ChangeReason
 from jukinet.mesh import tracing
 from jukinet.mesh.errors import Refused, facts_of
-from jukinet.store.errors import StorageFull, StoreError
+from jukinet.store.errors import StoreError, as_refusal
 
 _UNDER_WAY = 1024  # changes of one stream that may wait for their commit
 
@@ -38,7 +37,7 @@ class IntakeService(IntakeServiceServicer):
             try:
                 return await self._intake.grouping.hand_in(item)
             except StoreError as failure:
-                raise _as_refusal(failure) from None
+                raise as_refusal(failure) from None
 
     async def SubmitChanges(  # gRPC names its methods so
         self,
@@ -90,17 +89,11 @@ async def _answered(
     except Refused as refused:
         refusal = refused
     except StoreError as failure:
-        refusal = _as_refusal(failure)
+        refusal = as_refusal(failure)
     return intake.SubmitChangesResponse(
         message_id=message_id,
         refused=intake.Refusal(reason=refusal.reason, message=facts_of(refusal.reason).message, field=refusal.field),
     )
-
-
-def _as_refusal(failure: StoreError) -> Refused:
-    if isinstance(failure, StorageFull):
-        return Refused(errors.ERROR_REASON_STORAGE_FULL)
-    return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail=str(failure))
 
 
 def _attributes(submission: intake.Submission) -> dict[str, str]:

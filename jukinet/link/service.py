@@ -34,7 +34,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
-from jukinet.store.errors import StorageFull, StoreError
+from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -214,10 +214,8 @@ def _register(connection: Connection, source: str, hello: Hello) -> journal.Mark
 def _refusal(failure: BaseException) -> BaseException:
     """What the sender is told of a failure."""
     match failure:
-        case StorageFull():
-            return Refused(errors.ERROR_REASON_STORAGE_FULL)
         case StoreError():
-            return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail=str(failure))
+            return as_refusal(failure)
         case TimeoutError():
             return Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="the sender is silent")
     return failure

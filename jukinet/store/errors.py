@@ -6,6 +6,9 @@ error of a driver is replaced, at the edge of the store, by one of these.
 
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet.mesh.errors import Refused
+
 
 class StoreError(Exception):
     """The database refused or failed; `kind` is the driver's error class and code and holds no data."""
@@ -25,6 +28,13 @@ class StoreBusy(StoreError):
     def __init__(self, database: str) -> None:
         Exception.__init__(self, f"another process has {database} open for writing; stop it first")
         self.kind = "busy"
+
+
+def as_refusal(failure: StoreError) -> Refused:
+    """What a caller is told of a failed database: that there is no room, or that it does not answer now."""
+    if isinstance(failure, StorageFull):
+        return Refused(errors.ERROR_REASON_STORAGE_FULL)
+    return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail=str(failure))
 
 
 class SchemaMismatch(Exception):
