@@ -1,0 +1,113 @@
+"""The main job with PostgreSQL under every node: one server, a database for each."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, LinkStatus
+from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet.cli.compare import differences
+from jukinet.cli.connect import channel_to, in_mesh
+from jukinet.cli.demo_questions import ask_all
+from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.processes import MeshProcesses
+from jukinet.cli.submit import submit
+from jukinet.mesh.identity import Identity
+from nation import Nation, Submission, write_csv
+
+PostgresqlServer = Any  # the fixture's own class lives in conftest.py
+CHIYODA, OKUTAMA = "131016", "133086"
+PREFECTURE = "prefecture-130001"
+SECONDS = 60.0
+
+
+@pytest.fixture
+def mesh(tmp_path: Path, postgresql_server: PostgresqlServer) -> Mesh:
+    """A mesh whose nodes find empty databases."""
+    found = write_mesh(tmp_path / "mesh", Plan([CHIYODA, OKUTAMA], ["gateway-1"], postgresql_server.url("{node}")))
+    for name in found.names:
+        postgresql_server.execute(f"CREATE DATABASE {name.replace('-', '_')}")
+    return found
+
+
+async def test_registers_on_postgresql_equal_the_truth_after_a_prefecture_was_killed(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    day = date(2026, 1, 5)
+    nation = Nation([CHIYODA, OKUTAMA], count=300, seed=20261124, on=day)
+    residents = files(tmp_path / "residents", nation.residents())
+    someone = next(row for row in nation.registers.of("center").values() if "-00" not in row.record["birth_date"])
+    async with MeshProcesses(mesh) as nodes:
+        nodes.start_all()
+        await nodes.wait_healthy(seconds=SECONDS)
+        await submit_all(mesh, residents)
+        await arrived(mesh)
+        answered = (await ask_all(mesh, someone)).answered
+        assert answered is not None
+        assert answered.outcome == inquiry.INQUIRY_OUTCOME_MATCH
+
+        changes = nation.changes(day + timedelta(days=1), day + timedelta(days=60), intensity=20, at_least_once=True)
+        submitting = asyncio.create_task(submit_all(mesh, files(tmp_path / "changes", changes)))
+        while not (await uplink(mesh, CHIYODA)).last_sequence > len(residents[CHIYODA].read_text("utf-8").splitlines()):
+            await asyncio.sleep(0.01)
+        nodes.kill(PREFECTURE)
+        nodes.start(PREFECTURE)
+        await submitting
+        await arrived(mesh)
+        assert set((await nodes.terminate_all()).values()) == {0}
+    for name in mesh.names:
+        if name not in mesh.gateways:
+            database = mesh.config(name).database
+            assert differences(database, nation.registers.of(name.partition("-")[2] or "center")) == Counter()
+            assert count(database, "parked") == 0
+    assert count(mesh.config("center").database, "history") == len(nation.residents()) + len(changes)
+    assert count(mesh.config("gateway-1").database, "ledger_entries") == 6
+
+
+def files(folder: Path, submissions: Sequence[Submission]) -> dict[str, Path]:
+    """Change files by municipality."""
+    return {path.stem: path for path in write_csv(folder, submissions)}
+
+
+async def submit_all(mesh: Mesh, of: Mapping[str, Path]) -> None:
+    """Submits a file to each municipality's CS and expects that every line is accepted."""
+
+    async def one(code: str, path: Path) -> None:
+        async with channel_to(in_mesh(mesh, f"municipality-{code}", Identity("municipal-system", code))) as channel:
+            report = await submit(path, channel, rejects_path=path.with_suffix(".rejects"), timeout_seconds=SECONDS)
+        assert (report.accepted, report.refused) == (report.lines, {})
+
+    await asyncio.gather(*(one(code, path) for code, path in of.items()))
+
+
+async def arrived(mesh: Mesh) -> None:
+    """Waits until all that was accepted is on disk at the center."""
+    async with asyncio.timeout(SECONDS):
+        for code in (CHIYODA, OKUTAMA):
+            link = await uplink(mesh, code)
+            while link.center_mark < link.last_sequence:
+                await asyncio.sleep(0.05)
+                link = await uplink(mesh, code)
+
+
+async def uplink(mesh: Mesh, code: str) -> LinkStatus:
+    """How far a CS is with its prefecture and the center."""
+    async with channel_to(in_mesh(mesh, f"municipality-{code}")) as channel:
+        status = await AdminServiceStub(channel).GetStatus(GetStatusRequest(), timeout=SECONDS)
+    return status.links[0]
+
+
+def count(database: str, table: str) -> int:
+    """Rows of a table."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert row is not None
+    return int(row[0])
