@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from jukinet.store.append_only import append_only_ddl
+from jukinet.store.append_only import append_only_ddl, keys_of
 
 metadata = MetaData()
 
@@ -64,20 +64,11 @@ def trigger_ddl(dialect_name: str) -> list[str]:
         dialect_name: SQLAlchemy's, "sqlite" or "postgresql".
     Raises ValueError for any other database.
     """
-    statements = [statement for name in append_only_tables for statement in append_only_ddl(name, dialect_name)]
-    if dialect_name == "sqlite":
-        statements += [_no_replace(table) for table in (entries, subtrees, checkpoints)]
-    return statements
-
-
-def _no_replace(table: Table) -> str:
-    # INSERT OR REPLACE removes the old row without firing its DELETE trigger.
-    same_key = " AND ".join(f"{column.name} = NEW.{column.name}" for column in table.primary_key)
-    taken = f"EXISTS (SELECT 1 FROM {table.name} WHERE {same_key})"  # noqa: S608  names of this file only
-    return (
-        f"CREATE TRIGGER {table.name}_no_replace BEFORE INSERT ON {table.name} "
-        f"WHEN {taken} BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
-    )
+    return [
+        statement
+        for table in (entries, subtrees, checkpoints)
+        for statement in append_only_ddl(table.name, dialect_name, keys_of(table))
+    ]
 
 
 def create(connection: Connection) -> None:
