@@ -44,12 +44,10 @@ def test_a_reader_that_does_not_move_on_is_waited_for_only_when_the_log_has_grow
     reader = open_reader(sqlite_url)
     with reader.connect() as stuck:
         stuck.execute(text("SELECT count(*) FROM blobs")).scalar_one()
-        warnings = []
         for _ in range(6):
             grow(engine)
             checkpoints.after_commit()
-            warnings.append(caplog.text.count("a reader keeps"))
-    assert 0 < warnings[-1] < 6
+    assert caplog.text.count("a reader keeps") == 3  # at 1.6, 3.2 and 4.8 times the limit
     stuck_at = wal_bytes(sqlite_url)
     assert stuck_at > LIMIT
     for _ in range(20):
