@@ -3,6 +3,7 @@
 Each module holds the commands of one subject and imports what is heavy when a command runs, so that `--help` is quick.
 """
 
+import os
 from typing import Annotated, Final
 
 import typer
@@ -56,4 +57,7 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Entry point of the command."""
+    # gRPC itself tells of every connection that ends, on standard error and in the logs of nodes, unless it is told not
+    # to before it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     app()

@@ -21,8 +21,6 @@ from jukinet.cli.layout import Mesh
 
 DRAIN_SECONDS: Final = 20.0
 """How long a node may take to end after SIGTERM; its own limit for running calls is 10 s."""
-# The log is JSON lines; gRPC's own lines are not, and at this level only what is an error.
-_QUIET: Final = {"GRPC_VERBOSITY": "ERROR"}
 _POLL_SECONDS: Final = 0.05
 _LAST_WORDS_BYTES: Final = 2000
 
@@ -88,7 +86,7 @@ class MeshProcesses:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**_QUIET, **os.environ, **self._environ, **(environ or {})},
+                env={**os.environ, **self._environ, **(environ or {})},
                 # Ctrl-C reaches a whole process group; nodes are to end in order, when their parent says so.
                 start_new_session=True,
             )
