@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -67,12 +69,19 @@ class Shell:
         assert [line.partition("\t")[0] for line in lines] == NODES
         return process
 
+    def changes_at(self, node: str) -> int:
+        """How many changes a node's register holds; read from its file, which takes no time."""
+        register = self.folder / "mesh/nodes" / node / "register.db"
+        with closing(sqlite3.connect(f"file:{register}?mode=ro", uri=True)) as database:
+            (count,) = database.execute("SELECT count(*) FROM history").fetchone()
+        return int(count)
+
     def until(self, condition: Callable[[], bool]) -> None:
         """Asks again and again until a condition holds."""
         deadline = time.monotonic() + SECONDS
         while not condition():
             assert time.monotonic() < deadline
-            time.sleep(0.05)
+            time.sleep(0.01)
 
 
 def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
@@ -109,20 +118,17 @@ def test_from_an_empty_folder_to_a_verified_ledger(shell: Shell) -> None:
     for code in (CHIYODA, OKUTAMA):
         report = shell.json("submit", f"load/{code}.csv", "--mesh", "mesh", "--municipality", code, "--trace")
         counted[code] = report["lines"]
-        assert report == {
-            "lines": report["lines"],
+        assert {key: report[key] for key in ("accepted", "repeated", "refused", "first_sequence", "rejects")} == {
             "accepted": report["lines"],
             "repeated": 0,
             "refused": {},
             "first_sequence": 1,
-            "last_sequence": report["lines"],
             "rejects": None,
-            "trace": report["trace"],
         }
+        assert report["last_sequence"] == report["lines"]
     assert sum(counted.values()) == 40
-    shell.until(
-        lambda: shell.json("admin", "status", "--mesh", "mesh", "--node", "center")["residents"] == {"ACTIVE": 40}
-    )
+    shell.until(lambda: shell.changes_at("center") == 40)
+    assert shell.json("admin", "status", "--mesh", "mesh", "--node", "center")["residents"] == {"ACTIVE": 40}
     nodes = {node["node"]: node for node in shell.json("mesh", "status", "mesh")["nodes"]}
     assert list(nodes) == NODES
     assert all(node["answers"] for node in nodes.values())
@@ -188,22 +194,19 @@ def test_a_submission_outlives_a_drained_mesh_and_loses_nothing(shell: Shell) ->
         code: shell.start("submit", str(path), "--mesh", "mesh", "--municipality", code, "--json")
         for code, path in files.items()
     }
-    busy = f"municipality-{CHIYODA}"
-    shell.until(lambda: "ACTIVE" in shell.json("admin", "status", "--mesh", "mesh", "--node", busy)["residents"])
+    shell.until(lambda: shell.changes_at(f"municipality-{CHIYODA}") > 0)
     assert submitting[CHIYODA].poll() is None, "the mesh is to be drained in the middle of the file"
     assert ended(mesh) == 0
     mesh = shell.up()
     lines = 0
     for process in submitting.values():
         printed, told = process.communicate(timeout=SECONDS)
-        assert process.returncode == 0, told
+        assert (process.returncode, told) == (0, "")
         report = json.loads(printed)
         assert (report["accepted"], report["repeated"], report["refused"]) == (report["lines"], 0, {})
         lines += report["lines"]
     assert lines == 3000
-    shell.until(
-        lambda: shell.json("admin", "status", "--mesh", "mesh", "--node", "center")["residents"] == {"ACTIVE": 3000}
-    )
+    shell.until(lambda: shell.changes_at("center") == 3000)
     assert ended(mesh, signal.SIGINT) == 0
     found = Mesh.open(shell.folder / "mesh")
     for name in NODES:
