@@ -331,7 +331,8 @@ def overtaken_in(network: Network, name: str) -> list[Mapping[str, Any]]:
     for row in parked:
         assert row["reason"] != errors.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
         assert versions[row["resident_code"]] > row["version"]
-    print(f"{name}: {len(parked)} changes overtaken")
+    if parked:
+        print(f"{name}: {len(parked)} changes overtaken")
     return parked
 
 
