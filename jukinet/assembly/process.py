@@ -7,6 +7,7 @@ exception is the link, whose loss is written into its contract (a CS keeps accep
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -19,7 +20,7 @@ from jukinet.mesh.client import open_channel
 from jukinet.mesh.config import ConfigError, NodeConfig
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import OnRefusal
-from jukinet.mesh.pki import certificate_end
+from jukinet.mesh.pki import PkiError, certificate_end
 from jukinet.mesh.server import NodeServer, Service, build_server, run_until_signal
 
 log = logging.getLogger(__name__)
@@ -100,8 +101,9 @@ async def serve(
 async def _watch_health(node: NodeServer, checks: Mapping[str, Check], config: NodeConfig) -> None:
     while True:
         await asyncio.sleep(_HEALTH_SECONDS)
-        # It may have been renewed meanwhile.
-        metrics.certificate_until(certificate_end(config.tls.certificate))
+        # It may have been renewed meanwhile, or be half written just now: TLS keeps the old one then, and so does this.
+        with suppress(PkiError):
+            metrics.certificate_until(certificate_end(config.tls.certificate))
         if not node.traffic.draining.is_set():
             await _check_health(node, checks)
 

@@ -6,6 +6,7 @@ two links they have.
 
 import asyncio
 import logging
+import time
 
 from sqlalchemy import Engine
 
@@ -32,6 +33,7 @@ from jukinet.store.writer import Writer
 log = logging.getLogger(__name__)
 
 _METRICS_SECONDS = 5.0
+_ROOM_SECONDS = 0.5  # a disk fills slower than that, with 64 MiB kept in reserve
 _NOT_SHARED = frozenset(
     {errors.ERROR_REASON_LINK_FENCED, errors.ERROR_REASON_LINK_FORK, errors.ERROR_REASON_LINK_RECEIVER_AHEAD}
 )
@@ -53,6 +55,7 @@ class RegisterNode:
         self.uplink = self._make_uplink() if config.upstream else None
         self.link_service: LinkService | None = None
         self._stopped_for: ErrorReason.ValueType | None = None
+        self._room, self._look_again = True, 0.0
 
     def receive(self, scope: str) -> LinkService:
         """Opens the link below: changes of the municipalities whose codes begin with `scope`."""
@@ -84,6 +87,11 @@ class RegisterNode:
         return None if self._has_room() else errors.ERROR_REASON_STORAGE_FULL
 
     def _has_room(self) -> bool:
+        if time.monotonic() >= self._look_again:
+            self._room, self._look_again = self._look_for_room(), time.monotonic() + _ROOM_SECONDS
+        return self._room
+
+    def _look_for_room(self) -> bool:
         space = disk_space(self._config.database)
         if space is None:
             return True

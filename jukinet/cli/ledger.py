@@ -135,7 +135,7 @@ async def _write(stub: "LedgerServiceAsyncStub", checkpoint: str, size: int, dra
 async def _next(call: object) -> list[bytes] | None:
     import grpc
 
-    message = await call.read()  # type: ignore[attr-defined]
+    message = await call.read()  # type: ignore[attr-defined]  # a gRPC call; its stubs lack the class
     return None if message is grpc.aio.EOF else list(message.entries)
 
 

@@ -7,9 +7,21 @@ time by a binary counter instead of row by row. This module must not use `merkle
 """
 
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from jukinet.ledger import schema
+
+# Built once: building a statement takes longer than running it.
+_ENTRIES = (
+    select(schema.entries.c.leaf_index, schema.entries.c.entry)
+    .where(schema.entries.c.leaf_index >= bindparam("first"), schema.entries.c.leaf_index < bindparam("end"))
+    .order_by(schema.entries.c.leaf_index)
+)
+# Two lists, not a list of pairs: SQLite answers pairs by a scan of the whole table. What is too much is dropped.
+_SUBTREES = select(schema.subtrees).where(
+    schema.subtrees.c.level.in_(bindparam("levels", expanding=True)),
+    schema.subtrees.c.position.in_(bindparam("positions", expanding=True)),
+)
 
 
 def roots_on_disk(connection: Connection, old: int, new: int) -> tuple[bytes, bytes] | None:
@@ -20,11 +32,7 @@ def roots_on_disk(connection: Connection, old: int, new: int) -> tuple[bytes, by
     """
     counter = _subtrees_at(connection, old)
     leaves_known = old - (old & 1)
-    stored = connection.execute(
-        select(schema.entries.c.leaf_index, schema.entries.c.entry)
-        .where(schema.entries.c.leaf_index >= leaves_known, schema.entries.c.leaf_index < new)
-        .order_by(schema.entries.c.leaf_index)
-    ).all()
+    stored = connection.execute(_ENTRIES, {"first": leaves_known, "end": new}).all()
     if counter is None or [row[0] for row in stored] != list(range(leaves_known, new)):
         return None
     if old & 1:
@@ -41,11 +49,8 @@ def _subtrees_at(connection: Connection, size: int) -> list[bytes | None] | None
     counter: list[bytes | None] = [None] * 64
     if not places:
         return counter
-    table = schema.subtrees
     levels, positions = zip(*places, strict=True)
-    # Two lists, not a list of pairs: SQLite answers pairs by a scan of the whole table. What is too much is dropped.
-    wanted = select(table).where(table.c.level.in_(levels), table.c.position.in_(positions))
-    for level, position, digest in connection.execute(wanted):
+    for level, position, digest in connection.execute(_SUBTREES, {"levels": levels, "positions": positions}):
         if (level, position) in places:
             counter[level] = digest
     return counter if all(counter[level] for level, _ in places) else None

@@ -24,6 +24,8 @@ from jukinet.ledger.note import Checkpoint, Signer, open_checkpoint, sign_checkp
 from jukinet.ledger.reread import roots_on_disk
 
 _LOAD_CHUNK = 4096
+# Built once: building a statement takes longer than running it.
+_LAST_CHECKPOINT = select(schema.checkpoints).order_by(schema.checkpoints.c.size.desc()).limit(1)
 
 
 class LedgerState(NamedTuple):
@@ -225,8 +227,7 @@ def _compare_subtrees(connection: Connection, derived: list[merkle.Node], first:
 
 
 def _last_checkpoint(connection: Connection) -> RowMapping | None:
-    table = schema.checkpoints
-    return connection.execute(select(table).order_by(table.c.size.desc()).limit(1)).mappings().first()
+    return connection.execute(_LAST_CHECKPOINT).mappings().first()
 
 
 def _count(connection: Connection, table: Table) -> int:

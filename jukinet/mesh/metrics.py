@@ -197,7 +197,7 @@ def certificate_until(not_after: datetime) -> None:
     Args:
         not_after: aware.
     """
-    global _not_after  # noqa: PLW0603
+    global _not_after  # noqa: PLW0603  # one certificate a process
     _not_after = not_after
 
 

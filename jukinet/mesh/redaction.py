@@ -103,11 +103,11 @@ def _value(field: FieldDescriptor, value: object) -> str:
     if entry is not None and entry.GetOptions().map_entry:
         # `value` is a live map; a message under a key is shown by the same rules.
         key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
-        items = list(value.items())  # type: ignore[attr-defined]
+        items = list(value.items())  # type: ignore[attr-defined]  # a map has items
         shown = [f"{_one(key_field, key)}: {_one(value_field, each)}" for key, each in items[:_MOST_ELEMENTS]]
         return f"{{{', '.join(shown)}{_more(len(items))}}}"
     if field.is_repeated:
-        elements = list(value)  # type: ignore[call-overload]
+        elements = list(value)  # type: ignore[call-overload]  # repeated: a sequence
         return f"[{', '.join(_one(field, each) for each in elements[:_MOST_ELEMENTS])}{_more(len(elements))}]"
     return _one(field, value)
 
@@ -124,6 +124,6 @@ def _one(field: FieldDescriptor, value: object) -> str:
     if isinstance(value, str):
         return json.dumps(value)
     if field.enum_type is not None:
-        known = field.enum_type.values_by_number.get(int(value))  # type: ignore[call-overload]
+        known = field.enum_type.values_by_number.get(int(value))  # type: ignore[call-overload]  # an enum's number
         return str(known.name) if known else str(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -293,7 +293,7 @@ class _Outgoing(SpanProcessor):
 
     def shutdown(self) -> None:
         """Sends the rest."""
-        self._batches.shutdown()  # type: ignore[no-untyped-call]
+        self._batches.shutdown()  # type: ignore[no-untyped-call]  # the SDK left it untyped
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """Sends what waits."""

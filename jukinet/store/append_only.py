@@ -48,7 +48,7 @@ def keys_of(table: Table) -> list[list[str]]:
 
 def _no_replace(table_name: str, keys: Sequence[Sequence[str]], message: str) -> str:
     same = [" AND ".join(f"{column} = NEW.{column}" for column in key) for key in keys]
-    taken = " OR ".join(f"EXISTS (SELECT 1 FROM {table_name} WHERE {key})" for key in same)  # noqa: S608  own names
+    taken = " OR ".join(f"EXISTS (SELECT 1 FROM {table_name} WHERE {key})" for key in same)  # noqa: S608  # our own names
     return (
         f"CREATE TRIGGER {table_name}_no_replace BEFORE INSERT ON {table_name} "
         f"WHEN {taken} BEGIN SELECT RAISE(ABORT, '{message}'); END"

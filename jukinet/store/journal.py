@@ -62,16 +62,7 @@ class OutboxRow:
 
 def read_stream(connection: Connection) -> Stream:
     """The node's own stream; a new node begins with epoch 1 and no change."""
-    row = connection.execute(
-        select(
-            stream.c.epoch,
-            stream.c.last_sequence,
-            stream.c.chain,
-            stream.c.neighbour_mark,
-            stream.c.center_mark,
-            stream.c.moved_at,
-        )
-    ).first()
+    row = connection.execute(_STREAM).first()
     return Stream(*row) if row else Stream(1, 0, b"", 0, 0, 0)
 
 
@@ -93,7 +84,7 @@ def append_outbox(connection: Connection, rows: Sequence[OutboxRow]) -> None:
     """Adds sealed segments to the outbox; their sequence numbers follow the stream's."""
     if rows:
         connection.execute(
-            insert(outbox),
+            _ADD_SEGMENT,
             [
                 {
                     "first_sequence": row.first_sequence,
@@ -115,23 +106,9 @@ def fetch_outbox(connection: Connection, after: int, *, max_changes: int, max_by
 
     Sequence numbers have no gaps, so the number of changes is a difference of two of them.
     """
-    query = (
-        select(
-            outbox.c.first_sequence,
-            outbox.c.last_sequence,
-            outbox.c.chain,
-            outbox.c.segment,
-            outbox.c.seal,
-            outbox.c.traceparents,
-            outbox.c.source,
-            outbox.c.source_sequence,
-        )
-        .where(outbox.c.last_sequence > after)
-        .order_by(outbox.c.last_sequence)
-    )
-    found = connection.execute(query.where(outbox.c.last_sequence <= after + max_changes)).all()
+    found = connection.execute(_SEGMENTS_UNTIL, {"after": after, "until": after + max_changes}).all()
     if not found:
-        found = connection.execute(query.limit(1)).all()
+        found = connection.execute(_NEXT_SEGMENT, {"after": after}).all()
     rows: list[OutboxRow] = []
     size = 0
     for row in found:
@@ -147,7 +124,7 @@ def chain_at(connection: Connection, sequence: int) -> bytes | None:
     """Link chain hash at the end of a segment; b"" at 0; None when no segment ends there."""
     if sequence == 0:
         return b""
-    return connection.execute(select(outbox.c.chain).where(outbox.c.last_sequence == sequence)).scalar_one_or_none()
+    return connection.execute(_CHAIN_AT, {"sequence": sequence}).scalar_one_or_none()
 
 
 def first_kept(connection: Connection) -> int:
@@ -188,11 +165,7 @@ def record_progress(connection: Connection, *, neighbour_mark: int, center_mark:
 
 def read_mark(connection: Connection, source: str) -> Mark | None:
     """How far the sender's stream is on disk here; None for a sender that was never seen."""
-    row = connection.execute(
-        select(marks.c.epoch, marks.c.mark, marks.c.chain, marks.c.center_mark, marks.c.moved_at).where(
-            marks.c.source == source
-        )
-    ).first()
+    row = connection.execute(_MARK, {"of": source}).first()
     return Mark(*row) if row else None
 
 
@@ -219,12 +192,11 @@ def write_mark(connection: Connection, source: str, mark: Mark) -> None:
 
 def read_origins(connection: Connection, municipalities: Sequence[str] | None = None) -> dict[str, Origin]:
     """How far each municipality's changes are on disk here; all of them without a list."""
-    query = select(
-        origins.c.municipality, origins.c.epoch, origins.c.sequence, origins.c.segment_hash, origins.c.as_of
-    ).order_by(origins.c.municipality)
-    if municipalities is not None:
-        query = query.where(origins.c.municipality.in_(municipalities))
-    return {code: Origin(*rest) for code, *rest in connection.execute(query)}
+    if municipalities is None:
+        found = connection.execute(_ORIGINS)
+    else:
+        found = connection.execute(_ORIGINS_OF, {"codes": municipalities})
+    return {code: Origin(*rest) for code, *rest in found}
 
 
 def write_origin(connection: Connection, municipality: str, origin: Origin) -> None:
@@ -242,3 +214,38 @@ def write_origin(connection: Connection, municipality: str, origin: Origin) -> N
 _KEEP_STREAM = upsert(stream, "id")
 _KEEP_MARK = upsert(marks, "source")
 _KEEP_ORIGIN = upsert(origins, "municipality")
+
+# Built once: SQLAlchemy takes three times as long to build a statement of this size as to run it.
+_STREAM = select(
+    stream.c.epoch,
+    stream.c.last_sequence,
+    stream.c.chain,
+    stream.c.neighbour_mark,
+    stream.c.center_mark,
+    stream.c.moved_at,
+)
+_ADD_SEGMENT = insert(outbox)
+_SEGMENTS = (
+    select(
+        outbox.c.first_sequence,
+        outbox.c.last_sequence,
+        outbox.c.chain,
+        outbox.c.segment,
+        outbox.c.seal,
+        outbox.c.traceparents,
+        outbox.c.source,
+        outbox.c.source_sequence,
+    )
+    .where(outbox.c.last_sequence > bindparam("after"))
+    .order_by(outbox.c.last_sequence)
+)
+_SEGMENTS_UNTIL = _SEGMENTS.where(outbox.c.last_sequence <= bindparam("until"))
+_NEXT_SEGMENT = _SEGMENTS.limit(1)
+_CHAIN_AT = select(outbox.c.chain).where(outbox.c.last_sequence == bindparam("sequence"))
+_MARK = select(marks.c.epoch, marks.c.mark, marks.c.chain, marks.c.center_mark, marks.c.moved_at).where(
+    marks.c.source == bindparam("of")
+)
+_ORIGINS = select(
+    origins.c.municipality, origins.c.epoch, origins.c.sequence, origins.c.segment_hash, origins.c.as_of
+).order_by(origins.c.municipality)
+_ORIGINS_OF = _ORIGINS.where(origins.c.municipality.in_(bindparam("codes", expanding=True)))

@@ -5,9 +5,10 @@ items exists: a name of which the search key leaves nothing finds nobody. Only p
 the question are found: someone who reported a move-out for a later day still is one.
 """
 
+from collections.abc import Mapping
 from datetime import date
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, or_, select
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
 from jukinet._pb.jukinet.register.v1.identity_pb2 import (
@@ -30,34 +31,45 @@ def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Res
     if not key:
         return None
     born = items.birth_date
-    query = _residents_on(day).where(
-        or_(residents.c.name_key == key, residents.c.alias_key == key),
-        residents.c.birth_date == f"{born.year:04}-{born.month:02}-{born.day:02}",
-        residents.c.sex == items.sex,
-        residents.c.address_key == address_key(items.address),
-    )
-    return _only_one(connection, query)
+    values: dict[str, str | int] = {
+        "name": key,
+        "birth": f"{born.year:04}-{born.month:02}-{born.day:02}",
+        "sex": items.sex,
+        "address": address_key(items.address),
+    }
+    return _only_one(connection, _BY_FOUR_ITEMS, values, day)
 
 
 def by_individual_number(connection: Connection, number: str, *, day: date) -> Resident | None:
     """The one resident with this 個人番号; None for none or several. `number` has twelve digits."""
-    return _only_one(connection, _residents_on(day).where(residents.c.individual_number == number))
+    return _only_one(connection, _BY_NUMBER, {"number": number}, day)
 
 
-def _residents_on(day: date) -> Select[bytes]:
-    return select(residents.c.resident).where(_is_resident_on(day)).limit(2)
-
-
-def _is_resident_on(day: date) -> ColumnElement[bool]:
-    return or_(
-        residents.c.status == RESIDENT_STATUS_ACTIVE,
-        and_(
-            residents.c.status.in_([RESIDENT_STATUS_MOVED_OUT, RESIDENT_STATUS_MOVED_ABROAD]),
-            residents.c.effective_date > day.isoformat(),
-        ),
-    )
-
-
-def _only_one(connection: Connection, query: Select[bytes]) -> Resident | None:
-    rows = connection.execute(query).all()
+def _only_one(
+    connection: Connection, query: Select[bytes], values: Mapping[str, str | int], day: date
+) -> Resident | None:
+    rows = connection.execute(query, {**values, "day": day.isoformat()}).all()
     return Resident.FromString(rows[0][0]) if len(rows) == 1 else None
+
+
+# Built once: SQLAlchemy takes longer to build such a statement than to run it.
+_RESIDENTS = (
+    select(residents.c.resident)
+    .where(
+        or_(
+            residents.c.status == RESIDENT_STATUS_ACTIVE,
+            and_(
+                residents.c.status.in_([RESIDENT_STATUS_MOVED_OUT, RESIDENT_STATUS_MOVED_ABROAD]),
+                residents.c.effective_date > bindparam("day"),
+            ),
+        )
+    )
+    .limit(2)
+)
+_BY_FOUR_ITEMS = _RESIDENTS.where(
+    or_(residents.c.name_key == bindparam("name"), residents.c.alias_key == bindparam("name")),
+    residents.c.birth_date == bindparam("birth"),
+    residents.c.sex == bindparam("sex"),
+    residents.c.address_key == bindparam("address"),
+)
+_BY_NUMBER = _RESIDENTS.where(residents.c.individual_number == bindparam("number"))

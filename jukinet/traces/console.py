@@ -53,7 +53,7 @@ async def console(db_path: Path | str, grpc_listen: str, http_listen: str) -> As
             # A second console must not share the port of the first unnoticed.
             options=[("grpc.max_receive_message_length", _LARGEST_REQUEST), ("grpc.so_reuseport", 0)]
         )
-        add_TraceServiceServicer_to_server(Receiver(store), collector)  # type: ignore[no-untyped-call]
+        add_TraceServiceServicer_to_server(Receiver(store), collector)  # type: ignore[no-untyped-call]  # generated, untyped
         try:
             port = collector.add_insecure_port(grpc_listen)
         except RuntimeError:

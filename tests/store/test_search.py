@@ -189,11 +189,11 @@ class Explaining:
         self._connection = connection
         self._plans = plans
 
-    def execute(self, query: Any) -> Any:
-        sql = str(query.compile(self._connection, compile_kwargs={"literal_binds": True}))
+    def execute(self, query: Any, values: Any = None) -> Any:
+        sql = str(query.params(values or {}).compile(self._connection, compile_kwargs={"literal_binds": True}))
         prefix = "EXPLAIN QUERY PLAN " if self._connection.dialect.name == "sqlite" else "EXPLAIN "
         self._plans += [" ".join(map(str, row)) for row in self._connection.exec_driver_sql(prefix + sql)]
-        return self._connection.execute(query)
+        return self._connection.execute(query, values)
 
 
 _PEOPLE = st.lists(
