@@ -19,6 +19,7 @@ _SCRIPT = """
 "$1/bin/pg_ctl" -D "$0/data" -w -s -l "$0/log" -o "$2 -k $0" start >>"$0/log" 2>&1 && echo ready || cat "$0/log"
 cat >/dev/null
 "$1/bin/pg_ctl" -D "$0/data" -s -m immediate stop
+rm -rf "$0/data"
 """
 
 
@@ -43,6 +44,7 @@ class PostgresqlServer:
             text=True,
             cwd="/",
             user=self._user,
+            start_new_session=True,  # What ends the tests' process group must not end the keeper before its server.
         )
         assert self._keeper.stdout is not None
         answer = self._keeper.stdout.readline()
