@@ -43,7 +43,7 @@ test: setup ## Run the tests, except the slow ones
 test-slow: setup ## Run the slow tests
 	$(BIN)/pytest -n $(WORKERS) -m slow
 
-check: lint types imports contract coverage ## All that CI demands: style, types, layers, contract, tests with coverage
+check: lint types imports contract coverage test-slow ## All that CI demands: style, types, layers, contract, all tests with coverage
 
 lint: setup ## Check style
 	$(BIN)/ruff check --quiet .

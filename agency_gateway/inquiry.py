@@ -24,6 +24,7 @@ from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.interceptors import RefusedCall, current_caller
+from jukinet.mesh.rpc_spans import HEADER, client_call
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
 from jukinet.purpose.ticket import method_of, sign_ticket, subject_digest
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CENTER_SECONDS = 5.0
+_PROVIDE = "jukinet.provision.v1.ProvisionService/Provide"
 _ACTIONS = {
     "/jukinet.inquiry.v1.InquiryService/Inquire": ledger.ACTION_INQUIRE,
     "/jukinet.inquiry.v1.InquiryService/VerifyIdentity": ledger.ACTION_VERIFY_IDENTITY,
@@ -170,9 +172,12 @@ class InquiryService(InquiryServiceServicer):
         )
         signed = sign_ticket(ticket, self._ticket_key, now=now())
         try:
-            found = await self._center.Provide(
-                provision.ProvideRequest(ticket=signed, subject=asked.subject), timeout=_CENTER_SECONDS
-            )
+            with client_call(_PROVIDE) as context:
+                found = await self._center.Provide(
+                    provision.ProvideRequest(ticket=signed, subject=asked.subject),
+                    timeout=_CENTER_SECONDS,
+                    metadata=((HEADER, context),) if context else (),
+                )
         except grpc.aio.AioRpcError as error:
             reason = reason_of(error)
             if reason is None or error.code() is not grpc.StatusCode.PERMISSION_DENIED:
@@ -209,23 +214,27 @@ class InquiryService(InquiryServiceServicer):
         answer: bytes | None = None,
     ) -> ledger.Receipt:
         with tracing.span("ledger.append"):
-            metrics.inquiry(result, refusal or None)
-            return await self._record.keep(
-                make_entry(
-                    self._keys,
-                    time=now(),
-                    request_id=asked.context.request_id,
-                    agency=asked.agency,
-                    operator=asked.context.operator,
-                    purpose=asked.context.purpose,
-                    article=article,
-                    case_reference=asked.context.case_reference,
-                    action=asked.action,
-                    result=result,
-                    refusal=refusal,
-                    fields=fields,
-                    token=token,
-                    answer=answer,
-                    policy_digest=self._policy_digest,
-                )
+            entry = make_entry(
+                self._keys,
+                time=now(),
+                request_id=asked.context.request_id,
+                agency=asked.agency,
+                operator=asked.context.operator,
+                purpose=asked.context.purpose,
+                article=article,
+                case_reference=asked.context.case_reference,
+                action=asked.action,
+                result=result,
+                refusal=refusal,
+                fields=fields,
+                token=token,
+                answer=answer,
+                policy_digest=self._policy_digest,
             )
+            try:
+                receipt = await self._record.keep(entry)
+            except Refused as refused:
+                metrics.inquiry(ledger.RESULT_REFUSED, refused.reason)
+                raise
+            metrics.inquiry(result, refusal or None)
+            return receipt

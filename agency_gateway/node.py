@@ -14,13 +14,14 @@ from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceServicer_to_server
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
-from jukinet.assembly.process import channel_to, needed, serve, start_telemetry
+from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.status import AdminService, readable
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
 from jukinet.ledger.service import LedgerService
 from jukinet.mesh import metrics
+from jukinet.mesh.client import open_channel
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_secret, load_signing_key
@@ -48,7 +49,7 @@ async def run(config: NodeConfig) -> None:
     writer = Writer(engine, on_commit=metrics.commit)
     state = await writer.run(lambda connection: ledger.load(connection, signer))
     record = Record(writer=writer, signer=signer, state=state)
-    channel = channel_to(config, needed(config.upstream), Identity("center", ""))
+    channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""), limits=config.limits)
     inquiry = InquiryService(
         identity=config.identity.uri,
         policy=policy,

@@ -10,15 +10,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import grpc
-
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from jukinet.assembly.status import AdminService
 from jukinet.mesh import logging as mesh_logging
 from jukinet.mesh import metrics, tracing
-from jukinet.mesh.client import open_channel
 from jukinet.mesh.config import ConfigError, NodeConfig
-from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import OnRefusal
 from jukinet.mesh.pki import PkiError, certificate_end
 from jukinet.mesh.server import NodeServer, Service, build_server, run_until_signal
@@ -50,13 +46,6 @@ def start_telemetry(config: NodeConfig) -> None:
     tracing.configure(config.identity.kind, config.identity.name, endpoint=config.telemetry.otlp_endpoint)
     metrics.configure(config.telemetry.metrics_listen)
     metrics.certificate_until(certificate_end(config.tls.certificate))
-
-
-def channel_to(config: NodeConfig, target: str, server: Identity) -> grpc.aio.Channel:
-    """A channel from this node to another one, traced."""
-    return open_channel(
-        target, config.tls, server=server, interceptors=tracing.client_interceptors(), limits=config.limits
-    )
 
 
 async def serve(

@@ -15,6 +15,7 @@ import hmac
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -205,6 +206,7 @@ def _are_released_fields(fields: list[int], provided: bool) -> bool:
     return provided and fields == sorted(set(fields)) and _FIELDS.issuperset(fields)
 
 
+@lru_cache(maxsize=16)
 def _derive(root_key: bytes, use: str) -> bytes:
     if len(root_key) != 32:
         raise ValueError("a root key has 32 bytes")

@@ -125,13 +125,27 @@ async def _unary(continuation: Callable[[Any, Any], Awaitable[Any]], details: An
     name = _name(details.method)
     if name not in spans():
         return await continuation(details, request)
-    span = tracing.begin(name, attributes=_attributes(name), kind=SpanKind.CLIENT)
-    code, reason = grpc.StatusCode.OK, ""
-    try:
-        call = await continuation(_with_context(details, tracing.header_of(span.get_span_context())), request)
+    with client_call(name) as header:
+        call = await continuation(_with_context(details, header), request)
         # Awaited here and again by the caller: only so does the span also end when the caller never looks.
         await call
         return call
+
+
+@contextmanager
+def client_call(name: str) -> Iterator[str]:
+    """Spans one unary call that is made in the block, without the cost of an interceptor (about 100 us a call).
+
+    Args:
+        name: `package.Service/Method`.
+
+    Yields:
+        The trace context to send along as `traceparent`; empty for none.
+    """
+    span = tracing.begin(name, attributes=_attributes(name), kind=SpanKind.CLIENT)
+    code, reason = grpc.StatusCode.OK, ""
+    try:
+        yield tracing.header_of(span.get_span_context())
     except BaseException as error:
         code, reason = tracing.reason_in(error)
         raise

@@ -27,6 +27,7 @@ from jukinet.purpose.territory import covers
 _log = logging.getLogger(__name__)
 
 _NO_ROW = "no such row"
+_REMEMBERED = 4096
 
 # What each forbid means to the asker: reason and article; an empty article stands for the row's own. The order is the
 # order of precedence when several apply.
@@ -110,6 +111,8 @@ class PurposePolicy:
         self._policies = check_policies(_own_file("policies.cedar"), schema)
         self._table = table
         self._directory = directory
+        # The same question has the same answer: policies, rows and agencies stay, and the day is part of the question.
+        self._decided: dict[Question, Decision] = {}
         entities = [*_row_entities(table), *map(_agency_entity, directory.values())]
         try:
             self._entities = cedarpy.Entities.from_json_str(json.dumps(entities), schema)
@@ -127,6 +130,15 @@ class PurposePolicy:
 
         Source: Act art. 30-9 to 30-12, 30-15, 30-25, 30-38; Number Use Act art. 9(1).
         """
+        question = question._replace(fields=tuple(question.fields))
+        known = self._decided.get(question)
+        if known is None:
+            if len(self._decided) >= _REMEMBERED:
+                self._decided.clear()
+            known = self._decided[question] = self._decide(question)
+        return known
+
+    def _decide(self, question: Question) -> Decision:
         if question.agency not in self._directory:
             return Decision(errors_pb2.ERROR_REASON_AGENCY_UNKNOWN, "30-25", "", "", None)
         row = self._table.find(question.purpose)

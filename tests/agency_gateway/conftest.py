@@ -98,7 +98,9 @@ class DirectCenter:
         self.fail: grpc.StatusCode | None = None
         self.alter: Callable[[provision.ProvideResponse], None] = lambda _response: None
 
-    async def Provide(self, request: provision.ProvideRequest, timeout: float) -> provision.ProvideResponse:
+    async def Provide(
+        self, request: provision.ProvideRequest, timeout: float, metadata: object
+    ) -> provision.ProvideResponse:
         self.requests.append(request)
         if self.fail is not None:
             raise grpc.aio.AioRpcError(self.fail, grpc.aio.Metadata(), grpc.aio.Metadata())
