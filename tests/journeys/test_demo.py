@@ -27,7 +27,8 @@ class Demo:
         self._stderr = folder / "stderr"
         with self._stderr.open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jukinet.cli", "demo", "--json"],
+                # As in a terminal: a test runner in the background hands on that Ctrl-C is ignored.
+                ["env", "--default-signal=INT", sys.executable, "-m", "jukinet.cli", "demo", "--json"],
                 env=environ,
                 cwd=self.home,
                 stdout=subprocess.PIPE,

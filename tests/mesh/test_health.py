@@ -7,6 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from jukinet.mesh.health import Health
+from jukinet.mesh.identity import Identity
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 LINK = "jukinet.link.v1.LinkService"
@@ -14,7 +15,7 @@ LINK = "jukinet.link.v1.LinkService"
 
 async def test_a_watcher_hears_at_once_of_a_part_that_fails(network: Any) -> None:
     node = await network.serve()
-    stub: Any = health_pb2_grpc.HealthStub(await network.dial(node))
+    stub: Any = health_pb2_grpc.HealthStub(await network.dial(node, Identity("operator", "somebody")))
     await node.health.set(LINK, True)
     watching = {name: stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", LINK, "database")}
     first = {name: (await watch.read()).status for name, watch in watching.items()}
