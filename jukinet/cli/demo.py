@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import grpc
 from rich.console import Console
 from rich.progress import Progress
 
@@ -28,14 +30,43 @@ from jukinet.cli.demo_questions import LAWFUL, Questions, ask_all
 from jukinet.cli.demo_traces import Traces
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
-from jukinet.cli.processes import MeshProcesses
-from jukinet.cli.submit import Report, submit, submit_one
+from jukinet.cli.output import Failure
+from jukinet.cli.processes import MeshProcesses, NodeDied, NotHealthy
+from jukinet.cli.submit import (
+    AnswerOutOfOrder,
+    CallRefused,
+    DeadlinePassed,
+    Report,
+    SubmissionRefused,
+    submit,
+    submit_one,
+)
 from jukinet.mesh import tracing
 from jukinet.mesh.client import open_channel
-from jukinet.mesh.errors import name_of
+from jukinet.mesh.errors import facts_of, name_of, reason_of
 from jukinet.mesh.identity import Identity
 
 _ARRIVE_SECONDS = 120.0
+
+
+class NotArrived(Exception):
+    """What the municipalities accepted was not on disk at the center in time. The nodes' logs say why."""
+
+
+# What the nodes, the calls to them and the machine may do to a run. Anything else is a mistake of this program, whose
+# traceback is wanted.
+_ENDS_THE_RUN: Final = (
+    AnswerOutOfOrder,
+    CallRefused,
+    DeadlinePassed,
+    Failure,
+    NodeDied,
+    NotArrived,
+    NotHealthy,
+    OSError,
+    SubmissionRefused,
+    grpc.aio.AioRpcError,
+)
 
 
 @dataclass(frozen=True)
@@ -54,16 +85,30 @@ async def run_demo(*, console: Console, folder: Path, keep: bool = False) -> Cla
     Args:
         console: where progress and claims go.
         folder: where the mesh is made.
-        keep: leave the mesh running, print its addresses, and wait for Ctrl-C.
+        keep: leave the mesh running, print its addresses, and wait for Ctrl-C; not when the run broke off.
     """
     claims = Claims(console)
     async with AsyncExitStack() as stack:
         traces = await stack.enter_async_context(Traces(folder / "traces"))
-        mesh = await _main_job(folder, stack, console, claims, traces)
+        mesh = None
+        try:
+            mesh = await _main_job(folder, stack, console, claims, traces)
+        except _ENDS_THE_RUN as failure:
+            claims.make("the demo ran to its end", False, _what_happened(failure))
         claims.show_table()
-        if keep:
+        if keep and mesh is not None:
             await _keep(mesh, traces, console)
     return claims
+
+
+def _what_happened(failure: Exception) -> str:
+    """Tells in a sentence what ended the run; of a failed call only what stands in the catalogue."""
+    if not isinstance(failure, grpc.aio.AioRpcError):
+        return " ".join(str(failure).split()) or f"{type(failure).__name__} ended it"
+    reason = reason_of(failure)
+    if reason is None:
+        return f"a call to a node failed with {failure.code().name}"
+    return f"a node refused a call: {name_of(reason)}, {facts_of(reason).message}"
 
 
 async def _main_job(root: Path, stack: AsyncExitStack, console: Console, claims: Claims, traces: Traces) -> Mesh:
@@ -220,12 +265,15 @@ async def _submit_files(run: _Run, files: Mapping[str, Path], what: str, traces:
 async def _arrive(run: _Run) -> None:
     """Waits until everything that the municipalities accepted is on disk at the center."""
     names = [name for name in run.mesh.names if name.startswith("municipality-")]
-    async with asyncio.timeout(_ARRIVE_SECONDS):
-        while True:
-            statuses = await asyncio.gather(*(_status(run.mesh, name) for name in names))
-            if all(status.links[0].center_mark == status.links[0].last_sequence for status in statuses):
-                return
-            await asyncio.sleep(0.05)
+    try:
+        async with asyncio.timeout(_ARRIVE_SECONDS):
+            while True:
+                statuses = await asyncio.gather(*(_status(run.mesh, name) for name in names))
+                if all(status.links[0].center_mark == status.links[0].last_sequence for status in statuses):
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise NotArrived(f"after {_ARRIVE_SECONDS:g} s, accepted changes were still not at the center") from None
 
 
 async def _status(mesh: Mesh, name: str) -> GetStatusResponse:

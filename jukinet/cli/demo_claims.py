@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -29,7 +30,9 @@ class Claims:
         """Notes a claim and whether it held."""
         self.made.append(Claim(text, held, detail))
         mark = "[green]✓[/]" if held else "[red]✗[/]"
-        self.console.print(f"  {mark} {text}" + (f"  [dim]{detail}[/]" if detail else ""), highlight=False)
+        # A node's last words may hold brackets, which are not ours.
+        counted = f"  [dim]{escape(detail)}[/]" if detail else ""
+        self.console.print(f"  {mark} {escape(text)}{counted}", highlight=False)
         return held
 
     @property
@@ -53,5 +56,7 @@ class Claims:
         for name in ("", "claim", "counted"):
             table.add_column(name)
         for claim in self.made:
-            table.add_row("[green]held[/]" if claim.held else "[red]FAILED[/]", claim.text, claim.detail)
+            table.add_row(
+                "[green]held[/]" if claim.held else "[red]FAILED[/]", escape(claim.text), escape(claim.detail)
+            )
         self.console.print(table)
