@@ -22,6 +22,7 @@ from jukinet.mesh import metrics
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
+from jukinet.store.errors import StoreError
 from jukinet.store.grouping import Grouping
 from jukinet.store.register import Arrival, Run
 from jukinet.store.schema import intake_messages
@@ -167,10 +168,21 @@ class Intake:
         self._on_accepted = on_accepted
         self.grouping: Grouping[Item, SubmitChangeResponse] = Grouping(self._commit)
 
-    async def _commit(self, items: list[Item]) -> Sequence[Answer]:
+    async def _commit(self, items: list[Item]) -> Sequence[Answer | Exception]:
         reason = self._why_not()
         if reason is not None:
             return [Refused(reason)] * len(items)
+        try:
+            return await self._accept(items)
+        except StoreError:
+            raise
+        except Exception as failure:
+            # One of them broke something that no rule foresaw; its neighbours must not suffer for it.
+            if len(items) == 1:
+                return [failure]
+            return [answer for item in items for answer in await self._commit([item])]
+
+    async def _accept(self, items: list[Item]) -> Sequence[Answer]:
         answers = await self._writer.run(
             lambda connection: accept(connection, items, self._sealing, today=today_in_japan(), at_us=now_us())
         )

@@ -24,6 +24,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import (
     PersonName,
 )
 from jukinet.domain import resident_code
+from jukinet.domain.submission import complete
 from jukinet.link.seal import seal_holds, segment_hash
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
@@ -202,3 +203,18 @@ async def test_the_trace_context_stands_beside_the_segment_not_in_it(office: Off
     (row,) = office.segments()
     assert row.traceparents == (parent if traced else "")
     assert parent.encode() not in row.segment
+
+
+async def test_a_change_that_breaks_something_unforeseen_fails_alone(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_on_two(submission: Submission, **others: Any) -> change.Change:
+        if submission.message_id == "m-2":
+            raise OverflowError
+        return complete(submission, **others)
+
+    monkeypatch.setattr("cs_node.intake.complete", break_on_two)
+    answers = await office.submit(entry_of(1), entry_of(2), entry_of(3))
+    assert [accepted(answers[0]).sequence, accepted(answers[2]).sequence] == [1, 2]
+    assert isinstance(answers[1], OverflowError)
+    assert office.count(history) == 2
