@@ -20,11 +20,13 @@ async def run(config: NodeConfig) -> None:
             why_not=node.why_not_take,
             on_accepted=node.outbox_grew,
         )
+        service = IntakeService(intake)
         await serve(
             config,
-            services=[(add_IntakeServiceServicer_to_server, IntakeService(intake))],
+            services=[(add_IntakeServiceServicer_to_server, service)],
             admin=node.admin(),
             checks={"jukinet.intake.v1.IntakeService": lambda: _may_take(node)},
+            on_drain=service.end_streams,
             parts=[intake.grouping.run, *node.parts()],
         )
     finally:

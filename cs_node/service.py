@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from enum import Enum, auto
 
 import grpc
 
 from cs_node.intake import Intake, Item
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1 import intake_pb2 as intake
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceServicer
 from jukinet._pb.jukinet.register.v1.change_pb2 import ChangeReason
@@ -17,7 +19,14 @@ from jukinet.store.errors import StoreError, as_refusal
 _UNDER_WAY = 1024  # changes of one stream that may wait for their commit
 
 
-_Answers = asyncio.Queue[tuple[str, "asyncio.Future[intake.SubmitChangeResponse]"] | None]
+class _End(Enum):
+    """Why a stream ends after the answers before it."""
+
+    ASKED_ALL = auto()
+    DRAINING = auto()
+
+
+_Answers = asyncio.Queue["tuple[str, asyncio.Future[intake.SubmitChangeResponse]] | _End"]
 
 
 class IntakeService(IntakeServiceServicer):
@@ -25,6 +34,12 @@ class IntakeService(IntakeServiceServicer):
 
     def __init__(self, intake_queue: Intake) -> None:
         self._intake = intake_queue
+        self._open: set[_Answers] = set()
+
+    async def end_streams(self) -> None:
+        """Ends every stream with DRAINING once it has answered what was handed in; a stopping node waits for none."""
+        for answers in tuple(self._open):
+            await answers.put(_End.DRAINING)
 
     async def SubmitChange(  # gRPC names its methods so
         self,
@@ -45,16 +60,18 @@ class IntakeService(IntakeServiceServicer):
         context: "grpc.aio.ServicerContext[intake.SubmitChangesRequest, intake.SubmitChangesResponse]",
     ) -> AsyncIterator[intake.SubmitChangesResponse]:
         """Registers many changes; answers in order, each when it is on disk."""
-        answers: asyncio.Queue[tuple[str, asyncio.Future[intake.SubmitChangeResponse]] | None] = asyncio.Queue(
-            _UNDER_WAY
-        )
+        answers: _Answers = asyncio.Queue(_UNDER_WAY)
+        self._open.add(answers)
         reading = asyncio.create_task(self._read(request_iterator, answers))
         try:
-            while (waiting := await answers.get()) is not None:
+            while (waiting := await answers.get()) is not _End.ASKED_ALL:
+                if waiting is _End.DRAINING:
+                    raise Refused(errors.ERROR_REASON_DRAINING)
                 message_id, answer = waiting
                 yield await _answered(message_id, answer)
             await reading
         finally:
+            self._open.discard(answers)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
@@ -67,7 +84,7 @@ class IntakeService(IntakeServiceServicer):
             async for request in requests:
                 await answers.put((request.submission.message_id, self._hand_in(request)))
         finally:
-            await answers.put(None)
+            await answers.put(_End.ASKED_ALL)
 
     def _hand_in(self, request: intake.SubmitChangesRequest) -> "asyncio.Future[intake.SubmitChangeResponse]":
         if not request.traceparent:

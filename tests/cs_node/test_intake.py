@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, func, select
 
 from cs_node.intake import Answer, Intake, Item, Sealing
+from cs_node.service import IntakeService
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse, SubmitChangesRequest
 from jukinet._pb.jukinet.link.v1.link_pb2 import SealedSegment, Segment
 from jukinet._pb.jukinet.register.v1 import change_pb2 as change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import (
@@ -218,3 +219,19 @@ async def test_a_change_that_breaks_something_unforeseen_fails_alone(
     assert [accepted(answers[0]).sequence, accepted(answers[2]).sequence] == [1, 2]
     assert isinstance(answers[1], OverflowError)
     assert office.count(history) == 2
+
+
+async def test_a_stopping_cs_answers_what_it_has_and_ends_its_streams(office: Office) -> None:
+    service = IntakeService(office.intake)
+    open_end = asyncio.Event()
+
+    async def requests() -> AsyncIterator[SubmitChangesRequest]:
+        yield SubmitChangesRequest(submission=entry_of(1))
+        await open_end.wait()
+
+    stream = service.SubmitChanges(requests(), None)  # type: ignore[arg-type]  # the context is not used
+    assert (await anext(stream)).accepted.sequence == 1
+    await service.end_streams()
+    with pytest.raises(Refused) as ended:
+        await anext(stream)
+    assert ended.value.reason == errors.ERROR_REASON_DRAINING
