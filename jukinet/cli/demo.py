@@ -26,7 +26,7 @@ from jukinet.cli.connect import channel_to, in_mesh
 from jukinet.cli.demo_claims import Claims
 from jukinet.cli.demo_ledger import check_ledger
 from jukinet.cli.demo_nation import ASKED, KILLED, LATE, WEIGHTS, DemoNation, make_demo_nation
-from jukinet.cli.demo_questions import LAWFUL, Questions, ask_all
+from jukinet.cli.demo_questions import LAWFUL, Questions, ask_all, basis_of, refusal_of
 from jukinet.cli.demo_traces import Traces
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
@@ -193,28 +193,29 @@ async def _ask(run: _Run) -> Questions:
     run.console.rule("[bold]4. Agencies ask")
     asked = await ask_all(run.mesh, run.nation.someone())
     answer = asked.answered
-    basis = answer.legal_basis if answer else inquiry.LegalBasis()
     run.claims.make(
         f"the Japan Pension Service gets a lawful answer on row {LAWFUL}",
         answer is not None and answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH,
-        f"art. {basis.article}, {basis.law_ja}: {basis.label_en} / {basis.label_ja}",
+        basis_of(answer),
     )
     held = asked.by_number is not None and asked.by_number.outcome == inquiry.INQUIRY_OUTCOME_MATCH
-    run.claims.make("and by individual number, where the Number Use Act lets it", held)
+    run.claims.make("and by individual number, where the Number Use Act lets it", held, basis_of(asked.by_number))
     confirmed = asked.confirmed is not None and asked.confirmed.verified
     denied = asked.denied is not None and not asked.denied.verified
     run.claims.make(
-        "identity verification says yes to the right person and no to another birth date", confirmed and denied
+        "identity verification says yes to the right person and no to another birth date",
+        confirmed and denied,
+        basis_of(asked.confirmed, asked.denied),
     )
     run.claims.make(
-        "the same agency, asking outside its purpose, is refused",
+        "the same agency, asking outside its purpose, is refused (art. 30-25)",
         asked.outside == errors.ERROR_REASON_PURPOSE_NOT_GRANTED,
-        name_of(asked.outside) if asked.outside else "",
+        refusal_of(asked.outside),
     )
     run.claims.make(
         "a bank with a valid certificate, and rows granted by mistake, is refused (art. 30-38)",
         asked.bank == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED,
-        name_of(asked.bank) if asked.bank else "",
+        refusal_of(asked.bank),
     )
     return asked
 

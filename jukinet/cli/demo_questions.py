@@ -16,7 +16,7 @@ from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.cli.layout import Mesh
 from jukinet.mesh import tracing
 from jukinet.mesh.client import open_channel
-from jukinet.mesh.errors import reason_of
+from jukinet.mesh.errors import facts_of, name_of, reason_of
 from jukinet.mesh.identity import Identity
 from nation import TrueResident
 
@@ -84,6 +84,21 @@ async def ask_all(mesh: Mesh, person: TrueResident) -> Questions:
         at_the_bank = InquiryServiceStub(bank)
         asked.bank = await _refused(asked, at_the_bank.Inquire(_inquire(LAWFUL, subject), timeout=_SECONDS))
     return asked
+
+
+def basis_of(*answers: inquiry.InquireResponse | inquiry.VerifyIdentityResponse | None) -> str:
+    """Tells the legal basis (根拠規定) of answers: article, law, and what the row is called in both languages."""
+    told = [_basis(answer.legal_basis) for answer in answers if answer is not None]
+    return "; ".join(dict.fromkeys(told))
+
+
+def refusal_of(reason: "errors.ErrorReason.ValueType | None") -> str:
+    """Tells why a question was refused, as the catalogue has it; that it was not, if there is no reason."""
+    return f"{name_of(reason)}: {facts_of(reason).message}" if reason else "no refusal by the gateway"
+
+
+def _basis(basis: inquiry.LegalBasis) -> str:
+    return f"art. {basis.article}, {basis.law_ja}: {basis.label_en} / {basis.label_ja}"
 
 
 def _channel(mesh: Mesh, agency: str) -> grpc.aio.Channel:
