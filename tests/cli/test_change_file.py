@@ -131,7 +131,7 @@ def submissions(draw: st.DrawFn, codec: str) -> Submission:
     if facts.reason == 7:
         made.next_municipality = draw(digits(6))
     if facts.reason in (1, 2, 4, 5, 6):
-        made.transfer_version = draw(st.integers(1 if facts.reason == 1 else 0, 2**64 - 1))
+        made.transfer_version = draw(st.integers(1 if facts.reason == 1 else 0, 2**63 - 2))
     if facts.reason in (16, 17, 18):
         made.previous_individual_number = draw(digits(12) if facts.reason < 18 else maybe(digits(12)))
     if facts.reason in (19, 20):

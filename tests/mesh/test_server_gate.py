@@ -280,6 +280,9 @@ async def test_interceptors_for_tracing_see_a_refusal_as_its_status(
     )
     with pytest.raises(grpc.aio.AioRpcError):
         await call(await network.dial(node), "UnaryUnary", submission())
+    async with asyncio.timeout(10):
+        while not seen:  # the caller may hear of the end before the server has left its last line
+            await asyncio.sleep(0)
     assert seen == [("/test.Kinds/UnaryUnary", grpc.StatusCode.INTERNAL)]
 
 
