@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, bindparam, insert, select
+from sqlalchemy import Column, Connection, MetaData, String, Table, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Receipt
@@ -18,6 +18,7 @@ from jukinet.ledger.note import Signer
 from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused
 from jukinet.store.grouping import Grouping
+from jukinet.store.statement import add, one_of
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -86,23 +87,19 @@ class Record:
                 before.add(key)
                 new.append({"agency": entry.agency, "request_id": entry.request_id})
             leaves.append(entries.encode(entry))
-        if new:
-            connection.execute(insert(asked), new)
+        _ADD_ASKED.write(connection, new)
         state, receipts = ledger.append(connection, self._state, leaves, self._signer)
         return state, [_Kept(receipt, again) for receipt, again in zip(receipts, repeated, strict=True)]
 
 
 # By agency too, though the ids would do: the key begins with it, and without it every commit walks through the table.
-_ASKED = select(asked.c.agency, asked.c.request_id).where(
-    asked.c.agency.in_(bindparam("agencies", expanding=True)),
-    asked.c.request_id.in_(bindparam("request_ids", expanding=True)),
-)
+_ASKED = one_of(select(asked.c.agency, asked.c.request_id), agencies=asked.c.agency, request_ids=asked.c.request_id)
+_ADD_ASKED = add(asked)
 
 
 def _asked_before(connection: Connection, group: list[Entry]) -> set[tuple[str, str]]:
     agencies = list({entry.agency for entry in group})
-    found = connection.execute(_ASKED, {"agencies": agencies, "request_ids": [entry.request_id for entry in group]})
-    return {(agency, request_id) for agency, request_id in found}
+    return set(_ASKED.rows(connection, {"agencies": agencies, "request_ids": [entry.request_id for entry in group]}))
 
 
 def _as_reused(entry: Entry) -> Entry:

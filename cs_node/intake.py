@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse
@@ -26,6 +26,7 @@ from jukinet.store.errors import StoreError
 from jukinet.store.grouping import Grouping
 from jukinet.store.register import Arrival, Run
 from jukinet.store.schema import intake_messages
+from jukinet.store.statement import add, one_of
 from jukinet.store.writer import Writer
 
 
@@ -71,7 +72,7 @@ def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, t
         key=sealing.key,
         now_us=at_us,
     )
-    connection.execute(insert(intake_messages), group.messages)
+    _ADD_MESSAGES.write(connection, group.messages)
     return answers
 
 
@@ -134,17 +135,23 @@ def _repeated(answer: SubmitChangeResponse) -> SubmitChangeResponse:
     return SubmitChangeResponse(version=answer.version, sequence=answer.sequence, epoch=answer.epoch, repeated=True)
 
 
-# Built once: SQLAlchemy takes three times as long to build a statement of this size as to run it.
-_KNOWN = select(intake_messages).where(intake_messages.c.message_id.in_(bindparam("ids", expanding=True)))
+_ADD_MESSAGES = add(intake_messages)
+_KNOWN = one_of(
+    select(
+        intake_messages.c.message_id,
+        intake_messages.c.digest,
+        intake_messages.c.version,
+        intake_messages.c.epoch,
+        intake_messages.c.sequence,
+    ),
+    ids=intake_messages.c.message_id,
+)
 
 
-def _known_messages(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[bytes, SubmitChangeResponse]]:
+def _known_messages(connection: Connection, ids: list[str]) -> dict[str, tuple[bytes, SubmitChangeResponse]]:
     return {
-        row.message_id: (
-            row.digest,
-            SubmitChangeResponse(version=row.version, sequence=row.sequence, epoch=row.epoch),
-        )
-        for row in connection.execute(_KNOWN, {"ids": ids})
+        message_id: (digest, SubmitChangeResponse(version=version, epoch=epoch, sequence=sequence))
+        for message_id, digest, version, epoch, sequence in _KNOWN.rows(connection, {"ids": ids})
     }
 
 

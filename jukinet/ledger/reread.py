@@ -10,17 +10,18 @@ from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from sqlalchemy import Connection, bindparam, select
 
 from jukinet.ledger import schema
+from jukinet.store.statement import Prepared, one_of
 
-# Built once: building a statement takes longer than running it.
-_ENTRIES = (
+_ENTRIES = Prepared(
     select(schema.entries.c.leaf_index, schema.entries.c.entry)
     .where(schema.entries.c.leaf_index >= bindparam("first"), schema.entries.c.leaf_index < bindparam("end"))
     .order_by(schema.entries.c.leaf_index)
 )
 # Two lists, not a list of pairs: SQLite answers pairs by a scan of the whole table. What is too much is dropped.
-_SUBTREES = select(schema.subtrees).where(
-    schema.subtrees.c.level.in_(bindparam("levels", expanding=True)),
-    schema.subtrees.c.position.in_(bindparam("positions", expanding=True)),
+_SUBTREES = one_of(
+    select(schema.subtrees.c.level, schema.subtrees.c.position, schema.subtrees.c.hash),
+    levels=schema.subtrees.c.level,
+    positions=schema.subtrees.c.position,
 )
 
 
@@ -32,7 +33,7 @@ def roots_on_disk(connection: Connection, old: int, new: int) -> tuple[bytes, by
     """
     counter = _subtrees_at(connection, old)
     leaves_known = old - (old & 1)
-    stored = connection.execute(_ENTRIES, {"first": leaves_known, "end": new}).all()
+    stored = _ENTRIES.rows(connection, {"first": leaves_known, "end": new})
     if counter is None or [row[0] for row in stored] != list(range(leaves_known, new)):
         return None
     if old & 1:
@@ -45,15 +46,13 @@ def roots_on_disk(connection: Connection, old: int, new: int) -> tuple[bytes, by
 
 def _subtrees_at(connection: Connection, size: int) -> list[bytes | None] | None:
     """The complete subtrees of level 1 and above at this size, by level; None when one is missing."""
-    places = [(level, (size >> level) - 1) for level in range(1, size.bit_length()) if size >> level & 1]
+    places = {level: (size >> level) - 1 for level in range(1, size.bit_length()) if size >> level & 1}
     counter: list[bytes | None] = [None] * 64
-    if not places:
-        return counter
-    levels, positions = zip(*places, strict=True)
-    for level, position, digest in connection.execute(_SUBTREES, {"levels": levels, "positions": positions}):
-        if (level, position) in places:
+    values = {"levels": list(places), "positions": list(places.values())}
+    for level, position, digest in _SUBTREES.rows(connection, values) if places else ():
+        if places[level] == position:
             counter[level] = digest
-    return counter if all(counter[level] for level, _ in places) else None
+    return counter if all(counter[level] for level in places) else None
 
 
 def _add(counter: list[bytes | None], entry: bytes) -> None:

@@ -13,7 +13,7 @@ Rules:
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, RowMapping, Table, func, insert, or_, select
+from sqlalchemy import Connection, Table, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
@@ -22,10 +22,15 @@ from jukinet.ledger import merkle, schema
 from jukinet.ledger.errors import EntryInvalid, LedgerCorrupt, LedgerDiverged
 from jukinet.ledger.note import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from jukinet.ledger.reread import roots_on_disk
+from jukinet.store.statement import Prepared, add
 
 _LOAD_CHUNK = 4096
-# Built once: building a statement takes longer than running it.
-_LAST_CHECKPOINT = select(schema.checkpoints).order_by(schema.checkpoints.c.size.desc()).limit(1)
+_LAST_CHECKPOINT = Prepared(
+    select(schema.checkpoints.c.size, schema.checkpoints.c.root, schema.checkpoints.c.note)
+    .order_by(schema.checkpoints.c.size.desc())
+    .limit(1)
+)
+_ADD = {table: add(table) for table in (schema.entries, schema.subtrees, schema.checkpoints)}
 
 
 class LedgerState(NamedTuple):
@@ -33,6 +38,14 @@ class LedgerState(NamedTuple):
 
     frontier: merkle.Frontier
     checkpoint: str
+
+
+class _Signed(NamedTuple):
+    """A row of the checkpoints."""
+
+    size: int
+    root: bytes
+    note: str
 
 
 def load(connection: Connection, signer: Signer) -> LedgerState:
@@ -49,11 +62,11 @@ def load(connection: Connection, signer: Signer) -> LedgerState:
     last = _last_checkpoint(connection)
     if last is None:
         return _found(connection, signer)
-    signed = open_checkpoint(last["note"], signer.verifier)
-    if (last["size"], last["root"]) != (signed.size, signed.root):
+    signed = open_checkpoint(last.note, signer.verifier)
+    if (last.size, last.root) != (signed.size, signed.root):
         raise LedgerCorrupt("The checkpoint's columns differ from its note.")
     try:
-        return LedgerState(_derive(connection, signed), last["note"])
+        return LedgerState(_derive(connection, signed), last.note)
     except LedgerCorrupt:
         # Without one snapshot for all statements, a commit by another writer in between looks like damage.
         if _last_checkpoint(connection) != last:
@@ -103,7 +116,7 @@ def latest_checkpoint(connection: Connection) -> str:
     last = _last_checkpoint(connection)
     if last is None:
         raise LedgerCorrupt("It has no checkpoint.")
-    return str(last["note"])
+    return last.note
 
 
 def covered_size(connection: Connection) -> int:
@@ -167,8 +180,7 @@ def _derive(connection: Connection, signed: Checkpoint) -> merkle.Frontier:
 
 def _require_at(connection: Connection, state: LedgerState) -> None:
     last = _last_checkpoint(connection)
-    expected = (state.frontier.size, merkle.root_of(state.frontier), state.checkpoint)
-    if last is None or (last["size"], last["root"], last["note"]) != expected:
+    if last != _Signed(state.frontier.size, merkle.root_of(state.frontier), state.checkpoint):
         raise LedgerDiverged("The last checkpoint on disk is another.")
 
 
@@ -186,7 +198,7 @@ def _insert(
 
 def _insert_or_diverge(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:
     try:
-        connection.execute(insert(table), rows)
+        _ADD[table].write(connection, rows)
     except IntegrityError:
         # The driver's text quotes the row. A place that is taken means that another writer was here.
         raise LedgerDiverged(f"Table {table.name} already holds such a row.") from None
@@ -226,8 +238,9 @@ def _compare_subtrees(connection: Connection, derived: list[merkle.Node], first:
             raise LedgerCorrupt(f"Entries {begin} to {stop - 1} do not have their stored subtree hash.")
 
 
-def _last_checkpoint(connection: Connection) -> RowMapping | None:
-    return connection.execute(_LAST_CHECKPOINT).mappings().first()
+def _last_checkpoint(connection: Connection) -> _Signed | None:
+    row = _LAST_CHECKPOINT.row(connection)
+    return _Signed(*row) if row else None
 
 
 def _count(connection: Connection, table: Table) -> int:

@@ -113,7 +113,7 @@ def read(engine: Engine, query: Callable[[Connection], R]) -> R:
     try:
         return _read_once(engine, query)
     except _ConnectionLost:
-        pass
+        engine.dispose()  # its other connections ended with the same server
     return _read_once(engine, query)
 
 
@@ -123,7 +123,7 @@ class _ConnectionLost(StoreError):
 
 def _read_once(engine: Engine, query: Callable[[Connection], R]) -> R:
     try:
-        with engine.connect() as connection:
+        with engine.begin() as connection:
             return query(connection)
     except StatementError as error:
         failure = _ConnectionLost("connection lost") if is_lost(error) else without_values(error)

@@ -7,10 +7,10 @@ writer's lock, so there are no gaps and no number is visible before its change.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from jukinet.store.schema import marks, origins, outbox, stream
-from jukinet.store.upsert import upsert
+from jukinet.store.statement import Prepared, add, keep, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class OutboxRow:
 
 def read_stream(connection: Connection) -> Stream:
     """The node's own stream; a new node begins with epoch 1 and no change."""
-    row = connection.execute(_STREAM).first()
+    row = _STREAM.row(connection)
     return Stream(*row) if row else Stream(1, 0, b"", 0, 0, 0)
 
 
@@ -77,28 +77,27 @@ def write_stream(connection: Connection, state: Stream) -> None:
         "center_mark": state.center_mark,
         "moved_at": state.moved_at,
     }
-    connection.execute(_KEEP_STREAM[connection.dialect.name], values)
+    _KEEP_STREAM.write(connection, [values])
 
 
 def append_outbox(connection: Connection, rows: Sequence[OutboxRow]) -> None:
     """Adds sealed segments to the outbox; their sequence numbers follow the stream's."""
-    if rows:
-        connection.execute(
-            _ADD_SEGMENT,
-            [
-                {
-                    "first_sequence": row.first_sequence,
-                    "last_sequence": row.last_sequence,
-                    "chain": row.chain,
-                    "segment": row.segment,
-                    "seal": row.seal,
-                    "traceparents": row.traceparents,
-                    "source": row.source,
-                    "source_sequence": row.source_sequence,
-                }
-                for row in rows
-            ],
-        )
+    _ADD_SEGMENT.write(
+        connection,
+        [
+            {
+                "first_sequence": row.first_sequence,
+                "last_sequence": row.last_sequence,
+                "chain": row.chain,
+                "segment": row.segment,
+                "seal": row.seal,
+                "traceparents": row.traceparents,
+                "source": row.source,
+                "source_sequence": row.source_sequence,
+            }
+            for row in rows
+        ],
+    )
 
 
 def fetch_outbox(connection: Connection, after: int, *, max_changes: int, max_bytes: int) -> list[OutboxRow]:
@@ -106,9 +105,9 @@ def fetch_outbox(connection: Connection, after: int, *, max_changes: int, max_by
 
     Sequence numbers have no gaps, so the number of changes is a difference of two of them.
     """
-    found = connection.execute(_SEGMENTS_UNTIL, {"after": after, "until": after + max_changes}).all()
+    found = _SEGMENTS_UNTIL.rows(connection, {"after": after, "until": after + max_changes})
     if not found:
-        found = connection.execute(_NEXT_SEGMENT, {"after": after}).all()
+        found = _NEXT_SEGMENT.rows(connection, {"after": after})
     rows: list[OutboxRow] = []
     size = 0
     for row in found:
@@ -124,7 +123,8 @@ def chain_at(connection: Connection, sequence: int) -> bytes | None:
     """Link chain hash at the end of a segment; b"" at 0; None when no segment ends there."""
     if sequence == 0:
         return b""
-    return connection.execute(_CHAIN_AT, {"sequence": sequence}).scalar_one_or_none()
+    row = _CHAIN_AT.row(connection, {"sequence": sequence})
+    return row[0] if row else None
 
 
 def first_kept(connection: Connection) -> int:
@@ -165,7 +165,7 @@ def record_progress(connection: Connection, *, neighbour_mark: int, center_mark:
 
 def read_mark(connection: Connection, source: str) -> Mark | None:
     """How far the sender's stream is on disk here; None for a sender that was never seen."""
-    row = connection.execute(_MARK, {"of": source}).first()
+    row = _MARK.row(connection, {"of": source})
     return Mark(*row) if row else None
 
 
@@ -187,15 +187,15 @@ def write_mark(connection: Connection, source: str, mark: Mark) -> None:
         "center_mark": mark.center_mark,
         "moved_at": mark.moved_at,
     }
-    connection.execute(_KEEP_MARK[connection.dialect.name], values)
+    _KEEP_MARK.write(connection, [values])
 
 
 def read_origins(connection: Connection, municipalities: Sequence[str] | None = None) -> dict[str, Origin]:
     """How far each municipality's changes are on disk here; all of them without a list."""
     if municipalities is None:
-        found = connection.execute(_ORIGINS)
+        found = _ORIGINS.rows(connection)
     else:
-        found = connection.execute(_ORIGINS_OF, {"codes": municipalities})
+        found = _ORIGINS_OF.rows(connection, {"codes": list(municipalities)})
     return {code: Origin(*rest) for code, *rest in found}
 
 
@@ -208,23 +208,23 @@ def write_origin(connection: Connection, municipality: str, origin: Origin) -> N
         "segment_hash": origin.segment_hash,
         "as_of": origin.as_of,
     }
-    connection.execute(_KEEP_ORIGIN[connection.dialect.name], values)
+    _KEEP_ORIGIN.write(connection, [values])
 
 
-_KEEP_STREAM = upsert(stream, "id")
-_KEEP_MARK = upsert(marks, "source")
-_KEEP_ORIGIN = upsert(origins, "municipality")
-
-# Built once: SQLAlchemy takes three times as long to build a statement of this size as to run it.
-_STREAM = select(
-    stream.c.epoch,
-    stream.c.last_sequence,
-    stream.c.chain,
-    stream.c.neighbour_mark,
-    stream.c.center_mark,
-    stream.c.moved_at,
+_KEEP_STREAM = keep(stream, "id")
+_KEEP_MARK = keep(marks, "source")
+_KEEP_ORIGIN = keep(origins, "municipality")
+_ADD_SEGMENT = add(outbox)
+_STREAM = Prepared(
+    select(
+        stream.c.epoch,
+        stream.c.last_sequence,
+        stream.c.chain,
+        stream.c.neighbour_mark,
+        stream.c.center_mark,
+        stream.c.moved_at,
+    )
 )
-_ADD_SEGMENT = insert(outbox)
 _SEGMENTS = (
     select(
         outbox.c.first_sequence,
@@ -239,13 +239,16 @@ _SEGMENTS = (
     .where(outbox.c.last_sequence > bindparam("after"))
     .order_by(outbox.c.last_sequence)
 )
-_SEGMENTS_UNTIL = _SEGMENTS.where(outbox.c.last_sequence <= bindparam("until"))
-_NEXT_SEGMENT = _SEGMENTS.limit(1)
-_CHAIN_AT = select(outbox.c.chain).where(outbox.c.last_sequence == bindparam("sequence"))
-_MARK = select(marks.c.epoch, marks.c.mark, marks.c.chain, marks.c.center_mark, marks.c.moved_at).where(
-    marks.c.source == bindparam("of")
+_SEGMENTS_UNTIL = Prepared(_SEGMENTS.where(outbox.c.last_sequence <= bindparam("until")))
+_NEXT_SEGMENT = Prepared(_SEGMENTS.limit(1))
+_CHAIN_AT = Prepared(select(outbox.c.chain).where(outbox.c.last_sequence == bindparam("sequence")))
+_MARK = Prepared(
+    select(marks.c.epoch, marks.c.mark, marks.c.chain, marks.c.center_mark, marks.c.moved_at).where(
+        marks.c.source == bindparam("of")
+    )
 )
-_ORIGINS = select(
+_ALL_ORIGINS = select(
     origins.c.municipality, origins.c.epoch, origins.c.sequence, origins.c.segment_hash, origins.c.as_of
 ).order_by(origins.c.municipality)
-_ORIGINS_OF = _ORIGINS.where(origins.c.municipality.in_(bindparam("codes", expanding=True)))
+_ORIGINS = Prepared(_ALL_ORIGINS)
+_ORIGINS_OF = one_of(_ALL_ORIGINS, codes=origins.c.municipality)

@@ -13,7 +13,7 @@ Works on a run of changes at once: one look-up, the rules in memory, one write a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
@@ -23,9 +23,8 @@ from jukinet.domain.address import search_key as address_key
 from jukinet.domain.apply import ChangeRefused, apply
 from jukinet.domain.person_name import search_key as name_key
 from jukinet.store.schema import history, parked, residents
-from jukinet.store.upsert import upsert
+from jukinet.store.statement import Prepared, add, keep, one_of
 
-_LOOK_UP = 500  # bound variables of one look-up
 _WAITING = errors_pb2.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
 
 
@@ -142,21 +141,15 @@ class Run:
 
     def write(self, connection: Connection, now_us: int) -> None:
         """Writes all that the run changed: one statement a table."""
-        if self._changed:
-            columns = [_columns(row) for row in self._changed.values()]
-            connection.execute(_KEEP_RESIDENT[connection.dialect.name], columns)
-        if self._applied:
-            connection.execute(_ADD_HISTORY, [_history_row(arrival, now_us) for arrival in self._applied])
-        if self._parked:
-            connection.execute(_PARK, [_parked_row(entry, now_us) for entry in self._parked])
-        if self._unparked:
-            connection.execute(_UNPARK, [{"row_id": entry.row_id} for entry in self._unparked])
-        if self._refused:
-            connection.execute(_REFUSE, [{"row_id": entry.row_id, "final": entry.reason} for entry in self._refused])
+        _KEEP_RESIDENT.write(connection, [_columns(row) for row in self._changed.values()])
+        _ADD_HISTORY.write(connection, [_history_row(arrival, now_us) for arrival in self._applied])
+        _PARK.write(connection, [_parked_row(entry, now_us) for entry in self._parked])
+        _UNPARK.write(connection, [{"row_id": entry.row_id} for entry in self._unparked])
+        _REFUSE.write(connection, [{"row_id": entry.row_id, "final": entry.reason} for entry in self._refused])
 
     def _load_waiting(self, connection: Connection, wanted: set[str]) -> None:
         """Loads what waits for these codes; adds to them the codes that it will touch when it is released."""
-        new = set(wanted) if connection.execute(_ANY_WAITING).scalar_one() else set()
+        new = set(wanted) if _ANY_WAITING.row(connection) else set()
         while new:
             touched: set[str] = set()
             for entry in _read_waiting(connection, new):
@@ -193,11 +186,7 @@ def _moved_codes(change: Change) -> list[str]:
 
 def look_up(connection: Connection, codes: Iterable[str]) -> dict[str, Resident]:
     """Current rows by resident code; a code without a row is left out."""
-    found: dict[str, Resident] = {}
-    for run in _runs(sorted(codes)):
-        for code, row in connection.execute(_ROWS, {"codes": run}):
-            found[code] = Resident.FromString(row)
-    return found
+    return {code: Resident.FromString(row) for code, row in _ROWS.rows(connection, {"codes": sorted(codes)})}
 
 
 def counts_by_status(connection: Connection) -> dict[str, int]:
@@ -210,32 +199,26 @@ def counts_by_status(connection: Connection) -> dict[str, int]:
 
 
 def _read_waiting(connection: Connection, codes: Iterable[str]) -> Iterable[_Parked]:
-    for run in _runs(sorted(codes)):
-        for row in connection.execute(_WAITING_FOR, {"codes": run}):
-            change = Change.FromString(row.change)
-            arrival = Arrival(row.municipality, row.epoch, row.sequence, change, row.change)
-            yield _Parked(row.id, arrival, row.reason)
+    for row_id, municipality, epoch, sequence, reason, payload in _WAITING_FOR.rows(
+        connection, {"codes": sorted(codes)}
+    ):
+        yield _Parked(row_id, Arrival(municipality, epoch, sequence, Change.FromString(payload), payload), reason)
 
 
-def _runs(codes: list[str]) -> Iterable[list[str]]:
-    return (codes[start : start + _LOOK_UP] for start in range(0, len(codes), _LOOK_UP))
-
-
-# Built once: SQLAlchemy takes three times as long to build a statement of this size as to run it.
-_KEEP_RESIDENT = upsert(residents, "resident_code")
-_ROWS = select(residents.c.resident_code, residents.c.resident).where(
-    residents.c.resident_code.in_(bindparam("codes", expanding=True))
-)
-_ADD_HISTORY = insert(history)
-_PARK = insert(parked)
+_KEEP_RESIDENT = keep(residents, "resident_code")
+_ROWS = one_of(select(residents.c.resident_code, residents.c.resident), codes=residents.c.resident_code)
+_ADD_HISTORY = add(history)
+_PARK = add(parked)
 _SAME_ROW = parked.c.id == bindparam("row_id")
-_UNPARK = delete(parked).where(_SAME_ROW)
-_REFUSE = update(parked).where(_SAME_ROW).values(reason=bindparam("final"))
-_ANY_WAITING = select(exists().where(parked.c.reason == _WAITING))
-_WAITING_FOR = (
-    select(parked)
-    .where(parked.c.reason == _WAITING, parked.c.resident_code.in_(bindparam("codes", expanding=True)))
-    .order_by(parked.c.id)
+_UNPARK = Prepared(delete(parked).where(_SAME_ROW))
+_REFUSE = Prepared(update(parked).where(_SAME_ROW).values(reason=bindparam("final")))
+_WAITS = parked.c.reason == literal_column(str(int(_WAITING)))
+_ANY_WAITING = Prepared(select(parked.c.id).where(_WAITS).limit(1))
+_WAITING_FOR = one_of(
+    select(parked.c.id, parked.c.municipality, parked.c.epoch, parked.c.sequence, parked.c.reason, parked.c.change)
+    .where(_WAITS)
+    .order_by(parked.c.id),
+    codes=parked.c.resident_code,
 )
 
 

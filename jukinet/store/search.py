@@ -8,7 +8,7 @@ the question are found: someone who reported a move-out for a later day still is
 from collections.abc import Mapping
 from datetime import date
 
-from sqlalchemy import Connection, Select, and_, bindparam, or_, select
+from sqlalchemy import Connection, and_, bindparam, or_, select
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
 from jukinet._pb.jukinet.register.v1.identity_pb2 import (
@@ -20,6 +20,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import (
 from jukinet.domain.address import search_key as address_key
 from jukinet.domain.person_name import search_key as name_key
 from jukinet.store.schema import residents
+from jukinet.store.statement import Prepared
 
 
 def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Resident | None:
@@ -45,31 +46,32 @@ def by_individual_number(connection: Connection, number: str, *, day: date) -> R
     return _only_one(connection, _BY_NUMBER, {"number": number}, day)
 
 
-def _only_one(
-    connection: Connection, query: Select[bytes], values: Mapping[str, str | int], day: date
-) -> Resident | None:
-    rows = connection.execute(query, {**values, "day": day.isoformat()}).all()
+def _only_one(connection: Connection, query: Prepared, values: Mapping[str, str | int], day: date) -> Resident | None:
+    rows = query.rows(connection, {**values, "day": day.isoformat()})
     return Resident.FromString(rows[0][0]) if len(rows) == 1 else None
 
 
-# Built once: SQLAlchemy takes longer to build such a statement than to run it.
 _RESIDENTS = (
     select(residents.c.resident)
     .where(
         or_(
             residents.c.status == RESIDENT_STATUS_ACTIVE,
             and_(
-                residents.c.status.in_([RESIDENT_STATUS_MOVED_OUT, RESIDENT_STATUS_MOVED_ABROAD]),
+                or_(
+                    residents.c.status == RESIDENT_STATUS_MOVED_OUT, residents.c.status == RESIDENT_STATUS_MOVED_ABROAD
+                ),
                 residents.c.effective_date > bindparam("day"),
             ),
         )
     )
     .limit(2)
 )
-_BY_FOUR_ITEMS = _RESIDENTS.where(
-    or_(residents.c.name_key == bindparam("name"), residents.c.alias_key == bindparam("name")),
-    residents.c.birth_date == bindparam("birth"),
-    residents.c.sex == bindparam("sex"),
-    residents.c.address_key == bindparam("address"),
+_BY_FOUR_ITEMS = Prepared(
+    _RESIDENTS.where(
+        or_(residents.c.name_key == bindparam("name"), residents.c.alias_key == bindparam("name")),
+        residents.c.birth_date == bindparam("birth"),
+        residents.c.sex == bindparam("sex"),
+        residents.c.address_key == bindparam("address"),
+    )
 )
-_BY_NUMBER = _RESIDENTS.where(residents.c.individual_number == bindparam("number"))
+_BY_NUMBER = Prepared(_RESIDENTS.where(residents.c.individual_number == bindparam("number")))

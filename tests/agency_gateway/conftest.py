@@ -125,7 +125,8 @@ class Network:
         self.database = f"sqlite:///{folder / 'gateway.db'}"
         self.ledger_engine = _open(folder / "gateway.db", MIGRATIONS)
         self.reads: list[str] = []
-        event.listen(self.register_reader, "before_cursor_execute", self._note)
+        # At the driver: not all statements pass through SQLAlchemy.
+        event.listen(self.register_reader, "connect", lambda driver, _: driver.set_trace_callback(self._note))
         self.ticket_key = Ed25519PrivateKey.generate()
         statute = load_statute()
         policy = PurposePolicy(statute, {agency.spiffe_id: agency for agency in _agencies()})
@@ -235,7 +236,7 @@ class Network:
         with self.ledger_engine.connect() as connection:
             return ledger.read_entries(connection, 0, 1_000_000)
 
-    def _note(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+    def _note(self, statement: str) -> None:
         if "residents" in statement:
             self.reads.append(statement)
 

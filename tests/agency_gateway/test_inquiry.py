@@ -90,6 +90,8 @@ async def test_a_private_organisation_causes_no_read_of_a_resident_table(network
     assert network.reads == []
     assert network.center.requests == []
     assert len(network.leaves()) == 3
+    await network.inquire()
+    assert network.reads, "a lawful question is seen where these were not"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """The ledger in its database: append-only, one line of checkpoints, never signed unless derived again from the disk."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, func, insert, select, text
+from sqlalchemy import Connection, Engine, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
@@ -14,6 +14,7 @@ from jukinet.ledger.entry import decode
 from jukinet.ledger.errors import EntryInvalid, LedgerCorrupt, LedgerDiverged, NoteInvalid
 from jukinet.ledger.note import Signer, open_checkpoint, sign_checkpoint
 from jukinet.ledger.reread import roots_on_disk
+from tests.watched import Watched
 
 MakeLeaf = Callable[..., bytes]
 Fill = Callable[..., store.LedgerState]
@@ -173,15 +174,14 @@ def test_nothing_is_signed_when_the_batch_reads_back_otherwise(
     with engine.begin() as connection:
         lift_triggers(connection, schema.entries.name)
 
-    def flip(connection: Connection, cursor: object, statement: str, *_: object) -> None:
+    def flip(statement: str, _: object) -> None:
         if statement.startswith("INSERT INTO ledger_subtrees"):
             changed = text("UPDATE ledger_entries SET entry = :entry WHERE leaf_index = 5")
             connection.execute(changed, {"entry": leaf(1000)})
 
-    event.listen(engine, "after_cursor_execute", flip)
     with pytest.raises(LedgerCorrupt, match="read back"), engine.begin() as connection:
-        store.append(connection, state, [leaf(5)], signer)
-    event.remove(engine, "after_cursor_execute", flip)
+        watched: Any = Watched(connection, after=flip)
+        store.append(watched, state, [leaf(5)], signer)
     with engine.begin() as connection:
         assert store.load(connection, signer) == state
 
@@ -294,28 +294,22 @@ class Crash(Exception):
     """The process dies at this statement."""
 
 
-@contextmanager
-def dying_at(engine: Engine, number: int) -> Iterator[Callable[[], bool]]:
-    """Lets the process die right after the n-th statement; gives whether it came so far."""
+def append_or_crash(
+    engine: Engine, state: store.LedgerState, batch: list[bytes], signer: Signer, *, dies_at: int
+) -> tuple[store.LedgerState, list[ledger_pb2.Receipt]] | None:
+    """Appends; None when the process died right after the n-th statement before that was done."""
     statements = 0
 
     def die(*_: object) -> None:
         nonlocal statements
         statements += 1
-        if statements == number:
+        if statements == dies_at:
             raise Crash
 
-    event.listen(engine, "after_cursor_execute", die)
-    yield lambda: statements >= number
-    event.remove(engine, "after_cursor_execute", die)
-
-
-def append_or_crash(
-    engine: Engine, state: store.LedgerState, batch: list[bytes], signer: Signer
-) -> tuple[store.LedgerState, list[ledger_pb2.Receipt]] | None:
     try:
         with engine.begin() as connection:
-            return store.append(connection, state, batch, signer)
+            watched: Any = Watched(connection, after=die)
+            return store.append(watched, state, batch, signer)
     except Crash:
         return None
 
@@ -328,9 +322,8 @@ def test_a_crash_at_any_statement_leaves_the_state_before(
     dies_at = crashes = 0
     while crashes == dies_at:
         dies_at += 1
-        with dying_at(engine, dies_at) as crashed:
-            appended = append_or_crash(engine, state, batch, signer)
-        crashes += crashed()
+        appended = append_or_crash(engine, state, batch, signer, dies_at=dies_at)
+        crashes += appended is None
         if appended is None:
             with engine.begin() as connection:
                 assert store.load(connection, signer) == state

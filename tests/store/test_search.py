@@ -14,6 +14,7 @@ from jukinet._pb.jukinet.register.v1 import identity_pb2 as identity
 from jukinet.store import search
 from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import residents
+from tests.watched import Watched
 
 DAY = date(2026, 4, 10)
 Change = Callable[..., Any]
@@ -170,9 +171,15 @@ def test_a_question_does_not_walk_through_the_register(engine: Engine, record: C
         if engine.dialect.name == "postgresql":
             for statement in _MANY:
                 connection.execute(text(statement))
-        explain = Explaining(connection, seen)
-        search.by_four_items(explain, asked(record(1)), day=DAY)  # type: ignore[arg-type]
-        search.by_individual_number(explain, "000000000019", day=DAY)  # type: ignore[arg-type]
+        driver: Any = connection.connection.driver_connection
+        prefix = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
+
+        def note_plan(statement: str, values: Any) -> None:
+            seen.extend(" ".join(map(str, row)) for row in driver.execute(prefix + statement, values))
+
+        explain: Any = Watched(connection, before=note_plan)
+        search.by_four_items(explain, asked(record(1)), day=DAY)
+        search.by_individual_number(explain, "000000000019", day=DAY)
     plans = "\n".join(seen)
     assert "residents_by_individual_number" in plans
     assert "residents_by_name" in plans
@@ -180,20 +187,6 @@ def test_a_question_does_not_walk_through_the_register(engine: Engine, record: C
     assert "SCAN residents" not in plans
     assert "Seq Scan" not in plans
     assert "residents_by_holder" not in plans
-
-
-class Explaining:
-    """A connection that writes down the plan of each query before it runs it."""
-
-    def __init__(self, connection: Connection, plans: list[str]) -> None:
-        self._connection = connection
-        self._plans = plans
-
-    def execute(self, query: Any, values: Any = None) -> Any:
-        sql = str(query.params(values or {}).compile(self._connection, compile_kwargs={"literal_binds": True}))
-        prefix = "EXPLAIN QUERY PLAN " if self._connection.dialect.name == "sqlite" else "EXPLAIN "
-        self._plans += [" ".join(map(str, row)) for row in self._connection.exec_driver_sql(prefix + sql)]
-        return self._connection.execute(query, values)
 
 
 _PEOPLE = st.lists(
