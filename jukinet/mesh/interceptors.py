@@ -98,11 +98,18 @@ class Gate(grpc.aio.ServerInterceptor):
     traffic: Traffic
     on_refusal: OnRefusal | None = None
     now: Callable[[], datetime] = clock.now
+    _known: dict[str, Any] = field(default_factory=dict)
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Wraps the handler of an RPC; an RPC without a handler as well, so that it is refused by the same rules."""
         rpc = _text(handler_call_details.method)
-        return self._wrapped(rpc, await continuation(handler_call_details) or _NO_SUCH_RPC)
+        known = self._known.get(rpc)
+        if known is None:
+            handler = await continuation(handler_call_details)
+            known = self._wrapped(rpc, handler or _NO_SUCH_RPC)
+            if handler:
+                self._known[rpc] = known
+        return known
 
     def _wrapped(self, rpc: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> Any:
         async def unary(request: Any, context: Any) -> bytes | None:

@@ -12,8 +12,9 @@ Source: gRPC status codes; OpenTelemetry semantic conventions for gRPC.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from functools import cache
 from typing import Any, Final
 
 import grpc
@@ -31,23 +32,27 @@ HEADER: Final = "traceparent"
 class ServerSpans(grpc.aio.ServerInterceptor):
     """Records one span for each call that is answered."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Wraps the handler of an RPC that is in the table."""
-        handler = await continuation(handler_call_details)
         name = _name(handler_call_details.method)
-        if handler is None or name not in spans():
-            return handler
-        parent = _parent(handler_call_details.invocation_metadata)
-        return _wrapped(handler, name, parent)
+        known = self._known.get(name)
+        if known is None:
+            known = await continuation(handler_call_details)
+            if known is not None and name in spans():
+                known = self._known[name] = _wrapped(known, name)
+        return known
 
 
-def _wrapped(handler: Any, name: str, parent: str | None) -> Any:
+def _wrapped(handler: Any, name: str) -> Any:
     async def unary(request: Any, context: Any) -> Any:
-        with _server_span(name, parent, context):
+        with _server_span(name, context):
             return await (handler.stream_unary if handler.request_streaming else handler.unary_unary)(request, context)
 
     async def stream(request: Any, context: Any) -> None:
-        with _server_span(name, parent, context):
+        with _server_span(name, context):
             responses = (handler.stream_stream if handler.request_streaming else handler.unary_stream)(request, context)
             if not hasattr(responses, "__aiter__"):
                 await responses  # the handler writes by itself
@@ -66,8 +71,10 @@ def _wrapped(handler: Any, name: str, parent: str | None) -> Any:
 
 
 @contextmanager
-def _server_span(name: str, parent: str | None, context: Any) -> Iterator[None]:
-    span = tracing.begin(name, parent=parent, attributes=_attributes(name), kind=SpanKind.SERVER)
+def _server_span(name: str, context: Any) -> Iterator[None]:
+    span = tracing.begin(
+        name, parent=_parent(context.invocation_metadata()), attributes=_attributes(name), kind=SpanKind.SERVER
+    )
     token = otel_context.attach(trace.set_span_in_context(span))
     code, reason = grpc.StatusCode.OK, ""
     try:
@@ -176,7 +183,8 @@ def _parent(metadata: Any) -> str | None:
     return header if isinstance(header, str) and tracing.is_context(header) else None
 
 
-def _attributes(name: str) -> dict[str, str | int]:
+@cache
+def _attributes(name: str) -> Mapping[str, str | int]:
     service, _, method = name.partition("/")
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 

@@ -20,6 +20,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import Final
 
 import grpc
@@ -204,13 +205,14 @@ def begin(
     if above.is_valid and not above.trace_flags.sampled:
         # Nothing below what is not recorded is recorded; asking the sampler again takes ten times as long.
         return NonRecordingSpan(above)
-    within = None if parent is None else trace.set_span_in_context(NonRecordingSpan(parsed(parent)), Context())
+    within = None if parent is None else trace.set_span_in_context(NonRecordingSpan(above), Context())
     begun = _tracer.start_span(name, within, kind=kind, attributes=attributes, record_exception=False)
     if begun.is_recording():
         begun.set_attribute("jukinet.node", _node)
     return begun
 
 
+@lru_cache(maxsize=1024)  # each is read up to three times within one call
 def parsed(header: str) -> SpanContext:
     """Reads a W3C trace context; what cannot be read is not traced."""
     found = _TRACEPARENT.fullmatch(header)

@@ -272,7 +272,7 @@ def wal_bytes(url: str | URL) -> int:
     if not _is_sqlite(parsed):
         return 0
     try:
-        return os.stat(f"{_sqlite_path(parsed)}-wal").st_size
+        return os.stat(f"{parsed.database}-wal").st_size
     except FileNotFoundError:
         return 0
 
