@@ -23,7 +23,7 @@ from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, method_of
 from jukinet.store import journal, search
-from jukinet.store.engine import read
+from jukinet.store.engine import read_soon
 from jukinet.store.errors import StoreError, as_refusal
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class ProvisionService(ProvisionServiceServicer):
             subject_digest=ticket.subject_digest,
             outcome=inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH,
         )
-        resident, freshness = self._find(ticket, request.subject)
+        resident, freshness = await self._find(ticket, request.subject)
         if resident is not None:
             response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
             response.person_token = person_token(month_key(self._token_key, now()), resident.record.resident_code)
@@ -74,13 +74,13 @@ class ProvisionService(ProvisionServiceServicer):
                 response.provided.CopyFrom(cut(resident, ticket.fields))
         return response
 
-    def _find(
+    async def _find(
         self, ticket: provision.Ticket, subject: inquiry.Subject
     ) -> tuple[Resident | None, list[inquiry.Freshness]]:
-        """The one person who matches and whom the ticket's row covers; read in the event loop, faster than a thread."""
+        """The one person who matches and whom the ticket's row covers, and how fresh that is."""
         with tracing.span("provision.look_up"):
             try:
-                resident, freshness = read(self._reader, lambda connection: _look_up(connection, subject))
+                resident, freshness = await read_soon(self._reader, lambda connection: _look_up(connection, subject))
             except StoreError as failure:
                 raise as_refusal(failure) from None
         if resident is None or not self._policy.covers(ticket.agency, ticket.purpose, resident.holder):

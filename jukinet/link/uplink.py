@@ -14,7 +14,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import grpc
 from sqlalchemy import Connection, Engine
@@ -28,7 +27,7 @@ from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import name_of, reason_of
 from jukinet.mesh.tls import TlsError
 from jukinet.store import journal
-from jukinet.store.engine import read
+from jukinet.store.engine import read_soon
 from jukinet.store.errors import StorageFull, StoreError
 from jukinet.store.writer import Writer
 
@@ -43,7 +42,6 @@ SILENCE = (
 PROGRESS_EVERY = 0.2  # seconds between durable notes of how far the neighbours are
 
 _Call = grpc.aio.StreamStreamCall[StreamRequest, StreamResponse]
-R = TypeVar("R")
 
 
 class LinkStopped(Exception):
@@ -145,7 +143,7 @@ class Uplink:
 
     async def _converse(self, call: _Call) -> None:
         sender = Sender()
-        stream, first_kept = self._read(_opening)
+        stream, first_kept = await read_soon(self._reader, _opening)
         self._last_sequence = max(self._last_sequence, stream.last_sequence)
         self._moved.set()
         tasks = {
@@ -182,7 +180,7 @@ class Uplink:
                 await self._carry_out(outputs, sender, call)
 
     async def _welcomed(self, sender: Sender, welcome: Welcome) -> list[Output]:
-        chain = self._read(lambda connection: journal.chain_at(connection, welcome.mark))
+        chain = await read_soon(self._reader, lambda connection: journal.chain_at(connection, welcome.mark))
         outputs = sender.welcomed(welcome, chain_here=chain)
         if not any(isinstance(output, Stop) for output in outputs):
             self.state.connected = True
@@ -214,7 +212,7 @@ class Uplink:
                 case Send(request):
                     await _write(call, request)
                 case Fetch(after, max_bytes):
-                    pending = [*sender.fetched(self._fetch(after, max_bytes)), *pending]
+                    pending = [*sender.fetched(await self._fetch(after, max_bytes)), *pending]
                 case Progress(neighbour_mark, center_mark):
                     self.state.neighbour_mark = max(self.state.neighbour_mark, neighbour_mark)
                     self.state.center_mark = max(self.state.center_mark, center_mark)
@@ -222,9 +220,10 @@ class Uplink:
                 case Stop(reason):
                     raise _Ended(reason)
 
-    def _fetch(self, after: int, max_bytes: int) -> list[journal.OutboxRow]:
-        return self._read(
-            lambda connection: journal.fetch_outbox(connection, after, max_changes=BATCH_CHANGES, max_bytes=max_bytes)
+    async def _fetch(self, after: int, max_bytes: int) -> list[journal.OutboxRow]:
+        return await read_soon(
+            self._reader,
+            lambda connection: journal.fetch_outbox(connection, after, max_changes=BATCH_CHANGES, max_bytes=max_bytes),
         )
 
     async def _note_progress(self) -> None:
@@ -250,10 +249,6 @@ class Uplink:
             self._moved.set()
         elif commit.result():
             self._on_center_marks(commit.result())
-
-    def _read(self, query: Callable[[Connection], R]) -> R:
-        # In the event loop: a read by key takes less time than the way to a thread and back.
-        return read(self._reader, query)
 
 
 async def _write(call: _Call, request: StreamRequest) -> None:

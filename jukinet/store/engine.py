@@ -7,6 +7,7 @@ lock of PostgreSQL), so whoever loses the connection loses the right to write wi
 Rule 3: a transaction that the database gave up is never taken for a committed one.
 """
 
+import asyncio
 import fcntl
 import logging
 import os
@@ -115,6 +116,17 @@ def read(engine: Engine, query: Callable[[Connection], R]) -> R:
     except _ConnectionLost:
         engine.dispose()  # its other connections ended with the same server
     return _read_once(engine, query)
+
+
+async def read_soon(engine: Engine, query: Callable[[Connection], R]) -> R:
+    """`read` for a task of an event loop.
+
+    SQLite is asked at once: a look-up by key takes less time than the way to a thread and back. A PostgreSQL that is
+    away would hold the loop for as long as a connection may take, so it is asked in a thread.
+    """
+    if engine.dialect.name == "sqlite":
+        return read(engine, query)
+    return await asyncio.to_thread(read, engine, query)
 
 
 class _ConnectionLost(StoreError):
