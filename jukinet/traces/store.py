@@ -118,10 +118,7 @@ class SpanStore:
         self._most = most
         self._untrimmed = 0
         try:
-            self._database = sqlite3.connect(path, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = OFF")  # spans may be lost; time may not
-            self._database.executescript(_SCHEMA)
+            self._database = _opened(path)
         except sqlite3.Error:
             raise TracesError(f"Cannot use {path} as a store of spans. {TracesError.__doc__}") from None
 
@@ -220,6 +217,18 @@ class SpanStore:
             "SELECT name FROM span WHERE trace_id = ? ORDER BY parent_id <> '', start_ns LIMIT 1", (trace_id,)
         ).fetchone()
         return str(name)
+
+
+def _opened(path: Path | str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = OFF")  # spans may be lost; time may not
+        database.executescript(_SCHEMA)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 def _literal(text: str) -> str:
