@@ -4,6 +4,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python $(wildcard third_party/pip/*.whl)/pip --disable-pip-version-check
 PROTOS := $(shell find protos third_party -name '*.proto')
 # uv brings its own list of authorities; a proxy's is known to the system alone.
 export UV_SYSTEM_CERTS ?= 1
@@ -17,18 +18,19 @@ help: ## List the targets
 
 setup: $(VENV)/.ok ## Make .venv with the locked dependencies and the generated stubs
 
-# uv installs in a tenth of pip's time; where it reaches no registry of its own accord, pip knows this machine's settings.
+# pip comes with the sources: Debian's Python has none to put into a virtual environment. It brings uv, which installs in a
+# tenth of pip's time; where uv reaches no registry of its own accord, pip knows this machine's settings.
 $(VENV)/.locked: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("jukinet needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv --clear $(VENV)
+	$(PYTHON) -m venv --clear --without-pip $(VENV)
 	awk '/^[a-z]/ {uv = /^uv==/} uv' requirements.lock > $(VENV)/uv.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	$(PIP) install --quiet --require-hashes -r $(VENV)/uv.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --build-constraints requirements.lock -r requirements.lock \
-	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	  || $(PIP) install --quiet --require-hashes -r requirements.lock
 	touch $@
 
 $(VENV)/.ok: $(VENV)/.locked pyproject.toml hatch_build.py $(PROTOS)
-	$(BIN)/uv pip install --quiet --offline --python $(BIN)/python --no-deps --no-build-isolation --reinstall -e .
+	$(BIN)/uv pip install --quiet --offline --no-cache --python $(BIN)/python --no-deps --no-build-isolation --reinstall -e .
 	touch $@
 
 stubs: setup ## Generate jukinet/_pb from protos/ again
