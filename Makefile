@@ -57,17 +57,16 @@ types: setup ## Check types
 imports: setup ## Check that each layer imports only from those below it
 	$(BIN)/lint-imports --no-cache --no-logo
 
-# Compared with where this branch left main; on main itself with the commit before. A shallow clone may have neither.
-contract: setup ## Check the protos: style, layout, and that nothing breaks against main
+# Compared with every state that the contract has had since the last break by intention, so that no step in between is missed.
+contract: setup ## Check the protos: style, layout, and that they break nothing that was there
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
-	@base=$$(git merge-base HEAD main 2>/dev/null || git merge-base HEAD origin/main 2>/dev/null || true); \
-	if [ "$$base" = "$$(git rev-parse HEAD)" ]; then base=$$(git rev-parse --quiet --verify HEAD~1 || true); fi; \
-	if [ -z "$$base" ] || ! git cat-file -e "$$base:buf.yaml" 2>/dev/null; then echo 'buf breaking: no earlier contract to compare with'; exit 0; fi; \
-	before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; \
-	git archive "$$base" buf.yaml protos third_party | tar -x -C "$$before"; \
-	echo "buf breaking --against $$(git rev-parse --short "$$base")"; \
-	$(BIN)/buf breaking --against "$$before"
+	@since=$$(git log -1 --first-parent --format=%H -- protos/breaks.md) || exit 1; \
+	git diff --quiet HEAD -- protos/breaks.md || { echo 'buf breaking: protos/breaks.md is not committed, so nothing is compared'; exit 0; }; \
+	for commit in $$since $$(git rev-list --first-parent "$$since..HEAD" -- protos); do \
+	  echo "buf breaking --against $$commit"; \
+	  $(BIN)/buf breaking --against "$$(git rev-parse --git-common-dir)#format=git,ref=$$commit" || exit 1; \
+	done
 
 coverage: setup ## Run the tests and measure branch coverage
 	$(BIN)/pytest -n $(WORKERS) -m 'not slow' --cov --cov-report=term
