@@ -6,12 +6,13 @@ from typing import Final
 
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
 from jukinet.cli.change_columns import submission_of
+from jukinet.domain.arrival import Arrival
 from jukinet.domain.submission import complete
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.store import journal
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
-from jukinet.store.register import Arrival, apply_arrivals
+from jukinet.store.register import apply_arrivals
 from nation import residents
 
 MUNICIPALITY: Final = "131016"

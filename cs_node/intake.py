@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse
 from jukinet.domain.apply import ChangeRefused
+from jukinet.domain.arrival import Arrival
 from jukinet.domain.submission import complete
 from jukinet.link.outbox import queue
 from jukinet.mesh import metrics
@@ -24,7 +25,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.store import journal
 from jukinet.store.errors import StoreError
 from jukinet.store.grouping import Grouping
-from jukinet.store.register import Arrival, Run
+from jukinet.store.register import Run
 from jukinet.store.schema import intake_messages
 from jukinet.store.statement import add, one_of
 from jukinet.store.writer import Writer

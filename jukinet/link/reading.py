@@ -17,9 +17,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Segment
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change, ChangeReason
+from jukinet.domain.arrival import Arrival
 from jukinet.link.receiver import LARGEST
 from jukinet.mesh.errors import Refused, check_message
-from jukinet.store.register import Arrival
 
 Read = tuple[Arrival, "ErrorReason.ValueType | None"]
 """An arrival, and why it cannot be read; its change is empty then."""

@@ -21,22 +21,12 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident, ResidentStatus
 from jukinet.domain.address import search_key as address_key
 from jukinet.domain.apply import ChangeRefused, apply
+from jukinet.domain.arrival import Arrival
 from jukinet.domain.person_name import search_key as name_key
 from jukinet.store.schema import history, parked, residents
 from jukinet.store.statement import Prepared, add, keep, one_of
 
 _WAITING = errors_pb2.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One change as it stands in its municipality's stream."""
-
-    municipality: str
-    epoch: int
-    sequence: int
-    change: Change
-    payload: bytes
 
 
 @dataclass(slots=True)
@@ -104,9 +94,8 @@ class Run:
 
     def is_behind(self, arrival: Arrival) -> bool:
         """Tells whether an earlier change of this municipality waits for the same resident."""
-        place = (arrival.epoch, arrival.sequence)
         return any(
-            entry.arrival.municipality == arrival.municipality and (entry.arrival.epoch, entry.arrival.sequence) < place
+            entry.arrival.municipality == arrival.municipality and entry.arrival.place < arrival.place
             for code in _moved_codes(arrival.change)
             for entry in self._waiting.get(code, ())
         )

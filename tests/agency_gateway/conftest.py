@@ -33,6 +33,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import (
     PersonName,
 )
 from jukinet.domain import individual_number, resident_code
+from jukinet.domain.arrival import Arrival
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
@@ -47,7 +48,7 @@ from jukinet.purpose.statute import load_statute
 from jukinet.purpose.ticket import TicketOffice
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
-from jukinet.store.register import Arrival, apply_arrivals
+from jukinet.store.register import apply_arrivals
 from jukinet.store.writer import Writer
 
 GATEWAY = Identity("gateway", "gateway-1")

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import Engine
 
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
+from jukinet.domain.arrival import Arrival
 from jukinet.domain.resident_code import check_digit
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
-from jukinet.store.register import Arrival
 
 TOKYO, OSAKA = "131016", "271004"
 

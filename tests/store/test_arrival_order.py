@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, select
 
-from jukinet.store.register import Arrival, apply_arrivals
+from jukinet.domain.arrival import Arrival
+from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import history, parked, residents
 
 MUNICIPALITIES = ("131016", "131024", "141003", "271004")

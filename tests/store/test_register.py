@@ -11,7 +11,8 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
-from jukinet.store.register import Applied, Arrival, Run, apply_arrivals, counts_by_status, look_up
+from jukinet.domain.arrival import Arrival
+from jukinet.store.register import Applied, Run, apply_arrivals, counts_by_status, look_up
 from jukinet.store.schema import history, parked, residents
 
 TOKYO, NEXT_DOOR, OSAKA = "131016", "131024", "271004"
