@@ -110,6 +110,7 @@ FORGED: list[tuple[str, list[Sealed], Sealed, tuple[str, str, str]]] = [
     ("move in before the move-out", BORN, move_in(CHUO, CHIYODA, 3), (UNSEEN, W, W)),
     ("enter one's own resident again", BORN, sealed("ENTRY_BIRTH", CHIYODA, 1), (EXISTS, EXISTS, EXISTS)),
     ("enter one's own resident next", BORN, sealed("ENTRY_EX_OFFICIO", CHIYODA, 2), (EXISTS, EXISTS, EXISTS)),
+    ("enter one's own resident ahead", BORN, sealed("ENTRY_EX_OFFICIO", CHIYODA, 9), (EXISTS, W, W)),
     # Versions of the holder.
     ("repeat a version", BORN, sealed("CORRECTION_MOVE_WITHIN", CHIYODA, 1), (CONFLICT, CONFLICT, CONFLICT)),
     ("leave a version out", BORN, sealed("CORRECTION_MOVE_WITHIN", CHIYODA, 3), (W, W, W)),
