@@ -45,8 +45,7 @@ def apply(
         current: resident code -> row of this node, for each code of `resident_codes(change)` that it has.
 
     Returns:
-        The rows to write: one; two when the resident code changes, the new code's and then the retired one's (the
-        latter alone at a prefecture where a later change under the new code arrived first).
+        The rows to write: one; two when the resident code changes, the new code's and then the retired one's.
 
     Raises:
         ChangeRefused: nothing may be written; WAITING_FOR_EARLIER_CHANGE asks to keep the change and to apply it again
@@ -56,14 +55,7 @@ def apply(
     """
     facts = facts_of(change.reason)
     row = check(change, facts, municipality=municipality, scope=scope, current=current)
-    written = identity_pb2.Resident(
-        record=change.record,
-        version=change.version,
-        status=facts.status_after,
-        holder=municipality,
-        effective_date=change.event_date,
-        next_municipality=change.next_municipality,
-    )
+    written = row_after(change, municipality)
     if facts.carries is not OldValue.RESIDENT_CODE or row is None:
         return (written,)
     retired = identity_pb2.Resident(
@@ -74,7 +66,24 @@ def apply(
         effective_date=change.event_date,
         successor_code=change.record.resident_code,
     )
-    return (retired,) if change.record.resident_code in current else (written, retired)
+    return written, retired
+
+
+def row_after(change: change_pb2.Change, municipality: str) -> identity_pb2.Resident:
+    """The row of the change's resident code after it.
+
+    Args:
+        change: a change that `apply` took.
+        municipality: as in `apply`.
+    """
+    return identity_pb2.Resident(
+        record=change.record,
+        version=change.version,
+        status=facts_of(change.reason).status_after,
+        holder=municipality,
+        effective_date=change.event_date,
+        next_municipality=change.next_municipality,
+    )
 
 
 def check(
@@ -107,7 +116,7 @@ def check(
     if facts.carries is OldValue.RESIDENT_CODE:
         row = current.get(change.previous_resident_code)
         check_custody(change, facts, row, municipality=municipality, scope=scope)
-        _check_new_code(change, current.get(code), sees_part=scope not in ("", municipality))
+        _check_new_code(current.get(code))
     else:
         row = current.get(code)
         check_custody(change, facts, row, municipality=municipality, scope=scope)
@@ -168,13 +177,9 @@ def _check_other_municipality(field: str, code: str, belongs: bool, municipality
         refuse(errors_pb2.ERROR_REASON_TRANSFER_MISMATCH, field)
 
 
-def _check_new_code(change: change_pb2.Change, taken: identity_pb2.Resident | None, *, sees_part: bool) -> None:
-    """A new code is one that nobody has.
-
-    But a person who took it, left the prefecture and came back may have come back under it before the change of the
-    code arrived. A prefecture, which sees part of the chain, then retires the old code and leaves the new one's row.
-    """
-    if taken is None or (sees_part and taken.version > change.version):
+def _check_new_code(taken: identity_pb2.Resident | None) -> None:
+    """A new code is one that nobody has or had."""
+    if taken is None:
         return
     if taken.status == _RETIRED:
         refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_RETIRED, _CODE)

@@ -6,8 +6,10 @@ Rule 2: a change that waits for an earlier one of the same resident is tried aga
 applied. What is refused for good stays parked, for an operator.
 Rule 3: a municipality's changes of one resident are applied in its own order: while one waits, the later ones wait
 behind it, even where `apply` alone would take them (the resident left what this node sees, and came back).
+Rule 4: a row never goes back. A change that a later one overtook goes into the history alone, if its place is there.
 
-Works on a run of changes at once: one look-up, the rules in memory, one write a table.
+Works on a run of changes at once: one look-up, the rules in memory, one write a table. Only for what was overtaken the
+history is read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,6 +24,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident, ResidentStatu
 from jukinet.domain.address import search_key as address_key
 from jukinet.domain.apply import ChangeRefused, apply
 from jukinet.domain.arrival import Arrival
+from jukinet.domain.overtaken import apply_overtaken
 from jukinet.domain.person_name import search_key as name_key
 from jukinet.store.schema import history, parked, residents
 from jukinet.store.statement import Prepared, add, keep, one_of
@@ -69,7 +72,11 @@ class Run:
     """The rows that one run of changes touches, as they stand while the run is worked through."""
 
     def __init__(self, connection: Connection, codes: Iterable[str]) -> None:
-        """Loads the rows of these resident codes, what waits for them, and the rows which that in turn touches."""
+        """Loads the rows of these resident codes, what waits for them, and the rows which that in turn touches.
+
+        The connection is kept for `take`: a change that was overtaken is judged by the history.
+        """
+        self._connection = connection
         self._waiting: dict[str, list[_Parked]] = {}
         wanted = {code for code in codes if code}
         self._load_waiting(connection, wanted)
@@ -83,7 +90,7 @@ class Run:
     def take(self, arrival: Arrival, scope: str) -> "ErrorReason.ValueType | None":
         """Applies one change; the reason why not, when the rules refuse it."""
         try:
-            written = apply(arrival.change, municipality=arrival.municipality, scope=scope, current=self.rows)
+            written = self._judge(arrival, scope)
         except ChangeRefused as refused:
             return refused.reason
         for resident in written:
@@ -135,6 +142,19 @@ class Run:
         _PARK.write(connection, [_parked_row(entry, now_us) for entry in self._parked])
         _UNPARK.write(connection, [{"row_id": entry.row_id} for entry in self._unparked])
         _REFUSE.write(connection, [{"row_id": entry.row_id, "final": entry.reason} for entry in self._refused])
+
+    def _judge(self, arrival: Arrival, scope: str) -> tuple[Resident, ...]:
+        change = arrival.change
+        code = change.record.resident_code
+        row = self.rows.get(code)
+        if row is not None and change.version < row.version:
+            return apply_overtaken(arrival, scope=scope, current=self.rows, kept=self._history_of(code))
+        return apply(change, municipality=arrival.municipality, scope=scope, current=self.rows)
+
+    def _history_of(self, code: str) -> list[Arrival]:
+        """What was applied under a resident code, in earlier runs and in this one."""
+        before = [_arrival(*sealed) for sealed in _HISTORY_OF.rows(self._connection, {"code": code})]
+        return before + [arrival for arrival in self._applied if arrival.change.record.resident_code == code]
 
     def _load_waiting(self, connection: Connection, wanted: set[str]) -> None:
         """Loads what waits for these codes; adds to them the codes that it will touch when it is released."""
@@ -188,15 +208,22 @@ def counts_by_status(connection: Connection) -> dict[str, int]:
 
 
 def _read_waiting(connection: Connection, codes: Iterable[str]) -> Iterable[_Parked]:
-    for row_id, municipality, epoch, sequence, reason, payload in _WAITING_FOR.rows(
-        connection, {"codes": sorted(codes)}
-    ):
-        yield _Parked(row_id, Arrival(municipality, epoch, sequence, Change.FromString(payload), payload), reason)
+    for row_id, reason, *sealed in _WAITING_FOR.rows(connection, {"codes": sorted(codes)}):
+        yield _Parked(row_id, _arrival(*sealed), reason)
+
+
+def _arrival(municipality: str, epoch: int, sequence: int, payload: bytes) -> Arrival:
+    return Arrival(municipality, epoch, sequence, Change.FromString(payload), payload)
 
 
 _KEEP_RESIDENT = keep(residents, "resident_code")
 _ROWS = one_of(select(residents.c.resident_code, residents.c.resident), codes=residents.c.resident_code)
 _ADD_HISTORY = add(history)
+_HISTORY_OF = Prepared(
+    select(history.c.municipality, history.c.epoch, history.c.sequence, history.c.change).where(
+        history.c.resident_code == bindparam("code")
+    )
+)
 _PARK = add(parked)
 _SAME_ROW = parked.c.id == bindparam("row_id")
 _UNPARK = Prepared(delete(parked).where(_SAME_ROW))
@@ -204,7 +231,7 @@ _REFUSE = Prepared(update(parked).where(_SAME_ROW).values(reason=bindparam("fina
 _WAITS = parked.c.reason == literal_column(str(int(_WAITING)))
 _ANY_WAITING = Prepared(select(parked.c.id).where(_WAITS).limit(1))
 _WAITING_FOR = one_of(
-    select(parked.c.id, parked.c.municipality, parked.c.epoch, parked.c.sequence, parked.c.reason, parked.c.change)
+    select(parked.c.id, parked.c.reason, parked.c.municipality, parked.c.epoch, parked.c.sequence, parked.c.change)
     .where(_WAITS)
     .order_by(parked.c.id),
     codes=parked.c.resident_code,

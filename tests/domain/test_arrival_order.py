@@ -1,4 +1,4 @@
-"""The register ends alike in whatever order the municipalities' streams reach a node.
+"""The register and its history end alike in whatever order the municipalities' streams reach a node.
 
 Municipalities live their residents' lives through `complete` and `apply` at their own CS. Each one's changes reach the
 prefecture and the center in the order in which it made them; between municipalities any interleaving may happen, so the
@@ -7,6 +7,7 @@ two sides of a move, and whole chains of moves, race.
 
 import datetime
 from collections import deque
+from collections.abc import Iterable
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.domain.apply import apply
+from jukinet.domain.arrival import Arrival
 from jukinet.domain.change import reason_named, resident_codes
+from jukinet.domain.overtaken import apply_overtaken
 from jukinet.domain.refusal import ChangeRefused
 from jukinet.domain.resident_code import generate
 from jukinet.domain.submission import complete
@@ -27,7 +30,6 @@ TODAY = datetime.date(2026, 10, 1)
 DAY = identity_pb2.CalendarDate(year=2026, month=9, day=1)
 
 Rows = dict[str, identity_pb2.Resident]
-Sealed = tuple[str, change_pb2.Change]
 
 
 class Node:
@@ -40,37 +42,61 @@ class Node:
         self.scope = scope
         self.in_line = in_line
         self.rows: Rows = {}
-        self.waiting: list[Sealed] = []
-        self.refused: list[tuple[Sealed, int]] = []
+        self.history: list[Arrival] = []
+        self.waiting: list[Arrival] = []
+        self.refused: list[tuple[Arrival, int]] = []
 
-    def receive(self, municipality: str, change: change_pb2.Change) -> None:
-        self.waiting.append((municipality, change))
+    def receive(self, arrival: Arrival) -> None:
+        self.waiting.append(arrival)
         while self._apply_one():
             pass
 
     def _apply_one(self) -> bool:
         """Apply or refuse the first of those kept that has its turn."""
         behind: set[tuple[str, str]] = set()
-        for place, (municipality, change) in enumerate(self.waiting):
-            persons = {(municipality, code) for code in resident_codes(change)}
+        for place, arrival in enumerate(self.waiting):
+            persons = {(arrival.municipality, code) for code in resident_codes(arrival.change)}
             if not persons & behind:
                 try:
-                    written = apply(change, municipality=municipality, scope=self.scope, current=self.rows)
+                    written = self._judge(arrival)
                 except ChangeRefused as refused:
                     if refused.reason != errors_pb2.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE:
                         self.refused.append((self.waiting.pop(place), refused.reason))
                         return True
                 else:
                     self.rows.update({row.record.resident_code: row for row in written})
+                    self.history.append(arrival)
                     del self.waiting[place]
                     return True
             if self.in_line:
                 behind |= persons
         return False
 
+    def _judge(self, arrival: Arrival) -> tuple[identity_pb2.Resident, ...]:
+        change = arrival.change
+        code = change.record.resident_code
+        if code in self.rows and change.version < self.rows[code].version:
+            kept = [each for each in self.history if each.change.record.resident_code == code]
+            return apply_overtaken(arrival, scope=self.scope, current=self.rows, kept=kept)
+        return apply(change, municipality=arrival.municipality, scope=self.scope, current=self.rows)
+
 
 def frozen(rows: Rows) -> dict[str, bytes]:
     return {code: row.SerializeToString(deterministic=True) for code, row in rows.items()}
+
+
+def latest_of(registers: Iterable[Node]) -> Rows:
+    """Each code's row of the latest version that one of these registers has."""
+    latest: Rows = {}
+    for register in registers:
+        for code, row in register.rows.items():
+            if code not in latest or row.version > latest[code].version:
+                latest[code] = row
+    return latest
+
+
+def places(history: Iterable[Arrival]) -> list[tuple[str, int]]:
+    return sorted((arrival.municipality, arrival.sequence) for arrival in history)
 
 
 class Lives(RuleBasedStateMachine):
@@ -83,8 +109,8 @@ class Lives(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.registers = {municipality: Node(municipality) for municipality in MUNICIPALITIES}
-        self.streams: dict[str, deque[change_pb2.Change]] = {municipality: deque() for municipality in MUNICIPALITIES}
-        self.for_prefecture: dict[str, deque[change_pb2.Change]] = {m: deque() for m in MUNICIPALITIES}
+        self.streams: dict[str, deque[Arrival]] = {municipality: deque() for municipality in MUNICIPALITIES}
+        self.for_prefecture: dict[str, deque[Arrival]] = {municipality: deque() for municipality in MUNICIPALITIES}
         self.truth, self.center, self.hasty_center = Node(""), Node(""), Node("", in_line=False)
         self.prefecture, self.hasty_prefecture = Node("13"), Node("13", in_line=False)
         self.born = 0
@@ -100,22 +126,23 @@ class Lives(RuleBasedStateMachine):
         )
         register = self.registers[at]
         change = complete(made, municipality=at, today=TODAY, current=register.rows)
-        register.receive(at, change)
-        self.truth.receive(at, change)
+        arrival = Arrival(at, 1, len(register.history) + 1, change, b"")
+        register.receive(arrival)
+        self.truth.receive(arrival)
         assert not any(node.waiting or node.refused for node in (register, self.truth))
-        self.streams[at].append(change)
-        self.for_prefecture[at].append(change)
+        self.streams[at].append(arrival)
+        self.for_prefecture[at].append(arrival)
         return change
 
     def to_center(self, at: str) -> None:
-        change = self.streams[at].popleft()
-        self.center.receive(at, change)
-        self.hasty_center.receive(at, change)
+        arrival = self.streams[at].popleft()
+        self.center.receive(arrival)
+        self.hasty_center.receive(arrival)
 
     def to_prefecture(self, at: str) -> None:
-        change = self.for_prefecture[at].popleft()
-        self.prefecture.receive(at, change)
-        self.hasty_prefecture.receive(at, change)
+        arrival = self.for_prefecture[at].popleft()
+        self.prefecture.receive(arrival)
+        self.hasty_prefecture.receive(arrival)
 
     def record_at(self, at: str, code: str, town: str = "本町") -> identity_pb2.IdentityRecord:
         return identity_pb2.IdentityRecord(
@@ -222,26 +249,18 @@ class Lives(RuleBasedStateMachine):
                 self.to_center(at)
             while at.startswith("13") and self.for_prefecture[at]:
                 self.to_prefecture(at)
-        for center in (self.center, self.hasty_center):
-            assert not center.waiting
-            assert not center.refused
-            assert frozen(center.rows) == frozen(self.truth.rows)
-        self.compare_prefectures()
-
-    def compare_prefectures(self) -> None:
-        """A prefecture ends with each code's latest row among its own municipalities.
-
-        A chain that leaves the prefecture and comes back may bring its later part first. The earlier part is then
-        refused as overtaken, or goes on waiting; the latest row stands all the same.
-        """
-        latest: Rows = {}
-        for at, register in self.registers.items():
-            for code, row in register.rows.items():
-                if at.startswith("13") and (code not in latest or row.version > latest[code].version):
-                    latest[code] = row
-        assert frozen(self.prefecture.rows) == frozen(latest)
-        assert frozen(self.hasty_prefecture.rows) == frozen(latest)
-        assert not self.prefecture.waiting
+        mine = {at: register for at, register in self.registers.items() if at.startswith("13")}
+        for node, below in (
+            (self.center, self.registers),
+            (self.hasty_center, self.registers),
+            (self.prefecture, mine),
+            (self.hasty_prefecture, mine),
+        ):
+            assert not node.waiting
+            assert not node.refused
+            assert frozen(node.rows) == frozen(latest_of(below.values()))
+            assert places(node.history) == places(each for register in below.values() for each in register.history)
+        assert frozen(self.center.rows) == frozen(self.truth.rows)
 
 
 TestLives = Lives.TestCase

@@ -247,20 +247,6 @@ def test_a_node_applies_nothing_of_a_municipality_that_it_does_not_serve(scope: 
     assert refused.value.reason == errors_pb2.ERROR_REASON_OTHER_MUNICIPALITY
 
 
-def test_a_code_change_that_was_overtaken_retires_the_old_code_at_a_prefecture_only() -> None:
-    """CODE -> CODE2 in Chiyoda, then years in Osaka; the return to Chuo under CODE2 reached the prefecture first."""
-    overtaking = sealed("ENTRY_DOMESTIC_MOVE_IN", CHUO, 5, code=CODE2, previous_municipality=OSAKA)
-    rows = rows_after([*BORN, overtaking], "13")
-    municipality, change = recode(CHIYODA, CODE2, CODE, 2)
-    (old,) = apply(change, municipality=municipality, scope="13", current=rows)
-    assert (old.record.resident_code, old.status) == (CODE, identity_pb2.RESIDENT_STATUS_RETIRED)
-    assert (old.version, old.successor_code) == (2, CODE2)
-    for scope in (CHIYODA, ""):
-        with pytest.raises(ChangeRefused) as refused:
-            apply(change, municipality=municipality, scope=scope, current=rows)
-        assert refused.value.reason == errors_pb2.ERROR_REASON_RESIDENT_EXISTS
-
-
 LAWFUL: list[tuple[str, list[Sealed]]] = [
     ("a move between two prefectures", [*LEAVING_FAR, move_in(YOKOHAMA, CHIYODA, 3)]),
     ("a move and back", [*MOVED, move_out(CHUO, CHIYODA, 4), move_in(CHIYODA, CHUO, 5)]),

@@ -309,40 +309,27 @@ def judge_registers(network: Network, nation: Nation, systems: Mapping[str, Muni
             for submission, answer in system.acknowledged
         }
         history = sorted(network.rows(name, "history"), key=lambda row: row["position"])
-        overtaken = overtaken_in(network, name)
-        found = [(row["municipality"], row["epoch"], row["sequence"]) for row in (*history, *overtaken)]
+        assert network.rows(name, "parked") == [], f"{name}: nothing is left parked"
+        found = [(row["municipality"], row["epoch"], row["sequence"]) for row in history]
         assert Counter(found) == Counter(expected.keys()), f"{name}: each acknowledged change is there exactly once"
-        for at, row in zip(found, (*history, *overtaken), strict=True):
-            assert expected[at] == (row.get("new_code") or row["resident_code"], row["version"])
+        for at, row in zip(found, history, strict=True):
+            assert expected[at] == (row["resident_code"], row["version"])
         judge_versions(name, history)
         assert differences(network.mesh.config(name).database, nation.registers.of(place or "center")) == Counter()
         assert intact(network.folder(name) / "register.db")
 
 
-def overtaken_in(network: Network, name: str) -> list[Mapping[str, Any]]:
-    """What a prefecture keeps aside because the person was back before it arrived.
-
-    Who moves out of the prefecture and into it again may be entered by the second municipality before the first one's
-    changes arrive: the prefecture sees no reason to wait for them. Nothing else stays parked, and nowhere else.
-    """
-    parked: list[Mapping[str, Any]] = network.rows(name, "parked")
-    versions = {row["resident_code"]: row["version"] for row in network.rows(name, "residents")}
-    assert not parked or name.startswith("prefecture")
-    for row in parked:
-        assert row["reason"] != errors.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
-        assert versions[row["resident_code"]] > row["version"]
-    if parked:
-        print(f"{name}: {len(parked)} changes overtaken")
-    return parked
-
-
 def judge_versions(name: str, history: Sequence[Mapping[str, Any]]) -> None:
-    """Each person's versions grow one by one at the center, and never go back where only a part is seen."""
-    last: defaultdict[str, int] = defaultdict(int)
+    """Each person's versions come one by one at the center; at a prefecture each municipality's own never go back.
+
+    A prefecture may enter who moves out of it and into it again before the changes of the stay before have arrived.
+    """
+    last: defaultdict[tuple[str, str], int] = defaultdict(int)
     for row in history:
-        before = last[Change.FromString(row["change"]).previous_resident_code or row["resident_code"]]
+        whose = "" if name == "center" else row["municipality"]
+        before = last[whose, Change.FromString(row["change"]).previous_resident_code or row["resident_code"]]
         assert row["version"] == before + 1 if name == "center" else row["version"] > before
-        last[row["resident_code"]] = row["version"]
+        last[whose, row["resident_code"]] = row["version"]
 
 
 def judge_ledger(network: Network, pension: Sequence[Agency], bank: Agency, folder: Path) -> None:
