@@ -13,6 +13,7 @@ from jukinet.store import journal
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
+from jukinet.store.search_keys import renew_keys
 from nation import residents
 
 MUNICIPALITY: Final = "131016"
@@ -37,6 +38,7 @@ def fill_register(url: str, people: Sequence[Submission]) -> None:
     """
     engine = open_writer(url)
     ensure_schema(engine, REGISTER)
+    renew_keys(engine)
     today = today_in_japan()
     with engine.begin() as connection:
         arrivals = [

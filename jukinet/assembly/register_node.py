@@ -28,6 +28,7 @@ from jukinet.mesh.identity import Identity, parse_identity, upstream_of
 from jukinet.mesh.pki import load_public_keys
 from jukinet.store.engine import disk_space, open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
+from jukinet.store.search_keys import renew_keys
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class RegisterNode:
         self._config = config
         self._engine: Engine = open_writer(config.database)
         ensure_schema(self._engine, REGISTER)
+        renew_keys(self._engine)
         self.reader: Engine = open_reader(config.database)
         self.writer = Writer(self._engine, on_commit=metrics.commit)
         self.uplink = self._make_uplink() if config.upstream else None

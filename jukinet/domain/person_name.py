@@ -5,7 +5,8 @@ characters; nothing here changes it. The search key folds what clerks write diff
 katakana, small kana, ぢ づ ゐ ゑ, spaces and separators, case. Two people may share a key: it finds candidates and
 proves nothing.
 
-Keys are stored, so a change of the folding needs a new `SEARCH_KEY_VERSION` and all keys made anew.
+Keys are stored, so a change of the folding needs a new `SEARCH_KEY_VERSION`; `jukinet.store.search_keys` then has all
+stored keys made anew.
 
 Source: Act art. 7 item 1, Order art. 30-14 and 30-16 (former surname, alias); Unicode Standard Annex 15 (NFKC), Unicode
 Technical Standard 37 (variation sequences).
@@ -63,17 +64,16 @@ def search_key(text: str) -> str:
     return _REPEATED.sub(r"\1\1", key) if "々" in key else key
 
 
-def search_keys(name: identity_pb2.PersonName) -> frozenset[str]:
-    """Make all the keys under which a person is found: by name, by alias, by former surname before the given name.
+def former_name_key(name: identity_pb2.PersonName) -> str:
+    """Make the key of the name with the former surname (旧氏) in the place of the family name.
 
     Args:
         name: as the register holds it; not changed.
 
     Returns:
-        One to three keys. A former surname counts where a space sets the family name apart.
+        The key of `SEARCH_KEY_VERSION`; empty without a former surname, and where no space sets the family name apart.
+
+    Source: Order art. 30-14 para. 6: where the network says name, it means name and former surname.
     """
-    spellings = [name.legal, name.alias]
     parts = name.legal.split(maxsplit=1)
-    if name.former_surname and len(parts) > 1:
-        spellings.append(name.former_surname + parts[1])
-    return frozenset(filter(None, map(search_key, spellings)))
+    return search_key(name.former_surname + parts[1]) if name.former_surname and len(parts) == 2 else ""

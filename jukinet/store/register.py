@@ -21,12 +21,11 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident, ResidentStatus
-from jukinet.domain.address import search_key as address_key
 from jukinet.domain.apply import ChangeRefused, apply
 from jukinet.domain.arrival import Arrival
 from jukinet.domain.overtaken import apply_overtaken
-from jukinet.domain.person_name import search_key as name_key
 from jukinet.store.schema import history, parked, residents
+from jukinet.store.search_keys import keys_of
 from jukinet.store.statement import Prepared, add, keep, one_of
 
 _WAITING = errors_pb2.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
@@ -249,9 +248,7 @@ def _columns(row: Resident) -> dict[str, object]:
         "effective_date": f"{when.year:04}-{when.month:02}-{when.day:02}",
         "birth_date": f"{born.year:04}-{born.month:02}-{born.day:02}",
         "sex": record.sex,
-        "name_key": name_key(record.name.legal),
-        "alias_key": name_key(record.name.alias) if record.name.alias else "",
-        "address_key": address_key(record.address),
+        **keys_of(record),
         "individual_number": record.individual_number,
         "resident": row.SerializeToString(),
     }

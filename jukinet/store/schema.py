@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -37,13 +38,28 @@ residents = Table(
     Column("sex", SmallInteger, nullable=False, comment="jukinet.register.v1.Sex"),
     Column("name_key", Text, nullable=False, comment="search key of the name, never identity"),
     Column("alias_key", Text, nullable=False, comment="search key of the alias, empty without one"),
+    Column("former_name_key", Text, comment="search key of the name with the former surname, NULL without one"),
     Column("address_key", Text, nullable=False, comment="search key of the address"),
     Column("individual_number", String(12), nullable=False, comment="個人番号, empty without one"),
     Column("resident", LargeBinary, nullable=False, comment="jukinet.register.v1.Resident"),
     Index("residents_by_name", "name_key", "birth_date"),
     Index("residents_by_alias", "alias_key", "birth_date"),
+    Index(
+        "residents_by_former_name",
+        "former_name_key",
+        "birth_date",
+        sqlite_where=text("former_name_key IS NOT NULL"),
+        postgresql_where=text("former_name_key IS NOT NULL"),
+    ),
     Index("residents_by_individual_number", "individual_number"),
     Index("residents_by_holder", "holder", "status"),
+)
+
+search_keys = Table(
+    "search_keys",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("version", Integer, nullable=False, comment="of the folding that made all keys of residents; 0 = in making"),
 )
 
 history = Table(

@@ -24,7 +24,9 @@ from jukinet.store.statement import Prepared
 
 
 def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Resident | None:
-    """The one resident who matches 氏名 (or 通称), 生年月日, 男女の別 and 住所; None for none or several.
+    """The one resident who matches 氏名, 生年月日, 男女の別 and 住所; None for none or several.
+
+    氏名 matches as the name, as 通称, or with 旧氏 in the place of the family name (Order art. 30-14, 30-16).
 
     `day` is the day of the question in Japan.
     """
@@ -68,7 +70,11 @@ _RESIDENTS = (
 )
 _BY_FOUR_ITEMS = Prepared(
     _RESIDENTS.where(
-        or_(residents.c.name_key == bindparam("name"), residents.c.alias_key == bindparam("name")),
+        or_(
+            residents.c.name_key == bindparam("name"),
+            residents.c.alias_key == bindparam("name"),
+            residents.c.former_name_key == bindparam("name"),
+        ),
         residents.c.birth_date == bindparam("birth"),
         residents.c.sex == bindparam("sex"),
         residents.c.address_key == bindparam("address"),

@@ -83,17 +83,21 @@ def test_the_variant_table_folds_in_one_step_to_forms_that_nfkc_keeps() -> None:
 
 
 def test_the_version_of_the_keys_is_pinned_to_what_they_are() -> None:
-    # Whoever changes one of these keys raises the version and has all stored keys made anew.
+    # Whoever changes one of these keys raises the version; every node then makes its stored keys anew.
     assert person_name.SEARCH_KEY_VERSION == 1
     assert search_key("髙﨑 邉ヅ・ＡＢ") == "高崎辺ずab"
 
 
-def test_a_person_is_found_by_name_alias_and_former_surname() -> None:
-    name = identity_pb2.PersonName(legal="山田　花子", former_surname="髙橋", alias="ﾊﾅ")
-    assert person_name.search_keys(name) == {"山田花子", "高橋花子", "はな"}
-    assert name.legal == "山田　花子"
+def test_the_former_surname_stands_in_the_place_of_the_family_name() -> None:
+    name = identity_pb2.PersonName(legal="山田　花子", former_surname="髙橋")
+    assert person_name.former_name_key(name) == search_key("高橋 花子") == "高橋花子"
+    assert name == identity_pb2.PersonName(legal="山田　花子", former_surname="髙橋")
 
 
-def test_a_former_surname_counts_only_where_the_given_name_is_set_apart() -> None:
-    assert person_name.search_keys(identity_pb2.PersonName(legal="山田花子", former_surname="髙橋")) == {"山田花子"}
-    assert person_name.search_keys(identity_pb2.PersonName()) == frozenset()
+@pytest.mark.parametrize("legal", ["山田花子", "山田　", "　花子", ""])
+def test_a_former_surname_counts_only_where_the_given_name_is_set_apart(legal: str) -> None:
+    assert person_name.former_name_key(identity_pb2.PersonName(legal=legal, former_surname="髙橋")) == ""
+
+
+def test_without_a_former_surname_there_is_no_such_key() -> None:
+    assert person_name.former_name_key(identity_pb2.PersonName(legal="山田 花子")) == ""

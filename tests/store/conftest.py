@@ -34,11 +34,17 @@ def record(code: Callable[[int], str]) -> Callable[..., identity_pb2.IdentityRec
     """The n-th resident's six items."""
 
     def make(
-        number: int, *, at: str = TOKYO, town: str = "本町一丁目", legal: str = "山田 花子", alias: str = ""
+        number: int,
+        *,
+        at: str = TOKYO,
+        town: str = "本町一丁目",
+        legal: str = "山田 花子",
+        alias: str = "",
+        former_surname: str = "",
     ) -> identity_pb2.IdentityRecord:
         return identity_pb2.IdentityRecord(
             resident_code=code(number),
-            name=identity_pb2.PersonName(legal=legal, alias=alias),
+            name=identity_pb2.PersonName(legal=legal, alias=alias, former_surname=former_surname),
             birth_date=identity_pb2.BirthDate(year=1980, month=1, day=2),
             sex=identity_pb2.SEX_FEMALE,
             address=identity_pb2.Address(local_government_code=at, town=town, block="2番3号"),

@@ -1,7 +1,7 @@
 """A database is set up whole, and one that does not fit is refused with what to do."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from jukinet._pb.jukinet.register.v1.identity_pb2 import RESIDENT_STATUS_ACTIVE, IdentityRecord, Resident
 from jukinet.store.engine import open_writer
 from jukinet.store.errors import SchemaMismatch, StoreError
 from jukinet.store.migrate import REGISTER, ensure_schema, migrate
 from jukinet.store.schema import metadata
+from jukinet.store.search_keys import renew_keys
 
 _REVISION = '''"""A step."""
 import sqlalchemy as sa
@@ -92,6 +94,28 @@ def test_an_older_database_waits_for_its_operator(engine: Engine, later: Path) -
     migrate(engine, later)
     assert columns(engine) == {"id", "more"}
     ensure_schema(engine, later)
+
+
+def test_a_register_of_the_first_release_keeps_its_rows_and_gets_the_keys_that_it_lacks(
+    engine: Engine, tmp_path: Path, record: Callable[..., IdentityRecord]
+) -> None:
+    first = tmp_path / "first"
+    (first / "versions").mkdir(parents=True)
+    for name in ("env.py", "versions/r0001_register.py"):
+        (first / name).write_text((REGISTER / name).read_text())
+    ensure_schema(engine, first)
+    resident = Resident(record=record(1, former_surname="髙橋"), version=1, status=RESIDENT_STATUS_ACTIVE)
+    row = {"code": resident.record.resident_code, "resident": resident.SerializeToString()}
+    keys = "'131016', '2026-04-01', '1980-01-02', 2, '山田花子', '', '131016/本町1-2-3', ''"
+    with engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO residents VALUES (:code, 1, 1, {keys}, :resident)"), row)
+    migrate(engine, REGISTER)
+    renew_keys(engine)
+    with engine.connect() as connection:
+        ((code, kept, former),) = connection.execute(
+            text("SELECT resident_code, resident, former_name_key FROM residents")
+        )
+    assert (code, bytes(kept), former) == (row["code"], row["resident"], "高橋花子")
 
 
 def test_a_newer_database_is_refused(engine: Engine, later: Path) -> None:

@@ -62,7 +62,7 @@ def history_rows(engine: Engine) -> list[tuple[str, int]]:
 def test_a_change_writes_the_row_its_history_and_the_keys_to_find_it(
     engine: Engine, receive: Make, change: Make, arrive: Make, code: Make
 ) -> None:
-    arrival = arrive(change(1, 1, legal="髙橋 一", alias="橋本"))
+    arrival = arrive(change(1, 1, legal="髙橋 一", alias="橋本", former_surname="齋藤"))
     assert reasons(receive(arrival)) == [""]
     resident = row(engine, code(1))
     assert (resident.version, resident.holder, resident.record) == (1, TOKYO, arrival.change.record)
@@ -79,6 +79,7 @@ def test_a_change_writes_the_row_its_history_and_the_keys_to_find_it(
         "sex": 2,
         "name_key": "高橋一",
         "alias_key": "橋本",
+        "former_name_key": "斎藤一",
         "individual_number": "",
     }
     assert expected.items() <= dict(stored).items()

@@ -85,6 +85,31 @@ def test_an_alias_finds_its_bearer(engine: Engine, enter: Change, change: Change
     assert found(engine, asked(record(1), name="金田美知")) == record(1).resident_code
 
 
+def test_a_former_surname_before_the_given_name_finds_its_bearer_and_nobody_else(
+    engine: Engine, enter: Change, change: Change, record: Change
+) -> None:
+    enter(change(1, 1, former_surname="髙橋"), change(2, 1, legal="佐藤 花子"), change(3, 1, legal="高橋 春子"))
+    for name in ("高橋 花子", "髙橋花子", "山田 花子"):
+        assert found(engine, asked(record(1), name=name)) == record(1).resident_code
+    for name in ("高橋", "花子", "山田 高橋", "高橋 山田 花子"):
+        assert found(engine, asked(record(1), name=name)) is None
+
+
+def test_a_former_surname_and_a_name_of_today_are_not_told_apart(
+    engine: Engine, enter: Change, change: Change, record: Change
+) -> None:
+    enter(change(1, 1, former_surname="高橋"), change(2, 1, legal="高橋 花子"))
+    assert found(engine, asked(record(1), name="高橋 花子")) is None
+    assert found(engine, asked(record(1))) == record(1).resident_code
+
+
+def test_a_former_surname_that_was_deleted_finds_nobody(
+    engine: Engine, enter: Change, change: Change, record: Change
+) -> None:
+    enter(change(1, 1, former_surname="高橋"), change(1, 2, reason="CORRECTION_EX_OFFICIO"))
+    assert found(engine, asked(record(1), name="高橋 花子")) is None
+
+
 @pytest.mark.parametrize("name", ["・", " ", "　-　", ""])
 def test_a_name_of_which_nothing_is_left_finds_nobody(
     engine: Engine, enter: Change, change: Change, record: Change, name: str
@@ -150,6 +175,7 @@ def write_row(connection: Connection, record: identity.IdentityRecord) -> None:
             sex=record.sex,
             name_key="",
             alias_key="",
+            former_name_key=None,
             address_key="",
             individual_number=record.individual_number,
             resident=resident.SerializeToString(),
@@ -184,6 +210,7 @@ def test_a_question_does_not_walk_through_the_register(engine: Engine, record: C
     assert "residents_by_individual_number" in plans
     assert "residents_by_name" in plans
     assert "residents_by_alias" in plans
+    assert "residents_by_former_name" in plans
     assert "SCAN residents" not in plans
     assert "Seq Scan" not in plans
     assert "residents_by_holder" not in plans
