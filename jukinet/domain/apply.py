@@ -19,10 +19,7 @@ from jukinet.domain.resident_code import is_resident_code
 
 __all__ = ["ChangeRefused", "apply", "check"]
 
-_MOVE_IN = change_pb2.CHANGE_REASON_ENTRY_DOMESTIC_MOVE_IN
-_MOVE_OUT = change_pb2.CHANGE_REASON_DELETION_DOMESTIC_MOVE_OUT
 _BIRTH = change_pb2.CHANGE_REASON_ENTRY_BIRTH
-_NUMBER_OTHER = change_pb2.CHANGE_REASON_CORRECTION_INDIVIDUAL_NUMBER_OTHER
 _RETIRED = identity_pb2.RESIDENT_STATUS_RETIRED
 _CODE = "record.resident_code"
 _NOT_COVERED = errors_pb2.ERROR_REASON_CHANGE_NOT_COVERED
@@ -126,7 +123,7 @@ def check(
 
 
 def _check_fields(change: change_pb2.Change, facts: ReasonFacts, municipality: str) -> None:
-    """What must hold of a change whatever any register says."""
+    """What must hold of a change whatever any register says, and the protos cannot: check digits and the sender."""
     record = change.record
     if not is_resident_code(record.resident_code):
         refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, _CODE)
@@ -137,19 +134,11 @@ def _check_fields(change: change_pb2.Change, facts: ReasonFacts, municipality: s
         refuse(errors_pb2.ERROR_REASON_LOCAL_GOVERNMENT_CODE, "record.address.local_government_code")
     if facts.act is not Act.DELETION and address_code != municipality:
         refuse(errors_pb2.ERROR_REASON_ADDRESS_ELSEWHERE, "record.address.local_government_code")
+    if change.previous_resident_code and not is_resident_code(change.previous_resident_code):
+        refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, "previous_resident_code")
     _check_birth_date(change)
-    reason = change.reason
-    _check_other_municipality("next_municipality", change.next_municipality, reason == _MOVE_OUT, municipality)
-    _check_other_municipality("previous_municipality", change.previous_municipality, reason == _MOVE_IN, municipality)
-    if change.previous_resident_code:
-        if facts.carries is not OldValue.RESIDENT_CODE:
-            refuse(_NOT_COVERED, "previous_resident_code")
-        if not is_resident_code(change.previous_resident_code):
-            refuse(errors_pb2.ERROR_REASON_RESIDENT_CODE_CHECK_DIGIT, "previous_resident_code")
-        if change.previous_resident_code == record.resident_code:
-            refuse(_NOT_COVERED, _CODE)
-    if change.previous_individual_number and facts.carries is not OldValue.INDIVIDUAL_NUMBER:
-        refuse(_NOT_COVERED, "previous_individual_number")
+    _check_other_end("next_municipality", change.next_municipality, municipality)
+    _check_other_end("previous_municipality", change.previous_municipality, municipality)
 
 
 def _check_birth_date(change: change_pb2.Change) -> None:
@@ -165,13 +154,9 @@ def _check_birth_date(change: change_pb2.Change) -> None:
             refuse(errors_pb2.ERROR_REASON_VERSION_CONFLICT, "version")
 
 
-def _check_other_municipality(field: str, code: str, belongs: bool, municipality: str) -> None:
-    """A move names the municipality at its other end, and only a move does."""
-    if not belongs:
-        if code:
-            refuse(_NOT_COVERED, field)
-        return
-    if not is_municipality_code(code):
+def _check_other_end(field: str, code: str, municipality: str) -> None:
+    """The other end of a move, where the change has one, is another municipality."""
+    if code and not is_municipality_code(code):
         refuse(errors_pb2.ERROR_REASON_LOCAL_GOVERNMENT_CODE, field)
     if code == municipality:
         refuse(errors_pb2.ERROR_REASON_TRANSFER_MISMATCH, field)
@@ -211,9 +196,8 @@ def _check_cover(change: change_pb2.Change, facts: ReasonFacts, old: identity_pb
 
 
 def _check_previous_number(change: change_pb2.Change, old: identity_pb2.IdentityRecord) -> None:
-    """The replaced number travels with the change; it is absent only where the register holds none."""
-    previous = change.previous_individual_number
-    if previous != old.individual_number or (not previous and change.reason != _NUMBER_OTHER):
+    """The replaced number is the one that the register holds, and another takes its place."""
+    if change.previous_individual_number != old.individual_number:
         refuse(errors_pb2.ERROR_REASON_PREVIOUS_VALUE, "previous_individual_number")
     if not change.record.individual_number:
         refuse(_NOT_COVERED, "record.individual_number")

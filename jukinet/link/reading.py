@@ -18,7 +18,6 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Segment
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change, ChangeReason
 from jukinet.domain.arrival import Arrival
-from jukinet.link.receiver import LARGEST
 from jukinet.mesh.errors import Refused, check_message
 
 Read = tuple[Arrival, "ErrorReason.ValueType | None"]
@@ -49,4 +48,4 @@ def _fault(change: Change) -> "ErrorReason.ValueType | None":
         check_message(change)
     except Refused as refused:
         return refused.reason
-    return errors.ERROR_REASON_INVALID_MESSAGE if change.version > LARGEST else None
+    return None

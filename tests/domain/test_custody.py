@@ -173,7 +173,6 @@ FORGED: list[tuple[str, list[Sealed], Sealed, tuple[str, str, str]]] = [
     ("delete with an address elsewhere", BORN, sealed("DELETION_DEATH", CHIYODA, 2, address=OSAKA), (NOT_COVERED,) * 3),
     ("move out to oneself", BORN, move_out(CHIYODA, CHIYODA, 2), (MISMATCH,) * 3),
     ("move in out of oneself", BORN, move_in(CHUO, CHUO, 2), (MISMATCH,) * 3),
-    ("move out to nowhere", BORN, move_out(CHIYODA, "", 2), ("LOCAL_GOVERNMENT_CODE",) * 3),
     ("move out to a prefecture", BORN, move_out(CHIYODA, "140007", 2), ("LOCAL_GOVERNMENT_CODE",) * 3),
     (
         "live in no municipality",

@@ -2,6 +2,7 @@
 
 import datetime
 
+import protovalidate
 import pytest
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
@@ -56,8 +57,9 @@ def row(status: str, version: int, *, next_municipality: str = "") -> Rows:
 
 
 def completed(made: intake_pb2.Submission, rows: Rows) -> change_pb2.Change:
-    """The change, which the own register must accept as well."""
+    """The change, which the contract and the own register must accept as well."""
     change = complete(made, municipality=HERE, today=TODAY, current=rows)
+    assert protovalidate.collect_violations(change) == []
     assert apply(change, municipality=HERE, scope=HERE, current=rows)
     return change
 

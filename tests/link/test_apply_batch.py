@@ -369,6 +369,14 @@ POISON: dict[str, tuple[Callable[[Any], bytes], "errors.ErrorReason.ValueType"]]
         lambda link: link.change(5, version=LARGEST + 1).SerializeToString(),
         errors.ERROR_REASON_INVALID_MESSAGE,
     ),
+    "field of another reason": (
+        lambda link: link.change(5, next_municipality=link.CHUO).SerializeToString(),
+        errors.ERROR_REASON_INVALID_MESSAGE,
+    ),
+    "move out to nowhere": (
+        lambda link: link.change(5, reason=change_pb2.CHANGE_REASON_DELETION_DOMESTIC_MOVE_OUT).SerializeToString(),
+        errors.ERROR_REASON_INVALID_MESSAGE,
+    ),
     "reason not stated": (
         lambda link: link.change(5, reason=0).SerializeToString(),
         errors.ERROR_REASON_INVALID_MESSAGE,
