@@ -3,7 +3,8 @@
 Rule: a span whose name is not in `SPANS` is not exported. Of the others only the attributes that stand in their row
 leave the process, and only with a value of the stated form; there are no events and no links, and the status text is
 the reason of the error catalogue or nothing. Who adds an attribute adds it here, and shows here that it names no person
-and no agency: resident codes (住民票コード), names, and agencies beside persons are in no form of this table.
+and no agency: resident codes (住民票コード), names, and agencies beside persons are in no form of this table. The
+reason of a change (異動事由) is redacted where it stands in a person's message; here it is a kind of work, of nobody.
 
 Source: OWASP ASVS 5.0 16.2.5; OpenTelemetry semantic conventions for gRPC.
 """

@@ -137,6 +137,8 @@ def _inside(name: str, value: Any) -> Message | None:
                 return link.Segment.FromString(value)
             case "jukinet.link.v1.Segment.changes":
                 return change_pb2.Change.FromString(value)
+            case "jukinet.provision.v1.SignedTicket.ticket":
+                return provision.Ticket.FromString(value)
     except Exception:
         return None  # a segment that is none, planted as such
     return None
@@ -206,9 +208,28 @@ async def plant_changes(canaries: Canaries, network: Network) -> identity_pb2.Id
     async with network.channel(CS, Identity("municipal-system", OKUTAMA)) as channel:
         request = SubmitChangeRequest(submission=entry)
         await canaries.attempt(IntakeServiceStub(channel).SubmitChange(request, timeout=5), request)
+    await plant_a_move(canaries, network)
     await plant_a_parked_change(canaries, network)
     await network.arrived(CHIYODA)
     return recoded
+
+
+async def plant_a_move(canaries: Canaries, network: Network) -> None:
+    """Somebody moves from Chiyoda to Okutama."""
+    here = canaries.record(network)
+    there = _with(here, address=canaries.record(network, OKUTAMA).address)
+    version = 0
+    for municipality, submission in (
+        (CHIYODA, network.submission("ENTRY_EX_OFFICIO", here)),
+        (CHIYODA, network.submission("DELETION_DOMESTIC_MOVE_OUT", here, next_municipality=OKUTAMA)),
+        (OKUTAMA, network.submission("ENTRY_DOMESTIC_MOVE_IN", there, previous_municipality=CHIYODA)),
+    ):
+        if submission.previous_municipality:
+            submission.transfer_version = version
+        canaries.plant(submission)
+        answer = await network.submit(municipality, submission)
+        canaries.plant(answer)
+        version = answer.version
 
 
 async def plant_a_parked_change(canaries: Canaries, network: Network) -> None:

@@ -12,17 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse, LinkStatus
+from jukinet._pb.jukinet.errors.v1.errors_pb2 import ERROR_REASON_NOT_HOLDER
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     INQUIRY_OUTCOME_MATCH,
     INQUIRY_OUTCOME_NO_SINGLE_MATCH,
+    FourItems,
     InquireRequest,
     InquireResponse,
+    ProvidedRecord,
     VerifyIdentityResponse,
 )
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangesRequest
-from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import ListEntriesResponse
-from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Batch, SealedSegment
-from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_ENTRY_BIRTH
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import ListEntriesResponse, Receipt
+from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Batch, ParkedNotice, SealedSegment
+from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, PersonName
 from jukinet.mesh.redaction import REDACTED, contract, is_personal, personal_fields, redacted
 
@@ -91,6 +94,41 @@ def test_that_something_was_found_is_not_shown() -> None:
     found = InquireResponse(outcome=INQUIRY_OUTCOME_MATCH)
     found.provided.record.name.legal = "x"
     assert redacted(found) == redacted(InquireResponse(outcome=INQUIRY_OUTCOME_NO_SINGLE_MATCH))
+    assert redacted(Receipt(index=4, entry=bytes(200))) == redacted(Receipt(index=4, entry=bytes(160)))
+
+
+def test_that_somebody_died_or_moved_is_not_shown() -> None:
+    moved = identity_pb2.Resident(
+        status=identity_pb2.RESIDENT_STATUS_MOVED_OUT,
+        effective_date=identity_pb2.CalendarDate(year=2026, month=4, day=1),
+        holder="131016",
+        next_municipality="271004",
+        version=2,
+    )
+    died = identity_pb2.Resident(status=identity_pb2.RESIDENT_STATUS_DECEASED)
+    assert redacted(moved) == redacted(died) == redacted(identity_pb2.Resident())
+    death = change_pb2.Change(reason=change_pb2.CHANGE_REASON_DELETION_DEATH, event_date=moved.effective_date)
+    assert redacted(death) == redacted(change_pb2.Change())
+    assert redacted(Submission(message_id="m-1", reason=death.reason, transfer_version=3)) == redacted(
+        Submission(message_id="m-1")
+    )
+
+
+OF_A_PERSON = [
+    *identity_pb2.DESCRIPTOR.message_types_by_name.values(),
+    *change_pb2.DESCRIPTOR.message_types_by_name.values(),
+    FourItems.DESCRIPTOR,
+    ProvidedRecord.DESCRIPTOR,
+]
+
+
+@pytest.mark.parametrize("descriptor", OF_A_PERSON, ids=lambda descriptor: descriptor.name)
+def test_a_message_that_says_something_of_a_person_has_no_open_field(descriptor: Descriptor) -> None:
+    assert [field.name for field in descriptor.fields if not is_personal(field)] == []
+
+
+def test_of_a_submission_only_its_message_id_is_shown() -> None:
+    assert [field.name for field in Submission.DESCRIPTOR.fields if not is_personal(field)] == ["message_id"]
 
 
 def test_list_of_personal_fields_holds_the_six_items_and_the_numbers() -> None:
@@ -114,14 +152,16 @@ def test_contract_is_complete() -> None:
 
 def test_other_fields_are_shown_as_they_are() -> None:
     asked = SubmitChangesRequest(
-        submission=Submission(message_id="m-1", reason=CHANGE_REASON_ENTRY_BIRTH, transfer_version=7),
+        submission=Submission(message_id="m-1"),
         traceparent="t\n\x1b[31m",
     )
     text = redacted(asked)
     assert text.startswith('SubmitChangesRequest{submission: Submission{message_id: "m-1", ')
-    assert "reason: CHANGE_REASON_ENTRY_BIRTH" in text
-    assert "transfer_version: 7" in text
     assert r'traceparent: "t\n\u001b[31m"' in text
+    notice = ParkedNotice(municipality="131016", sequence=7, reason=ERROR_REASON_NOT_HOLDER, released=True)
+    assert redacted(notice) == (
+        'ParkedNotice{municipality: "131016", sequence: 7, reason: ERROR_REASON_NOT_HOLDER, released: true}'
+    )
 
 
 def test_bytes_maps_lists_times_and_unknown_numbers_are_shown_short() -> None:
