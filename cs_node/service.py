@@ -1,4 +1,9 @@
-"""The intake as a gRPC service: one change a call, or a stream answered in order."""
+"""The intake as a gRPC service: one change a call, or a stream answered in order.
+
+An element of a stream that breaks the contract is answered like one that the register refuses: in its place, and the
+stream goes on. The gate keeps the element itself back; what is known of it is which rules it breaks, and its message id
+(電文番号) if that is sound.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +17,8 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1 import intake_pb2 as intake
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceServicer
 from jukinet._pb.jukinet.register.v1.change_pb2 import ChangeReason
-from jukinet.mesh import tracing
-from jukinet.mesh.errors import Refused, facts_of
+from jukinet.mesh import metrics, tracing
+from jukinet.mesh.errors import BrokenMessage, Refused, facts_of
 from jukinet.store.errors import StoreError, as_refusal
 
 _UNDER_WAY = 1024  # changes of one stream that may wait for their commit
@@ -26,7 +31,10 @@ class _End(Enum):
     DRAINING = auto()
 
 
-_Answers = asyncio.Queue["tuple[str, asyncio.Future[intake.SubmitChangeResponse]] | _End"]
+_Answers = asyncio.Queue[
+    "tuple[str, asyncio.Future[intake.SubmitChangeResponse]] | intake.SubmitChangesResponse | _End"
+]
+"""What is to be said next: an answer that waits for its commit, one that waits for nothing, or the end."""
 
 
 class IntakeService(IntakeServiceServicer):
@@ -64,11 +72,14 @@ class IntakeService(IntakeServiceServicer):
         self._open.add(answers)
         reading = asyncio.create_task(self._read(request_iterator, answers))
         try:
-            while (waiting := await answers.get()) is not _End.ASKED_ALL:
-                if waiting is _End.DRAINING:
-                    raise Refused(errors.ERROR_REASON_DRAINING)
-                message_id, answer = waiting
-                yield await _answered(message_id, answer)
+            while (next_one := await answers.get()) is not _End.ASKED_ALL:
+                match next_one:
+                    case _End.DRAINING:
+                        raise Refused(errors.ERROR_REASON_DRAINING)
+                    case intake.SubmitChangesResponse():
+                        yield next_one
+                    case message_id, answer:
+                        yield await _answered(message_id, answer)
             await reading
         finally:
             self._open.discard(answers)
@@ -81,8 +92,11 @@ class IntakeService(IntakeServiceServicer):
         answers: _Answers,
     ) -> None:
         try:
-            async for request in requests:
-                await answers.put((request.submission.message_id, self._hand_in(request)))
+            while (request := await _next(requests)) is not None:
+                if isinstance(request, BrokenMessage):
+                    await answers.put(_broken(request))
+                else:
+                    await answers.put((request.submission.message_id, self._hand_in(request)))
         finally:
             await answers.put(_End.ASKED_ALL)
 
@@ -98,19 +112,47 @@ class IntakeService(IntakeServiceServicer):
         return answer
 
 
+async def _next(
+    requests: AsyncIterator[intake.SubmitChangesRequest],
+) -> intake.SubmitChangesRequest | BrokenMessage | None:
+    """The next element, or what is wrong with it; None at the end. Raises Refused for what is no element at all."""
+    try:
+        return await anext(requests, None)
+    except BrokenMessage as broken:
+        return broken
+
+
+def _broken(element: BrokenMessage) -> intake.SubmitChangesResponse:
+    metrics.change_refused(element.reason)
+    return _refusal_of(element.sound_text("submission.message_id"), element)
+
+
 async def _answered(
     message_id: str, answer: "asyncio.Future[intake.SubmitChangeResponse]"
 ) -> intake.SubmitChangesResponse:
     try:
         return intake.SubmitChangesResponse(message_id=message_id, accepted=await answer)
     except Refused as refused:
-        refusal = refused
+        return _refusal_of(message_id, refused)
     except StoreError as failure:
-        refusal = as_refusal(failure)
-    return intake.SubmitChangesResponse(
-        message_id=message_id,
-        refused=intake.Refusal(reason=refusal.reason, message=facts_of(refusal.reason).message, field=refusal.field),
+        return _refusal_of(message_id, as_refusal(failure))
+
+
+def _refusal_of(message_id: str, refused: Refused) -> intake.SubmitChangesResponse:
+    refusal = intake.Refusal(
+        reason=refused.reason,
+        message=facts_of(refused.reason).message,
+        field=_in_submission(refused.field),
+        broken_rules=[
+            intake.BrokenRule(field=_in_submission(each.field), rule=each.rule) for each in refused.violations
+        ],
     )
+    return intake.SubmitChangesResponse(message_id=message_id, refused=refusal)
+
+
+def _in_submission(path: str) -> str:
+    """A path within the submission, in which the register's rules name fields too."""
+    return path.removeprefix("submission").removeprefix(".")
 
 
 def _attributes(submission: intake.Submission) -> dict[str, str]:

@@ -20,6 +20,7 @@ import grpc
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
+    BrokenRule,
     Refusal,
     Submission,
     SubmitChangeRequest,
@@ -329,9 +330,11 @@ class _Run:
     def _settle(self, answer: SubmitChangesResponse) -> None:
         line = self.open_lines[0] if self.open_lines else None
         asked = line.content if line else None
-        if line is None or not isinstance(asked, Submission) or asked.message_id != answer.message_id:
-            raise AnswerOutOfOrder("the answer is not to the next open message")
         kind = answer.WhichOneof("result")
+        # A communication server with newer rules may find the message id itself wrong; it then names none.
+        named = answer.message_id or kind != "refused"
+        if line is None or not isinstance(asked, Submission) or (named and asked.message_id != answer.message_id):
+            raise AnswerOutOfOrder("the answer is not to the next open message")
         if kind == "accepted":
             accepted = answer.accepted
             # A repetition of what this run itself sent before the connection broke is none.
@@ -357,8 +360,11 @@ class _Run:
         if name and _passes(code_of(refusal.reason), refusal.reason):
             raise _Interrupted(name)
         message = " ".join(refusal.message.split()) or _text_of(refusal.reason)
-        column = self.source.header_called(column_at(refusal.field))
-        self._reject(line, name or f"REASON_{refusal.reason}", column, message)
+        # A rule of one field says more than one of the whole submission, which is named after the field it is about.
+        broken = min(refusal.broken_rules, key=lambda each: not each.field, default=BrokenRule())
+        column = self.source.header_called(column_at(broken.field or refusal.field) or column_at(broken.rule))
+        text = f"{message} ({broken.rule})" if broken.rule else message
+        self._reject(line, name or f"REASON_{refusal.reason}", column, text)
 
     def _settle_problems(self) -> None:
         """Refuse the lines that were never sent, as soon as all lines before them are settled."""

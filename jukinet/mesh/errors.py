@@ -9,7 +9,7 @@ Source: google.rpc.Status, ErrorInfo (AIP-193) and BadRequest; OWASP ASVS 5.0 16
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
@@ -62,6 +62,32 @@ class Refused(Exception):
         self.violations = tuple(violations)
 
 
+class BrokenMessage(Refused):
+    """The message breaks rules that stand in the protos (INVALID_MESSAGE).
+
+    A handler of a stream may catch it, refuse this message in its place and read on. It never sees the message: only a
+    text whose own rules hold can be asked for, to name what is refused.
+
+    Args:
+        message: that was refused.
+        violations: all broken rules.
+    """
+
+    def __init__(self, message: Message, violations: Sequence[FieldViolation]) -> None:
+        told = violations[:_MOST_VIOLATIONS]
+        super().__init__(errors_pb2.ERROR_REASON_INVALID_MESSAGE, field=told[0].field, violations=told)
+        self._message = message
+        self._broken = frozenset(violation.field for violation in violations)
+
+    def sound_text(self, path: str) -> str:
+        """Gives a text of the message; empty when a rule of that very field is broken.
+
+        Args:
+            path: of a text field, such as `submission.message_id`.
+        """
+        return "" if path in self._broken else str(reduce(getattr, path.split("."), self._message))
+
+
 def name_of(reason: errors_pb2.ErrorReason.ValueType) -> str:
     """Gives a reason's name without its prefix, such as `NOT_HOLDER`."""
     return errors_pb2.ErrorReason.Name(reason).removeprefix(_PREFIX)
@@ -94,15 +120,11 @@ def check_message(message: Message) -> None:
         message: any message of the contract.
 
     Raises:
-        Refused: INVALID_MESSAGE with a violation for each broken rule.
+        BrokenMessage: with a violation for each broken rule.
     """
-    violations = protovalidate.collect_violations(message)
+    violations = [violation.proto for violation in protovalidate.collect_violations(message)]
     if violations:
-        found = [
-            FieldViolation(_path(violation.proto.field), violation.proto.rule_id)
-            for violation in violations[:_MOST_VIOLATIONS]
-        ]
-        raise Refused(errors_pb2.ERROR_REASON_INVALID_MESSAGE, field=found[0].field, violations=found)
+        raise BrokenMessage(message, [FieldViolation(_path(each.field), each.rule_id) for each in violations])
 
 
 def to_status(refused: Refused, error_id: str) -> status_pb2.Status:

@@ -7,7 +7,8 @@ Rules, in the order in which they are applied:
 3. The caller is on the list of callers of the RPC (`callers`); unknown RPCs have no callers.
 4. The node is neither stopping nor full.
 5. The call has a deadline, unless it is a stream that stays open.
-6. Every request message, of a stream too, keeps the size limit and the rules that stand in the protos.
+6. Every request message, of a stream too, keeps the size limit and the rules that stand in the protos. A handler may
+   answer a broken message of a stream in its place and read on (`errors.BrokenMessage`), but never sees it.
 
 gRPC's own interceptor interface sees a stream only as a handler. The gate therefore takes raw bytes in and gives raw
 bytes out: parsing, checking, running and serialising all happen inside rule 1.

@@ -36,7 +36,7 @@ from jukinet.cli.submit import (
 from jukinet.mesh.errors import Refused, abort
 
 HEADER = "message_id,reason,event_date,resident_code,birth_date"
-Fault: TypeAlias = str | Refused | errors_pb2.ErrorReason.ValueType
+Fault: TypeAlias = str | Refused | SubmitChangesResponse | errors_pb2.ErrorReason.ValueType
 
 
 def deaths(count: int, first: int = 0) -> list[str]:
@@ -55,9 +55,9 @@ def names_in(folder: Path) -> list[str]:
 class Intake(intake_pb2_grpc.IntakeServiceServicer):
     """A register of message ids that answers as a communication server does, with faults on request.
 
-    `faults` maps a message id to what happens, once, when it is asked: a refusal by its reason, a refused call, or
-    "cut" (the stream breaks before the change is on disk), "lose" (after it), "end" (the stream ends well, too early),
-    "wrong" (another answer than was asked for), "mute" (an answer that says nothing), "hang" (never an answer).
+    `faults` maps a message id to what happens, once, when it is asked: an answer, a refusal by its reason, a refused
+    call, or "cut" (the stream breaks before the change is on disk), "lose" (after it), "end" (the stream ends well, too
+    early), "hang" (never an answer).
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,6 @@ class Intake(intake_pb2_grpc.IntakeServiceServicer):
             submission = request.submission
             self.asked.append(submission.message_id)
             self.traceparents.append(request.traceparent)
-            answer = SubmitChangesResponse(message_id=submission.message_id)
             fault = self.faults.pop(submission.message_id, None)
             match fault:
                 case Refused():
@@ -112,17 +111,14 @@ class Intake(intake_pb2_grpc.IntakeServiceServicer):
                     return
                 case "hang":
                     await asyncio.Event().wait()
-                case "wrong":
-                    answer.message_id = "other"
-                case "mute":
-                    yield answer
+                case SubmitChangesResponse():
+                    yield fault
                     continue
                 case int():
                     refusal = Refusal(reason=fault, message=self.refusal_text, field="record.birth_date")
                     yield SubmitChangesResponse(message_id=submission.message_id, refused=refusal)
                     continue
-            answer.accepted.CopyFrom(self.register(submission))
-            yield answer
+            yield SubmitChangesResponse(message_id=submission.message_id, accepted=self.register(submission))
 
 
 @pytest.fixture
@@ -259,6 +255,28 @@ async def test_a_refusal_without_text_or_of_a_newer_kind_is_kept_too(
     assert "Only the holder may report changes." in report.rejects.read_text("utf-8")
     again = await submit(report.rejects, channel, rejects_path=tmp_path / "rejects-2")
     assert again.accepted == 2
+
+
+async def test_what_a_newer_contract_refuses_comes_into_the_reject_file_too(
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
+) -> None:
+    def broken(message_id: str, field: str, rule: str) -> SubmitChangesResponse:
+        refusal = Refusal(reason=errors_pb2.ERROR_REASON_INVALID_MESSAGE, message="wrong", field=field)
+        refusal.broken_rules.add(field=field, rule=rule)
+        return SubmitChangesResponse(message_id=message_id, refused=refusal)
+
+    intake.faults = {
+        "K-0": broken("K-0", "", "submission.next_municipality"),
+        "K-2": broken("", "message_id", "string.pattern"),
+    }
+    lines = deaths(4)
+    report = await submit(write(tmp_path / "f", lines), channel, rejects_path=tmp_path / "rejects")
+    assert (report.accepted, report.refused) == (2, {"INVALID_MESSAGE": 2})
+    assert list(intake.registered) == ["K-1", "K-3"]
+    assert (tmp_path / "rejects").read_text("utf-8").splitlines()[1:] == [
+        lines[0] + ",INVALID_MESSAGE,next_municipality: wrong (submission.next_municipality)",
+        lines[2] + ",INVALID_MESSAGE,message_id: wrong (string.pattern)",
+    ]
 
 
 async def test_a_file_may_be_submitted_twice(tmp_path: Path, intake: Intake, channel: grpc.aio.Channel) -> None:
@@ -456,9 +474,18 @@ async def test_a_message_too_large_is_not_sent_for_ever(
         await submit(write(tmp_path / "f", deaths(2)), channel, rejects_path=tmp_path / "rejects")
 
 
-@pytest.mark.parametrize("fault", ["wrong", "mute"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        SubmitChangesResponse(message_id="other", accepted=SubmitChangeResponse(version=1)),
+        SubmitChangesResponse(accepted=SubmitChangeResponse(version=1)),
+        SubmitChangesResponse(message_id="other", refused=Refusal(reason=errors_pb2.ERROR_REASON_INVALID_MESSAGE)),
+        SubmitChangesResponse(message_id="K-1"),
+    ],
+    ids=["another is accepted", "nothing is accepted", "another is refused", "neither"],
+)
 async def test_an_answer_that_was_not_asked_for_ends_the_submission(
-    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel, fault: str
+    tmp_path: Path, intake: Intake, channel: grpc.aio.Channel, fault: Fault
 ) -> None:
     intake.faults = {"K-1": fault}
     with pytest.raises(AnswerOutOfOrder):

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangesRequest
 from jukinet._pb.jukinet.link.v1 import link_pb2
 from jukinet.mesh.errors import (
+    BrokenMessage,
     Refused,
     check_message,
     code_of,
@@ -120,6 +122,20 @@ def test_violations_name_fields_of_lists_and_rules_and_fit_in_the_trailers() -> 
     assert (first.field, first.rule) == ("batch.segments[0].segment", "bytes.min_len")
     assert refused.value.field == first.field
     assert to_status(refused.value, "0" * 16).ByteSize() < 4096
+
+
+def test_only_a_text_whose_own_rules_hold_is_told_of_a_broken_message_however_many_are_broken() -> None:
+    submission = Submission(message_id="m-1", previous_individual_number="?", previous_resident_code="?")
+    submission.resident_code = submission.next_municipality = submission.previous_municipality = "?"
+    submission.record.SetInParent()
+    with pytest.raises(BrokenMessage) as refused:
+        check_message(SubmitChangesRequest(submission=submission, traceparent="?"))
+    # The rule of the trace context is the last one, and no longer among those that are told.
+    assert "traceparent" not in [each.field for each in refused.value.violations]
+    told = [
+        refused.value.sound_text(path) for path in ("submission.message_id", "traceparent", "submission.resident_code")
+    ]
+    assert told == ["m-1", "", ""]
 
 
 def test_a_message_that_keeps_the_rules_passes() -> None:

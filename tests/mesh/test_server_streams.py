@@ -13,7 +13,7 @@ from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.link.v1 import link_pb2, link_pb2_grpc
 from jukinet.mesh import clock, pki
 from jukinet.mesh.client import streaming
-from jukinet.mesh.errors import Refused, reason_of
+from jukinet.mesh.errors import BrokenMessage, Refused, reason_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
 from jukinet.mesh.server import drain
@@ -69,6 +69,46 @@ async def test_every_message_of_a_stream_is_checked(
         await call(channel, "StreamUnary", *requests)
     assert reason_of(refused.value) == errors_pb2.ERROR_REASON_INVALID_MESSAGE
     assert seen == ["a", "b"]
+
+
+async def test_a_handler_may_refuse_a_broken_message_in_its_place_and_read_on(
+    network: Any, kinds: Any, kinds_callers: Any, call: Any, submission: Any
+) -> None:
+    told: list[tuple[str, str]] = []
+
+    class ReadingOn(kinds):  # type: ignore[misc]
+        async def stream_stream(self, requests: Any, context: Any) -> Any:
+            while True:
+                try:
+                    request = await anext(requests, None)
+                except BrokenMessage as broken:
+                    told.append((broken.sound_text("submission.message_id"), broken.field))
+                    yield intake_pb2.SubmitChangeResponse()
+                    continue
+                if request is None:
+                    return
+                yield await self.answer(request, context)
+
+    node = await network.serve((ReadingOn(answer_caller).add_to, None), callers=kinds_callers)
+    channel = await network.dial(node)
+    requests = [
+        submission(),
+        submission(message_id="sound", resident_code="x"),
+        submission(),
+        submission(message_id="not sound", resident_code="x"),
+        intake_pb2.SubmitChangeRequest(),
+        submission(),
+    ]
+    answers = await call(channel, "StreamStream", *requests)
+    assert [answer.version for answer in answers] == [1, 0, 1, 0, 0, 1]
+    assert told == [
+        ("sound", "submission.resident_code"),
+        ("", "submission.message_id"),
+        ("", "submission"),
+    ]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(channel, "StreamStream", submission(), b"\xff", submission())
+    assert reason_of(refused.value) == errors_pb2.ERROR_REASON_INVALID_MESSAGE
 
 
 async def test_a_handler_that_reads_and_writes_by_itself_passes_the_same_gate(network: Any) -> None:
