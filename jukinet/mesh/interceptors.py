@@ -5,7 +5,7 @@ Rules, in the order in which they are applied:
    opaque id; its message goes nowhere, for it may hold personal data.
 2. The caller is who its certificate says (`identity`), over TLS 1.3.
 3. The caller is on the list of callers of the RPC (`callers`); unknown RPCs have no callers.
-4. The node is neither stopping nor full.
+4. The node is neither stopping nor full, and the caller does not hold too much of it (`traffic`).
 5. The call has a deadline, unless it is a stream that stays open.
 6. Every request message, of a stream too, keeps the size limit and the rules that stand in the protos. A handler may
    answer a broken message of a stream in its place and read on (`errors.BrokenMessage`), but never sees it.
@@ -134,7 +134,7 @@ class Gate(grpc.aio.ServerInterceptor):
             call.caller = peer.identity
             if not self.callers.allows(rpc, peer.identity, self.node):
                 raise Refused(errors_pb2.ERROR_REASON_CALLER_NOT_ALLOWED)
-            with self.traffic.call(rpc):
+            with self.traffic.call(rpc, peer.identity):
                 if rpc not in self.callers.without_deadline and context.time_remaining() is None:
                     raise Refused(errors_pb2.ERROR_REASON_DEADLINE_REQUIRED)
                 _peer.set(peer)

@@ -31,7 +31,12 @@ class Limits:
         100
     )
     concurrent_rpcs: Annotated[
-        int, Setting("running calls of all peers; more are refused with OVERLOADED", "calls")
+        int,
+        Setting(
+            "running calls of all peers, streams and health watches included; more are refused with OVERLOADED. One "
+            "caller may have as many as are still free, so at most half; more are refused with CALLER_AT_LIMIT",
+            "calls",
+        ),
     ] = 200
     handshake_timeout_ms: Annotated[int, Setting("idle and half-open sockets are closed after it", "ms")] = 5000
     connection_age_ms: Annotated[

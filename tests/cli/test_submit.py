@@ -404,7 +404,14 @@ async def test_answers_of_an_interrupted_submission_are_true_and_those_of_the_ne
     assert whole == [header, "K-0,1,1,1,true", "K-1,1,1,2,true", "K-2,1,1,3,false", "K-3,1,1,4,false"]
 
 
-@pytest.mark.parametrize("reason", [errors_pb2.ERROR_REASON_OVERLOADED, errors_pb2.ERROR_REASON_STORAGE_FULL])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        errors_pb2.ERROR_REASON_OVERLOADED,
+        errors_pb2.ERROR_REASON_CALLER_AT_LIMIT,
+        errors_pb2.ERROR_REASON_STORAGE_FULL,
+    ],
+)
 async def test_a_loaded_server_is_asked_again(
     tmp_path: Path, intake: Intake, channel: grpc.aio.Channel, reason: errors_pb2.ErrorReason.ValueType
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import ssl
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +15,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
-from jukinet.mesh.callers import CallersError
-from jukinet.mesh.errors import reason_of
+from jukinet.mesh.callers import CallersError, Rule
+from jukinet.mesh.errors import Refused, reason_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
 from jukinet.mesh.limits import Limits
 from jukinet.mesh.server import ListenError, build_server, drain, run_until_signal
 from jukinet.mesh.tls import TlsError
+from jukinet.mesh.traffic import Traffic
 
 CS = Identity("municipality", "131016")
 
@@ -28,9 +30,19 @@ SYSTEM = Identity("municipal-system", "131016")
 
 OPERATOR = Identity("operator", "tanaka")
 
+CODES = ("131016", "131024", "131032", "131041", "131059", "131067", "131075")
+
 
 async def answer_caller(request: Any, context: Any) -> Any:
     return intake_pb2.SubmitChangeResponse(version=1, sequence=int(current_caller().name))
+
+
+def open_stream(channel: Any) -> Any:
+    return channel.stream_stream(
+        "/test.Kinds/StreamStream",
+        intake_pb2.SubmitChangeRequest.SerializeToString,
+        intake_pb2.SubmitChangeResponse.FromString,
+    )()
 
 
 async def test_a_server_with_an_rpc_that_no_line_covers_does_not_start(network: Any, kinds: Any) -> None:
@@ -60,6 +72,67 @@ async def test_a_full_node_says_so_and_still_tells_its_health(
     leave.set()
     assert await running
     assert await call(channel, "StreamStream", submission())
+
+
+async def test_one_caller_at_its_limit_is_refused_and_another_is_served(
+    network: Any, kinds: Any, kinds_callers: Any, call: Any, submission: Any
+) -> None:
+    both = replace(kinds_callers, rules=dict.fromkeys(kinds_callers.rules, (Rule("municipal-system"),)))
+    node = await network.serve((kinds(answer_caller).add_to, None), callers=both, limits=Limits(concurrent_rpcs=4))
+    # Two connections of one caller are one caller.
+    streams = [open_stream(await network.dial(node)) for _ in range(2)]
+    for stream in streams:
+        await stream.write(submission())
+        assert (await stream.read()).version == 1
+    channel, other = await network.dial(node), await network.dial(node, Identity("municipal-system", "131024"))
+    for kind in ("UnaryUnary", "StreamStream"):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(channel, kind, submission())
+        assert reason_of(refused.value) == errors_pb2.ERROR_REASON_CALLER_AT_LIMIT
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await call(other, kind, submission())
+    await streams[0].done_writing()
+    assert await streams[0].read() is grpc.aio.EOF
+    assert await call(channel, "UnaryUnary", submission())
+    streams[1].cancel()
+
+
+async def test_whoever_watches_the_health_takes_a_place_like_any_caller(network: Any) -> None:
+    node = await network.serve(limits=Limits(concurrent_rpcs=4))
+
+    async def watch(caller: Identity) -> Any:
+        stub: Any = health_pb2_grpc.HealthStub(await network.dial(node, caller))
+        watching = stub.Watch(health_pb2.HealthCheckRequest())
+        await watching.read()
+        return watching
+
+    watching = [await watch(OPERATOR) for _ in range(2)]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await watch(OPERATOR)
+    assert reason_of(refused.value) == errors_pb2.ERROR_REASON_CALLER_AT_LIMIT
+    watching.append(await watch(Identity("operator", "suzuki")))
+    assert node.traffic.running == 3
+    # A stopping node does not wait for them.
+    async with asyncio.timeout(10):
+        await drain(node, grace_seconds=30)
+
+
+def test_callers_that_take_all_they_can_leave_half_of_what_is_free_each() -> None:
+    traffic, taken = Traffic(200), []
+    with ExitStack() as running:
+        for code in CODES:
+            before = traffic.running
+            with pytest.raises(Refused) as refused:
+                while True:
+                    running.enter_context(traffic.call("/test.Kinds/UnaryUnary", Identity("municipal-system", code)))
+            assert refused.value.reason == errors_pb2.ERROR_REASON_CALLER_AT_LIMIT
+            taken.append(traffic.running - before)
+        assert taken == [100, 50, 25, 13, 6, 3, 2]
+        running.enter_context(traffic.call("/test.Kinds/UnaryUnary", CS))
+        with pytest.raises(Refused) as full:
+            running.enter_context(traffic.call("/test.Kinds/UnaryUnary", OPERATOR))
+        assert full.value.reason == errors_pb2.ERROR_REASON_OVERLOADED
+    assert traffic.running == 0
 
 
 async def test_an_idle_connection_is_closed(network: Any, kinds: Any, kinds_callers: Any) -> None:
