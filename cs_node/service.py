@@ -7,10 +7,10 @@ stream goes on. The gate keeps the element itself back; what is known of it is w
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from enum import Enum, auto
 
 import grpc
+from opentelemetry.trace import Span
 
 from cs_node.intake import Intake, Item
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -55,12 +55,15 @@ class IntakeService(IntakeServiceServicer):
         context: "grpc.aio.ServicerContext[intake.SubmitChangeRequest, intake.SubmitChangeResponse]",
     ) -> intake.SubmitChangeResponse:
         """Registers one change. Raises Refused with the reason of the rule that it breaks."""
-        with tracing.span("register.apply", **_attributes(request.submission)):
+        with tracing.span("register.apply", **_attributes(request.submission)) as applying:
             item = Item(request.submission, tracing.traceparent())
             try:
-                return await self._intake.grouping.hand_in(item)
-            except StoreError as failure:
-                raise as_refusal(failure) from None
+                answer = await self._intake.grouping.hand_in(item)
+            except (Refused, StoreError) as failure:
+                _tell(applying, _refused(failure))
+                raise _refused(failure) from None
+            _tell(applying, answer)
+            return answer
 
     async def SubmitChanges(  # gRPC names its methods so
         self,
@@ -103,13 +106,36 @@ class IntakeService(IntakeServiceServicer):
     def _hand_in(self, request: intake.SubmitChangesRequest) -> "asyncio.Future[intake.SubmitChangeResponse]":
         if not request.traceparent:
             return self._intake.grouping.hand_in(Item(request.submission, ""))
-        stack = ExitStack()
         attributes = _attributes(request.submission)
-        change = tracing.start_span(stack, "intake.change", parent=request.traceparent, attributes=attributes)
-        applying = tracing.start_span(stack, "register.apply", parent=change, attributes=attributes)
-        answer = self._intake.grouping.hand_in(Item(request.submission, applying))
-        answer.add_done_callback(lambda _done: stack.close())
+        change = tracing.begin("intake.change", parent=request.traceparent, attributes=attributes)
+        applying = tracing.begin("register.apply", parent=tracing.context_of(change), attributes=attributes)
+        answer = self._intake.grouping.hand_in(Item(request.submission, tracing.context_of(applying)))
+        if applying.is_recording():
+            answer.add_done_callback(lambda answer: _end(change, applying, answer))
         return answer
+
+
+def _end(change: Span, applying: Span, answer: "asyncio.Future[intake.SubmitChangeResponse]") -> None:
+    """Ends the spans of one element of a stream."""
+    if not answer.cancelled():
+        failure = answer.exception()
+        if isinstance(failure, StoreError):
+            failure = as_refusal(failure)
+        if failure:
+            tracing.fail(applying, failure)
+            tracing.fail(change, failure)
+        _tell(applying, failure or answer.result())
+    applying.end()
+    change.end()
+
+
+def _tell(applying: Span, became: intake.SubmitChangeResponse | BaseException) -> None:
+    """Notes in a span what became of its change."""
+    if isinstance(became, BaseException):
+        applying.set_attribute("jukinet.outcome", tracing.reason_in(became)[1])
+    else:
+        applying.set_attribute("jukinet.outcome", "repeated" if became.repeated else "applied")
+        applying.set_attribute("jukinet.sequence", became.sequence)
 
 
 async def _next(
@@ -124,6 +150,9 @@ async def _next(
 
 def _broken(element: BrokenMessage) -> intake.SubmitChangesResponse:
     metrics.change_refused(element.reason)
+    change = tracing.begin("intake.change", parent=element.sound_text("traceparent"))
+    tracing.fail(change, element)
+    change.end()
     return _refusal_of(element.sound_text("submission.message_id"), element)
 
 
@@ -132,10 +161,8 @@ async def _answered(
 ) -> intake.SubmitChangesResponse:
     try:
         return intake.SubmitChangesResponse(message_id=message_id, accepted=await answer)
-    except Refused as refused:
-        return _refusal_of(message_id, refused)
-    except StoreError as failure:
-        return _refusal_of(message_id, as_refusal(failure))
+    except (Refused, StoreError) as failure:
+        return _refusal_of(message_id, _refused(failure))
 
 
 def _refusal_of(message_id: str, refused: Refused) -> intake.SubmitChangesResponse:
@@ -153,6 +180,11 @@ def _refusal_of(message_id: str, refused: Refused) -> intake.SubmitChangesRespon
 def _in_submission(path: str) -> str:
     """A path within the submission, in which the register's rules name fields too."""
     return path.removeprefix("submission").removeprefix(".")
+
+
+def _refused(failure: Refused | StoreError) -> Refused:
+    """What the municipal system is told of a failure."""
+    return as_refusal(failure) if isinstance(failure, StoreError) else failure
 
 
 def _attributes(submission: intake.Submission) -> dict[str, str]:

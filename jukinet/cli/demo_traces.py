@@ -14,7 +14,7 @@ from jukinet.cli.demo_claims import Claims
 from jukinet.mesh import tracing
 from jukinet.traces.console import Addresses, console
 from jukinet.traces.store import SpanStore
-from jukinet.traces.tree import Node, Shape, render, shape, tree
+from jukinet.traces.tree import Node, Shape, render, shape, tree, walk
 
 _ONE_IN: Final = 10
 _ARRIVE_SECONDS: Final = 15.0
@@ -31,6 +31,9 @@ NOTIFICATION: Final[Shape] = [
     (4, "center", "link.receive"),
 ]
 """The trace of one notification, parent by parent."""
+
+_TOLD: Final = frozenset({"register.apply", "link.receive"})
+"""Spans that say what became of a change at their node."""
 
 INQUIRY: Final[Shape] = [
     (0, "client", _INQUIRE),
@@ -85,7 +88,10 @@ class Traces:
         return f"00-{self._random.getrandbits(128):032x}-{self._random.getrandbits(64):016x}-01"
 
     async def show(self, claims: Claims, output: Console) -> None:
-        """Claims the exact shape of a notification's, an inquiry's and a banned attempt's trace, and prints them."""
+        """Claims the exact shape of a notification's, an inquiry's and a banned attempt's trace, and prints them.
+
+        The notification's says too that every node applied the change.
+        """
         output.rule("[bold]6. Traces")
         for text, first, expected in (
             ("one trace runs from the municipal system's call to the center's commit", _SUBMIT, NOTIFICATION),
@@ -95,7 +101,7 @@ class Traces:
             roots = await self._find(first, expected)
             if roots:
                 output.print(render(roots), highlight=False, markup=False)
-            processes = len({node.span.process for root in roots for node in _all(root)})
+            processes = len({node.span.process for _, node in walk(roots)})
             claims.make(text, bool(roots), f"{len(expected)} spans in {processes} processes")
 
     async def _find(self, name: str, expected: Shape) -> list[Node]:
@@ -105,11 +111,12 @@ class Traces:
             while asyncio.get_running_loop().time() < deadline:
                 for summary in store.latest(search=name, limit=20):
                     roots = tree(store, summary.trace_id)
-                    if shape(roots) == expected:
+                    if shape(roots) == expected and _all_applied(roots):
                         return roots
                 await asyncio.sleep(0.1)
         return []
 
 
-def _all(root: Node) -> list[Node]:
-    return [root, *(node for child in root.children for node in _all(child))]
+def _all_applied(roots: list[Node]) -> bool:
+    told = [node.span for _, node in walk(roots) if node.span.name in _TOLD]
+    return all(span.attributes.get("jukinet.outcome") == "applied" for span in told)

@@ -43,6 +43,8 @@ class Taken:
     parked: list[ParkedNotice]
     last_sequence: int
     """Last sequence number in this node's own outbox; 0 where nothing is forwarded."""
+    fresh: Sequence[Fresh]
+    """The segments that were new, in order: `outcomes` is about their changes."""
 
 
 def apply_batch(
@@ -65,14 +67,14 @@ def apply_batch(
     origins = journal.read_origins(connection, sorted(municipalities_of(batch)))
     placed = take(known, batch, origins=origins, key_of=assembly.key_of, may_bring=may_bring, now_us=now_us)
     if not placed.fresh:
-        return Taken(placed.mark, [], [], 0)
+        return Taken(placed.mark, [], [], 0, ())
     changes = [change for entry in placed.fresh for change in read_changes(entry.segment)]
     outcomes, notices = _settle(connection, changes, scope=assembly.scope, now_us=now_us)
     for municipality, origin in placed.origins.items():
         journal.write_origin(connection, municipality, origin)
     journal.write_mark(connection, source, placed.mark)
     last = _forward(connection, placed.fresh, source, traceparents, now_us) if assembly.forwards else 0
-    return Taken(placed.mark, outcomes, notices, last)
+    return Taken(placed.mark, outcomes, notices, last, placed.fresh)
 
 
 def read_again(connection: Connection, *, scope: str, now_us: int) -> int:

@@ -9,7 +9,6 @@ a refusal is ever applied.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
 
 import grpc
 from sqlalchemy import Connection
@@ -28,7 +27,8 @@ from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceServicer
 from jukinet.link.apply_batch import Assembly, Taken, apply_batch
 from jukinet.link.receiver import greet
 from jukinet.link.session import Session
-from jukinet.link.tracing import change_spans
+from jukinet.link.tracing import change_spans, end_spans
+from jukinet.mesh import tracing
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
@@ -155,8 +155,8 @@ class LinkService(LinkServiceServicer):
             session.news.set()
 
     def _hand_in(self, batch: Batch, size: int, session: Session, caller: Identity) -> None:
-        stack = ExitStack()
-        spans = change_spans(stack, batch)
+        spans = change_spans(batch)
+        contexts = {place: tracing.context_of(span) for place, span in spans.items()}
 
         def job(connection: Connection) -> Taken:
             return apply_batch(
@@ -165,14 +165,15 @@ class LinkService(LinkServiceServicer):
                 source=caller.uri,
                 may_bring=lambda municipality: self._may_bring(caller, municipality),
                 assembly=self._assembly,
-                traceparents=spans,
+                traceparents=contexts,
                 now_us=now_us(),
             )
 
         def note(commit: "asyncio.Future[Taken]") -> None:
-            stack.close()
             session.done(size)
             self._note(commit, session)
+            failure = commit.exception()
+            end_spans(spans, _refusal(failure) if failure else commit.result())
 
         session.handed_in(size)
         asyncio.wrap_future(self._writer.submit(job)).add_done_callback(note)

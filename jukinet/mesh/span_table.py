@@ -47,8 +47,6 @@ ATTRIBUTES: Final[Mapping[str, Form]] = MappingProxyType(
         "jukinet.reason": _text(_NAME),
         "jukinet.outcome": _text(_NAME),
         "jukinet.purpose": _text(r"B[1-6]-[0-9]{1,4}(-[0-9]{1,4}){0,2}[*]?([.][0-9]{1,4})?"),
-        "jukinet.result": _text(_NAME),
-        "jukinet.batch_size": _count,
         "rpc.system": _text("grpc"),
         "rpc.service": _text(_LABELS),
         "rpc.method": _text(_NAME),
@@ -59,19 +57,23 @@ ATTRIBUTES: Final[Mapping[str, Form]] = MappingProxyType(
 
 _ALWAYS: Final = ("jukinet.node", "error.reason")
 _RPC: Final = (*_ALWAYS, "rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code")
-_CHANGE: Final = (*_ALWAYS, "jukinet.municipality", "jukinet.sequence", "jukinet.reason", "jukinet.outcome")
+_DECISION: Final = (*_ALWAYS, "jukinet.purpose")  # what was decided stands in the call's own span
 
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "intake.change": _CHANGE,  # one change of a stream, from the municipal system
-    "register.apply": _CHANGE,  # one change on its way into the CS's register
-    "link.receive": _CHANGE,  # one change applied or parked at the prefecture or the center
-    "store.commit": (*_ALWAYS, "jukinet.batch_size"),
-    "inquiry.decide": (*_ALWAYS, "jukinet.purpose", "jukinet.result", "jukinet.reason"),
-    "inquiry.ticket": _ALWAYS,
-    "provision.decide": (*_ALWAYS, "jukinet.purpose", "jukinet.result", "jukinet.reason"),
+    # One change of a stream, from the municipal system.
+    "intake.change": (*_ALWAYS, "jukinet.reason"),
+    # One change on its way into the CS's register: applied, repeated, or why it was refused; by its sequence it is
+    # found in the outbox while no receiver has it yet.
+    "register.apply": (*_ALWAYS, "jukinet.reason", "jukinet.sequence", "jukinet.outcome"),
+    # One change at the prefecture or the center: applied, repeated, or why it was parked or its batch refused.
+    "link.receive": (*_ALWAYS, "jukinet.municipality", "jukinet.sequence", "jukinet.outcome"),
+    "inquiry.decide": _DECISION,
+    "provision.decide": _DECISION,
     "provision.look_up": _ALWAYS,  # whether somebody was found is personal data
     "ledger.append": _ALWAYS,
 }
+"""What happens within a node. A commit has no span, for the changes of many traces share it: its time stands in the
+metric `jukinet_commit_duration_seconds`."""
 
 
 @cache

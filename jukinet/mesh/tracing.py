@@ -19,7 +19,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final
 
@@ -135,39 +135,22 @@ def span(name: str, *, parent: str | None = None, **attributes: str | int) -> It
     try:
         yield begun
     except BaseException as error:
-        _mark(begun, error)
+        fail(begun, error)
         raise
     finally:
         otel_context.detach(token)
         begun.end()
 
 
-def start_span(stack: ExitStack, name: str, *, parent: str | None = None, attributes: Attributes | None = None) -> str:
-    """Begins a span that ends when `stack` closes, in whatever task that may be.
-
-    Args:
-        stack: ends the span; an exception that passes through it makes the span one of an error.
-        name: from the table.
-        parent: W3C trace context; None = of what runs now; empty = not traced.
-        attributes: from the table's row of the name; others are dropped.
-
-    Returns:
-        The span's own trace context, to be stored or sent; empty when it is not traced.
-    """
-    begun = begin(name, parent=parent, attributes=attributes)
-
-    def end(_type: object, error: BaseException | None, _traceback: object) -> None:
-        if error is not None:
-            _mark(begun, error)
-        begun.end()
-
-    stack.push(end)
-    return _sampled_header(begun.get_span_context())
-
-
 def traceparent() -> str:
     """Gives the W3C trace context of what runs now; empty when it is not traced."""
-    return _sampled_header(trace.get_current_span().get_span_context())
+    return context_of(trace.get_current_span())
+
+
+def context_of(span: Span) -> str:
+    """Gives the W3C trace context of a span, to be stored or sent; empty when it is not traced."""
+    context = span.get_span_context()
+    return header_of(context) if context.trace_flags.sampled else ""
 
 
 def trace_id() -> str:
@@ -265,13 +248,10 @@ def reason_in(error: BaseException) -> tuple[grpc.StatusCode, str]:
             return grpc.StatusCode.UNKNOWN, type(error).__name__
 
 
-def _mark(begun: Span, error: BaseException) -> None:
+def fail(ended: Span, error: BaseException) -> None:
+    """Sets why the work of a span failed or was refused; the caller still ends it."""
     code, reason = reason_in(error)
-    finish(begun, code, reason, of_server=True)
-
-
-def _sampled_header(context: SpanContext) -> str:
-    return header_of(context) if context.trace_flags.sampled else ""
+    finish(ended, code, reason, of_server=True)
 
 
 class _Outgoing(SpanProcessor):

@@ -87,6 +87,11 @@ class Span:
         """Service and instance, such as `prefecture/130001`."""
         return f"{self.service}/{self.instance}" if self.instance else self.service
 
+    @property
+    def remark(self) -> str:
+        """Why it failed or was refused, or else what became of its change; empty if neither is said."""
+        return self.reason or ("error" if self.failed else str(self.attributes.get("jukinet.outcome", "")))
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -87,8 +87,8 @@ def render(roots: Sequence[Node]) -> str:
 
 
 def _line(span: Span) -> str:
-    reason = f"  {'✗' if span.failed else '·'} {span.reason or 'error'}" if span.failed or span.reason else ""
-    text = f"{span.process} {span.name}  {span.seconds * 1_000:.1f} ms{reason}"
+    remark = f"  {'✗' if span.failed else '·'} {span.remark}" if span.remark else ""
+    text = f"{span.process} {span.name}  {span.seconds * 1_000:.1f} ms{remark}"
     # A terminal obeys control characters, and these words may come from anybody.
     return "".join(each if each.isprintable() else "�" for each in text)
 

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
-from jukinet._pb.jukinet.intake.v1.intake_pb2 import SubmitChangesRequest
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
+    SubmitChangeResponse,
+    SubmitChangesRequest,
+    SubmitChangesResponse,
+)
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.mesh.client import streaming
+from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.span_table import ATTRIBUTES, spans
 from jukinet.traces.receiver import Receiver
@@ -30,21 +36,42 @@ Network = Any  # the fixture's own classes live in conftest.py
 Collector = Any
 Caller = tuple[str, str]
 """Trace id and span id of a caller outside, who sends no spans of his own."""
-CHIYODA, GATEWAY = "131016", "gateway-1"
+CHIYODA, OKUTAMA, GATEWAY = "131016", "133086", "gateway-1"
 SECONDS = 15.0
 
 # Two spaces a level: process, kind of span, name, what it says beyond its name, and why it was refused.
 NOTIFICATION = """
 municipality/131016 server jukinet.intake.v1.IntakeService/SubmitChange rpc.grpc.status_code=0
-  municipality/131016 internal register.apply jukinet.reason=ENTRY_EX_OFFICIO
-    prefecture/130001 internal link.receive jukinet.municipality=131016 jukinet.sequence={sequence}
-      center internal link.receive jukinet.municipality=131016 jukinet.sequence={sequence}
+  municipality/131016 internal register.apply jukinet.outcome=applied jukinet.reason=ENTRY_EX_OFFICIO {sequence}
+    prefecture/130001 internal link.receive jukinet.municipality=131016 jukinet.outcome=applied {sequence}
+      center internal link.receive jukinet.municipality=131016 jukinet.outcome=applied {sequence}
 """
 STREAMED_NOTIFICATION = """
 municipality/131016 internal intake.change jukinet.reason=DELETION_DEATH
-  municipality/131016 internal register.apply jukinet.reason=DELETION_DEATH
-    prefecture/130001 internal link.receive jukinet.municipality=131016 jukinet.sequence={sequence}
-      center internal link.receive jukinet.municipality=131016 jukinet.sequence={sequence}
+  municipality/131016 internal register.apply jukinet.outcome=applied jukinet.reason=DELETION_DEATH {sequence}
+    prefecture/130001 internal link.receive jukinet.municipality=131016 jukinet.outcome=applied {sequence}
+      center internal link.receive jukinet.municipality=131016 jukinet.outcome=applied {sequence}
+"""
+PARKED_NOTIFICATION = """
+municipality/131016 server jukinet.intake.v1.IntakeService/SubmitChange rpc.grpc.status_code=0
+  municipality/131016 internal register.apply jukinet.outcome=applied jukinet.reason=ENTRY_EX_OFFICIO {sequence}
+    prefecture/130001 internal link.receive jukinet.municipality=131016 jukinet.outcome={reason} {sequence}
+      center internal link.receive jukinet.municipality=131016 jukinet.outcome={reason} {sequence}
+"""
+REPEATED_NOTIFICATION = """
+municipality/131016 server jukinet.intake.v1.IntakeService/SubmitChange rpc.grpc.status_code=0
+  municipality/131016 internal register.apply jukinet.outcome=repeated jukinet.reason=ENTRY_EX_OFFICIO {sequence}
+"""
+REFUSED_CHANGE = """
+municipality/131016 server jukinet.intake.v1.IntakeService/SubmitChange rpc.grpc.status_code=9 ! {why}
+  municipality/131016 internal register.apply jukinet.outcome={why} jukinet.reason=ENTRY_EX_OFFICIO ! {why}
+"""
+REFUSED_ELEMENT = """
+municipality/131016 internal intake.change jukinet.reason=ENTRY_EX_OFFICIO ! {why}
+  municipality/131016 internal register.apply jukinet.outcome={why} jukinet.reason=ENTRY_EX_OFFICIO ! {why}
+"""
+BROKEN_ELEMENT = """
+municipality/131016 internal intake.change ! INVALID_MESSAGE
 """
 INQUIRY = """
 agency/command-line client jukinet.inquiry.v1.InquiryService/Inquire rpc.grpc.status_code=0
@@ -74,25 +101,53 @@ async def test_a_notification_is_one_trace_from_the_intake_to_the_center(
     caller, header = outside()
     submission = network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA))
     answer = await network.submit(CHIYODA, submission, metadata=(("traceparent", header),))
-    assert await shown(network, collector, caller) == NOTIFICATION.format(sequence=answer.sequence)
+    assert await shown(network, collector, caller) == NOTIFICATION.format(sequence=at(answer))
+
+
+async def test_a_trace_says_of_a_change_whether_it_was_repeated_or_refused(
+    network: Network, collector: Collector, refused: Callable[[], Any]
+) -> None:
+    submission = network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA))
+    await network.submit(CHIYODA, submission)
+    caller, header = outside()
+    again = await network.submit(CHIYODA, submission, metadata=(("traceparent", header),))
+    assert await shown(network, collector, caller) == REPEATED_NOTIFICATION.format(sequence=at(again))
+    submission.message_id = network.message_id()
+    caller, header = outside()
+    with refused():
+        await network.submit(CHIYODA, submission, metadata=(("traceparent", header),))
+    assert await shown(network, collector, caller) == REFUSED_CHANGE.format(why="RESIDENT_EXISTS")
+
+
+async def test_a_trace_says_where_and_why_a_change_was_parked(network: Network, collector: Collector) -> None:
+    stolen = await network.enter(OKUTAMA)
+    stolen.address.local_government_code = CHIYODA
+    caller, header = outside()
+    submission = network.submission("ENTRY_EX_OFFICIO", stolen)
+    answer = await network.submit(CHIYODA, submission, metadata=(("traceparent", header),))
+    await network.arrived(CHIYODA)
+    (parked,) = [row for row in network.rows("center", "parked") if row["resident_code"] == stolen.resident_code]
+    expected = PARKED_NOTIFICATION.format(reason=name_of(parked["reason"]), sequence=at(answer))
+    assert await shown(network, collector, caller) == expected
 
 
 async def test_each_change_of_a_stream_is_a_trace_of_its_own(network: Network, collector: Collector) -> None:
     record = await network.enter(CHIYODA)
-    caller, header = outside()
+    (caller, header), (twice, header_twice), (broken, header_broken) = outside(), outside(), outside()
     untraced = network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA))
     traced = network.submission("DELETION_DEATH", record)
-    client = Identity("municipal-system", CHIYODA)
-    async with (
-        network.channel(f"municipality-{CHIYODA}", client) as channel,
-        streaming(IntakeServiceStub(channel).SubmitChanges(timeout=SECONDS)) as call,
-    ):
-        await call.write(SubmitChangesRequest(submission=untraced))
-        await call.write(SubmitChangesRequest(submission=traced, traceparent=header))
-        await call.done_writing()
-        answers = [answer async for answer in call]
+    here_already = network.submission("ENTRY_EX_OFFICIO", untraced.record)
+    answers = await stream(
+        network,
+        SubmitChangesRequest(submission=untraced),
+        SubmitChangesRequest(submission=traced, traceparent=header),
+        SubmitChangesRequest(submission=here_already, traceparent=header_twice),
+        SubmitChangesRequest(traceparent=header_broken),
+    )
     shown_tree = await shown(network, collector, caller)
-    assert shown_tree == STREAMED_NOTIFICATION.format(sequence=answers[1].accepted.sequence)
+    assert shown_tree == STREAMED_NOTIFICATION.format(sequence=at(answers[1].accepted))
+    assert rendered(collector, *twice) == REFUSED_ELEMENT.format(why="RESIDENT_EXISTS")
+    assert rendered(collector, *broken) == BROKEN_ELEMENT
 
 
 async def test_an_inquiry_is_one_trace_from_the_agency_over_both_decisions_to_the_ledger(
@@ -137,6 +192,33 @@ async def test_spans_say_nothing_that_is_not_in_the_table(network: Network, coll
         assert node in (f"{resource['service.name']}/{resource['service.instance.id']}", resource["service.name"])
         names.add(span.name)
     assert {"register.apply", "link.receive", "inquiry.decide", "provision.look_up", "ledger.append"} <= names
+
+
+async def test_every_row_of_the_table_is_said_by_a_node(network: Network, collector: Collector) -> None:
+    header = outside()[1]
+    submission = network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA))
+    await stream(network, SubmitChangesRequest(submission=submission, traceparent=header))
+    await barrier(network, collector)
+    said: defaultdict[str, set[str]] = defaultdict(set)
+    for _, span in otlp(collector):
+        said[span.name].update(pair.key for pair in span.attributes)
+    # Calls have the same row each; why something was refused is said where something was.
+    rows = {name: set(row) - {"error.reason"} for name, row in spans().items() if "/" not in name}
+    assert {name: said[name] - {"error.reason"} for name in rows} == rows
+
+
+async def stream(network: Network, *requests: SubmitChangesRequest) -> list[SubmitChangesResponse]:
+    """Reports changes in a stream."""
+    async with (
+        network.channel(f"municipality-{CHIYODA}", Identity("municipal-system", CHIYODA)) as channel,
+        streaming(IntakeServiceStub(channel).SubmitChanges(iter(requests), timeout=SECONDS)) as call,
+    ):
+        return [answer async for answer in call]
+
+
+def at(answer: SubmitChangeResponse) -> str:
+    """Where a change stands in its municipality's stream, as a span says it."""
+    return f"jukinet.sequence={answer.sequence}"
 
 
 def outside() -> tuple[Caller, str]:

@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 
 import grpc
 import pytest
@@ -114,12 +113,11 @@ def test_every_row_of_the_table_uses_known_attributes() -> None:
 def test_failed_work_is_named_by_its_reason_and_never_by_its_text(
     exported: InMemorySpanExporter, error: BaseException, reason: str, status: StatusCode
 ) -> None:
-    with pytest.raises(type(error)), tracing.span("store.commit"):
+    with pytest.raises(type(error)), tracing.span("ledger.append"):
         raise error
-    stack = ExitStack()
-    tracing.start_span(stack, "store.commit")
-    with pytest.raises(type(error)), stack:
-        raise error
+    begun = tracing.begin("ledger.append")
+    tracing.fail(begun, error)
+    begun.end()
     tracing.flush()
     for done in exported.get_finished_spans():
         assert (done.attributes or {})["error.reason"] == reason
@@ -129,29 +127,32 @@ def test_failed_work_is_named_by_its_reason_and_never_by_its_text(
 
 
 def test_span_outlives_the_task_that_began_it(exported: InMemorySpanExporter) -> None:
-    stack = ExitStack()
-    change = tracing.start_span(stack, "intake.change", parent=CONTEXT)
-    applying = tracing.start_span(stack, "register.apply", parent=change, attributes={"jukinet.reason": "ENTRY_BIRTH"})
+    change = tracing.begin("intake.change", parent=CONTEXT)
+    applying = tracing.begin("register.apply", parent=tracing.context_of(change))
     assert tracing.traceparent() == ""
-    ending = threading.Thread(target=stack.close)
-    ending.start()
-    ending.join()
+    for begun in (applying, change):
+        ending = threading.Thread(target=begun.end)
+        ending.start()
+        ending.join()
     tracing.flush()
     inner, outer = exported.get_finished_spans()
     assert (inner.name, outer.name) == ("register.apply", "intake.change")
     assert outer.context is not None
+    assert inner.context is not None
     assert inner.parent is not None
     assert inner.parent.span_id == outer.context.span_id
-    assert change.split("-")[1] == applying.split("-")[1] == "a" * 32
+    assert f"{inner.context.trace_id:032x}" == f"{outer.context.trace_id:032x}" == "a" * 32
 
 
 def test_empty_context_means_not_traced_and_so_does_what_follows(exported: InMemorySpanExporter) -> None:
     with tracing.span("intake.change", parent=""), tracing.span("register.apply"):
         assert tracing.traceparent() == ""
         assert tracing.trace_id() == ""
-    with ExitStack() as stack:
-        assert tracing.start_span(stack, "link.receive", parent="") == ""
-        assert tracing.start_span(stack, "link.receive", parent="nonsense") == ""
+    for parent in ("", "nonsense", CONTEXT.removesuffix("1") + "0"):
+        begun = tracing.begin("link.receive", parent=parent)
+        assert not begun.is_recording()
+        assert tracing.context_of(begun) == ""
+        begun.end()
     tracing.flush()
     assert exported.get_finished_spans() == ()
 
@@ -183,8 +184,7 @@ def test_tracing_is_off_without_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> 
     with tracing.span("link.receive") as span:
         assert not span.is_recording()
         assert tracing.traceparent() == ""
-    with ExitStack() as stack:
-        assert tracing.start_span(stack, "link.receive", parent=CONTEXT) == CONTEXT
+    assert tracing.context_of(tracing.begin("link.receive", parent=CONTEXT)) == CONTEXT
     tracing.flush()
     tracing.shutdown()
 
@@ -261,7 +261,7 @@ def test_refusal_is_an_error_for_the_caller_and_an_answer_for_the_server(code: g
 
 
 def test_kinds_of_spans_are_told_apart(exported: InMemorySpanExporter) -> None:
-    tracing.begin("store.commit", kind=SpanKind.CLIENT).end()
+    tracing.begin("ledger.append", kind=SpanKind.CLIENT).end()
     assert only(exported).kind is SpanKind.CLIENT
 
 
@@ -275,7 +275,7 @@ def test_the_standard_variable_says_how_many_traces_are_recorded(
         monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", variable)
     exporter = InMemorySpanExporter()
     tracing.configure("center", "", exporter=exporter)
-    with tracing.span("store.commit"):
+    with tracing.span("ledger.append"):
         pass
     tracing.flush()
     assert len(exporter.get_finished_spans()) == expected

@@ -20,8 +20,8 @@ WHOLE = [
     span(1, None, "submit", "municipality", at=0, took=9_000_000),
     span(2, 1, "register.apply", "municipality", at=1_000_000, took=2_000_000),
     span(3, 2, "link.receive", "prefecture", at=4_000_000, took=2_000_000, failed=True, reason="DATA_LOSS"),
-    span(4, 3, "link.receive", "center", at=5_000_000, took=500_000),
-    span(5, 1, "store.commit", "municipality", at=8_000_000, took=1_000_000, reason="NOT_HOLDER"),
+    span(4, 3, "link.receive", "center", at=5_000_000, took=500_000, attributes={"jukinet.outcome": "applied"}),
+    span(5, 1, "ledger.append", "municipality", at=8_000_000, took=1_000_000, reason="NOT_HOLDER"),
 ]
 
 
@@ -32,17 +32,17 @@ def test_tree_does_not_depend_on_the_order_of_arrival(spans: list[Span]) -> None
         (1, "municipality", "register.apply"),
         (2, "prefecture", "link.receive"),
         (3, "center", "link.receive"),
-        (1, "municipality", "store.commit"),
+        (1, "municipality", "ledger.append"),
     ]
 
 
-def test_text_shows_branches_durations_and_reasons() -> None:
+def test_text_shows_branches_durations_reasons_and_outcomes() -> None:
     assert render(grown(WHOLE)) == (
         "municipality submit  9.0 ms\n"
         "├─ municipality register.apply  2.0 ms\n"
         "│  └─ prefecture link.receive  2.0 ms  ✗ DATA_LOSS\n"
-        "│     └─ center link.receive  0.5 ms\n"
-        "└─ municipality store.commit  1.0 ms  · NOT_HOLDER\n"
+        "│     └─ center link.receive  0.5 ms  · applied\n"
+        "└─ municipality ledger.append  1.0 ms  · NOT_HOLDER\n"
     )
 
 
