@@ -23,6 +23,7 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import StreamRequest, StreamResponse, Welcome
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
 from jukinet.link.sender import BATCH_CHANGES, Fetch, Output, Progress, Send, Sender, Stop, for_people
+from jukinet.mesh.client import streaming
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import name_of, reason_of
 from jukinet.mesh.tls import TlsError
@@ -124,13 +125,11 @@ class Uplink:
     async def _attempt(self) -> "ErrorReason.ValueType":
         """One stream, from the connection to its end: why it ended."""
         try:
-            async with self._open_channel() as channel:
-                call: _Call = LinkServiceStub(channel).Stream()
+            async with self._open_channel() as channel, streaming(LinkServiceStub(channel).Stream()) as call:
                 try:
                     await self._converse(call)
                 finally:
                     self.state.connected = False
-                    call.cancel()  # gRPC keeps an abandoned call for ever
         except _Ended as ended:
             return ended.reason
         except grpc.aio.AioRpcError as failure:

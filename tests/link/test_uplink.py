@@ -192,6 +192,20 @@ async def test_a_fenced_sender_stops(prefecture: Any, cs: Any, link: Any) -> Non
     assert await stopped(cs) == errors.ERROR_REASON_LINK_FENCED
 
 
+async def test_a_sender_that_is_writing_learns_at_once_why_it_is_refused(
+    mesh: Mesh, cs: Any, link: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = mesh("prefecture", "130001", instance="without-keys")
+    await node.serve(forwards=True, credit=Credit(batches=32, bytes=8_000_000))
+    node.link_service._assembly = replace(node.link_service._assembly, key_of=lambda _: None)
+    for first in range(1, 4_000, 100):
+        cs.submit(*(link.change(person) for person in range(first, first + 100)))
+    for _ in range(5):
+        cs.dial(node)
+        assert await stopped(cs) == errors.ERROR_REASON_LINK_SEAL
+    assert "link lost" not in caplog.text
+
+
 async def test_a_full_disk_above_is_waited_out(
     prefecture: Any, cs: Any, link: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
