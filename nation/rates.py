@@ -9,9 +9,6 @@ from typing import Final
 RESIDENTS: Final = 124_330_690
 """Registered residents, 2025-01-01 (A)."""
 
-FOREIGN_SHARE: Final = 3_677_463 / RESIDENTS
-"""Foreign residents, 2025-01-01 (A)."""
-
 INTER_PREFECTURE_SHARE: Final = 2_523_249 / 5_207_746
 """Part of the moves between municipalities that cross a prefecture border, 2024 (A)."""
 

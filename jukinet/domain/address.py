@@ -1,8 +1,8 @@
 """Address (住所): the four parts as the resident record writes them, and beside them a key to search by.
 
 `一丁目2番3号`, `１－２－３` and `1丁目2-3` have one key. Town and block are folded as one text, since the same number
-may stand at the end of one or at the beginning of the other. The building (方書) has a key of its own: many who ask do
-not know it. The folding of characters is the one of names; both have one version, `person_name.SEARCH_KEY_VERSION`.
+may stand at the end of one or at the beginning of the other. The building (方書) is in no key: many who ask do not
+know it. The folding of characters is the one of names; both have one version, `person_name.SEARCH_KEY_VERSION`.
 
 Source: Act art. 7 item 7; Act on Indication of Residential Address, art. 2 (丁目, 番, 号).
 """
@@ -35,11 +35,6 @@ def search_key(address: identity_pb2.Address) -> str:
         Local government code, a slash, and the folded town and block; the version is `SEARCH_KEY_VERSION`.
     """
     return f"{address.local_government_code}/{place_key(address.town + address.block)}"
-
-
-def building_key(address: identity_pb2.Address) -> str:
-    """Make the key of the building and room (方書); empty when the address has none."""
-    return place_key(address.building)
 
 
 def place_key(text: str) -> str:

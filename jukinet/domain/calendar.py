@@ -1,4 +1,4 @@
-"""Dates of the register: Japanese eras (元号), unknown parts of a birth date, Japan's date.
+"""Dates of the register: Japanese eras (元号), unknown parts of a birth date.
 
 A date is written `2026-04-01`, `2026年4月1日` or `令和8年4月1日`; the first year of an era is 元年 or 1年. Of a birth
 date the day, month or year may be unknown: `1948-00-00`, `昭和23年`, `昭和23年5月日不詳`, `年月日不詳`. Digits may be
@@ -14,9 +14,6 @@ import unicodedata
 from typing import NamedTuple
 
 from jukinet._pb.jukinet.register.v1 import identity_pb2
-
-JAPAN = datetime.timezone(datetime.timedelta(hours=9), "JST")
-"""Japan has one offset and no summer time."""
 
 _Day = tuple[int, int, int]
 
@@ -93,64 +90,6 @@ def format_date(date: identity_pb2.CalendarDate | identity_pb2.BirthDate) -> str
     return f"{date.year:04}-{date.month:02}-{date.day:02}"
 
 
-def format_japanese(date: identity_pb2.CalendarDate | identity_pb2.BirthDate) -> str:
-    """Write a date as a resident record does: `令和8年4月1日`, `昭和23年5月日不詳`.
-
-    Where an unknown part leaves the era open (some time in 1989) the year is the Gregorian one: `1989年月日不詳`.
-    """
-    if not date.year:
-        return "年月日不詳"
-    era = _era_at((date.year, date.month or 1, date.day or 1))
-    if era != _era_at((date.year, date.month or 12, date.day or 31)) or era is None:
-        year = f"{date.year}年"
-    else:
-        count = date.year - era.first[0] + 1
-        year = f"{era.name}{'元' if count == 1 else count}年"
-    if not date.month:
-        return f"{year}月日不詳"
-    return f"{year}{date.month}月{date.day}日" if date.day else f"{year}{date.month}月日不詳"
-
-
-def as_day(date: identity_pb2.CalendarDate) -> datetime.date:
-    """Turn a date of the register into a day.
-
-    Raises:
-        UnreadableDateError: when the day does not exist.
-    """
-    try:
-        return datetime.date(date.year, date.month, date.day)
-    except ValueError:
-        raise UnreadableDateError from None
-
-
-def from_day(day: datetime.date) -> identity_pb2.CalendarDate:
-    """Turn a day into a date of the register."""
-    return identity_pb2.CalendarDate(year=day.year, month=day.month, day=day.day)
-
-
-def certainly_after(
-    one: identity_pb2.CalendarDate | identity_pb2.BirthDate, other: identity_pb2.CalendarDate | identity_pb2.BirthDate
-) -> bool:
-    """Tell whether a date lies after another, whatever the unknown parts of both are."""
-    earliest = (one.year, one.month, one.day)
-    latest = (other.year or 9999, other.month or 12, other.day or 31)
-    return earliest > latest
-
-
-def japan_date(instant: datetime.datetime) -> datetime.date:
-    """Name the day in Japan at an instant.
-
-    Args:
-        instant: with its time zone.
-
-    Raises:
-        ValueError: when the time zone is missing.
-    """
-    if instant.tzinfo is None:
-        raise ValueError("an instant needs a time zone")
-    return instant.astimezone(JAPAN).date()
-
-
 def _read(text: str) -> _Day:
     plain = unicodedata.normalize("NFKC", text).strip()
     if plain in _ALL_UNKNOWN:
@@ -194,7 +133,3 @@ def _exists(year: int, month: int, day: int) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _era_at(day: _Day) -> Era | None:
-    return next((era for era in reversed(ERAS) if era.first <= day), None)

@@ -37,15 +37,3 @@ def is_individual_number(number: str) -> bool:
         and number.isdigit()
         and check_digit(number[:BODY_LENGTH]) == number[-1]
     )
-
-
-def mask(number: str) -> str:
-    """Hide an individual number but for its last two digits.
-
-    Args:
-        number: any text; what is not a number is hidden whole.
-
-    Returns:
-        A text as long as the number.
-    """
-    return "*" * (len(number) - 2) + number[-2:] if len(number) == LENGTH else "*" * len(number)

@@ -63,15 +63,3 @@ def generate(draw_digits: Callable[[int], str], *, prefix: str = "") -> str:
     if len(body) != BODY_LENGTH or not (body.isascii() and body.isdigit()):
         raise ValueError("the source must give exactly as many ASCII digits as it is asked for")
     return body + check_digit(body)
-
-
-def mask(code: str) -> str:
-    """Hide a resident code but for its last two digits, for faces that need to tell two codes apart.
-
-    Args:
-        code: any text; what is not a code is hidden whole.
-
-    Returns:
-        A text as long as the code.
-    """
-    return "*" * (len(code) - 2) + code[-2:] if len(code) == LENGTH else "*" * len(code)

@@ -242,24 +242,6 @@ def peer_of_call(context: "grpc.aio.ServicerContext[Any, Any]", trust: Trust) ->
     return trust.peer_of(leaves[0], spiffe_ids[0].decode("utf-8", "backslashreplace"))
 
 
-def peer_identity(context: "grpc.aio.ServicerContext[Any, Any]", trust: Trust) -> Identity:
-    """Finds out who calls, from the TLS session alone.
-
-    Args:
-        context: of the running call.
-        trust: CAs by trust domain.
-
-    Returns:
-        The one identity in the caller's certificate.
-
-    Raises:
-        Refused: TLS_TOO_OLD, IDENTITY_UNCLEAR or CALLER_NOT_ALLOWED.
-
-    Source: SPIFFE X.509-SVID, section 2.
-    """
-    return peer_of_call(context, trust).identity
-
-
 def load_trust(authorities: Mapping[str, Path | None], denied: Path | None = None) -> Trust:
     """Reads CA certificates by trust domain, and the deny list, from files.
 

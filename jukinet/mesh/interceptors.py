@@ -42,15 +42,6 @@ _log = logging.getLogger(__name__)
 _peer: ContextVar[Peer] = ContextVar("peer")
 
 
-def current_peer() -> Peer:
-    """Gives the verified caller of the call that is running, with its certificate's end.
-
-    Raises:
-        LookupError: outside of a call.
-    """
-    return _peer.get()
-
-
 def current_caller() -> Identity:
     """Gives the identity of the caller of the call that is running, unary or stream.
 

@@ -1,6 +1,7 @@
 """Change files: what a municipal system writes is what the communication server gets, and a bad line stands alone."""
 
 import csv
+import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,6 @@ from jukinet.cli.change_file import (
     open_change_file,
     read_changes,
 )
-from jukinet.domain import calendar
 from jukinet.domain.change import REASONS, Act
 
 NAMES = tuple(column.name for column in COLUMNS)
@@ -96,11 +96,11 @@ def submissions(draw: st.DrawFn, codec: str) -> Submission:
 
     facts = draw(st.sampled_from(list(REASONS.values())))
     code = draw(digits(11))
-    day = draw(st.dates(min_value=calendar.as_day(identity_pb2.CalendarDate(year=1868, month=1, day=25))))
+    day = draw(st.dates(min_value=datetime.date(1868, 1, 25)))
     made = Submission(
         message_id=draw(st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)),
         reason=facts.reason,
-        event_date=calendar.from_day(day),
+        event_date=identity_pb2.CalendarDate(year=day.year, month=day.month, day=day.day),
         resident_code=code,
     )
     if facts.act is not Act.DELETION or draw(st.booleans()):

@@ -66,13 +66,6 @@ def test_the_same_place_name_in_another_municipality_is_another_address() -> Non
     assert address.search_key(one) != address.search_key(other)
 
 
-def test_the_building_has_a_key_of_its_own() -> None:
-    one = identity_pb2.Address(building="ハイツ澤 １０１号室")
-    other = identity_pb2.Address(building="ハイツ沢101号室")
-    assert address.building_key(one) == address.building_key(other)
-    assert address.building_key(identity_pb2.Address()) == ""
-
-
 @given(
     town=st.sampled_from(["本町", "霞ケ関", "北一条西", "千代田", "山ノ内", "三番町"]),
     numbers=st.lists(st.integers(1, 1999), min_size=1, max_size=3),

@@ -145,10 +145,3 @@ def test_synthetic_codes_lie_in_the_reserved_block(drawn: str) -> None:
 def test_a_source_that_gives_other_than_it_is_asked_for_makes_no_code(drawn: str) -> None:
     with pytest.raises(ValueError, match="exactly as many"):
         resident_code.generate(lambda count: drawn)
-
-
-def test_a_masked_code_shows_two_digits_and_what_is_no_code_shows_none() -> None:
-    assert resident_code.mask("24727059608") == "*********08"
-    assert individual_number.mask("379474484458") == "**********58"
-    assert resident_code.mask("2472705") == "*******"
-    assert individual_number.mask("山田太郎") == "****"

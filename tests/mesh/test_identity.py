@@ -30,7 +30,7 @@ from jukinet.mesh.identity import (
     IdentityError,
     Trust,
     parse_identity,
-    peer_identity,
+    peer_of_call,
     upstream_of,
 )
 from jukinet.mesh.pki import Authority
@@ -422,10 +422,10 @@ def test_a_session_that_is_not_clear_is_refused(changes: dict[str, Any], reason:
     context: Any = Session(**(facts | changes))
     trust = Trust({NODES: [forge.authorities[NODES].certificate]})
     if reason is None:
-        assert peer_identity(context, trust) == SYSTEM
+        assert peer_of_call(context, trust).identity == SYSTEM
         return
     with pytest.raises(Refused) as refused:
-        peer_identity(context, trust)
+        peer_of_call(context, trust)
     assert refused.value.reason == reason
 
 
