@@ -9,9 +9,10 @@ from sqlalchemy import insert, update
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
+from jukinet.domain.arrival import Arrival
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
-from jukinet.store.register import Arrival, apply_arrivals
+from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import residents, search_keys
 
 CHIYODA, CENTER, GATEWAY = "131016", "center", "gateway-1"
