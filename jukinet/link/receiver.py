@@ -77,7 +77,7 @@ def greet(known: Mark | None, hello: Hello) -> Mark:
 
 def municipalities_of(batch: Batch) -> set[str]:
     """Municipalities whose segments a batch holds, without checking them. Raises Refused: LINK_PROTOCOL."""
-    return {_parse(sealed).municipality for sealed in batch.segments}
+    return {_decoded(sealed).municipality for sealed in batch.segments}
 
 
 def take(
@@ -145,11 +145,18 @@ def _opened(batch: Batch) -> Iterator[tuple[SealedSegment, Segment, bytes]]:
         yield sealed, segment, segment_hash(sealed.segment)
 
 
-def _parse(sealed: SealedSegment) -> Segment:
+def _decoded(sealed: SealedSegment) -> Segment:
     try:
-        segment = Segment.FromString(sealed.segment)
+        return Segment.FromString(sealed.segment)
+    except DecodeError:
+        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="malformed segment") from None
+
+
+def _parse(sealed: SealedSegment) -> Segment:
+    segment = _decoded(sealed)
+    try:
         check_message(segment)
-    except (DecodeError, Refused):
+    except Refused:
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="malformed segment") from None
     if segment.epoch > LARGEST or len(sealed.traceparents) not in (0, len(segment.changes)):
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="malformed segment")

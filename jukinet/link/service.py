@@ -100,8 +100,7 @@ class LinkService(LinkServiceServicer):
         try:
             yield session.welcome()
             while not session.failure:
-                await session.news.wait()
-                session.news.clear()
+                await session.something_to_say()
                 over = reading.done()
                 if not session.failure:
                     yield session.ack()
@@ -152,7 +151,7 @@ class LinkService(LinkServiceServicer):
         except Exception as failure:  # told to the stream's own task, which ends it
             session.end(failure)
         finally:
-            session.news.set()
+            session.hurry()
 
     def _hand_in(self, batch: Batch, size: int, session: Session, caller: Identity) -> None:
         spans = change_spans(batch)

@@ -22,6 +22,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jukinet.store.errors import StoreBusy, StoreError, is_lost, without_values
+from jukinet.store.statement import run_on_driver
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ def _sqlite_writer(url: URL) -> Engine:
         return _connected(str(path), _WRITER_PRAGMAS)
 
     engine = create_engine(url.set(database=str(path)), creator=connect, hide_parameters=True, poolclass=StaticPool)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", lambda connection: run_on_driver(connection, "BEGIN IMMEDIATE"))
     event.listen(engine, "engine_disposed", lambda _engine: lock.free())
     return engine
 
@@ -180,7 +181,7 @@ def _sqlite_reader(url: URL) -> Engine:
         return _connected(f"{path.as_uri()}?mode=ro", _READER_PRAGMAS)
 
     engine = create_engine(url.set(database=str(path)), creator=connect, hide_parameters=True, poolclass=QueuePool)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    event.listen(engine, "begin", lambda connection: run_on_driver(connection, "BEGIN"))
     return engine
 
 

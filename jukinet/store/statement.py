@@ -53,14 +53,9 @@ class Prepared:
         text, constants = self._text(connection.dialect)
         if not connection.in_transaction():
             connection.begin()
-        driver: Any = connection.connection.driver_connection
-        try:
-            if not isinstance(values, Mapping):
-                return driver.cursor().executemany(text, [{**constants, **each} for each in values])
-            return driver.execute(text, {**constants, **values} if constants else values)
-        except connection.dialect.loaded_dbapi.Error as error:
-            failure = _as_sqlalchemy(connection, error)
-        raise failure
+        if isinstance(values, Mapping):
+            return run_on_driver(connection, text, {**constants, **values} if constants else values)
+        return run_on_driver(connection, text, [{**constants, **each} for each in values])
 
     def _text(self, dialect: Dialect) -> tuple[str, Values]:
         if dialect.name not in self._compiled:
@@ -71,6 +66,18 @@ class Prepared:
             constants = {name: value for name, value in parameters.items() if name not in open_names}
             self._compiled[dialect.name] = (str(compiled), constants)
         return self._compiled[dialect.name]
+
+
+def run_on_driver(connection: Connection, text: str, values: Values | Sequence[Values] = _NOTHING) -> Any:
+    """Lets the driver run a statement, once or for each set of values. Returns the driver's cursor."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        if isinstance(values, Mapping):
+            return driver.execute(text, values)
+        return driver.cursor().executemany(text, values)
+    except connection.dialect.loaded_dbapi.Error as error:
+        failure = _as_sqlalchemy(connection, error)
+    raise failure
 
 
 # Named parameters on both: the driver takes the values as they come.

@@ -135,7 +135,7 @@ def submissions(draw: st.DrawFn, codec: str) -> Submission:
     if facts.reason in (16, 17, 18):
         made.previous_individual_number = draw(digits(12) if facts.reason < 18 else maybe(digits(12)))
     if facts.reason in (19, 20):
-        made.previous_resident_code = draw(digits(11))
+        made.previous_resident_code = draw(digits(11).filter(lambda code: code != made.resident_code))
     return made
 
 
