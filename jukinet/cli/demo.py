@@ -164,6 +164,7 @@ async def _live_a_month(run: _Run, traces: Traces) -> None:
     run.nodes.start(KILLED)
     await run.nodes.wait_healthy([KILLED])
     accepted, refused = _sum(reports)
+    await _arrive(run)  # or the last change, a move-in, could overtake its move-out and be parked for a moment
     accepted += await _notify_once(run)
     await _arrive(run)
     run.claims.make(
