@@ -19,7 +19,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Final
 
@@ -49,6 +49,8 @@ _ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORT
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 # Parent of everything that is not traced: valid, so that it is a parent, and not sampled.
 _UNTRACED: Final = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(0))
+
+_NOTHING_RECORDED: Final = nullcontext[Span](trace.INVALID_SPAN)
 
 _off: Final = trace.NoOpTracer()
 _tracer: trace.Tracer = _off
@@ -118,8 +120,7 @@ def flush() -> None:
         _provider.force_flush()
 
 
-@contextmanager
-def span(name: str, *, parent: str | None = None, **attributes: str | int) -> Iterator[Span]:
+def span(name: str, *, parent: str | None = None, **attributes: str | int) -> AbstractContextManager[Span]:
     """Records what runs inside as one span.
 
     Args:
@@ -127,9 +128,16 @@ def span(name: str, *, parent: str | None = None, **attributes: str | int) -> It
         parent: W3C trace context stored with a change; None = of what runs now; empty = not traced.
         attributes: from the table's row of the name; others are dropped.
 
-    Yields:
-        The span; `set_attribute` adds what is known only later.
+    Returns:
+        Gives the span; `set_attribute` adds what is known only later.
     """
+    if parent is None and (_tracer is _off or _is_unrecorded(trace.get_current_span().get_span_context())):
+        return _NOTHING_RECORDED
+    return _recorded(name, parent, attributes)
+
+
+@contextmanager
+def _recorded(name: str, parent: str | None, attributes: Attributes) -> Iterator[Span]:
     begun = begin(name, parent=parent, attributes=attributes)
     token = otel_context.attach(trace.set_span_in_context(begun))
     try:
@@ -185,8 +193,8 @@ def begin(
         kind: server, client or, of what happens within a node, internal.
     """
     above = trace.get_current_span().get_span_context() if parent is None else parsed(parent)
-    if above.is_valid and not above.trace_flags.sampled:
-        # Nothing below what is not recorded is recorded; asking the sampler again takes ten times as long.
+    if _is_unrecorded(above):
+        # Asking the sampler again takes ten times as long.
         return NonRecordingSpan(above)
     within = None if parent is None else trace.set_span_in_context(NonRecordingSpan(above), Context())
     begun = _tracer.start_span(name, within, kind=kind, attributes=attributes, record_exception=False)
@@ -204,6 +212,11 @@ def parsed(header: str) -> SpanContext:
     trace_id, span_id, flags = (int(part, 16) for part in found.groups())
     context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
     return context if context.is_valid else _UNTRACED
+
+
+def _is_unrecorded(above: SpanContext) -> bool:
+    """Nothing below what is not recorded is recorded."""
+    return above.is_valid and not above.trace_flags.sampled
 
 
 def is_context(header: str) -> bool:

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
@@ -126,8 +127,31 @@ async def read_soon(engine: Engine, query: Callable[[Connection], R]) -> R:
     away would hold the loop for as long as a connection may take, so it is asked in a thread.
     """
     if engine.dialect.name == "sqlite":
-        return read(engine, query)
+        return _read_on_kept(engine, query)
     return await asyncio.to_thread(read, engine, query)
+
+
+# To take a connection from its engine and give it back costs more than a look-up.
+_kept: WeakKeyDictionary[Engine, Connection] = WeakKeyDictionary()
+
+
+def _read_on_kept(engine: Engine, query: Callable[[Connection], R]) -> R:
+    try:
+        connection = _kept.get(engine)
+        if connection is None:
+            connection = _kept[engine] = engine.connect()
+        with connection.begin():
+            return query(connection)
+    except StatementError as error:
+        failure = without_values(error)
+    _let_go(engine)
+    raise failure
+
+
+def _let_go(engine: Engine) -> None:
+    connection = _kept.pop(engine, None)
+    if connection is not None:
+        connection.close()
 
 
 class _ConnectionLost(StoreError):
@@ -182,6 +206,7 @@ def _sqlite_reader(url: URL) -> Engine:
 
     engine = create_engine(url.set(database=str(path)), creator=connect, hide_parameters=True, poolclass=QueuePool)
     event.listen(engine, "begin", lambda connection: run_on_driver(connection, "BEGIN"))
+    event.listen(engine, "engine_disposed", _let_go)
     return engine
 
 
