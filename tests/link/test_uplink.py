@@ -62,6 +62,8 @@ class Cutter:
         task = asyncio.create_task(self._carry(reader, writer))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
+        # A task that is cancelled before it reached the other side never comes to close this one.
+        task.add_done_callback(lambda _task: writer.transport.abort())
 
     async def _carry(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         host, _, port = self._target.rpartition(":")
