@@ -2,6 +2,7 @@
 
 from cs_node.intake import Intake, Sealing
 from cs_node.service import IntakeService
+from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_ConsistencyServiceServicer_to_server
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import add_IntakeServiceServicer_to_server
 from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.register_node import RegisterNode
@@ -23,7 +24,10 @@ async def run(config: NodeConfig) -> None:
         service = IntakeService(intake)
         await serve(
             config,
-            services=[(add_IntakeServiceServicer_to_server, service)],
+            services=[
+                (add_IntakeServiceServicer_to_server, service),
+                (add_ConsistencyServiceServicer_to_server, node.consistency()),
+            ],
             admin=node.admin(),
             checks={"jukinet.intake.v1.IntakeService": lambda: _may_take(node)},
             on_drain=service.end_streams,

@@ -1,5 +1,6 @@
 """A prefecture node, assembled: link receiver + register + link sender."""
 
+from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_ConsistencyServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
 from jukinet.assembly.process import serve, start_telemetry
 from jukinet.assembly.register_node import RegisterNode
@@ -13,7 +14,10 @@ async def run(config: NodeConfig) -> None:
     try:
         await serve(
             config,
-            services=[(add_LinkServiceServicer_to_server, node.receive(config.name[:2]))],
+            services=[
+                (add_LinkServiceServicer_to_server, node.receive(config.name[:2])),
+                (add_ConsistencyServiceServicer_to_server, node.consistency()),
+            ],
             admin=node.admin(),
             checks={"jukinet.link.v1.LinkService": node.readable},
             parts=node.parts(),

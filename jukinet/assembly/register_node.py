@@ -14,6 +14,7 @@ from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusRe
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
+from jukinet.assembly.consistency import ConsistencyService
 from jukinet.assembly.process import Part, needed
 from jukinet.assembly.status import AdminService, readable
 from jukinet.link.apply_batch import Assembly, Taken, read_again
@@ -112,6 +113,10 @@ class RegisterNode:
     def admin(self) -> AdminService:
         """The operator's view."""
         return AdminService(identity=self._config.identity, register=self.reader, describe=self._describe)
+
+    def consistency(self) -> ConsistencyService:
+        """What operators compare the tiers by."""
+        return ConsistencyService(self.reader)
 
     async def end_streams(self) -> None:
         """Ends the streams from below, so that a stopping node does not wait for them."""

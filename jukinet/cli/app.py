@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from jukinet import __version__
-from jukinet.cli import admin, bench, demo_command, inquire, ledger, mesh, nation, node, submit_command, traces
+from jukinet.cli import admin, bench, demo_command, drift, inquire, ledger, mesh, nation, node, submit_command, traces
 from jukinet.cli.output import show
 
 _EXIT_CODES: Final = (
@@ -49,6 +49,9 @@ app.command()(submit_command.submit)
 app.command()(inquire.inquire)
 app.command("verify-identity")(inquire.verify_identity)
 app.add_typer(admin.app, name="admin")
+admin.app.command()(drift.digest)
+admin.app.command()(drift.drift)
+admin.app.add_typer(drift.certificate, name="certificate")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(traces.app, name="traces")
 app.command()(traces.trace)

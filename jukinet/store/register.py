@@ -136,7 +136,7 @@ class Run:
 
     def write(self, connection: Connection, now_us: int) -> None:
         """Writes all that the run changed: one statement a table."""
-        _KEEP_RESIDENT.write(connection, [_columns(row) for row in self._changed.values()])
+        _KEEP_RESIDENT.write(connection, [columns_of(row) for row in self._changed.values()])
         _ADD_HISTORY.write(connection, [_history_row(arrival, now_us) for arrival in self._applied])
         _PARK.write(connection, [_parked_row(entry, now_us) for entry in self._parked])
         _UNPARK.write(connection, [{"row_id": entry.row_id} for entry in self._unparked])
@@ -237,7 +237,8 @@ _WAITING_FOR = one_of(
 )
 
 
-def _columns(row: Resident) -> dict[str, object]:
+def columns_of(row: Resident) -> dict[str, object]:
+    """The columns of a row of `residents`: the message, and beside it what makes the row found."""
     record = row.record
     born, when = record.birth_date, row.effective_date
     return {

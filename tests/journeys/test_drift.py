@@ -1,0 +1,177 @@
+"""CS, prefecture and center are compared while they run (整合性確認): what differs is named, and left alone."""
+
+import asyncio
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
+from jukinet.store.schema import residents
+
+Network = Any  # the fixture's own class lives in conftest.py
+CHIYODA, CHUO, YOKOSUKA = "131016", "131024", "142018"
+SECONDS = 60.0
+
+
+@pytest.fixture
+def network(new_network: Any, tmp_path: Path) -> Iterator[Network]:
+    """Two municipalities of one prefecture and one of another: three tiers each."""
+    made = new_network(tmp_path, [CHIYODA, CHUO, YOKOSUKA])
+    made.start()
+    yield made
+    made.stop()
+
+
+def jukinet(*arguments: str) -> tuple[int, str]:
+    """Runs a command as a person at a terminal does."""
+    environ = {**os.environ, "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "-m", "jukinet.cli", *arguments]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout
+
+
+def drift(network: Network, *more: str) -> tuple[int, dict[str, Any]]:
+    """Compares all, and gives what is told of each municipality."""
+    code, told = jukinet("admin", "drift", "--mesh", str(network.mesh.root), "--json", *more)
+    return code, {found["municipality"]: found for found in json.loads(told)["municipalities"]}
+
+
+def database(network: Network, node: str) -> str:
+    path = make_url(network.mesh.config(node).database).database
+    assert path
+    return path
+
+
+def meddle(network: Network, node: str, statement: str, *values: Any) -> None:
+    """What somebody with access to the database itself can do to it."""
+    with closing(sqlite3.connect(database(network, node), timeout=10)) as connection, connection:
+        connection.execute(statement, values)
+
+
+def all_rows(network: Network, node: str) -> list[Any]:
+    with closing(sqlite3.connect(database(network, node), timeout=10)) as connection:
+        return connection.execute("SELECT resident, * FROM residents ORDER BY resident_code").fetchall()
+
+
+async def people(network: Network) -> list[str]:
+    """Residents of all three; one moved within the prefecture, one out of it. Gives the codes of those who stayed."""
+    records = [network.person(CHIYODA) for _ in range(6)]
+    for record in records:
+        await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", record))
+    for record, there in zip(records, (CHUO, YOKOSUKA), strict=False):
+        left = network.submission("DELETION_DOMESTIC_MOVE_OUT", record, next_municipality=there)
+        await network.submit(CHIYODA, left)
+        moved = network.person(there, resident_code=record.resident_code)
+        come = network.submission("ENTRY_DOMESTIC_MOVE_IN", moved, previous_municipality=CHIYODA, transfer_version=2)
+        await network.submit(there, come)
+    for code in (CHIYODA, CHUO, YOKOSUKA):
+        await network.arrived(code)
+    return [record.resident_code for record in records[2:]]
+
+
+def test_each_kind_of_drift_is_named_to_the_row_and_nothing_is_repaired(network: Network, tmp_path: Path) -> None:
+    altered, lost, stale, _ = asyncio.run(people(network))
+    certificate, authority = tmp_path / "equal.txt", str(network.mesh.authority("operators"))
+    code, found = drift(network, "--certificate", str(certificate))
+    assert code == 0
+    assert {each["state"] for each in found.values()} == {"equal"}
+    assert (found[CHIYODA]["sequence"], found[CHIYODA]["rows"], found[YOKOSUKA]["rows"]) == (8, 6, 1)
+    assert jukinet("admin", "certificate", "verify", str(certificate), "--authority", authority)[0] == 0
+    certificate.write_text(certificate.read_text("utf-8").replace("sequence 8", "sequence 9"), "utf-8")
+    assert jukinet("admin", "certificate", "verify", str(certificate), "--authority", authority)[0] == 1
+
+    (row,) = [each[0] for each in all_rows(network, "center") if each[1] == altered]
+    message = Resident.FromString(row)
+    message.record.name.furigana = "しけん　じろう"
+    meddle(network, "center", "UPDATE residents SET resident = ? WHERE resident_code = ?",
+           message.SerializeToString(), altered)  # fmt: skip
+    meddle(network, "center", "DELETE FROM residents WHERE resident_code = ?", lost)
+    meddle(network, "prefecture-130001", "UPDATE residents SET version = 9 WHERE resident_code = ?", stale)
+    added = network.code()
+    copied = ", ".join(column.name for column in residents.c if column.name != "resident_code")
+    meddle(
+        network,
+        "center",
+        f"INSERT INTO residents (resident_code, {copied}) SELECT ?, {copied} FROM residents WHERE resident_code = ?",
+        added,
+        altered,
+    )
+    held = all_rows(network, "center")
+
+    code, found = drift(network)
+    assert code == 1
+    assert {each["state"] for each in found.values() if each["municipality"] != CHIYODA} == {"equal"}
+    named = {(row["resident_code"], row["node"], row["kind"]) for row in found[CHIYODA]["drift"]}
+    assert named == {
+        (altered, "center", "content"),
+        (lost, "center", "missing"),
+        (stale, "prefecture-130001", "version"),
+        (added, "center", "added"),
+    }
+    assert all_rows(network, "center") == held
+    for node in network.mesh.names:
+        assert not any(resident_code in network.log(node) for resident_code in (altered, lost, stale, added))
+
+
+def test_what_moves_on_meanwhile_is_compared_as_of_one_place(network: Network) -> None:
+    async def compare_under_traffic() -> tuple[int, dict[str, Any]]:
+        await people(network)
+        checked = asyncio.create_task(asyncio.to_thread(drift, network))
+        while not checked.done():
+            await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)))
+        return await checked
+
+    for _ in range(2):
+        code, found = asyncio.run(compare_under_traffic())
+        assert code == 0
+        assert {each["state"] for each in found.values()} == {"equal"}
+
+
+def test_a_tier_that_does_not_answer_makes_its_municipalities_not_comparable(network: Network) -> None:
+    asyncio.run(people(network))
+    network.nodes.terminate("prefecture-140007")
+    asyncio.run(network.nodes.wait_ended("prefecture-140007"))
+    code, found = drift(network, "--municipality", YOKOSUKA)
+    assert (code, found[YOKOSUKA]["state"]) == (3, "not comparable")
+    code, found = drift(network, "--municipality", CHIYODA)
+    assert (code, found[CHIYODA]["state"]) == (0, "equal")
+
+
+def test_a_change_that_waits_at_the_center_is_told_apart_from_drift(network: Network) -> None:
+    record = network.person(CHUO)
+    entry = network.submission("ENTRY_DOMESTIC_MOVE_IN", record, previous_municipality=YOKOSUKA, transfer_version=1)
+
+    async def arrive_before_the_move_out() -> None:
+        await network.submit(CHUO, entry)
+        await network.arrived(CHUO)
+
+    asyncio.run(arrive_before_the_move_out())
+    code, found = drift(network)
+    assert code == 0
+    assert found[CHUO]["state"] == "equal"
+    assert [(row["node"], row["kind"]) for row in found[CHUO]["waiting"]] == [("center", "missing")]
+
+
+def test_one_node_tells_its_digests_under_the_key_of_a_run(network: Network) -> None:
+    asyncio.run(people(network))
+    mesh = str(network.mesh.root)
+    roots = set()
+    for node in ("center", "prefecture-130001", f"municipality-{CHIYODA}"):
+        code, told = jukinet(
+            "admin", "digest", "--mesh", mesh, "--node", node, "--municipality", CHIYODA, "--key", "ab" * 32, "--json"
+        )
+        assert code == 0
+        (found,) = json.loads(told)["digests"]
+        roots.add((found["sequence"], found["rows"], found["root"]))
+    assert len(roots) == 1
+    assert jukinet("admin", "digest", "--mesh", mesh, "--node", "center", "--key", "ab")[0] == 2

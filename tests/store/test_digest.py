@@ -1,0 +1,224 @@
+"""Digests of a municipality are equal at all tiers exactly when their rows are, as of the same place in its stream."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, text, update
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
+from jukinet.cli.change_file import open_change_file
+from jukinet.domain.arrival import Arrival
+from jukinet.domain.submission import complete
+from jukinet.mesh.errors import Refused
+from jukinet.store import journal
+from jukinet.store.digest import BUCKETS, Place, Stopped, bucket_of, digest, places, rows_in
+from jukinet.store.register import apply_arrivals, look_up
+from jukinet.store.schema import residents
+from nation import Nation, write_csv
+
+MUNICIPALITIES = ("131016", "131041", "133086", "142018", "143821")
+SCOPES = ("13", "14", "")
+KEY = b"k" * 32
+TODAY = date(2026, 6, 30)
+
+
+def never() -> bool:
+    return False
+
+
+@contextmanager
+def node(engine: Engine, scope: str, batches: Sequence[Sequence[Arrival]]) -> Iterator[Connection]:
+    """A register that took these batches, in a transaction that is rolled back: one database serves for all nodes."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        for batch in batches:
+            take(connection, scope, batch)
+        yield connection
+        transaction.rollback()
+
+
+def take(connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> None:
+    apply_arrivals(connection, arrivals, scope=scope, now_us=0)
+    for arrival in arrivals:
+        journal.write_origin(connection, arrival.municipality, journal.Origin(*arrival.place, b"", 0))
+
+
+def root(connection: Connection, at: Place, key: bytes = KEY) -> bytes:
+    return digest(connection, key, at, stopped=never).root
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory, sealed: Any) -> dict[str, list[Arrival]]:
+    """A month of life of a small nation, every kind of event in it: the changes that each municipality seals."""
+    nation = Nation(MUNICIPALITIES, count=400, seed=7, on=date(2026, 5, 31), weights=dict.fromkeys(MUNICIPALITIES, 1))
+    events = [*nation.residents(), *nation.changes(date(2026, 6, 1), TODAY, intensity=20, at_least_once=True)]
+    folder: Path = tmp_path_factory.mktemp("month")
+    queues: dict[str, Iterator[Submission]] = {}
+    for path in write_csv(folder / "all", events):
+        queues[path.stem] = iter([line.content for line in open_change_file(path).lines()])  # type: ignore[misc]  # sound
+    return sealed([(event.municipality, next(queues[event.municipality])) for event in events])  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def sealed() -> Callable[[Sequence[tuple[str, Submission]]], dict[str, list[Arrival]]]:
+    """What the municipalities make of submissions, in the order in which these are filed."""
+
+    def seal(filed: Sequence[tuple[str, Submission]]) -> dict[str, list[Arrival]]:
+        from jukinet.domain.apply import apply
+
+        registers: dict[str, dict[str, Resident]] = {code: {} for code in MUNICIPALITIES}
+        streams: dict[str, list[Arrival]] = {code: [] for code in MUNICIPALITIES}
+        for municipality, submission in filed:
+            register, stream = registers[municipality], streams[municipality]
+            change = complete(submission, municipality=municipality, today=TODAY, current=register)
+            for row in apply(change, municipality=municipality, scope=municipality, current=register):
+                register[row.record.resident_code] = row
+            stream.append(Arrival(municipality, 1, len(stream) + 1, change, change.SerializeToString()))
+        return streams
+
+    return seal
+
+
+def merged(streams: dict[str, list[Arrival]], scope: str, random: Random) -> list[list[Arrival]]:
+    """The streams that a node sees, batch by batch in any order between municipalities."""
+    left = {code: list(stream) for code, stream in streams.items() if code.startswith(scope) and stream}
+    batches = []
+    while left:
+        code = random.choice(sorted(left))
+        size = random.randint(1, 60)
+        batches.append(left[code][:size])
+        left[code] = left[code][size:]
+        if not left[code]:
+            del left[code]
+    return batches
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_tiers_hold_the_same_rows_of_each_municipality_after_a_month_of_life(
+    engine: Engine, month: dict[str, list[Arrival]], seed: int
+) -> None:
+    random = Random(seed)
+    roots: dict[Place, set[bytes]] = {}
+    for scope in (*MUNICIPALITIES, *SCOPES):
+        with node(engine, scope, merged(month, scope, random)) as connection:
+            for code in MUNICIPALITIES:
+                if code.startswith(scope):
+                    for sequence in (len(month[code]), len(month[code]) // 2, 1):
+                        at = Place(code, 1, sequence)
+                        found = digest(connection, KEY, at, stopped=never)
+                        assert (found.misfiled, found.parked) == (0, 0)
+                        roots.setdefault(at, set()).add(found.root)
+    assert len(roots) == 3 * len(MUNICIPALITIES)
+    assert all(len(of_tiers) == 1 for of_tiers in roots.values())
+
+
+def test_a_node_that_is_further_digests_as_of_an_earlier_place(engine: Engine, month: dict[str, list[Arrival]]) -> None:
+    code = "131016"
+    stream = month[code]
+    for sequence in range(len(stream) - 40, len(stream), 13):
+        at = Place(code, 1, sequence)
+        with node(engine, code, [stream[:sequence]]) as connection:
+            then = root(connection, at)
+        with node(engine, code, [stream]) as connection:
+            assert root(connection, at) == then
+            assert root(connection, Place(code, 1, len(stream))) != then
+
+
+def test_a_node_that_is_not_there_yet_has_no_digest(engine: Engine, month: dict[str, list[Arrival]]) -> None:
+    with node(engine, "", [month["131016"][:10]]) as connection:
+        for at in (Place("131016", 1, 11), Place("131016", 2, 1), Place("142018", 1, 1)):
+            with pytest.raises(Refused) as refused:
+                root(connection, at)
+            assert refused.value.reason == errors.ERROR_REASON_NOT_AT_PLACE
+        assert places(connection) == [Place("131016", 1, 10)]
+
+
+def test_whoever_gives_up_stops_the_work(engine: Engine, month: dict[str, list[Arrival]]) -> None:
+    with node(engine, "", [month["131016"]]) as connection, pytest.raises(Stopped):
+        digest(connection, KEY, Place("131016", 1, 10), stopped=lambda: True)
+
+
+def test_another_key_makes_other_digests(engine: Engine, month: dict[str, list[Arrival]]) -> None:
+    at = Place("131016", 1, 10)
+    with node(engine, "", [month["131016"]]) as connection:
+        assert root(connection, at) == root(connection, at) != root(connection, at, b"l" * 32)
+
+
+DAMAGES = {
+    "a field of the message": "UPDATE residents SET resident = {altered} WHERE resident_code = :code",
+    "a search column": "UPDATE residents SET sex = sex + 1 WHERE resident_code = :code",
+    "a search key": "UPDATE residents SET name_key = 'x' WHERE resident_code = :code",
+    "the version beside the message": "UPDATE residents SET version = version + 1 WHERE resident_code = :code",
+    "the holder beside the message": "UPDATE residents SET holder = '142018' WHERE resident_code = :code",
+    "the row": "DELETE FROM residents WHERE resident_code = :code",
+    "its place": "UPDATE residents SET resident_code = '99999999999' WHERE resident_code = :code",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_damage_to_one_row_shows_in_a_digest(
+    engine: Engine, month: dict[str, list[Arrival]], damage: str
+) -> None:
+    streams = {code: month[code] for code in ("131016", "142018")}
+    ends = [Place(code, 1, len(stream)) for code, stream in streams.items()]
+    with node(engine, "", list(streams.values())) as connection:
+        sound = [root(connection, at) for at in ends]
+        rows = look_up(connection, [arrival.change.record.resident_code for arrival in streams["131016"]])
+        victim, row = next((code, row) for code, row in rows.items() if row.holder == "131016")
+        row.record.address.building = "別館"
+        altered = connection.dialect.name == "sqlite"
+        blob = f"x'{row.SerializeToString().hex()}'" if altered else f"'\\x{row.SerializeToString().hex()}'::bytea"
+        connection.execute(text(DAMAGES[damage].format(altered=blob.replace(":", "\\:"))), {"code": victim})
+        assert [root(connection, at) for at in ends] != sound
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_the_row_that_differs_is_found_in_its_bucket_and_no_other(
+    engine: Engine, month: dict[str, list[Arrival]], data: st.DataObject
+) -> None:
+    stream = month["131016"][:60]
+    at = Place("131016", 1, len(stream))
+    victim = data.draw(st.sampled_from(stream)).change.record.resident_code
+    with node(engine, "", [stream]) as connection:
+        sound = digest(connection, KEY, at, stopped=never)
+        before = {row.code: row for row in rows_in(connection, KEY, at, range(BUCKETS), stopped=never)}
+        connection.execute(
+            update(residents).where(residents.c.resident_code == victim).values(effective_date="1999-01-01")
+        )
+        found = digest(connection, KEY, at, stopped=never)
+        differing = [n for n in range(BUCKETS) if found.buckets[32 * n :][:32] != sound.buckets[32 * n :][:32]]
+        assert differing == [bucket_of(victim)]
+        assert found.misfiled == 1
+        after = {row.code: row for row in rows_in(connection, KEY, at, differing, stopped=never)}
+        assert [code for code, row in after.items() if row != before[code]] == [victim]
+        assert after[victim].misfiled
+
+
+def test_a_parked_change_is_named_beside_the_rows(engine: Engine, change: Callable[..., Any]) -> None:
+    entry = change(1, 2, reason="ENTRY_DOMESTIC_MOVE_IN", at="131016", previous_municipality="142018")
+    arrival = Arrival("131016", 1, 1, entry, entry.SerializeToString())
+    with node(engine, "", [[arrival]]) as connection:
+        found = digest(connection, KEY, Place("131016", 1, 1), stopped=never)
+        assert (found.rows, found.parked) == (0, 1)
+        (row,) = rows_in(connection, KEY, Place("131016", 1, 1), range(BUCKETS), stopped=never)
+        assert (row.code, row.version) == (entry.record.resident_code, 0)
+        assert row.parked == errors.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
+
+
+def test_a_row_of_a_municipality_that_never_sent_anything_is_in_a_digest(
+    engine: Engine, month: dict[str, list[Arrival]]
+) -> None:
+    with node(engine, "", [month["131016"][:10]]) as connection:
+        victim = month["131016"][3].change.record.resident_code
+        connection.execute(update(residents).where(residents.c.resident_code == victim).values(holder="999999"))
+        assert Place("999999", 0, 0) in places(connection)
+        assert digest(connection, KEY, Place("999999", 0, 0), stopped=never).rows == 1
