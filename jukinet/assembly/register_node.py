@@ -16,7 +16,7 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
 from jukinet.assembly.consistency import ConsistencyService
 from jukinet.assembly.process import Part, needed
-from jukinet.assembly.status import AdminService, readable
+from jukinet.assembly.status import Acts, AdminService, readable
 from jukinet.link.apply_batch import Assembly, Taken, read_again
 from jukinet.link.service import LinkService
 from jukinet.link.uplink import LinkStopped, Uplink
@@ -57,6 +57,7 @@ class RegisterNode:
         self.writer = Writer(self._engine, on_commit=metrics.commit)
         self.uplink = self._make_uplink() if config.upstream else None
         self.link_service: LinkService | None = None
+        self._scope = config.name
         self._stopped_for: ErrorReason.ValueType | None = None
         self._room, self._look_again = True, 0.0
 
@@ -64,6 +65,7 @@ class RegisterNode:
         """Opens the link below: changes of the municipalities whose codes begin with `scope`."""
         # An upgrade may have taught this node to read what it had to park.
         self.writer.submit(lambda connection: read_again(connection, scope=scope, now_us=now_us())).result()
+        self._scope = scope
         keys = load_public_keys(needed(self._config.sealing.public_keys))
         self.link_service = LinkService(
             writer=self.writer,
@@ -112,7 +114,13 @@ class RegisterNode:
 
     def admin(self) -> AdminService:
         """The operator's view."""
-        return AdminService(identity=self._config.identity, register=self.reader, describe=self._describe)
+        return AdminService(
+            identity=self._config.identity,
+            register=self.reader,
+            describe=self._describe,
+            acts=Acts(self.writer, self._scope),
+            waiting_alarm_hours=self._config.limits.waiting_alarm_hours,
+        )
 
     def consistency(self) -> ConsistencyService:
         """What operators compare the tiers by."""
@@ -151,6 +159,8 @@ class RegisterNode:
         while True:
             status = await self.admin().GetStatus(GetStatusRequest(), None)
             metrics.parked(status.parked)
+            since = status.oldest_waiting_at.ToMicroseconds()
+            metrics.waiting((now_us() - since) / 1e6 if since else 0.0, status.waiting_too_long)
             for link in status.links:
                 peer = parse_identity(link.peer)
                 metrics.link_connected(peer, link.connected)

@@ -1,7 +1,10 @@
-"""The operator's view of a node: counts, states and how far the links are. Never a person."""
+"""The operator's view of a node, and what operators may do: counts, states, how far the links are. Never a person."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import grpc
 from sqlalchemy import Connection, Engine, func, select
@@ -9,11 +12,29 @@ from sqlalchemy import Connection, Engine, func, select
 import jukinet
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceServicer
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet.assembly.parked_list import list_parked, waiting_since
+from jukinet.assembly.release import Place, release_parked, retry_parked
+from jukinet.mesh.clock import now_us
+from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity, upstream_of
+from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
 from jukinet.store.engine import read
+from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.register import counts_by_status
 from jukinet.store.schema import parked
+from jukinet.store.writer import Writer
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """With what operators act on a register: its writer, and whose residents the node sees."""
+
+    writer: Writer
+    scope: str
 
 
 class AdminService(AdminServiceServicer):
@@ -25,10 +46,14 @@ class AdminService(AdminServiceServicer):
         identity: Identity,
         register: Engine | None,
         describe: Callable[[admin.GetStatusResponse], None],
+        acts: Acts | None = None,
+        waiting_alarm_hours: float = 0.0,
     ) -> None:
         self._identity = identity
         self._register = register
         self._describe = describe
+        self._acts = acts
+        self._alarm_us = int(waiting_alarm_hours * 3_600_000_000)
 
     async def GetStatus(  # gRPC names its methods so
         self,
@@ -41,7 +66,9 @@ class AdminService(AdminServiceServicer):
         )
         if self._register is not None:
             await asyncio.to_thread(
-                read, self._register, lambda connection: _read_register(connection, self._identity, status)
+                read,
+                self._register,
+                lambda connection: _read_register(connection, self._identity, status, self._late()),
             )
         self._describe(status)
         return status
@@ -55,9 +82,42 @@ class AdminService(AdminServiceServicer):
         if self._register is None:
             return
         for entry in await asyncio.to_thread(
-            read, self._register, lambda connection: _read_parked(connection, request.limit)
+            read, self._register, lambda connection: list_parked(connection, request.limit, self._late())
         ):
             yield entry
+
+    async def ReleaseParked(  # gRPC names its methods so
+        self,
+        request: admin.ReleaseParkedRequest,
+        context: "grpc.aio.ServicerContext[admin.ReleaseParkedRequest, admin.ReleaseParkedResponse]",
+    ) -> admin.ReleaseParkedResponse:
+        """Sets a parked change aside, by two operators. Raises Refused: NOT_PARKED, SECOND_OPERATOR_NEEDED."""
+        act = partial(release_parked, place=_place(request.place), operator=current_caller().uri)
+        done = await self._write(act)
+        step = admin.RELEASE_STEP_CARRIED_OUT if done.carried_out else admin.RELEASE_STEP_PROPOSED
+        return admin.ReleaseParkedResponse(step=step, proposed_by=done.proposed_by, applied=done.applied)
+
+    async def RetryParked(  # gRPC names its methods so
+        self,
+        request: admin.RetryParkedRequest,
+        context: "grpc.aio.ServicerContext[admin.RetryParkedRequest, admin.RetryParkedResponse]",
+    ) -> admin.RetryParkedResponse:
+        """Judges a parked change once more, by the rules as they are. Raises Refused: NOT_PARKED."""
+        done = await self._write(partial(retry_parked, place=_place(request.place), operator=current_caller().uri))
+        return admin.RetryParkedResponse(reason=done.reason or errors.ERROR_REASON_UNSPECIFIED, applied=done.applied)
+
+    async def _write(self, act: Callable[..., R]) -> R:
+        if self._acts is None:
+            raise Refused(errors.ERROR_REASON_NOT_PARKED)  # a gateway parks nothing
+        scope = self._acts.scope
+        try:
+            return await self._acts.writer.run(lambda connection: act(connection, scope=scope, now_us=now_us()))
+        except StoreError as failure:
+            raise as_refusal(failure) from None
+
+    def _late(self) -> int:
+        """What waits since before this moment has waited too long, in microseconds since 1970."""
+        return now_us() - self._alarm_us
 
 
 async def readable(register: Engine) -> bool:
@@ -65,9 +125,16 @@ async def readable(register: Engine) -> bool:
     return await asyncio.to_thread(read, register, lambda connection: connection.execute(select(1)).scalar_one() == 1)
 
 
-def _read_register(connection: Connection, identity: Identity, status: admin.GetStatusResponse) -> None:
+def _place(place: admin.ChangePlace) -> Place:
+    return Place(place.municipality, place.epoch, place.sequence)
+
+
+def _read_register(connection: Connection, identity: Identity, status: admin.GetStatusResponse, late_us: int) -> None:
     status.residents.update(counts_by_status(connection))
     status.parked = connection.execute(select(func.count()).select_from(parked)).scalar_one()
+    oldest, status.waiting_too_long = waiting_since(connection, late_us)
+    if oldest:
+        status.oldest_waiting_at.FromMicroseconds(oldest)
     if identity.kind != "center":
         stream = journal.read_stream(connection)
         link = status.links.add(
@@ -89,15 +156,3 @@ def _read_register(connection: Connection, identity: Identity, status: admin.Get
             center_mark=mark.mark if identity.kind == "center" else mark.center_mark,
         )
         link.moved_at.FromMicroseconds(mark.moved_at)
-
-
-def _read_parked(connection: Connection, limit: int) -> list[admin.ListParkedResponse]:
-    query = select(parked.c.municipality, parked.c.sequence, parked.c.reason, parked.c.parked_at).order_by(parked.c.id)
-    if limit:
-        query = query.limit(limit)
-    entries = []
-    for row in connection.execute(query):
-        entry = admin.ListParkedResponse(municipality=row.municipality, sequence=row.sequence, reason=row.reason)
-        entry.parked_at.FromMicroseconds(row.parked_at)
-        entries.append(entry)
-    return entries

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jukinet.cli.connect import CALL_SECONDS, channel_to, in_mesh
-from jukinet.cli.layout import Mesh
-from jukinet.cli.output import JSON_HELP, fail_call, failures_told, show, show_json, show_table
+from jukinet.cli.layout import OPERATOR, Mesh
+from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, show, show_json, show_table
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse, LinkStatus, ListParkedResponse
@@ -36,6 +36,8 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
         show(f"{answer.identity}\n{answer.role}, version {answer.version}, {answer.parked} parked")
         for name, count in sorted(answer.residents.items()):
             show(f"residents {name}: {count}")
+        if answer.waiting_too_long:
+            show(f"ALARM: {answer.waiting_too_long} waiting too long, since {_time(answer, 'oldest_waiting_at')}")
         if answer.role == "gateway":
             show(f"ledger entries: {answer.ledger_entries}")
         show_table(LINK_HEADERS, [link_row(link) for link in answer.links])
@@ -54,9 +56,80 @@ def parked(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show_json({"parked": rows})
             return
         show_table(
-            ["municipality", "sequence", "reason", "since"],
-            [[row["municipality"], str(row["sequence"]), row["reason"], row["parked_at"] or ""] for row in rows],
+            ["municipality", "epoch", "sequence", "reason", "since", "behind", "too long", "proposed by"],
+            [
+                [
+                    row["municipality"],
+                    str(row["epoch"]),
+                    str(row["sequence"]),
+                    row["reason"],
+                    row["parked_at"] or "",
+                    str(row["behind"]),
+                    "yes" if row["waits_too_long"] else "",
+                    row["proposed_by"] or "",
+                ]
+                for row in rows
+            ],
         )
+
+
+@app.command()
+def release(
+    municipality: Annotated[str, typer.Argument(metavar="MUNICIPALITY", help="Whose change it is, six digits.")],
+    epoch: Annotated[int, typer.Argument(metavar="EPOCH", help="As `parked` shows it.")],
+    sequence: Annotated[int, typer.Argument(metavar="SEQUENCE", help="As `parked` shows it.")],
+    mesh: MeshOption,
+    node: NodeOption,
+    operator: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="Operator whose certificate to use.")
+    ] = OPERATOR,
+    again: Annotated[bool, typer.Option("--again", help="Judge it once more by the rules as they are.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Set a parked change aside for good: the first operator proposes, a second one carries out.
+
+    What waited behind it is tried again in order. With --again one operator has it judged once more instead.
+
+    Example: jukinet admin release 131016 1 42 --mesh mesh --node center --as operator-2
+    """
+    with failures_told():
+        answer = asyncio.run(_release(Mesh.open(mesh), node, operator, (municipality, epoch, sequence), again=again))
+        if as_json:
+            show_json(answer)
+        else:
+            show(", ".join(f"{key}: {value}" for key, value in answer.items() if value is not None))
+
+
+async def _release(mesh: Mesh, node: str, operator: str, place: tuple[str, int, int], *, again: bool) -> dict[str, Any]:
+    import grpc
+
+    from jukinet._pb.jukinet.admin.v1 import admin_pb2
+    from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
+    from jukinet.mesh.errors import name_of
+    from jukinet.mesh.identity import Identity, IdentityError
+
+    try:
+        client = Identity("operator", operator)
+        where = admin_pb2.ChangePlace(municipality=place[0], epoch=place[1], sequence=place[2])
+    except (IdentityError, ValueError) as error:
+        raise Failure(str(error), Exit.USAGE) from None
+    target = in_mesh(mesh, node, client)
+    async with channel_to(target) as channel:
+        stub = AdminServiceStub(channel)
+        try:
+            if again:
+                tried = await stub.RetryParked(admin_pb2.RetryParkedRequest(place=where), timeout=60.0)
+                reason = name_of(tried.reason) if tried.reason else None
+                return {"step": "still parked" if reason else "applied", "reason": reason, "applied": tried.applied}
+            done = await stub.ReleaseParked(admin_pb2.ReleaseParkedRequest(place=where), timeout=60.0)
+        except grpc.aio.AioRpcError as error:
+            fail_call(error, target.address)
+    carried_out = done.step == admin_pb2.RELEASE_STEP_CARRIED_OUT
+    return {
+        "step": "carried out" if carried_out else "proposed",
+        "proposed_by": done.proposed_by,
+        "applied": done.applied,
+    }
 
 
 async def get_status(mesh: Mesh, node: str) -> "GetStatusResponse":
@@ -103,6 +176,8 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "version": answer.version,
         "residents": dict(sorted(answer.residents.items())),
         "parked": answer.parked,
+        "oldest_waiting_at": _time(answer, "oldest_waiting_at"),
+        "waiting_too_long": answer.waiting_too_long,
         "ledger_entries": answer.ledger_entries,
         "links": [_link_as_json(link) for link in answer.links],
     }
@@ -144,6 +219,15 @@ def _parked_as_json(each: "ListParkedResponse") -> dict[str, Any]:
         "sequence": each.sequence,
         "reason": name_of(each.reason),
         "parked_at": _time(each, "parked_at"),
+        "epoch": each.epoch,
+        "behind": each.behind,
+        "waiting": [
+            {"municipality": other.municipality, "epoch": other.epoch, "sequence": other.sequence}
+            for other in each.waiting
+        ],
+        "waits_too_long": each.waits_too_long,
+        "proposed_by": each.proposed_by or None,
+        "proposed_at": _time(each, "proposed_at"),
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jukinet.cli.development_agencies import development_agencies
-from jukinet.cli.layout import CONFIG, OPERATOR, Mesh, folder_name
+from jukinet.cli.layout import CONFIG, OPERATOR, SECOND_OPERATOR, Mesh, folder_name
 from jukinet.cli.output import Exit, Failure
 from jukinet.domain.local_government import is_municipality_code, prefecture_code_of
 from jukinet.ledger.note import VerifierKey
@@ -142,6 +142,7 @@ class _Writer:
 
     def _clients(self) -> Iterator[Identity]:
         yield Identity("operator", OPERATOR)
+        yield Identity("operator", SECOND_OPERATOR)
         for code in dict.fromkeys(self._plan.municipalities):
             yield Identity("municipal-system", code)
         for agency in self._agencies():

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 CONFIG: Final = "node.toml"
 LOG: Final = "log.jsonl"
 OPERATOR: Final = "operator"
-"""Name of the operator whom a development mesh has."""
+"""Name of the operator of a development mesh as whom commands call."""
+SECOND_OPERATOR: Final = "operator-2"
+"""Name of the other one, for what takes two."""
 # From the center outwards: each node finds the one that it dials.
 _ORDER: Final = "center gateway prefecture municipality"
 

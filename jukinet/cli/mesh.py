@@ -152,7 +152,10 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
             continue
         residents = " ".join(f"{status}={count}" for status, count in sorted(answer.residents.items()))
         ledger = str(answer.ledger_entries) if answer.role == "gateway" else ""
-        nodes.append([name, "serving", answer.version, residents, str(answer.parked), ledger])
+        parked = str(answer.parked)
+        if answer.waiting_too_long:
+            parked += f" ({answer.waiting_too_long} waiting too long)"
+        nodes.append([name, "serving", answer.version, residents, parked, ledger])
         links += [[name, *link_row(link)] for link in answer.links]
     show_table(["node", "state", "version", "residents", "parked", "ledger"], nodes)
     if links:

@@ -69,7 +69,7 @@ def apply_batch(
     if not placed.fresh:
         return Taken(placed.mark, [], [], 0, ())
     changes = [change for entry in placed.fresh for change in read_changes(entry.segment)]
-    outcomes, notices = _settle(connection, changes, scope=assembly.scope, now_us=now_us)
+    outcomes, notices = settle(connection, changes, scope=assembly.scope, now_us=now_us)
     for municipality, origin in placed.origins.items():
         journal.write_origin(connection, municipality, origin)
     journal.write_mark(connection, source, placed.mark)
@@ -91,11 +91,11 @@ def read_again(connection: Connection, *, scope: str, now_us: int) -> int:
         if fault != errors.ERROR_REASON_CHANGE_UNKNOWN_TYPE:
             connection.execute(delete(parked).where(parked.c.id == row_id))
             now_read.append((arrival, fault))
-    _settle(connection, now_read, scope=scope, now_us=now_us)
+    settle(connection, now_read, scope=scope, now_us=now_us)
     return len(now_read)
 
 
-def _settle(
+def settle(
     connection: Connection, changes: Sequence[Read], *, scope: str, now_us: int
 ) -> tuple[list["ErrorReason.ValueType | None"], list[ParkedNotice]]:
     """Applies or parks what could be read, and parks the rest: outcomes in order, and what is to be said of them."""

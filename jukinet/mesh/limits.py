@@ -55,6 +55,11 @@ class Limits:
     ] = 64 * MEBIBYTE
     disk_free_percent: Annotated[float, Setting("the same as a share of the file system", "%")] = 1.0
 
+    waiting_alarm_hours: Annotated[
+        float,
+        Setting("a change that waits longer for an earlier one is shown as an alarm; a move takes a day or two", "h"),
+    ] = 72.0
+
     def server_options(self) -> list[tuple[str, int]]:
         """Gives the gRPC channel arguments of a server."""
         return [

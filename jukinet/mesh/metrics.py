@@ -36,6 +36,8 @@ INSTRUMENTS: Final = {
     "link_lag": ("gauge", "1", "changes that this node holds and the peer has not acknowledged"),
     "link_connected": ("gauge", "1", "1 while the stream to the peer is open"),
     "parked": ("gauge", "1", "changes that are kept but not applied"),
+    "waiting_age": ("gauge", "s", "since when the oldest change waits for an earlier one of its resident"),
+    "waiting_too_long": ("gauge", "1", "changes that wait longer than `limits.waiting_alarm_hours`: an alarm"),
     "commit_duration": ("histogram", "s", "duration of one durable commit"),
     "commit_jobs": ("histogram", "1", "jobs that shared one commit"),
     "batch_changes": ("histogram", "1", "changes of one batch of a link"),
@@ -157,6 +159,13 @@ def parked(changes: int) -> None:
     """Shows how many changes are kept but not applied."""
     if _serving is not None:
         _serving.gauges["parked"].set(changes)
+
+
+def waiting(seconds: float, too_long: int) -> None:
+    """Shows how long the oldest change has waited for an earlier one, and how many wait longer than the alarm age."""
+    if _serving is not None:
+        _serving.gauges["waiting_age"].set(seconds)
+        _serving.gauges["waiting_too_long"].set(too_long)
 
 
 def commit(jobs: int, seconds: float) -> None:

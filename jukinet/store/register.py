@@ -3,7 +3,7 @@
 Rule 1: nothing that was sealed is ever dropped. A change that the rules refuse is parked in the same transaction, with
 its reason.
 Rule 2: a change that waits for an earlier one of the same resident is tried again whenever a change of that resident is
-applied. What is refused for good stays parked, for an operator.
+applied. What is refused for good stays parked, until operators release it (`jukinet.store.release`).
 Rule 3: a municipality's changes of one resident are applied in its own order: while one waits, the later ones wait
 behind it, even where `apply` alone would take them (the resident left what this node sees, and came back).
 Rule 4: a row never goes back. A change that a later one overtook goes into the history alone, if its place is there.
@@ -24,8 +24,11 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident, ResidentStatu
 from jukinet.domain.apply import ChangeRefused, apply
 from jukinet.domain.arrival import Arrival
 from jukinet.domain.overtaken import apply_overtaken
+from jukinet.domain.refusal import refuse
+from jukinet.domain.set_aside import apply_past_gap
 from jukinet.store.schema import history, parked, residents
 from jukinet.store.search_keys import keys_of
+from jukinet.store.set_aside import gone_of, is_anything_set_aside, parked_between
 from jukinet.store.statement import Prepared, add, keep, one_of
 
 _WAITING = errors_pb2.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
@@ -44,14 +47,14 @@ def apply_arrivals(connection: Connection, arrivals: Sequence[Arrival], *, scope
 
     `scope` is the prefix of the local government codes that this node sees; `now_us` is microseconds since 1970.
     """
-    codes = [code for arrival in arrivals for code in _moved_codes(arrival.change)]
+    codes = [code for arrival in arrivals for code in moved_codes(arrival.change)]
     run = Run(connection, codes)
     outcome = Applied()
     for arrival in arrivals:
         reason = _WAITING if run.is_behind(arrival) else run.take(arrival, scope)
         outcome.outcomes.append(reason)
         if reason is None:
-            outcome.released.extend(run.release(arrival, scope))
+            outcome.released.extend(run.release(moved_codes(arrival.change), scope))
         else:
             run.park(arrival, reason)
     run.write(connection, now_us)
@@ -85,13 +88,19 @@ class Run:
         self._parked: list[_Parked] = []
         self._unparked: list[_Parked] = []
         self._refused: list[_Parked] = []
+        self._anything_set_aside: bool | None = None
 
     def take(self, arrival: Arrival, scope: str) -> "ErrorReason.ValueType | None":
         """Applies one change; the reason why not, when the rules refuse it."""
         try:
             written = self._judge(arrival, scope)
         except ChangeRefused as refused:
-            return refused.reason
+            if refused.reason != _WAITING or not self._is_anything_set_aside():
+                return refused.reason
+            try:
+                written = self._judge_past_gap(arrival, scope)
+            except ChangeRefused as after_all:
+                return after_all.reason
         for resident in written:
             self.rows[resident.record.resident_code] = resident
             self._changed[resident.record.resident_code] = resident
@@ -102,7 +111,7 @@ class Run:
         """Tells whether an earlier change of this municipality waits for the same resident."""
         return any(
             entry.arrival.municipality == arrival.municipality and entry.arrival.place < arrival.place
-            for code in _moved_codes(arrival.change)
+            for code in moved_codes(arrival.change)
             for entry in self._waiting.get(code, ())
         )
 
@@ -113,13 +122,13 @@ class Run:
         if reason == _WAITING:
             self._wait(entry)
 
-    def release(self, arrival: Arrival, scope: str) -> list[tuple[str, int]]:
-        """Tries what waits for the arrival's resident again, lowest version first, until nothing moves.
+    def release(self, codes: list[str], scope: str) -> list[tuple[str, int]]:
+        """Tries what waits under these resident codes again, lowest version first, until nothing moves.
 
         Returns municipality and sequence number of each change that was applied.
         """
         released: list[tuple[str, int]] = []
-        codes = _moved_codes(arrival.change)
+        codes = list(codes)
         while codes:
             waiting = self._waiting.get(codes.pop())
             for entry in sorted(waiting or (), key=lambda entry: entry.arrival.change.version):
@@ -129,7 +138,7 @@ class Run:
                 if reason == _WAITING:
                     continue
                 self._end_wait(entry, reason)
-                codes.extend(_moved_codes(entry.arrival.change))
+                codes.extend(moved_codes(entry.arrival.change))
                 if reason is None:
                     released.append((entry.arrival.municipality, entry.arrival.sequence))
         return released
@@ -150,6 +159,35 @@ class Run:
             return apply_overtaken(arrival, scope=scope, current=self.rows, kept=self._history_of(code))
         return apply(change, municipality=arrival.municipality, scope=scope, current=self.rows)
 
+    def _judge_past_gap(self, arrival: Arrival, scope: str) -> tuple[Resident, ...]:
+        """Judges a change that waits: perhaps the versions that it waits for were set aside."""
+        code, version = awaited_code(arrival.change), arrival.change.version
+        row = self.rows.get(code)
+        at = row.version if row else 0
+        still_parked = parked_between(self._connection, code, at, version) or any(
+            awaited_code(entry.arrival.change) == code and at < entry.arrival.change.version < version
+            for entry in self._parked
+        )
+        if still_parked:
+            refuse(_WAITING, "version")
+        made_row = [
+            each.place
+            for each in self._history_of(code)
+            if each.change.version == at and each.municipality == arrival.municipality
+        ]
+        return apply_past_gap(
+            arrival,
+            scope=scope,
+            current=self.rows,
+            gone=gone_of(self._connection, code, arrival.municipality),
+            since=made_row[0] if made_row else (0, 0),
+        )
+
+    def _is_anything_set_aside(self) -> bool:
+        if self._anything_set_aside is None:
+            self._anything_set_aside = is_anything_set_aside(self._connection)
+        return self._anything_set_aside
+
     def _history_of(self, code: str) -> list[Arrival]:
         """What was applied under a resident code, in earlier runs and in this one."""
         before = [_arrival(*sealed) for sealed in _HISTORY_OF.rows(self._connection, {"code": code})]
@@ -162,16 +200,16 @@ class Run:
             touched: set[str] = set()
             for entry in _read_waiting(connection, new):
                 self._wait(entry)
-                touched.update(_moved_codes(entry.arrival.change))
+                touched.update(moved_codes(entry.arrival.change))
             new = touched - wanted
             wanted |= new
 
     def _wait(self, entry: _Parked) -> None:
-        self._waiting.setdefault(_awaited_code(entry.arrival.change), []).append(entry)
+        self._waiting.setdefault(awaited_code(entry.arrival.change), []).append(entry)
 
     def _end_wait(self, entry: _Parked, reason: "ErrorReason.ValueType | None") -> None:
         """Applied (None), or after all refused for good."""
-        self._waiting[_awaited_code(entry.arrival.change)].remove(entry)
+        self._waiting[awaited_code(entry.arrival.change)].remove(entry)
         if reason is None and entry.row_id:
             self._unparked.append(entry)
         elif reason is None:
@@ -182,12 +220,13 @@ class Run:
                 self._refused.append(entry)
 
 
-def _awaited_code(change: Change) -> str:
+def awaited_code(change: Change) -> str:
     """The code under whose row the change goes on: the old one where it brings a new one."""
     return change.previous_resident_code or change.record.resident_code
 
 
-def _moved_codes(change: Change) -> list[str]:
+def moved_codes(change: Change) -> list[str]:
+    """The codes whose rows the change moves, of a change that could be read."""
     codes = (change.record.resident_code, change.previous_resident_code)
     return [code for code in codes if code]
 
@@ -270,7 +309,7 @@ def _history_row(arrival: Arrival, now_us: int) -> dict[str, object]:
 def _parked_row(entry: _Parked, now_us: int) -> dict[str, object]:
     arrival = entry.arrival
     return {
-        "resident_code": _awaited_code(arrival.change),
+        "resident_code": awaited_code(arrival.change),
         "municipality": arrival.municipality,
         "epoch": arrival.epoch,
         "sequence": arrival.sequence,

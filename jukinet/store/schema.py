@@ -1,7 +1,8 @@
 """Tables of a register node (CS, prefecture, center).
 
 Rule 1: `history` is append-only (保存, Order art. 30-6: 150 years). Triggers in the database refuse
-whatever would change or remove a row, so that no later code path can rewrite what was received.
+whatever would change or remove a row, so that no later code path can rewrite what was received. So are `set_aside` and
+`operator_acts`: what two people gave up stays, with their names.
 Rule 2: sequence numbers come from the `stream` row, inside the transaction that uses them. A PostgreSQL sequence hands
 numbers out before commit, and a reader would skip the one that commits late.
 Rule 3: whole messages are kept as bytes; columns beside them exist only to find rows.
@@ -137,6 +138,41 @@ parked = Table(
     Column("parked_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
     UniqueConstraint("municipality", "epoch", "sequence", name="parked_once"),
     Index("parked_by_resident", "reason", "resident_code"),
+    Index("parked_by_code", "resident_code", "version"),
+)
+
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("resident_code", String(11), nullable=False, comment="as it was parked; empty = could not be read"),
+    Column("municipality", String(6), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("reason", Integer, nullable=False, comment="jukinet.errors.v1.ErrorReason for which it was parked"),
+    Column("change", LargeBinary, nullable=False, comment="jukinet.register.v1.Change, as sealed"),
+    Column("parked_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    Column("proposed_by", Text, nullable=False, comment="SPIFFE ID of the first operator"),
+    Column("proposed_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    Column("carried_out_by", Text, nullable=False, comment="SPIFFE ID of the second operator"),
+    Column("carried_out_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    UniqueConstraint("municipality", "epoch", "sequence", name="set_aside_once"),
+    Index("set_aside_by_resident", "resident_code", "municipality"),
+)
+
+operator_acts = Table(
+    "operator_acts",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("act", String(16), nullable=False, comment="propose, set aside or again"),
+    Column("municipality", String(6), nullable=False),
+    Column("epoch", BigInteger, nullable=False, comment="of the parked change"),
+    Column("sequence", BigInteger, nullable=False, comment="of the parked change"),
+    Column("reason", Integer, nullable=False, comment="jukinet.errors.v1.ErrorReason that the operator looked at"),
+    Column("operator", Text, nullable=False, comment="SPIFFE ID"),
+    Column("acted_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    Index("operator_acts_on", "municipality", "epoch", "sequence"),
 )
 
 intake_messages = Table(
@@ -149,4 +185,4 @@ intake_messages = Table(
     Column("sequence", BigInteger, nullable=False),
 )
 
-APPEND_ONLY = ("history",)
+APPEND_ONLY = ("history", "operator_acts", "set_aside")

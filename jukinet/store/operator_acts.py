@@ -1,0 +1,63 @@
+"""What operators did to what is parked: one row an act, never changed.
+
+A proposal stands until it is carried out. It holds for the reason that the first operator looked at: a change that is
+parked for another reason by now takes a new proposal.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from jukinet.store.schema import operator_acts
+
+PROPOSE = "propose"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Who proposed, and when in microseconds since 1970."""
+
+    operator: str
+    acted_at: int
+
+
+def note(
+    connection: Connection,
+    act: str,
+    *,
+    municipality: str,
+    epoch: int,
+    sequence: int,
+    reason: int,
+    operator: str,
+    now_us: int,
+) -> None:
+    """Puts an act on a parked change on record."""
+    connection.execute(
+        insert(operator_acts).values(
+            act=act,
+            municipality=municipality,
+            epoch=epoch,
+            sequence=sequence,
+            reason=reason,
+            operator=operator,
+            acted_at=now_us,
+        )
+    )
+
+
+def proposal_of(connection: Connection, municipality: str, epoch: int, sequence: int, reason: int) -> Proposal | None:
+    """The standing proposal for a change that is parked for this reason."""
+    found = connection.execute(
+        select(operator_acts.c.operator, operator_acts.c.acted_at)
+        .where(
+            operator_acts.c.act == PROPOSE,
+            operator_acts.c.municipality == municipality,
+            operator_acts.c.epoch == epoch,
+            operator_acts.c.sequence == sequence,
+            operator_acts.c.reason == reason,
+        )
+        .order_by(operator_acts.c.id)
+        .limit(1)
+    ).one_or_none()
+    return Proposal(*found) if found else None
