@@ -75,7 +75,7 @@ async def run(config: NodeConfig) -> None:
                 "jukinet.inquiry.v1.InquiryService": lambda: _center_serves(channel),
                 "jukinet.ledger.v1.LedgerService": lambda: readable(reader),
             },
-            parts=[record.grouping.run],
+            parts=[writer.watch, record.grouping.run],
             on_refusal=inquiry.note_refusal,
         )
     finally:

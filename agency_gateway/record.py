@@ -17,6 +17,7 @@ from jukinet.ledger import store as ledger
 from jukinet.ledger.note import Signer
 from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.failpoints import passing
 from jukinet.store.grouping import Grouping
 from jukinet.store.statement import add, one_of
 from jukinet.store.writer import Writer
@@ -69,6 +70,7 @@ class Record:
 
     async def _commit(self, group: list[Entry]) -> Sequence[_Kept]:
         state, kept = await self._writer.run(lambda connection: self._append(connection, group))
+        passing("ledger.committed")
         self._state = state
         metrics.ledger_entries(self.size)
         return kept
@@ -87,8 +89,11 @@ class Record:
                 before.add(key)
                 new.append({"agency": entry.agency, "request_id": entry.request_id})
             leaves.append(entries.encode(entry))
+        passing("ledger.judged")
         _ADD_ASKED.write(connection, new)
+        passing("ledger.asked")
         state, receipts = ledger.append(connection, self._state, leaves, self._signer)
+        passing("ledger.appended")
         return state, [_Kept(receipt, again) for receipt, again in zip(receipts, repeated, strict=True)]
 
 

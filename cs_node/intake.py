@@ -22,6 +22,7 @@ from jukinet.link.outbox import queue
 from jukinet.mesh import metrics
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.failpoints import passing
 from jukinet.store import journal
 from jukinet.store.errors import StoreError
 from jukinet.store.grouping import Grouping
@@ -62,9 +63,11 @@ def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, t
     run = Run(connection, codes)
     group = _Group(sealing.municipality, stream.epoch, stream.last_sequence, known, run, today)
     answers = [group.take(item) for item in items]
+    passing("intake.judged")
     if not group.arrivals:
         return answers
     run.write(connection, at_us)
+    passing("intake.registered")
     queue(
         connection,
         [arrival.payload for arrival in group.arrivals],
@@ -73,7 +76,9 @@ def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, t
         key=sealing.key,
         now_us=at_us,
     )
+    passing("intake.queued")
     _ADD_MESSAGES.write(connection, group.messages)
+    passing("intake.kept")
     return answers
 
 
@@ -191,12 +196,15 @@ class Intake:
             return [answer for item in items for answer in await self._commit([item])]
 
     async def _accept(self, items: list[Item]) -> Sequence[Answer]:
+        passing("intake.handed_in")
         answers = await self._writer.run(
             lambda connection: accept(connection, items, self._sealing, today=today_in_japan(), at_us=now_us())
         )
+        passing("intake.committed")
         last = max((answer.sequence for answer in answers if isinstance(answer, SubmitChangeResponse)), default=0)
         if last:
             self._on_accepted(last)
+        passing("intake.told")
         for item, answer in zip(items, answers, strict=True):
             if isinstance(answer, Refused):
                 metrics.change_refused(answer.reason)

@@ -2,6 +2,7 @@
 
 Rule: a part that fails ends the process. A node that lost its writer or its queue must not go on answering; the one
 exception is the link, whose loss is written into its contract (a CS keeps accepting while its prefecture is away).
+A disk that failed has an exit code of its own: its supervisor may start the node again, its operator looks at the disk.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from jukinet.mesh.config import ConfigError, NodeConfig
 from jukinet.mesh.interceptors import OnRefusal
 from jukinet.mesh.pki import PkiError, certificate_end
 from jukinet.mesh.server import NodeServer, Service, build_server, run_until_signal
+from jukinet.store.errors import StorageFailed
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ async def serve(
     """Runs the parts and serves until SIGTERM or SIGINT.
 
     `checks` tells, by service, whether what it stands on answers; watchers of grpc.health.v1 hear of every change.
-    Raises PartFailed when a part ended by itself.
+    Raises PartFailed when a part ended by itself, StorageFailed when the disk did.
     """
     node = build_server(
         identity=config.identity,
@@ -136,4 +138,6 @@ async def _until_signal_or_failure(
     await node.server.stop(None)
     failed = next(iter(done))
     failure = failed.exception()
+    if isinstance(failure, StorageFailed):
+        raise failure
     raise PartFailed(f"a part of the node failed ({type(failure).__name__ if failure else 'ended'})") from failure

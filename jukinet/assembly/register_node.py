@@ -110,7 +110,7 @@ class RegisterNode:
 
     def parts(self) -> list[Part]:
         """What runs beside the server."""
-        return [self._show_metrics, *([self._run_uplink] if self.uplink else [])]
+        return [self.writer.watch, self._show_metrics, *([self._run_uplink] if self.uplink else [])]
 
     def admin(self) -> AdminService:
         """The operator's view."""

@@ -5,6 +5,7 @@ to know which file or process to look at.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -42,7 +43,7 @@ def run(
     """Run one node in the foreground; SIGTERM or Ctrl-C drains it.
 
     Exit codes: 0 drained, 1 a part failed while it ran, 5 a configuration, certificate, key or policy file cannot be
-    used or the address is taken, 6 the database cannot be used.
+    used or the address is taken, 6 the database cannot be used, 7 the disk failed while it ran.
 
     Example: jukinet node run --config mesh/nodes/center/node.toml
     """
@@ -51,6 +52,9 @@ def run(
 
         end_when_stdin_closes()
     with failures_told(), start_errors_told():
+        from jukinet.mesh import failpoints
+
+        failpoints.arm(os.environ, parent=os.getppid())
         loaded = _load(config)
         node: Callable[[NodeConfig], Awaitable[None]] = import_module(f"{_PACKAGES[loaded.role]}.node").run
         asyncio.run(_run(node, loaded))
@@ -118,7 +122,7 @@ def _exit_code(error: Exception) -> Exit | None:
     from jukinet.purpose.agencies import AgencyDirectoryError
     from jukinet.purpose.decision import PolicyError
     from jukinet.purpose.statute import StatuteTableError
-    from jukinet.store.errors import SchemaMismatch, StoreBusy, StoreError
+    from jukinet.store.errors import SchemaMismatch, StorageFailed, StoreBusy, StoreError
 
     known: tuple[tuple[Exit, tuple[Any, ...]], ...] = (
         (
@@ -135,6 +139,7 @@ def _exit_code(error: Exception) -> Exit | None:
                 MetricsError,
             ),
         ),
+        (Exit.STORAGE, (StorageFailed,)),
         (Exit.DATABASE, (SchemaMismatch, StoreBusy, StoreError, LedgerError, DBAPIError)),
         (Exit.CONFIGURATION, (ArgumentError, NoSuchModuleError)),
         (Exit.REFUSED, (PartFailed,)),

@@ -33,6 +33,8 @@ class Exit(IntEnum):
     """A configuration, certificate, key, policy or directory file cannot be used; the node did not start."""
     DATABASE = 6
     """The database cannot be used: held by another process, of another schema, full or corrupt."""
+    STORAGE = 7
+    """The disk did not keep what it was given (a failed fsync). Look at the disk, then start the node again."""
 
 
 JSON_HELP: Final = "Print one JSON object instead of text."

@@ -18,6 +18,7 @@ from jukinet.link.reading import Read, read_change, read_changes
 from jukinet.link.receiver import Fresh, municipalities_of, take
 from jukinet.link.seal import link_chain
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.failpoints import passing
 from jukinet.store import journal
 from jukinet.store.register import Run, apply_arrivals
 from jukinet.store.schema import parked
@@ -61,6 +62,7 @@ def apply_batch(
 
     `traceparents` gives, by (municipality, sequence), the trace context to forward. Raises Refused as `receiver.take`.
     """
+    passing("apply.begun")
     known = journal.read_mark(connection, source)
     if known is None:
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
@@ -68,12 +70,17 @@ def apply_batch(
     placed = take(known, batch, origins=origins, key_of=assembly.key_of, may_bring=may_bring, now_us=now_us)
     if not placed.fresh:
         return Taken(placed.mark, [], [], 0, ())
+    passing("apply.placed")
     changes = [change for entry in placed.fresh for change in read_changes(entry.segment)]
     outcomes, notices = settle(connection, changes, scope=assembly.scope, now_us=now_us)
+    passing("apply.settled")
     for municipality, origin in placed.origins.items():
         journal.write_origin(connection, municipality, origin)
+    passing("apply.origins")
     journal.write_mark(connection, source, placed.mark)
+    passing("apply.marked")
     last = _forward(connection, placed.fresh, source, traceparents, now_us) if assembly.forwards else 0
+    passing("apply.forwarded")
     return Taken(placed.mark, outcomes, notices, last, placed.fresh)
 
 

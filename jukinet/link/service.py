@@ -31,6 +31,7 @@ from jukinet.link.tracing import change_spans, end_spans
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.failpoints import passing
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
@@ -99,11 +100,14 @@ class LinkService(LinkServiceServicer):
         reading = asyncio.create_task(self._read(request_iterator, session, caller))
         try:
             yield session.welcome()
+            passing("link.welcomed")
             while not session.failure:
                 await session.something_to_say()
                 over = reading.done()
                 if not session.failure:
+                    passing("link.before_ack")
                     yield session.ack()
+                    passing("link.after_ack")
                 if over:
                     break
             if session.failure:
@@ -123,10 +127,12 @@ class LinkService(LinkServiceServicer):
         yield PullResponse()  # makes this a stream
 
     async def _take_up(self, source: str, hello: Hello) -> Session:
+        passing("link.hello")
         try:
             mark = await self._writer.run(lambda connection: _register(connection, source, hello))
         except StoreError as failure:
             raise _refusal(failure) from None
+        passing("link.registered")
         older = self._sessions.get(source)
         if older:
             log.warning("a newer stream of the same sender took over", extra={"peer": source})
@@ -142,6 +148,7 @@ class LinkService(LinkServiceServicer):
                 match request.WhichOneof("message"):
                     case "batch":
                         await session.room_for(request.ByteSize())
+                        passing("link.batch")
                         self._hand_in(request.batch, request.ByteSize(), session, caller)
                     case "heartbeat":
                         session.news.set()  # the acknowledgement is our sign of life
@@ -183,8 +190,10 @@ class LinkService(LinkServiceServicer):
         if failure:
             session.end(failure)
             return
+        passing("link.committed")
         taken = commit.result()
         session.took(taken, center_mark=0 if self._assembly.forwards else taken.mark.mark)
+        passing("link.noted")
         if taken.last_sequence:
             self._on_forwarded(taken.last_sequence)
         self._on_applied(taken)

@@ -26,6 +26,7 @@ from jukinet.link.sender import BATCH_CHANGES, Fetch, Output, Progress, Send, Se
 from jukinet.mesh.client import streaming
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import name_of, reason_of
+from jukinet.mesh.failpoints import passing
 from jukinet.mesh.tls import TlsError
 from jukinet.store import journal
 from jukinet.store.engine import read_soon
@@ -141,6 +142,7 @@ class Uplink:
         return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
 
     async def _converse(self, call: _Call) -> None:
+        passing("uplink.dialled")
         sender = Sender()
         stream, first_kept = await read_soon(self._reader, _opening)
         self._last_sequence = max(self._last_sequence, stream.last_sequence)
@@ -172,6 +174,7 @@ class Uplink:
                     case "welcome":
                         outputs = await self._welcomed(sender, response.welcome)
                     case "ack":
+                        passing("uplink.acked")
                         self.state.parked_above += sum(not notice.released for notice in response.ack.parked)
                         outputs = sender.acked(response.ack)
                     case _:
@@ -179,6 +182,7 @@ class Uplink:
                 await self._carry_out(outputs, sender, call)
 
     async def _welcomed(self, sender: Sender, welcome: Welcome) -> list[Output]:
+        passing("uplink.welcomed")
         chain = await read_soon(self._reader, lambda connection: journal.chain_at(connection, welcome.mark))
         outputs = sender.welcomed(welcome, chain_here=chain)
         if not any(isinstance(output, Stop) for output in outputs):
@@ -210,8 +214,11 @@ class Uplink:
             match pending.pop(0):
                 case Send(request):
                     await _write(call, request)
+                    passing("uplink.sent")
                 case Fetch(after, max_bytes):
-                    pending = [*sender.fetched(await self._fetch(after, max_bytes)), *pending]
+                    rows = await self._fetch(after, max_bytes)
+                    passing("uplink.fetched")
+                    pending = [*sender.fetched(rows), *pending]
                 case Progress(neighbour_mark, center_mark):
                     self.state.neighbour_mark = max(self.state.neighbour_mark, neighbour_mark)
                     self.state.center_mark = max(self.state.center_mark, center_mark)
@@ -242,6 +249,7 @@ class Uplink:
 
     def _noted(self, commit: "asyncio.Future[dict[str, int]]") -> None:
         """Runs for every note, even when its stream is over: those below wait for their center marks."""
+        passing("uplink.noted")
         failure = commit.exception()
         if failure:
             log.warning("progress could not be noted", extra={"reason": type(failure).__name__})

@@ -190,12 +190,31 @@ def _sqlite_writer(url: URL) -> Engine:
         if not path.exists():  # An existing file stays closed: closing it would free SQLite's own locks on it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
-        return _connected(str(path), _WRITER_PRAGMAS)
+        connection = _connected(str(path), _WRITER_PRAGMAS)
+        _write_again(connection)
+        return connection
 
     engine = create_engine(url.set(database=str(path)), creator=connect, hide_parameters=True, poolclass=StaticPool)
     event.listen(engine, "begin", lambda connection: run_on_driver(connection, "BEGIN IMMEDIATE"))
     event.listen(engine, "engine_disposed", lambda _engine: lock.free())
     return engine
+
+
+def _write_again(connection: sqlite3.Connection) -> None:
+    """Copies the whole log into the database before anything is acknowledged again.
+
+    After a failed fsync the log may be right in memory and missing on disk, and what is read from it would be taken
+    for safe. The copy is written and synced anew. Without room for it a node starts all the same, to be read.
+    """
+    try:
+        held_back, _pages, _copied = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            connection.close()
+            raise
+        held_back = True
+    if held_back:
+        log.warning("the write-ahead log could not be emptied before the first commit")
 
 
 def _sqlite_reader(url: URL) -> Engine:

@@ -22,6 +22,14 @@ class StorageFull(StoreError):
     """The disk or its quota is full: nothing was written; make room and try again."""
 
 
+class StorageFailed(StoreError):
+    """The disk did not keep what it was given: only a new process, which reads it again, can tell what is there."""
+
+    def __init__(self, kind: str) -> None:
+        Exception.__init__(self, f"the disk failed ({kind}); look at it before the node starts again")
+        self.kind = kind
+
+
 class StoreBusy(StoreError):
     """Another process holds this database: exactly one process may write a node's database. Stop the other one."""
 
@@ -43,6 +51,8 @@ class SchemaMismatch(Exception):
 
 # SHMSIZE: the index of the write-ahead log could not grow; SQLite tells a full disk apart only for its own files.
 _FULL = frozenset({"53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"})
+# A failed fsync is never tried again: the kernel may have given up the pages, and the next one would succeed.
+_FAILED = frozenset({"58030", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 
 
 def without_values(error: StatementError) -> StoreError:
@@ -50,10 +60,16 @@ def without_values(error: StatementError) -> StoreError:
 
     Raise it outside of the `except` block: inside, Python would keep the driver's error as its context.
     """
-    original = error.orig
+    return of_driver(error.orig)
+
+
+def of_driver(original: object) -> StoreError:
+    """The failure that a driver's own error tells of."""
     code = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
     kind = f"{type(original).__name__}{f' {code}' if code else ''}"
-    return StorageFull(kind) if code in _FULL else StoreError(kind)
+    if code in _FULL:
+        return StorageFull(kind)
+    return StorageFailed(kind) if code in _FAILED else StoreError(kind)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -6,6 +6,8 @@ Rule 2: a job that raises fails alone. The transaction that it shared is rolled 
 one of its own. Jobs therefore must not have effects outside the database.
 Rule 3: when a commit fails, nobody may run again: the database may have kept it. Whoever waits is told of a failure and
 asks again; message ids, marks and checkpoints make that harmless.
+Rule 4: after a failed fsync nothing more is written, and the process ends (`watch`). The kernel may have dropped what
+it could not write, and a second fsync would succeed over the hole. A disk that is only full ends nothing.
 
 Jobs that wait together share one transaction, up to 256 jobs or 5 ms of work; a job that finds the thread idle is
 committed at once, so an unloaded node adds no waiting time.
@@ -24,8 +26,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import StatementError
 
+from jukinet.mesh.failpoints import passing
 from jukinet.store.checkpoint import Checkpoints
-from jukinet.store.errors import StoreError, is_lost, without_values
+from jukinet.store.errors import StorageFailed, StoreError, is_lost, of_driver, without_values
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ class Writer:
         self._closed = False
         self._closing = threading.Lock()
         self._last_taken = False
+        self._broken: Future[None] = Future()
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._loop, name="jukinet-writer", daemon=True)
         self._thread.start()
@@ -80,6 +84,14 @@ class Writer:
         """
         return await asyncio.wrap_future(self.submit(job))
 
+    async def watch(self) -> None:
+        """Waits, without end, for a failed fsync. A part of the node: its failure ends the process.
+
+        Raises:
+            StorageFailed: the disk did not keep what it was given.
+        """
+        await asyncio.shield(asyncio.wrap_future(self._broken))
+
     def close(self) -> None:
         """Finishes what was handed in and ends the thread."""
         with self._closing:
@@ -94,7 +106,9 @@ class Writer:
             if first is None:
                 break
             self._work_off(self._with_waiting(first))
-            self._tend(self._checkpoints.after_commit)
+            if not self._broken.done():
+                self._tend(self._checkpoints.after_commit)
+            passing("writer.tended")
         self._tend(self._let_go)
 
     def _let_go(self) -> None:
@@ -145,30 +159,44 @@ class Writer:
         stage = _Stage.BEGIN
         started = time.perf_counter()
         try:
+            if self._broken.done():
+                self._broken.result()
             # Kept from one transaction to the next: to take one from the engine costs as much as ten statements.
             connection = self._connection = self._connection or self._engine.connect()
             with connection.begin():
                 stage = _Stage.JOBS
+                passing("writer.begun")
                 for entry in entries:
                     group.append(entry)
                     results.append(entry[0](connection))
                 stage = _Stage.COMMIT
+                passing("writer.before_commit")
         except BaseException as error:  # Whatever it is, somebody waits to hear of it.
             self._tend(self._let_go)
+            self._look_at(error.orig if isinstance(error, StatementError) else None)
             return group, error, stage
+        passing("writer.after_commit")
         for (_, future), result in zip(group, results, strict=True):
             future.set_result(result)
+        passing("writer.told")
         if self._on_commit:
             self._tend(self._on_commit, len(group), time.perf_counter() - started)
         return group, None, stage
 
-    @staticmethod
-    def _tend(duty: Callable[..., None], *arguments: Any) -> None:
+    def _tend(self, duty: Callable[..., None], *arguments: Any) -> None:
         """Does what no job waits for; its failure must not end the thread."""
         try:
             duty(*arguments)
         except Exception as error:
             log.warning("after a commit: %s", type(error).__name__)
+            self._look_at(error)
+
+    def _look_at(self, original: BaseException | None) -> None:
+        """Lets nothing more be written when a driver's error tells of a failed fsync."""
+        failure = of_driver(original)
+        if isinstance(failure, StorageFailed) and not self._broken.done():
+            log.critical("the disk failed and the node ends", extra={"error_type": type(original).__name__})
+            self._broken.set_exception(failure)
 
 
 class _Stage(Enum):
