@@ -9,7 +9,20 @@ from typing import Annotated, Final
 import typer
 
 from jukinet import __version__
-from jukinet.cli import admin, bench, demo_command, drift, inquire, ledger, mesh, nation, node, submit_command, traces
+from jukinet.cli import (
+    admin,
+    bench,
+    demo_command,
+    drift,
+    inquire,
+    ledger,
+    mesh,
+    nation,
+    node,
+    simulate,
+    submit_command,
+    traces,
+)
 from jukinet.cli.output import show
 
 _EXIT_CODES: Final = (
@@ -55,6 +68,7 @@ admin.app.add_typer(drift.certificate, name="certificate")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(traces.app, name="traces")
 app.command()(traces.trace)
+app.command()(simulate.simulate)
 app.add_typer(bench.app, name="bench")
 
 

@@ -23,7 +23,7 @@ _CONNECT_MS: Final = 10_000
 _LAST_RECONNECT_MS: Final = 2_000
 # What gRPC writes over the status when a write fails, and how long the server's own may take to arrive after that.
 _FAILED_WRITE: Final = "Internal error from Core"
-_STATUS_SECONDS: Final = 5.0
+_STATUS_SECONDS: Final = 1.0
 _Call = TypeVar("_Call", bound=grpc.aio.Call)
 _T = TypeVar("_T")
 
