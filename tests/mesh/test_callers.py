@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2
+from jukinet._pb.jukinet.consistency.v1 import consistency_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
@@ -23,7 +24,17 @@ CENTER, GATEWAY = Identity("center"), Identity("gateway", "east")
 AGENCY, OPERATOR = Identity("agency", "a"), Identity("operator", "o")
 EVERYBODY = (CS, OTHER_CS, SYSTEM, OTHER_SYSTEM, TOKYO, HOKKAIDO, CENTER, GATEWAY, AGENCY, OPERATOR)
 
-FILES = (admin_pb2, inquiry_pb2, intake_pb2, ledger_pb2, link_pb2, provision_pb2, health_pb2, reflection_pb2)
+FILES = (
+    admin_pb2,
+    consistency_pb2,
+    inquiry_pb2,
+    intake_pb2,
+    ledger_pb2,
+    link_pb2,
+    provision_pb2,
+    health_pb2,
+    reflection_pb2,
+)
 
 
 def rpcs_of_the_contract() -> set[str]:
@@ -54,6 +65,15 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("inquiry.v1.InquiryService/Inquire", GATEWAY): {AGENCY},
     ("inquiry.v1.InquiryService/VerifyIdentity", GATEWAY): {AGENCY},
     ("provision.v1.ProvisionService/Provide", CENTER): {GATEWAY},
+    ("consistency.v1.ConsistencyService/ListPlaces", CS): {OPERATOR},
+    ("consistency.v1.ConsistencyService/ListPlaces", TOKYO): {OPERATOR},
+    ("consistency.v1.ConsistencyService/ListPlaces", CENTER): {OPERATOR},
+    ("consistency.v1.ConsistencyService/GetDigest", CS): {OPERATOR},
+    ("consistency.v1.ConsistencyService/GetDigest", TOKYO): {OPERATOR},
+    ("consistency.v1.ConsistencyService/GetDigest", CENTER): {OPERATOR},
+    ("consistency.v1.ConsistencyService/ListRows", CS): {OPERATOR},
+    ("consistency.v1.ConsistencyService/ListRows", TOKYO): {OPERATOR},
+    ("consistency.v1.ConsistencyService/ListRows", CENTER): {OPERATOR},
     ("ledger.v1.LedgerService/GetCheckpoint", GATEWAY): {OPERATOR},
     ("ledger.v1.LedgerService/ListEntries", GATEWAY): {OPERATOR},
     ("admin.v1.AdminService/GetStatus", CS): {OPERATOR},

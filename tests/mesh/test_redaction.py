@@ -140,6 +140,7 @@ def test_list_of_personal_fields_holds_the_six_items_and_the_numbers() -> None:
         *(f"register.v1.PersonName.{field.name}" for field in PersonName.DESCRIPTOR.fields),
         "intake.v1.Submission.resident_code",
         "inquiry.v1.InquiryContext.operator",
+        "consistency.v1.Row.resident_code",
         "link.v1.SealedSegment.segment",
     ):
         assert f"jukinet.{expected}" in fields
@@ -147,7 +148,17 @@ def test_list_of_personal_fields_holds_the_six_items_and_the_numbers() -> None:
 
 def test_contract_is_complete() -> None:
     packages = {file.package.split(".")[1] for file in contract()}
-    assert packages == {"admin", "errors", "inquiry", "intake", "ledger", "link", "provision", "register"}
+    assert packages == {
+        "admin",
+        "consistency",
+        "errors",
+        "inquiry",
+        "intake",
+        "ledger",
+        "link",
+        "provision",
+        "register",
+    }
 
 
 def test_other_fields_are_shown_as_they_are() -> None:
