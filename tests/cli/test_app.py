@@ -86,7 +86,7 @@ def test_the_package_runs_as_a_module() -> None:
 
 
 def test_an_unknown_command_is_wrong_usage() -> None:
-    assert RUNNER.invoke(app, ["simulate"]).exit_code == Exit.USAGE
+    assert RUNNER.invoke(app, ["no-such-command"]).exit_code == Exit.USAGE
 
 
 class _Call(Exception):

@@ -23,6 +23,8 @@ from sqlalchemy import text
 
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import ListParkedRequest
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
+from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
+from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceStub
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangesRequest
@@ -356,6 +358,20 @@ async def plant_on_the_command_line(canaries: Canaries, network: Network, folder
     canaries.told += [entry.SerializeToString() for entry in await network.ledger()]
 
 
+async def plant_in_a_comparison(canaries: Canaries, network: Network) -> None:
+    """An operator compares a municipality's rows: the one answer to an operator in which codes stand."""
+    async with network.channel(CS) as channel:
+        compare = ConsistencyServiceStub(channel)
+        places = await compare.ListPlaces(consistency.ListPlacesRequest(), timeout=5)
+        at = next(place for place in places.places if place.municipality == CHIYODA)
+        everything = consistency.ListRowsRequest(key=bytes(32), at=at, buckets=range(4096))
+        await canaries.attempt(compare.ListRows(everything, timeout=10, metadata=_traced()), everything)
+        early = consistency.Place(municipality=CHIYODA, epoch=at.epoch, sequence=at.sequence + 1_000)
+        await canaries.attempt(
+            compare.ListRows(consistency.ListRowsRequest(key=bytes(32), at=early, buckets=[0]), timeout=10), at
+        )
+
+
 async def _run(canaries: Canaries, *arguments: str) -> None:
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "jukinet.cli", *arguments),
@@ -373,6 +389,7 @@ async def plant(canaries: Canaries, network: Network, collector: Collector, fold
     await plant_at_the_center(canaries, network, known)
     await plant_on_a_link(canaries, network)
     await plant_on_the_command_line(canaries, network, folder)
+    await plant_in_a_comparison(canaries, network)
     # Each process sends its spans in the order of their ends: when these are here, all earlier ones are.
     traced = _traced()
     record = network.person(CHIYODA)
