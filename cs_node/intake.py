@@ -18,7 +18,7 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRes
 from jukinet.domain.apply import ChangeRefused
 from jukinet.domain.arrival import Arrival
 from jukinet.domain.submission import complete
-from jukinet.link.outbox import queue
+from jukinet.link.outbox import message_key, queue
 from jukinet.mesh import metrics
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.errors import Refused
@@ -57,12 +57,13 @@ def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, t
     `today` is the date in Japan, `at_us` microseconds since 1970.
     """
     stream = journal.read_stream(connection)
-    known = _known_messages(connection, [item.submission.message_id for item in items])
+    keys = [_key_of(item.submission) for item in items]
+    known = _known_messages(connection, [key[:32].hex() for key in keys])
     codes = [item.submission.resident_code for item in items]
     codes += [item.submission.previous_resident_code for item in items]
     run = Run(connection, codes)
     group = _Group(sealing.municipality, stream.epoch, stream.last_sequence, known, run, today)
-    answers = [group.take(item) for item in items]
+    answers = [group.take(item, key) for item, key in zip(items, keys, strict=True)]
     passing("intake.judged")
     if not group.arrivals:
         return answers
@@ -71,6 +72,7 @@ def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, t
     queue(
         connection,
         [arrival.payload for arrival in group.arrivals],
+        message_keys=group.keys,
         traceparents=group.traceparents,
         municipality=sealing.municipality,
         key=sealing.key,
@@ -101,13 +103,14 @@ class _Group:
         self._run = run
         self._today = today
         self.arrivals: list[Arrival] = []
+        self.keys: list[bytes] = []
         self.traceparents: list[str] = []
         self.messages: list[dict[str, object]] = []
 
-    def take(self, item: Item) -> Answer:
+    def take(self, item: Item, key: bytes) -> Answer:
         submission = item.submission
-        digest = hashlib.sha256(submission.SerializeToString(deterministic=True)).digest()
-        before = self._known.get(submission.message_id)
+        message_id, digest = key[:32].hex(), key[32:]
+        before = self._known.get(message_id)
         if before:
             same = before[0] == digest
             return _repeated(before[1]) if same else Refused(errors.ERROR_REASON_MESSAGE_ID_REUSED, field="message_id")
@@ -122,12 +125,13 @@ class _Group:
             return Refused(reason)
         answer = SubmitChangeResponse(version=change.version, sequence=sequence, epoch=self._epoch)
         self._last_sequence = sequence
-        self._known[submission.message_id] = (digest, answer)
+        self._known[message_id] = (digest, answer)
         self.arrivals.append(arrival)
+        self.keys.append(key)
         self.traceparents.append(item.traceparent)
         self.messages.append(
             {
-                "message_id": submission.message_id,
+                "message_id": message_id,
                 "digest": digest,
                 "version": change.version,
                 "epoch": self._epoch,
@@ -135,6 +139,10 @@ class _Group:
             }
         )
         return answer
+
+
+def _key_of(submission: Submission) -> bytes:
+    return message_key(submission.message_id, hashlib.sha256(submission.SerializeToString(deterministic=True)).digest())
 
 
 def _repeated(answer: SubmitChangeResponse) -> SubmitChangeResponse:

@@ -19,7 +19,7 @@ async def run(config: NodeConfig) -> None:
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
             ],
             admin=node.admin(),
-            checks={"jukinet.link.v1.LinkService": node.readable},
+            checks={"jukinet.link.v1.LinkService": node.receives},
             parts=node.parts(),
             on_drain=node.end_streams,
         )

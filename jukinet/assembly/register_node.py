@@ -7,6 +7,7 @@ two links they have.
 import asyncio
 import logging
 import time
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -18,6 +19,8 @@ from jukinet.assembly.consistency import ConsistencyService
 from jukinet.assembly.process import Part, needed
 from jukinet.assembly.status import Acts, AdminService, readable
 from jukinet.link.apply_batch import Assembly, Taken, read_again
+from jukinet.link.reapply import Reapplied, reapply_below, reapply_own
+from jukinet.link.restore import Restore
 from jukinet.link.service import LinkService
 from jukinet.link.uplink import LinkStopped, Uplink
 from jukinet.mesh import metrics
@@ -26,7 +29,8 @@ from jukinet.mesh.clock import now_us
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity, parse_identity, upstream_of
-from jukinet.mesh.pki import load_public_keys
+from jukinet.mesh.pki import load_public_keys, load_signing_key
+from jukinet.store.boot import Boot, marker_path, write_boot_id
 from jukinet.store.engine import disk_space, open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.search_keys import renew_keys
@@ -37,7 +41,7 @@ log = logging.getLogger(__name__)
 _METRICS_SECONDS = 5.0
 _ROOM_SECONDS = 0.5  # a disk fills slower than that, with 64 MiB kept in reserve
 _NOT_SHARED = frozenset(
-    {errors.ERROR_REASON_LINK_FENCED, errors.ERROR_REASON_LINK_FORK, errors.ERROR_REASON_LINK_RECEIVER_AHEAD}
+    {errors.ERROR_REASON_LINK_FENCED, errors.ERROR_REASON_LINK_FORK, errors.ERROR_REASON_LINK_NOT_KEPT}
 )
 """Reasons of a stopped link after which another accepted change would only deepen a fork."""
 
@@ -55,7 +59,9 @@ class RegisterNode:
         renew_keys(self._engine)
         self.reader: Engine = open_reader(config.database)
         self.writer = Writer(self._engine, on_commit=metrics.commit)
-        self.uplink = self._make_uplink() if config.upstream else None
+        # The center has nobody above who could tell it what it lost: its senders send again from its marks.
+        self.boot = _begin(config, self._engine) if config.upstream else None
+        self.uplink = self._make_uplink(self.boot) if self.boot else None
         self.link_service: LinkService | None = None
         self._scope = config.name
         self._stopped_for: ErrorReason.ValueType | None = None
@@ -66,11 +72,12 @@ class RegisterNode:
         # An upgrade may have taught this node to read what it had to park.
         self.writer.submit(lambda connection: read_again(connection, scope=scope, now_us=now_us())).result()
         self._scope = scope
-        keys = load_public_keys(needed(self._config.sealing.public_keys))
         self.link_service = LinkService(
             writer=self.writer,
-            assembly=Assembly(scope=scope, forwards=self.uplink is not None, key_of=keys.get),
+            reader=self.reader,
+            assembly=_assembly(self._config, scope),
             may_bring=may_bring,
+            why_not=self._why_not_settled,
             credit=Credit(batches=self._config.limits.credit_batches, bytes=self._config.limits.credit_bytes),
             on_forwarded=self.outbox_grew,
             on_applied=_count,
@@ -89,7 +96,10 @@ class RegisterNode:
         """
         if self._stopped_for in _NOT_SHARED:
             return self._stopped_for
-        return None if self._has_room() else errors.ERROR_REASON_STORAGE_FULL
+        return self._why_not_settled() or (None if self._has_room() else errors.ERROR_REASON_STORAGE_FULL)
+
+    def _why_not_settled(self) -> "ErrorReason.ValueType | None":
+        return errors.ERROR_REASON_RESTORING if self.boot and self.boot.restored else None
 
     def _has_room(self) -> bool:
         if time.monotonic() >= self._look_again:
@@ -107,6 +117,10 @@ class RegisterNode:
     async def readable(self) -> bool:
         """Whether the register answers; for health checks."""
         return await readable(self.reader)
+
+    async def receives(self) -> bool:
+        """Whether streams from below are taken up; for health checks."""
+        return self._why_not_settled() is None and await self.readable()
 
     def parts(self) -> list[Part]:
         """What runs beside the server."""
@@ -137,7 +151,7 @@ class RegisterNode:
         self.reader.dispose()
         self._engine.dispose()
 
-    def _make_uplink(self) -> Uplink:
+    def _make_uplink(self, boot: Boot) -> Uplink:
         above = upstream_of(self._config.identity)
         return Uplink(
             writer=self.writer,
@@ -147,8 +161,15 @@ class RegisterNode:
             open_channel=lambda: open_channel(
                 needed(self._config.upstream), self._config.tls, server=above, limits=self._config.limits
             ),
+            restore=Restore(
+                writer=self.writer, boot=boot, reapply=_reapplied(self._config), on_doubt=self._end_streams_restoring
+            ),
             on_center_marks=self._center_marks_moved,
         )
+
+    async def _end_streams_restoring(self) -> None:
+        if self.link_service:
+            await self.link_service.end_streams(errors.ERROR_REASON_RESTORING)
 
     def _center_marks_moved(self, by_source: dict[str, int]) -> None:
         if self.link_service:
@@ -181,11 +202,37 @@ class RegisterNode:
         for link in status.links:
             if link.outgoing and self.uplink:
                 link.connected = self.uplink.state.connected
-                link.last_error = self.uplink.state.last_error
+                link.last_error = self.uplink.state.last_error or self._why_not_settled() or link.last_error
                 link.mark = max(link.mark, self.uplink.state.neighbour_mark)
                 link.center_mark = max(link.center_mark, self.uplink.state.center_mark)
             elif self.link_service:
                 link.connected = link.peer in self.link_service.connected
+
+
+def _begin(config: NodeConfig, engine: Engine) -> Boot:
+    """Finds out whether this database is the one with which the node last ran."""
+    boot = Boot(marker_path(config.database, config.folder, f"{config.role}-{config.name}"))
+    with engine.begin() as connection:
+        boot_id = boot.begin(connection)
+        if boot_id:
+            write_boot_id(connection, boot_id)
+    if boot_id:
+        boot.settled()
+    else:
+        log.warning("takes nothing before the node above has told what it holds of this node")
+    return boot
+
+
+def _assembly(config: NodeConfig, scope: str) -> Assembly:
+    keys = load_public_keys(needed(config.sealing.public_keys))
+    return Assembly(scope=scope, forwards=config.upstream is not None, key_of=keys.get)
+
+
+def _reapplied(config: NodeConfig) -> Reapplied:
+    if config.role == "municipality":
+        key = load_signing_key(needed(config.sealing.key)).public_key()
+        return partial(reapply_own, municipality=config.name, key=key)
+    return partial(reapply_below, assembly=_assembly(config, config.name[:2]))
 
 
 def may_bring(sender: Identity, municipality: str) -> bool:

@@ -1,8 +1,9 @@
 """One batch into one node: placed, applied or parked, forwarded and marked in a single transaction.
 
 Rule 3 of the design: the effect, the outbox row that carries it on, and the mark are one commit; only then is it
-acknowledged. A change that this node's rules refuse is parked and still forwarded, because the node above holds the
-same rules and must see the municipality's stream without a hole.
+acknowledged. The outbox is kept at the center too, which has nobody to send it to: it is the log from which senders get
+back what they lost. A change that this node's rules refuse is parked and still forwarded, because the node above holds
+the same rules and must see the municipality's stream without a hole.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ class Assembly:
     scope: str
     """Prefix of the local government codes seen here: two digits at a prefecture, empty at the center."""
     forwards: bool
+    """Whether there is a node above."""
     key_of: Callable[[str], Ed25519PublicKey | None]
 
 
@@ -43,7 +45,7 @@ class Taken:
     """One a new change, in order: None = applied, else why it is parked."""
     parked: list[ParkedNotice]
     last_sequence: int
-    """Last sequence number in this node's own outbox; 0 where nothing is forwarded."""
+    """Last sequence number in this node's own outbox; 0 where nothing was new."""
     fresh: Sequence[Fresh]
     """The segments that were new, in order: `outcomes` is about their changes."""
 
@@ -79,7 +81,7 @@ def apply_batch(
     passing("apply.origins")
     journal.write_mark(connection, source, placed.mark)
     passing("apply.marked")
-    last = _forward(connection, placed.fresh, source, traceparents, now_us) if assembly.forwards else 0
+    last = append_segments(connection, placed.fresh, source=source, traceparents=traceparents, now_us=now_us)
     passing("apply.forwarded")
     return Taken(placed.mark, outcomes, notices, last, placed.fresh)
 
@@ -105,7 +107,10 @@ def read_again(connection: Connection, *, scope: str, now_us: int) -> int:
 def settle(
     connection: Connection, changes: Sequence[Read], *, scope: str, now_us: int
 ) -> tuple[list["ErrorReason.ValueType | None"], list[ParkedNotice]]:
-    """Applies or parks what could be read, and parks the rest: outcomes in order, and what is to be said of them."""
+    """Applies or parks what could be read, and parks the rest, in the caller's transaction.
+
+    `scope` and `now_us` are those of `apply_arrivals`. Returns outcomes in order, and what is to be said of them.
+    """
     applied = apply_arrivals(
         connection, [arrival for arrival, fault in changes if fault is None], scope=scope, now_us=now_us
     )
@@ -125,13 +130,18 @@ def settle(
     return outcomes, notices
 
 
-def _forward(
+def append_segments(
     connection: Connection,
     fresh: Sequence[Fresh],
+    *,
     source: str,
     traceparents: Mapping[tuple[str, int], str],
     now_us: int,
 ) -> int:
+    """Adds segments to this node's own stream, as they came from `source` (empty = from itself).
+
+    Returns the last sequence number in the outbox.
+    """
     own = journal.read_stream(connection)
     position, chain = own.last_sequence, own.chain
     rows = []

@@ -4,6 +4,7 @@ Rule: it happens in the transaction that holds the changes' effect, so that what
 on its way was accepted. Sequence numbers come from the stream's row, without gaps.
 """
 
+import hashlib
 from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,10 +14,19 @@ from jukinet.link.seal import cut, link_chain, seal, segment_hash
 from jukinet.store import journal
 
 
+def message_key(message_id: str, digest: bytes) -> bytes:
+    """What a segment says of a message (電文番号): SHA-256 of its id, then SHA-256 of the submission; 64 bytes.
+
+    A municipal system may build its ids from what concerns nobody above, so they travel as digests.
+    """
+    return hashlib.sha256(message_id.encode()).digest() + digest
+
+
 def queue(
     connection: Connection,
     changes: Sequence[bytes],
     *,
+    message_keys: Sequence[bytes] = (),
     traceparents: Sequence[str],
     municipality: str,
     key: Ed25519PrivateKey,
@@ -24,7 +34,8 @@ def queue(
 ) -> int:
     """Seals serialised changes in the municipality's name and adds them to the outbox.
 
-    `traceparents` has one trace context a change, empty where it is not traced; `now_us` is microseconds since 1970.
+    `message_keys` has one a change (`message_key`), or none; `traceparents` one trace context a change, empty where it
+    is not traced; `now_us` is microseconds since 1970.
     Returns the last sequence number in the outbox.
     """
     own = journal.read_stream(connection)
@@ -40,6 +51,7 @@ def queue(
             epoch=own.epoch,
             first_sequence=first,
             previous=previous,
+            message_keys=message_keys[begin:end],
             key=key,
         )
         previous = segment_hash(sealed.segment)

@@ -2,7 +2,8 @@
 
 Rules (reliability: an acknowledgement is a promise):
 1. A hello is answered only after its epoch is on disk: a newer epoch fences the older one *before* its sender learns
-   anything. An older epoch is refused.
+   anything. An older epoch is refused. A sender that was restored gets a new epoch each time that it asks: no other
+   incarnation of it can move the mark that it is told.
 2. A batch is taken only if its epoch is the one in force, it begins right after the mark (segments at or before the
    mark are repetitions and are dropped), and its link chain continues ours. Segments are atomic: a mark never lies
    within one.
@@ -12,8 +13,8 @@ Rules (reliability: an acknowledgement is a promise):
    effect and acknowledges after the commit.
 
 A sender with less history than we have is welcomed all the same: the mark in the welcome tells it that it lost data,
-and it stops by itself. We could not tell its loss from a fork, because we keep one hash of its past, the one at the
-mark.
+and it takes back by `Pull` what it lost. We could not tell its loss from a fork, because we keep one hash of its past,
+the one at the mark; the sender can, when it has all that we have.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -66,13 +67,27 @@ def greet(known: Mark | None, hello: Hello) -> Mark:
         raise Refused(errors.ERROR_REASON_LINK_VERSION)
     if hello.epoch > LARGEST or bool(hello.last_sequence) != bool(hello.last_chain):
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
+    epoch = _epoch(known, hello)
     if known is None:
-        return Mark(epoch=hello.epoch, mark=0, chain=b"", center_mark=0, moved_at=0)
-    if hello.epoch < known.epoch:
-        raise Refused(errors.ERROR_REASON_LINK_FENCED)
+        return Mark(epoch=epoch, mark=0, chain=b"", center_mark=0, moved_at=0)
     if hello.last_sequence == known.mark and hello.last_chain != known.chain:
         raise Refused(errors.ERROR_REASON_LINK_FORK)
-    return Mark(hello.epoch, known.mark, known.chain, known.center_mark, known.moved_at)
+    return Mark(epoch, known.mark, known.chain, known.center_mark, known.moved_at)
+
+
+def _epoch(known: Mark | None, hello: Hello) -> int:
+    """The epoch in force from now on: a new one for a restored sender, but for one that nobody has heard of."""
+    in_force = known.epoch if known else 0
+    if not hello.restored:
+        if hello.epoch < in_force:
+            raise Refused(errors.ERROR_REASON_LINK_FENCED)
+        return hello.epoch
+    if known is None and not hello.last_sequence:
+        return hello.epoch
+    epoch = max(in_force, hello.epoch) + 1
+    if epoch > LARGEST:
+        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
+    return epoch
 
 
 def municipalities_of(batch: Batch) -> set[str]:
@@ -158,7 +173,8 @@ def _parse(sealed: SealedSegment) -> Segment:
         check_message(segment)
     except Refused:
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="malformed segment") from None
-    if segment.epoch > LARGEST or len(sealed.traceparents) not in (0, len(segment.changes)):
+    aside = (len(sealed.traceparents), len(segment.message_keys))
+    if segment.epoch > LARGEST or any(count not in (0, len(segment.changes)) for count in aside):
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL, detail="malformed segment")
     return segment
 

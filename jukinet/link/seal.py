@@ -23,8 +23,8 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import SealedSegment, Segment
 
 SEGMENT_CHANGES = 500
 SEGMENT_BYTES = 900_000
-"""Serialised changes of one segment. A segment is never cut again on its way, so with its seal, its trace contexts and
-the frame it must fit into one message of 1 MiB; a single change has at most about 6 KiB."""
+"""Serialised changes of one segment. A segment is never cut again on its way, so with its seal, its message keys, its
+trace contexts and the frame it must fit into one message of 1 MiB; a single change has at most about 6 KiB."""
 
 _SEAL_CONTEXT = b"jukinet segment seal v1\0"
 _LINK_CONTEXT = b"jukinet link chain v1\0"
@@ -66,11 +66,17 @@ def seal(
     first_sequence: int,
     previous: bytes,
     key: Ed25519PrivateKey,
+    message_keys: Sequence[bytes] = (),
     traceparents: Sequence[str] = (),
 ) -> SealedSegment:
     """Closes a run of serialised changes with the municipality's signature. `cut` tells how long a run may be."""
     segment = Segment(
-        municipality=municipality, epoch=epoch, first_sequence=first_sequence, previous=previous, changes=changes
+        municipality=municipality,
+        epoch=epoch,
+        first_sequence=first_sequence,
+        previous=previous,
+        changes=changes,
+        message_keys=message_keys,
     ).SerializeToString()
     signature = key.sign(_SEAL_CONTEXT + segment_hash(segment))
     return SealedSegment(segment=segment, seal=signature, traceparents=traceparents if any(traceparents) else ())

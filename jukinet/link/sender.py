@@ -3,14 +3,16 @@
 Rules:
 1. The receiver alone knows how far it is. A sender goes on from the receiver's mark, whatever it sent before.
 2. Nothing counts as delivered before an acknowledgement says so; a broken stream forgets everything under way.
-3. A receiver that is ahead of the sender, or that holds another history under the same number, stops the sender for
-   good: that is a lost disk or a second instance, and only people can tell which.
+3. A receiver that is ahead of the sender has what the sender lost. The sender says Hello as *restored*: it is given a
+   new epoch, which fences every other incarnation, takes the missing changes back, and sends nothing before it has the
+   receiver's whole history. A receiver with another history under the same number stops the sender for good.
 4. At most the receiver's credit is under way: so many batches, so many bytes of segments. A credit of nothing is a
    pause.
 5. What goes out is what was once written: each row of the outbox must continue the link chain, or nothing more is sent.
 
 The adapter feeds events and carries out outputs in their order: `Send` a message, `Fetch` segments from the outbox,
-keep `Progress`, `Stop` with a reason. After `Stop` the stream is over; whether another one may be tried is
+`Adopt` an epoch durably, `Pull` own changes back and `Reapply` them, note that the sender is `Complete` again, keep
+`Progress`, `Stop` with a reason. After `Stop` the stream is over; whether another one may be tried is
 `for_people`.
 """
 
@@ -18,14 +20,39 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
+
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
-from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Batch, Heartbeat, Hello, SealedSegment, StreamRequest, Welcome
+from jukinet._pb.jukinet.link.v1.link_pb2 import (
+    Ack,
+    Batch,
+    Heartbeat,
+    Hello,
+    SealedSegment,
+    Segment,
+    StreamRequest,
+    Welcome,
+)
 from jukinet.link.receiver import BATCH_CHANGES, LINK_VERSION
 from jukinet.link.seal import link_chain, segment_hash
 from jukinet.store.journal import OutboxRow, Stream
 
-__all__ = ["BATCH_BYTES", "BATCH_CHANGES", "Fetch", "Output", "Progress", "Send", "Sender", "Stop", "for_people"]
+__all__ = [
+    "BATCH_BYTES",
+    "BATCH_CHANGES",
+    "Adopt",
+    "Complete",
+    "Fetch",
+    "Output",
+    "Progress",
+    "Pull",
+    "Reapply",
+    "Send",
+    "Sender",
+    "Stop",
+    "for_people",
+]
 
 BATCH_BYTES = 1_000_000
 """Segments and trace contexts of one batch; leaves room in a message of 1 MiB for 500 seals and the frame."""
@@ -47,6 +74,33 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Keep this epoch on disk as that of the own stream, before anything else is carried out."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Ask the receiver for these own changes, and give each batch to `pulled`, the end to `pull_ended`."""
+
+    first_sequence: int
+    last_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reapply:
+    """Put these own segments back: effect, outbox, chain and sequence, in one transaction."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """A restored sender holds all that its receiver holds of it: it may take new changes again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Everything up to these sequence numbers is on disk at the neighbour, and at the center."""
 
@@ -61,13 +115,13 @@ class Stop:
     reason: "ErrorReason.ValueType"
 
 
-Output = Send | Fetch | Progress | Stop
+Output = Send | Fetch | Adopt | Pull | Reapply | Complete | Progress | Stop
 
 _FOR_PEOPLE = frozenset(
     {
         errors.ERROR_REASON_LINK_FENCED,
         errors.ERROR_REASON_LINK_FORK,
-        errors.ERROR_REASON_LINK_RECEIVER_AHEAD,
+        errors.ERROR_REASON_LINK_NOT_KEPT,
         errors.ERROR_REASON_LINK_VERSION,
         errors.ERROR_REASON_LINK_SEAL,
         errors.ERROR_REASON_LINK_FOREIGN_SEGMENT,
@@ -88,6 +142,9 @@ class Sender:
     epoch: int = 1
     _opened_with: Stream = field(default_factory=lambda: Stream(1, 0, b"", 0, 0, 0))
     _first_kept: int = 0
+    _restored: bool = False
+    _target: Welcome | None = None
+    """The welcome whose mark a restored sender has not reached yet."""
     _welcomed: bool = False
     _fetching: bool = False
     _next_after: int = 0
@@ -103,6 +160,7 @@ class Sender:
         """The connection stands: says Hello. `first_kept` is the oldest change in the outbox, 0 when it is empty."""
         self.epoch, self.last_sequence = stream.epoch, stream.last_sequence
         self._opened_with, self._first_kept = stream, first_kept or stream.last_sequence + 1
+        self._restored = restored
         hello = Hello(
             epoch=stream.epoch,
             last_sequence=stream.last_sequence,
@@ -116,22 +174,51 @@ class Sender:
 
     def welcomed(self, welcome: Welcome, *, chain_here: bytes | None) -> list[Output]:
         """The receiver told its mark. `chain_here` is our link chain at that mark, None when we do not hold it."""
-        if self._welcomed or welcome.epoch != self.epoch:
+        renewed = self._restored and welcome.epoch > self.epoch
+        if self._welcomed or self._target or not (welcome.epoch == self.epoch or renewed):
             return [Stop(errors.ERROR_REASON_LINK_PROTOCOL)]
         if welcome.version != LINK_VERSION:
             return [Stop(errors.ERROR_REASON_LINK_VERSION)]
-        if welcome.mark > self.last_sequence:
-            return [Stop(errors.ERROR_REASON_LINK_RECEIVER_AHEAD)]
+        if welcome.mark > self._opened_with.last_sequence:
+            return self._behind(welcome)
         if welcome.mark < self.last_sequence and welcome.mark + 1 < self._first_kept:
             # The receiver lost what was pruned here, because it had been on disk there and at the center.
             return [Stop(errors.ERROR_REASON_LINK_GAP)]
         if self._is_another_history(welcome, chain_here):
             return [Stop(errors.ERROR_REASON_LINK_FORK)]
-        self._welcomed = True
-        self._next_after = self._acked = welcome.mark
-        self._chain = welcome.chain
-        self._credit_batches, self._credit_bytes = welcome.credit.batches, welcome.credit.bytes
-        return [Progress(welcome.mark, welcome.center_mark), *self._more()]
+        self.epoch = welcome.epoch
+        adopted: list[Output] = [Adopt(welcome.epoch), Complete()] if self._restored else []
+        return adopted + self._in_step(welcome)
+
+    def pulled(self, batch: Batch) -> list[Output]:
+        """The receiver gave own changes back. The last of them tells whether its history is ours."""
+        if self._target is None:
+            return [Stop(errors.ERROR_REASON_LINK_PROTOCOL)]
+        if batch.first_sequence > self._next_after + 1:
+            return [Stop(errors.ERROR_REASON_LINK_NOT_KEPT)]
+        if batch.first_sequence <= self._next_after:
+            return [Stop(errors.ERROR_REASON_LINK_FORK)]
+        first, chain = batch.first_sequence, self._chain
+        for sealed in batch.segments:
+            try:
+                last = first + len(Segment.FromString(sealed.segment).changes) - 1
+            except DecodeError:
+                return [Stop(errors.ERROR_REASON_LINK_PROTOCOL)]
+            chain = link_chain(chain, first_sequence=first, last_sequence=last, segment=segment_hash(sealed.segment))
+            first = last + 1
+        self._next_after, self._chain = first - 1, chain
+        target = self._target
+        if self._next_after < target.mark:
+            return [Reapply(batch)]
+        if self._next_after > target.mark or chain != target.chain:
+            return [Stop(errors.ERROR_REASON_LINK_FORK)]
+        self._target = None
+        self.last_sequence = max(self.last_sequence, target.mark)
+        return [Reapply(batch), Complete(), *self._in_step(target)]
+
+    def pull_ended(self) -> list[Output]:
+        """The receiver gave all that it has."""
+        return [Stop(errors.ERROR_REASON_LINK_NOT_KEPT)] if self._target else []
 
     def grown(self, last_sequence: int) -> list[Output]:
         """The outbox has changes up to this sequence number."""
@@ -163,6 +250,8 @@ class Sender:
 
     def acked(self, ack: Ack) -> list[Output]:
         """The receiver has everything up to the mark on disk."""
+        if self._target and (ack.epoch, ack.mark) == (self.epoch, self._target.mark):
+            return []  # a sign of life while we take back what we lost
         if not self._welcomed or ack.epoch != self.epoch or not self._acked <= ack.mark <= self._next_after:
             # Beyond what was sent: another stream of ours was still being written when this one was welcomed, or
             # another instance is at work. The next welcome tells which, by its chain.
@@ -178,7 +267,24 @@ class Sender:
 
     def idle(self) -> list[Output]:
         """Nothing was sent for a while: says so, so that both sides know the stream is alive."""
-        return [Send(StreamRequest(heartbeat=Heartbeat(sequence=self.last_sequence)))] if self._welcomed else []
+        speaks = self._welcomed or self._target
+        return [Send(StreamRequest(heartbeat=Heartbeat(sequence=self.last_sequence)))] if speaks else []
+
+    def _behind(self, welcome: Welcome) -> list[Output]:
+        """The receiver holds more than we do. Nobody else can move its mark once the epoch is new."""
+        if not self._restored:
+            return [Stop(errors.ERROR_REASON_LINK_RECEIVER_AHEAD)]
+        self.epoch, self._target = welcome.epoch, welcome
+        self._next_after, self._chain = self._opened_with.last_sequence, self._opened_with.chain
+        return [Adopt(welcome.epoch), Pull(self._next_after + 1, welcome.mark)]
+
+    def _in_step(self, welcome: Welcome) -> list[Output]:
+        """Both mean the same history up to the mark: goes on from there."""
+        self._welcomed = True
+        self._next_after = self._acked = welcome.mark
+        self._chain = welcome.chain
+        self._credit_batches, self._credit_bytes = welcome.credit.batches, welcome.credit.bytes
+        return [Progress(welcome.mark, welcome.center_mark), *self._more()]
 
     def _is_another_history(self, welcome: Welcome, chain_here: bytes | None) -> bool:
         opened_with = self._opened_with

@@ -8,10 +8,10 @@ a refusal is ever applied.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import grpc
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import (
@@ -20,12 +20,14 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import (
     Hello,
     PullRequest,
     PullResponse,
+    SealedSegment,
     StreamRequest,
     StreamResponse,
 )
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceServicer
 from jukinet.link.apply_batch import Assembly, Taken, apply_batch
-from jukinet.link.receiver import greet
+from jukinet.link.receiver import BATCH_CHANGES, greet
+from jukinet.link.sender import BATCH_BYTES
 from jukinet.link.session import Session
 from jukinet.link.tracing import change_spans, end_spans
 from jukinet.mesh import tracing
@@ -35,6 +37,7 @@ from jukinet.mesh.failpoints import passing
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
+from jukinet.store.engine import read_soon
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.writer import Writer
 
@@ -47,21 +50,25 @@ SILENCE = 60.0
 class LinkService(LinkServiceServicer):
     """Receives the streams of the neighbours below.
 
-    `may_bring` tells whether a sender may bring a municipality's changes. `on_forwarded(last_sequence)` is told when
-    the outbox grew, `on_applied` of every batch that is on disk.
+    `may_bring` tells whether a sender may bring a municipality's changes; `why_not` why nobody may bring any
+    now. `on_forwarded(last_sequence)` is told when the outbox grew, `on_applied` of every batch that is on disk.
     """
 
     def __init__(
         self,
         *,
         writer: Writer,
+        reader: Engine,
         assembly: Assembly,
         may_bring: Callable[[Identity, str], bool],
+        why_not: Callable[[], "errors.ErrorReason.ValueType | None"],
         credit: Credit,
         on_forwarded: Callable[[int], None],
         on_applied: Callable[[Taken], None],
     ) -> None:
         self._writer = writer
+        self._reader = reader
+        self._why_not = why_not
         self._assembly = assembly
         self._may_bring = may_bring
         self._credit = credit
@@ -81,11 +88,11 @@ class LinkService(LinkServiceServicer):
             if session:
                 session.center_moved(sequence)
 
-    async def end_streams(self) -> None:
-        """Ends all streams, for the node stops; what was handed in is still committed."""
+    async def end_streams(self, reason: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_DRAINING) -> None:
+        """Ends all streams, for the node stops or may take nothing now; what was handed in is still committed."""
         ending = list(self._sessions.values())
         for session in ending:
-            session.end(Refused(errors.ERROR_REASON_DRAINING))
+            session.end(Refused(reason))
         for session in ending:
             await session.over.wait()
 
@@ -96,6 +103,7 @@ class LinkService(LinkServiceServicer):
     ) -> AsyncIterator[StreamResponse]:
         """Takes one sender's stream up and acknowledges what is on disk. Source: reliability protocol, handshake."""
         caller = current_caller()
+        self._check_ready()
         session = await self._take_up(caller.uri, await _hello(request_iterator))
         reading = asyncio.create_task(self._read(request_iterator, session, caller))
         try:
@@ -122,9 +130,30 @@ class LinkService(LinkServiceServicer):
     async def Pull(
         self, request: PullRequest, context: "grpc.aio.ServicerContext[PullRequest, PullResponse]"
     ) -> AsyncIterator[PullResponse]:
-        """Gives a sender its own segments back. Raises Refused: NOT_IMPLEMENTED."""
-        raise Refused(errors.ERROR_REASON_NOT_IMPLEMENTED)
-        yield PullResponse()  # makes this a stream
+        """Gives a sender its own segments back, as far as they are kept. Source: reliability protocol, restore."""
+        caller = current_caller()
+        self._check_ready()
+        first = request.first_sequence
+        while True:
+            after = first
+
+            def find(connection: Connection, after: int = after) -> list[journal.OutboxRow]:
+                return journal.fetch_source(connection, caller.uri, after, request.last_sequence)
+
+            try:
+                rows = await read_soon(self._reader, find)
+            except StoreError as failure:
+                raise _refusal(failure) from None
+            if not rows:
+                return
+            for batch in _given_back(rows):
+                yield PullResponse(batch=batch)
+            first = rows[-1].source_sequence + 1
+
+    def _check_ready(self) -> None:
+        reason = self._why_not()
+        if reason is not None:
+            raise Refused(reason)
 
     async def _take_up(self, source: str, hello: Hello) -> Session:
         passing("link.hello")
@@ -197,6 +226,20 @@ class LinkService(LinkServiceServicer):
         if taken.last_sequence:
             self._on_forwarded(taken.last_sequence)
         self._on_applied(taken)
+
+
+def _given_back(rows: Sequence[journal.OutboxRow]) -> Iterator[Batch]:
+    """Segments as batches of the stream in which their sender once sent them."""
+    batch, changes, size = Batch(), 0, 0
+    for row in rows:
+        count, length = row.last_sequence - row.first_sequence + 1, len(row.segment) + len(row.seal)
+        if batch.segments and (changes + count > BATCH_CHANGES or size + length > BATCH_BYTES):
+            yield batch
+            batch, changes, size = Batch(), 0, 0
+        batch.first_sequence = batch.first_sequence or row.source_sequence - count + 1
+        batch.segments.append(SealedSegment(segment=row.segment, seal=row.seal))
+        changes, size = changes + count, size + length
+    yield batch
 
 
 async def _next(requests: AsyncIterator[StreamRequest]) -> StreamRequest | None:

@@ -3,7 +3,8 @@
 Dials out, keeps one stream, and after a failure comes back with full jitter between 0.2 and 20 seconds, so that a
 restarted center is not met by all its neighbours in the same second.
 
-Within a stream three tasks wait: for the neighbour, for the outbox to grow, for a mark to note. Each event is worked
+Within a stream four tasks wait: for the neighbour, for the outbox to grow, for a mark to note, for what is to be pulled
+back. Each event is worked
 off under one lock, from the sender's step to the last write that it asks for: gRPC takes one write at a time, and
 batches must leave in the order in which the sender made them.
 """
@@ -20,12 +21,26 @@ from sqlalchemy import Connection, Engine
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
-from jukinet._pb.jukinet.link.v1.link_pb2 import StreamRequest, StreamResponse, Welcome
+from jukinet._pb.jukinet.link.v1.link_pb2 import PullRequest, StreamRequest, StreamResponse, Welcome
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
-from jukinet.link.sender import BATCH_CHANGES, Fetch, Output, Progress, Send, Sender, Stop, for_people
+from jukinet.link.restore import Restore
+from jukinet.link.sender import (
+    BATCH_CHANGES,
+    Adopt,
+    Complete,
+    Fetch,
+    Output,
+    Progress,
+    Pull,
+    Reapply,
+    Send,
+    Sender,
+    Stop,
+    for_people,
+)
 from jukinet.mesh.client import streaming
 from jukinet.mesh.clock import now_us
-from jukinet.mesh.errors import name_of, reason_of
+from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.failpoints import passing
 from jukinet.mesh.tls import TlsError
 from jukinet.store import journal
@@ -41,6 +56,7 @@ HEARTBEAT = 10.0  # seconds of silence before a sign of life
 SILENCE = (
     30.0  # seconds without a word from the neighbour after which it counts as gone: three unanswered signs of life
 )
+PULL_SECONDS = 24 * 3600.0  # as long as it takes: a whole prefecture may come back
 PROGRESS_EVERY = 0.2  # seconds between durable notes of how far the neighbours are
 
 _Call = grpc.aio.StreamStreamCall[StreamRequest, StreamResponse]
@@ -79,6 +95,7 @@ class Uplink:
     """Sends a node's outbox to the neighbour above.
 
     `open_channel` makes a new channel for every attempt, so that renewed certificates are used.
+    `restore` knows whether this node lost something, and puts back what the neighbour gives.
     `on_center_marks` is told which sources' changes reached the center's disk.
     """
 
@@ -88,11 +105,14 @@ class Uplink:
         writer: Writer,
         reader: Engine,
         open_channel: Callable[[], grpc.aio.Channel],
+        restore: Restore,
         on_center_marks: Callable[[dict[str, int]], None],
     ) -> None:
         self._writer = writer
         self._reader = reader
         self._open_channel = open_channel
+        self._restore = restore
+        self._wanted: asyncio.Queue[Pull] = asyncio.Queue()
         self._on_center_marks = on_center_marks
         self._grown = asyncio.Event()
         self._moved = asyncio.Event()
@@ -128,11 +148,15 @@ class Uplink:
         try:
             async with self._open_channel() as channel, streaming(LinkServiceStub(channel).Stream()) as call:
                 try:
-                    await self._converse(call)
+                    await self._converse(call, channel)
                 finally:
                     self.state.connected = False
         except _Ended as ended:
+            if ended.reason == errors.ERROR_REASON_LINK_RECEIVER_AHEAD:
+                await self._restore.doubt()
             return ended.reason
+        except Refused as refused:  # what came back does not fit to what is here
+            return refused.reason
         except grpc.aio.AioRpcError as failure:
             return reason_of(failure) or errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
         except StorageFull:
@@ -141,15 +165,19 @@ class Uplink:
             return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
         return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
 
-    async def _converse(self, call: _Call) -> None:
+    async def _converse(self, call: _Call, channel: grpc.aio.Channel) -> None:
         passing("uplink.dialled")
-        sender = Sender()
+        sender, self._wanted = Sender(), asyncio.Queue()
+        restored = self._restore.restored
         stream, first_kept = await read_soon(self._reader, _opening)
         self._last_sequence = max(self._last_sequence, stream.last_sequence)
         self._moved.set()
         tasks = {
-            asyncio.create_task(self._listen(sender, call, sender.opened(stream, first_kept=first_kept))),
+            asyncio.create_task(
+                self._listen(sender, call, sender.opened(stream, first_kept=first_kept, restored=restored))
+            ),
             asyncio.create_task(self._watch(sender, call)),
+            asyncio.create_task(self._pull_back(sender, call, channel)),
             asyncio.create_task(self._note_progress()),
         }
         try:
@@ -197,6 +225,18 @@ class Uplink:
             async with self._turn:
                 await self._carry_out(step(), sender, call)
 
+    async def _pull_back(self, sender: Sender, call: _Call, channel: grpc.aio.Channel) -> None:
+        """Takes back own changes, batch by batch; between two of them the stream shows that it is alive."""
+        while True:
+            wanted = await self._wanted.get()
+            request = PullRequest(first_sequence=wanted.first_sequence, last_sequence=wanted.last_sequence)
+            async with streaming(LinkServiceStub(channel).Pull(request, timeout=PULL_SECONDS)) as pull:
+                async for response in pull:
+                    async with self._turn:
+                        await self._carry_out(sender.pulled(response.batch), sender, call)
+            async with self._turn:
+                await self._carry_out(sender.pull_ended(), sender, call)
+
     async def _occasion(self, sender: Sender) -> Callable[[], list[Output]]:
         """Waits until the outbox grows, or too long."""
         try:
@@ -219,6 +259,14 @@ class Uplink:
                     rows = await self._fetch(after, max_bytes)
                     passing("uplink.fetched")
                     pending = [*sender.fetched(rows), *pending]
+                case Adopt(epoch):
+                    await self._restore.adopt(epoch)
+                case Pull() as wanted:
+                    self._wanted.put_nowait(wanted)
+                case Reapply(batch):
+                    await self._restore.put_back(batch)
+                case Complete():
+                    await self._restore.complete()
                 case Progress(neighbour_mark, center_mark):
                     self.state.neighbour_mark = max(self.state.neighbour_mark, neighbour_mark)
                     self.state.center_mark = max(self.state.center_mark, center_mark)
@@ -245,6 +293,7 @@ class Uplink:
             commit = asyncio.wrap_future(self._writer.submit(note))
             commit.add_done_callback(self._noted)
             await asyncio.wait({commit})  # unlike `await commit`, leaves it running when the stream ends
+            await self._restore.acknowledged(near)
             await asyncio.sleep(HEARTBEAT if commit.exception() else PROGRESS_EVERY)
 
     def _noted(self, commit: "asyncio.Future[dict[str, int]]") -> None:

@@ -157,6 +157,8 @@ class NodeConfig:
             only=("municipality", "prefecture", "gateway"),
         ),
     ] = None
+    folder: Path
+    """Where the configuration lies."""
     tls: TlsFiles
     sealing: Sealing
     gateway: Gateway
@@ -194,7 +196,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> NodeCon
     problems += _misfits(values)
     if problems:
         raise ConfigError("\n".join([f"{path}: {ConfigError.__doc__}", *(f"- {problem}" for problem in problems)]))
-    return _assembled(values)
+    return _assembled(values, path.parent)
 
 
 def render_markdown() -> str:
@@ -320,7 +322,7 @@ def _misfits(values: Mapping[str, Any]) -> Iterator[str]:
         yield f"name is not that of a {role}; a municipality or prefecture has its six-digit code with check digit"
 
 
-def _assembled(values: Mapping[str, Any]) -> NodeConfig:
+def _assembled(values: Mapping[str, Any], folder: Path) -> NodeConfig:
     sections = {
         section: kind(
             **{key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{section}.")}
@@ -329,7 +331,8 @@ def _assembled(values: Mapping[str, Any]) -> NodeConfig:
     }
     if values[".role"] == "gateway" and "limits.message_bytes" not in values:
         sections["limits"] = replace(sections["limits"], message_bytes=GATEWAY_MESSAGE_BYTES)
-    return NodeConfig(**{key[1:]: value for key, value in values.items() if key.startswith(".")}, **sections)
+    given = {key[1:]: value for key, value in values.items() if key.startswith(".")}
+    return NodeConfig(**given, **sections, folder=folder)
 
 
 def _position(error: Exception) -> str:

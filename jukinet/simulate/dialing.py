@@ -87,7 +87,8 @@ class Dialing:
         self.stream = None
         reason = reason or _AWAY
         timeline = self._process.timeline
-        if for_people(reason):
+        # The simulated nodes have no marker and no Pull: one that was put back to a backup waits for people.
+        if for_people(reason) or reason == errors.ERROR_REASON_LINK_RECEIVER_AHEAD:
             self.stopped_for = reason
             timeline.count(f"stopped for people: {name_of(reason)}")
             return

@@ -54,8 +54,8 @@ def _in_another_transaction(owner: object, name: str, gives: Callable[..., Any] 
     """Lets a write wait for a transaction of its own, after the one in which it belongs."""
     original, commit = getattr(owner, name), Process.commit
 
-    def later(connection: Connection, *arguments: Any) -> Any:
-        connection.info.setdefault(_LATER, []).append(lambda: original(connection, *arguments))
+    def later(connection: Connection, *arguments: Any, **named: Any) -> Any:
+        connection.info.setdefault(_LATER, []).append(lambda: original(connection, *arguments, **named))
         return gives(connection, *arguments) if gives else None
 
     def commit_twice(self: Process, transaction: Any) -> None:
@@ -85,7 +85,7 @@ def _outbox_in_another_transaction() -> list[_Patch]:
     def last(connection: Connection, fresh: Sequence[receiver.Fresh], *_: Any) -> int:
         return journal.read_stream(connection).last_sequence + sum(len(entry.segment.changes) for entry in fresh)
 
-    return _in_another_transaction(apply_batch, "_forward", last)
+    return _in_another_transaction(apply_batch, "append_segments", last)
 
 
 def _ack_before_commit() -> list[_Patch]:

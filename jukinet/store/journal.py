@@ -119,6 +119,11 @@ def fetch_outbox(connection: Connection, after: int, *, max_changes: int, max_by
     return rows
 
 
+def fetch_source(connection: Connection, source: str, first: int, last: int) -> list[OutboxRow]:
+    """The oldest segments that came from `source` between these sequence numbers of its own stream; 16 at most."""
+    return [OutboxRow(*row) for row in _FROM_SOURCE.rows(connection, {"of": source, "first": first, "last": last})]
+
+
 def chain_at(connection: Connection, sequence: int) -> bytes | None:
     """Link chain hash at the end of a segment; b"" at 0; None when no segment ends there."""
     if sequence == 0:
@@ -225,19 +230,25 @@ _STREAM = Prepared(
         stream.c.moved_at,
     )
 )
-_SEGMENTS = (
-    select(
-        outbox.c.first_sequence,
-        outbox.c.last_sequence,
-        outbox.c.chain,
-        outbox.c.segment,
-        outbox.c.seal,
-        outbox.c.traceparents,
-        outbox.c.source,
-        outbox.c.source_sequence,
+_SEGMENT = select(
+    outbox.c.first_sequence,
+    outbox.c.last_sequence,
+    outbox.c.chain,
+    outbox.c.segment,
+    outbox.c.seal,
+    outbox.c.traceparents,
+    outbox.c.source,
+    outbox.c.source_sequence,
+)
+_SEGMENTS = _SEGMENT.where(outbox.c.last_sequence > bindparam("after")).order_by(outbox.c.last_sequence)
+_FROM_SOURCE = Prepared(
+    _SEGMENT.where(
+        outbox.c.source == bindparam("of"),
+        outbox.c.source_sequence >= bindparam("first"),
+        outbox.c.source_sequence <= bindparam("last"),
     )
-    .where(outbox.c.last_sequence > bindparam("after"))
-    .order_by(outbox.c.last_sequence)
+    .order_by(outbox.c.source_sequence)
+    .limit(16)
 )
 _SEGMENTS_UNTIL = Prepared(_SEGMENTS.where(outbox.c.last_sequence <= bindparam("until")))
 _NEXT_SEGMENT = Prepared(_SEGMENTS.limit(1))

@@ -89,6 +89,7 @@ outbox = Table(
     Column("traceparents", Text, nullable=False, comment="comma separated, empty without traced changes"),
     Column("source", Text, nullable=False, comment="SPIFFE ID of the sender it came from, empty for own changes"),
     Column("source_sequence", BigInteger, nullable=False, comment="last sequence in the source's stream"),
+    Index("outbox_by_source", "source", "source_sequence"),
 )
 
 stream = Table(
@@ -178,11 +179,18 @@ operator_acts = Table(
 intake_messages = Table(
     "intake_messages",
     metadata,
-    Column("message_id", String(64), primary_key=True, comment="電文番号"),
+    Column("message_id", String(64), primary_key=True, comment="SHA-256 of the 電文番号, hexadecimal"),
     Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the submission"),
     Column("version", BigInteger, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+)
+
+boot = Table(
+    "boot",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("boot_id", String(32), nullable=False, comment="as in the file outside the database"),
 )
 
 APPEND_ONLY = ("history", "operator_acts", "set_aside")

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from sqlalchemy import Connection, select
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, SealedSegment, Segment
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub, add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
@@ -21,6 +23,8 @@ from jukinet.domain.resident_code import check_digit
 from jukinet.link import uplink as uplink_module
 from jukinet.link.apply_batch import Assembly, Taken
 from jukinet.link.outbox import queue
+from jukinet.link.reapply import reapply_below, reapply_own
+from jukinet.link.restore import Restore
 from jukinet.link.seal import link_chain, seal, segment_hash
 from jukinet.link.service import LinkService
 from jukinet.link.uplink import Uplink
@@ -30,6 +34,7 @@ from jukinet.mesh.identity import NODES, Identity
 from jukinet.mesh.server import NodeServer, build_server
 from jukinet.mesh.tls import TlsFiles
 from jukinet.store import journal
+from jukinet.store.boot import Boot, write_boot_id
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.schema import metadata
@@ -172,6 +177,8 @@ class Node(Database):
         super().__init__(path)
         self.identity = identity
         self.tls = tls
+        self.boot = Boot(path.with_suffix(".boot"))
+        self.settle()
         self.applied: list[Taken] = []
         self.center_marks: list[dict[str, int]] = []
         self.link_service: LinkService | None = None
@@ -179,6 +186,22 @@ class Node(Database):
         self.server: NodeServer | None = None
         self._address = ""
         self.running: asyncio.Task[None] | None = None
+
+    def settle(self) -> None:
+        """Makes the node sure of itself, as after its first welcome."""
+        boot_id = self.boot.renew("", 0)
+        self.do(lambda connection: write_boot_id(connection, boot_id))
+        self.boot.settled()
+
+    def _reapplied(self) -> Any:
+        if self.identity.kind == "municipality":
+            key = sealing_key(self.identity.name).public_key()
+            return partial(reapply_own, municipality=self.identity.name, key=key)
+        return partial(reapply_below, assembly=Assembly(scope=self.identity.name[:2], forwards=True, key_of=key_of))
+
+    async def _doubted(self) -> None:
+        if self.link_service:
+            await self.link_service.end_streams(errors.ERROR_REASON_RESTORING)
 
     def dial(self, upstream: "Node | Callable[[], str]") -> None:
         """Begins to send to the node above."""
@@ -188,7 +211,13 @@ class Node(Database):
             address = upstream.address if isinstance(upstream, Node) else upstream()
             return open_channel(address, self.tls, server=above)
 
-        self.uplink = Uplink(writer=self.writer, reader=self.reader, open_channel=channel, on_center_marks=self._relay)
+        self.uplink = Uplink(
+            writer=self.writer,
+            reader=self.reader,
+            open_channel=channel,
+            restore=Restore(writer=self.writer, boot=self.boot, reapply=self._reapplied(), on_doubt=self._doubted),
+            on_center_marks=self._relay,
+        )
         self.running = asyncio.create_task(self.uplink.run())
 
     def make_service(self, *, forwards: bool, credit: Credit | None = None) -> LinkService:
@@ -196,8 +225,10 @@ class Node(Database):
         scope = "" if self.identity.kind == "center" else self.identity.name[:2]
         self.link_service = LinkService(
             writer=self.writer,
+            reader=self.reader,
             assembly=Assembly(scope=scope, forwards=forwards, key_of=key_of),
             may_bring=may_bring,
+            why_not=lambda: errors.ERROR_REASON_RESTORING if self.boot.restored and self.uplink else None,
             credit=credit or Credit(batches=4, bytes=4_000_000),
             on_forwarded=lambda last: self.uplink.outbox_grew(last) if self.uplink else None,
             on_applied=self.applied.append,

@@ -83,12 +83,13 @@ def test_a_batch_comes_into_the_register_and_goes_on_to_the_outbox(receiver: Any
     assert (origin.sequence, origin.segment_hash) == (3, sealer.previous)
 
 
-def test_the_center_forwards_nothing(database: Any, link: Any) -> None:
+def test_the_center_keeps_what_it_took_for_those_who_lose_it(database: Any, link: Any) -> None:
     center = Receiver(database, link, scope="", sender=PREFECTURE)
     sealer = link.Sealer()
     center.greet(sealer.hello())
-    assert center.take(sealer.births(1, 1)).last_sequence == 0
-    assert not database.rows("outbox")
+    assert center.take(sealer.births(1, 1)).last_sequence == 1
+    [row] = database.rows("outbox")
+    assert (row.source, row.source_sequence) == (PREFECTURE.uri, 1)
 
 
 def test_trace_contexts_go_on_for_the_changes_that_have_one(receiver: Any, sealer: Any) -> None:

@@ -350,7 +350,36 @@ async def test_parked_changes_are_told_with_the_acknowledgement(prefecture: Any,
         assert not (await heard(call)).ack.parked
 
 
-async def test_pull_is_not_there_yet(prefecture: Any, cs: Any) -> None:
+async def pulled(prefecture: Any, by: Any, first: int, last: int) -> list[Batch]:
+    async with open_channel(prefecture.address, by.tls, server=prefecture.identity) as channel:
+        request = PullRequest(first_sequence=first, last_sequence=last)
+        return [response.batch async for response in LinkServiceStub(channel).Pull(request, timeout=10)]
+
+
+async def test_pull_gives_a_sender_its_own_segments_back_and_nobody_elses(
+    prefecture: Any, cs: Any, mesh: Any, link: Any
+) -> None:
+    sealer = link.Sealer()
+    hello = sealer.hello()
+    sent = [sealer.births(n, 2) for n in range(1, 90, 2)]
+    async with cs.speaks(prefecture) as call:
+        await say(call, hello=hello)
+        await heard(call)
+        for batch in sent:
+            await say(call, batch=batch)
+        await acked(call, 90)
+    batches = await pulled(prefecture, cs, 5, 88)
+    assert batches[0].first_sequence == 5
+    given = [sealed for batch in batches for sealed in batch.segments]
+    assert given == [sealed for batch in sent[2:44] for sealed in batch.segments]
+    assert await pulled(prefecture, mesh("municipality", "131024"), 1, 90) == []
+
+
+async def test_a_restored_node_takes_no_stream_and_gives_nothing_back(prefecture: Any, cs: Any, link: Any) -> None:
+    prefecture.link_service._why_not = lambda: errors.ERROR_REASON_RESTORING
+    async with cs.speaks(prefecture) as call:
+        await say(call, hello=link.Sealer().hello())
+        assert await refusal(call) == "RESTORING"
     async with open_channel(prefecture.address, cs.tls, server=prefecture.identity) as channel:
         call = LinkServiceStub(channel).Pull(PullRequest(first_sequence=1, last_sequence=1), timeout=10)
-        assert await refusal(call) == "NOT_IMPLEMENTED"
+        assert await refusal(call) == "RESTORING"

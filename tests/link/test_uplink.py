@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Credit, Heartbeat, StreamRequest, StreamResponse, Welcome
@@ -18,6 +19,7 @@ from jukinet.mesh.server import build_server
 from jukinet.mesh.tls import TlsError
 from jukinet.store import journal
 from jukinet.store.errors import StorageFull, StoreError
+from jukinet.store.schema import outbox
 
 Mesh = Callable[..., Any]
 
@@ -147,19 +149,54 @@ async def stopped(node: Any) -> "errors.ErrorReason.ValueType":
     return caught.value.reason
 
 
-async def test_a_sender_restored_from_a_backup_stops_before_it_forks(
+def _content(node: Any, *tables: str) -> dict[str, list[Any]]:
+    """Rows without their times and trace contexts."""
+    left_out = {"applied_at", "as_of", "moved_at", "parked_at", "traceparents"}
+    return {
+        table: [
+            {name: value for name, value in row._mapping.items() if name not in left_out} for row in node.rows(table)
+        ]
+        for table in tables
+    }
+
+
+async def test_a_sender_restored_from_a_backup_takes_back_what_it_lost_and_fences_its_twin(
+    prefecture: Any, cs: Any, mesh: Mesh, link: Any
+) -> None:
+    cs.dial(prefecture)
+    for n in range(5):
+        cs.submit(link.change(n))
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 5)
+    await cs.stop_dialling()
+    restored = mesh("municipality", "131016", instance="restored")
+    for n in range(3):
+        restored.submit(link.change(n))
+    restored.dial(prefecture)
+    await link.until(lambda: restored.uplink.state.neighbour_mark == 5 and not restored.boot.restored)
+    assert _content(restored, "outbox", "origins") == _content(cs, "outbox", "origins")
+    restored.submit(link.change(9))
+    await link.until(lambda: restored.uplink.state.neighbour_mark == 6)
+    assert [row.epoch for row in prefecture.rows("history")] == [1, 1, 1, 1, 1, 2]
+    cs.submit(link.change(77))
+    before = prefecture.digest()
+    cs.dial(prefecture)
+    assert await stopped(cs) == errors.ERROR_REASON_LINK_FENCED
+    assert prefecture.digest() == before
+
+
+async def test_a_sender_whose_own_segments_are_gone_above_stops(
     prefecture: Any, cs: Any, mesh: Mesh, link: Any
 ) -> None:
     cs.dial(prefecture)
     cs.submit(*(link.change(n) for n in range(5)))
     await link.until(lambda: cs.uplink.state.neighbour_mark == 5)
     await cs.stop_dialling()
+    prefecture.do(lambda connection: connection.execute(delete(outbox)) and None)
     restored = mesh("municipality", "131016", instance="restored")
-    restored.submit(*(link.change(n) for n in range(3)))
-    before = prefecture.digest()
     restored.dial(prefecture)
-    assert await stopped(restored) == errors.ERROR_REASON_LINK_RECEIVER_AHEAD
-    assert prefecture.digest() == before
+    assert await stopped(restored) == errors.ERROR_REASON_LINK_NOT_KEPT
+    assert restored.boot.restored
+    assert not restored.rows("history")
 
 
 @pytest.mark.parametrize("changes", [5, 9])
@@ -177,6 +214,39 @@ async def test_a_sender_with_another_history_is_a_fork(
     other.dial(prefecture)
     assert await stopped(other) == errors.ERROR_REASON_LINK_FORK
     assert prefecture.digest() == before
+
+
+async def test_a_prefecture_that_lost_its_disk_is_rebuilt_from_the_center_in_the_same_order(
+    cs: Any, mesh: Mesh, link: Any
+) -> None:
+    center, prefecture, other = mesh("center"), mesh("prefecture", "130001"), mesh("municipality", "131024")
+    await center.serve(forwards=False)
+    await prefecture.serve(forwards=True)
+    for node, above in ((prefecture, center), (cs, prefecture), (other, prefecture)):
+        node.dial(above)
+    for n in range(20):
+        cs.submit(link.change(n))
+        other.submit(link.change(100 + n, 1, "131024"))
+    await link.until(lambda: cs.uplink.state.center_mark == 20 and other.uplink.state.center_mark == 20)
+    for node in (cs, other, prefecture):
+        await node.stop_dialling()
+    await prefecture.stop_serving()
+    rebuilt = mesh("prefecture", "130001", instance="rebuilt")
+    rebuilt.boot.doubt()
+    rebuilt.dial(center)
+    await rebuilt.serve(forwards=True)
+    for node, person in ((cs, 50), (other, 150)):
+        node.dial(rebuilt)
+        node.submit(link.change(person, 1, node.identity.name))
+    await link.until(lambda: cs.uplink.state.center_mark == 21 and other.uplink.state.center_mark == 21)
+    assert len(center.rows("history")) == 42
+    assert center.rows("marks")[0].epoch == 2
+    wanted = _content(prefecture, "history", "outbox")
+    found = _content(rebuilt, "history", "outbox")
+    assert {table: rows[: len(wanted[table])] for table, rows in found.items()} == wanted
+    sources = {row.source: (row.mark, row.epoch) for row in rebuilt.rows("marks")}
+    assert sources == {cs.identity.uri: (21, 1), other.identity.uri: (21, 1)}
+    assert _content(rebuilt, "residents") == _content(center, "residents")
 
 
 def _set_epoch(node: Any, epoch: int) -> None:

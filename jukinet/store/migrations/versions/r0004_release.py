@@ -6,7 +6,7 @@ from alembic import op
 from jukinet.store.append_only import append_only_ddl
 
 revision = "r0004"
-down_revision = "r0002"
+down_revision = "r0003"
 
 _APPEND_ONLY = {"operator_acts": (("id",),), "set_aside": (("id",), ("municipality", "epoch", "sequence"))}
 
