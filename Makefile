@@ -10,7 +10,7 @@ PROTOS := $(shell find protos third_party -name '*.proto')
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stubs demo test test-slow check lint types contract imports coverage docs format lock clean
+.PHONY: help setup stubs demo test test-slow nightly check lint types contract imports coverage docs format lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -40,10 +40,13 @@ demo: setup ## Run the network on this machine and check what it promises
 	$(BIN)/jukinet demo
 
 test: setup ## Run the tests, except the slow ones
-	$(BIN)/pytest -n $(WORKERS) -m 'not slow'
+	$(BIN)/pytest -n $(WORKERS) -m 'not slow and not nightly'
 
 test-slow: setup ## Run the slow tests
 	$(BIN)/pytest -n $(WORKERS) -m slow
+
+nightly: setup ## Run the campaigns that take many minutes
+	$(BIN)/pytest -n $(WORKERS) -m nightly
 
 check: lint types imports contract coverage test-slow ## All that CI demands: style, types, layers, contract, all tests with coverage
 
@@ -69,7 +72,7 @@ contract: setup ## Check the protos: style, layout, and that they break nothing 
 	done
 
 coverage: setup ## Run the tests and measure branch coverage
-	$(BIN)/pytest -n $(WORKERS) -m 'not slow' --cov --cov-report=term
+	$(BIN)/pytest -n $(WORKERS) -m 'not slow and not nightly' --cov --cov-report=term
 
 docs: setup ## Check that the documentation says what the program does
 	$(BIN)/pytest tests/docs

@@ -39,6 +39,12 @@ def test_a_seed_is_the_same_run_in_another_process() -> None:
 
 
 @pytest.mark.slow
+def test_no_promise_is_broken_in_sixty_seeds() -> None:
+    found = simulate(range(12, 60), MODES, lambda: None)
+    assert [(each.seed, each.mode, each.violations) for each in found.failing] == []
+
+
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("first", range(0, 1000, 100))
 def test_no_promise_is_broken_in_a_thousand_seeds(first: int) -> None:
@@ -46,7 +52,7 @@ def test_no_promise_is_broken_in_a_thousand_seeds(first: int) -> None:
     assert [(each.seed, each.mode, each.violations) for each in found.failing] == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_every_rare_situation_occurs() -> None:
     found = simulate(range(200), MODES, lambda: None)
@@ -54,13 +60,13 @@ def test_every_rare_situation_occurs() -> None:
     assert found.held
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_two_hundred_runs_have_the_same_hash_in_every_process() -> None:
     assert _hashes_elsewhere(100, "1") == _hashes_elsewhere(100, "2")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_found_within_200_seeds(mutant: Any) -> None:
