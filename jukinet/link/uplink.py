@@ -4,9 +4,8 @@ Dials out, keeps one stream, and after a failure comes back with full jitter bet
 restarted center is not met by all its neighbours in the same second.
 
 Within a stream four tasks wait: for the neighbour, for the outbox to grow, for a mark to note, for what is to be pulled
-back. Each event is worked
-off under one lock, from the sender's step to the last write that it asks for: gRPC takes one write at a time, and
-batches must leave in the order in which the sender made them.
+back. Each event is worked off under one lock, from the sender's step to the last write that it asks for: gRPC takes one
+write at a time, and batches must leave in the order in which the sender made them.
 """
 
 import asyncio
