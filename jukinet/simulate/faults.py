@@ -36,7 +36,6 @@ class Faults:
         self._offices = offices
         self._until = until
         self._backups: dict[str, bytes] = {}
-        self._forged: set[str] = set()
         self._usual: list[tuple[int, Callable[[], None]]] = [
             (10, self._crash),
             (10, self._commit_fault),
