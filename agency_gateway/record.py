@@ -24,6 +24,9 @@ from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_SECONDS = 0.005
+"""Least time between two checkpoints: one costs as much as many entries, here and for whoever reads the ledger."""
+
 metadata = MetaData()
 
 asked = Table(
@@ -47,7 +50,7 @@ class Record:
         self._writer = writer
         self._signer = signer
         self._state = state
-        self.grouping: Grouping[Entry, _Kept] = Grouping(self._commit)
+        self.grouping: Grouping[Entry, _Kept] = Grouping(self._commit, pause=CHECKPOINT_SECONDS)
 
     async def keep(self, entry: Entry) -> Receipt:
         """Appends one entry; returns when it is on disk.

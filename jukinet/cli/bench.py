@@ -1,6 +1,7 @@
 """`jukinet bench`: what the network costs, measured beside a floor in the same run."""
 
 import asyncio
+import selectors
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,7 +66,8 @@ def _report(running: "Coroutine[Any, Any, Report]", as_json: bool) -> None:
 
     with failures_told():
         try:
-            report = asyncio.run(running)
+            with asyncio.Runner(loop_factory=_exact_loop) as runner:
+                report = runner.run(running)
         except WorkDiffers as differs:
             raise Failure(f"The numbers cannot be compared: {differs}.") from None
         if as_json:
@@ -83,3 +85,8 @@ def _report(running: "Coroutine[Any, Any, Report]", as_json: bool) -> None:
         show_table([report.name, "jukinet", "floor", "ratio"], rows)
         before, after = report.load
         show(f"{machine()}; load average {before:.1f} before, {after:.1f} after")
+
+
+def _exact_loop() -> asyncio.AbstractEventLoop:
+    """An event loop whose timers are exact: epoll wakes at whole milliseconds only, late by up to one."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())

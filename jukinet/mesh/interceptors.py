@@ -56,7 +56,8 @@ class RefusedCall:
     """What is known of a call that is being refused."""
 
     rpc: str
-    error_id: str
+    error_id: str = ""
+    """Opaque id that the caller is told, and that stands in the log."""
     caller: Identity | None = None
     entered: bool = False
     """True when the handler had begun."""
@@ -119,7 +120,7 @@ class Gate(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(unary)
 
     async def _guarded(self, rpc: str, handler: Any, request: Any, context: Any) -> bytes | None:
-        call = RefusedCall(rpc, secrets.token_hex(8))
+        call = RefusedCall(rpc)
         try:
             peer = peer_of_call(context, self.trust())
             call.caller = peer.identity
@@ -136,6 +137,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 # gRPC may log what caused it.
                 error.__cause__ = error.__context__ = None
                 raise
+            call.error_id = secrets.token_hex(8)
             call.refused = _refusal(error, call)
         if not context.done():
             await self._refuse(call, context)

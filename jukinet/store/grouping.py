@@ -1,7 +1,7 @@
 """Groups what waits: while one group is being made durable, the next one gathers, and shares its commit.
 
-There is no timer. An unloaded node commits each item at once; a loaded one commits as many together as arrived during
-the last commit, up to the limit.
+An item that finds nothing under way is committed at once; a loaded node commits as many together as arrived during
+the last commit, up to the limit. Where a commit costs more than its disk, a pause between two makes groups larger.
 """
 
 import asyncio
@@ -18,12 +18,20 @@ class Grouping(Generic[T, R]):
     """Hands items over in groups and gives each its own result.
 
     `commit(items)` returns one result an item, in order; a result that is an exception is raised to whoever handed the
-    item in. If `commit` itself raises, every item of the group gets that.
+    item in. If `commit` itself raises, every item of the group gets that. From one commit's begin to the next one's
+    pass at least `pause` seconds.
     """
 
-    def __init__(self, commit: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], *, limit: int = 256) -> None:
+    def __init__(
+        self,
+        commit: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        *,
+        limit: int = 256,
+        pause: float = 0.0,
+    ) -> None:
         self._commit = commit
         self._limit = limit
+        self._pause = pause
         self._waiting: asyncio.Queue[tuple[T, asyncio.Future[R]]] = asyncio.Queue()
         self._ended = False
 
@@ -42,9 +50,14 @@ class Grouping(Generic[T, R]):
     async def run(self) -> None:
         """Works the queue off until it is cancelled; whoever waits then hears of it."""
         group: list[tuple[T, asyncio.Future[R]]] = []
+        clock, due = asyncio.get_running_loop().time, 0.0
         try:
             while True:
-                group = self._group(await self._waiting.get())
+                group = [await self._waiting.get()]
+                if clock() < due:
+                    await asyncio.sleep(due - clock())
+                due = clock() + self._pause
+                group = self._group(group[0])
                 if group:
                     _settle(group, await self._results([item for item, _ in group]))
                 group = []

@@ -97,3 +97,39 @@ async def test_nobody_waits_for_ever_when_the_grouping_ends() -> None:
     futures.append(grouping.hand_in(3))
     answers = await asyncio.gather(*futures, return_exceptions=True)
     assert [type(answer) for answer in answers] == [WriterClosed] * 3
+
+
+async def test_between_two_commits_passes_the_pause_and_what_comes_in_it_shares_the_second() -> None:
+    begun: list[tuple[float, list[int]]] = []
+    clock = asyncio.get_running_loop().time
+
+    async def commit(items: list[int]) -> Sequence[int]:
+        begun.append((clock(), items))
+        return items
+
+    grouping: Grouping[int, int] = Grouping(commit, pause=0.05)
+    task = asyncio.create_task(grouping.run())
+    await grouping.hand_in(1)
+    second = grouping.hand_in(2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    third = grouping.hand_in(3)
+    assert [await second, await third] == [2, 3]
+    assert [items for _, items in begun] == [[1], [2, 3]]
+    assert begun[1][0] - begun[0][0] >= 0.05
+    task.cancel()
+
+
+async def test_what_waits_out_a_pause_when_the_node_stops_hears_of_it() -> None:
+    async def commit(items: list[int]) -> Sequence[int]:
+        return items
+
+    grouping: Grouping[int, int] = Grouping(commit, pause=3600.0)
+    task = asyncio.create_task(grouping.run())
+    await grouping.hand_in(1)
+    late = grouping.hand_in(2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(WriterClosed):
+        await late
