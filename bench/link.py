@@ -36,7 +36,7 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
     SubmitChangesResponse,
 )
 from jukinet.cli.connect import channel_to, in_mesh
-from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.init import UNBRAKED, Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.processes import MeshProcesses
 from jukinet.mesh.identity import Identity
@@ -139,7 +139,7 @@ async def _rates(bench: _Bench, block: Sequence[Submission], found: _Found, *, b
 
 
 async def _set_up(folder: Path, stack: AsyncExitStack, sample: Sequence[Submission]) -> _Bench:
-    mesh = write_mesh(folder / "mesh", Plan(municipalities=[MUNICIPALITY], gateways=["gateway-1"]))
+    mesh = write_mesh(folder / "mesh", Plan(municipalities=[MUNICIPALITY], gateways=["gateway-1"], brake=UNBRAKED))
     nodes = await stack.enter_async_context(MeshProcesses(mesh))
     for name in NODES:
         nodes.start(name)

@@ -29,6 +29,8 @@ from bench.workload import MUNICIPALITY, PREFECTURE
 from cs_node.intake import Item, Sealing, accept
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import SubmitChangeResponse, SubmitChangesRequest
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, SealedSegment
+from jukinet.cli.init import UNBRAKED
+from jukinet.domain.brake import Brake
 from jukinet.link.apply_batch import Assembly, apply_batch
 from jukinet.link.sender import BATCH_BYTES, BATCH_CHANGES
 from jukinet.mesh.clock import now_us, today_in_japan
@@ -154,7 +156,9 @@ def _receiver(engine: Engine, tier: str, keys: Path) -> _Work:
     key_of = load_public_keys(keys).get
     at_center = tier == "center"
     below = Identity("prefecture", PREFECTURE) if at_center else Identity("municipality", MUNICIPALITY)
-    assembly = Assembly(scope="" if at_center else PREFECTURE[:2], forwards=not at_center, key_of=key_of)
+    unbraked = Brake(deletions=UNBRAKED["brake_deletions"], floor=UNBRAKED["brake_floor"])
+    scope = "" if at_center else PREFECTURE[:2]
+    assembly = Assembly(scope=scope, forwards=not at_center, key_of=key_of, brake=unbraked)
     with engine.begin() as connection:
         if journal.read_mark(connection, below.uri) is None:
             journal.write_mark(connection, below.uri, journal.Mark(1, 0, b"", 0, 0))

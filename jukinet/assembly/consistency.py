@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine
 
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceServicer
+from jukinet.assembly.reading import read_for_caller
 from jukinet.store import digest
-from jukinet.store.engine import read
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class ConsistencyService(ConsistencyServiceServicer):
         context: "grpc.aio.ServicerContext[consistency.ListPlacesRequest, consistency.ListPlacesResponse]",
     ) -> consistency.ListPlacesResponse:
         """Tells how far each municipality's changes are on disk here."""
-        found = await asyncio.to_thread(read, self._register, digest.places)
+        found = await read_for_caller(self._register, digest.places)
         return consistency.ListPlacesResponse(
             places=[
                 consistency.Place(municipality=place.municipality, epoch=place.epoch, sequence=place.sequence)
@@ -86,7 +86,7 @@ class ConsistencyService(ConsistencyServiceServicer):
         gone = threading.Event()
         async with self._turn:
             try:
-                return await asyncio.to_thread(read, self._register, lambda connection: work(connection, gone.is_set))
+                return await read_for_caller(self._register, lambda connection: work(connection, gone.is_set))
             finally:
                 gone.set()
 

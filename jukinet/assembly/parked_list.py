@@ -1,4 +1,4 @@
-"""What is parked, as operators see it: reason, age, what waits behind, and what was proposed. Never a person."""
+"""What is parked or held, as operators see it: reason, age, what waits behind, what was proposed. Never a person."""
 
 from collections import defaultdict
 
@@ -6,6 +6,8 @@ from sqlalchemy import Connection, func, select
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet.assembly.release_held import parked_for_brake, proposal_to_release
+from jukinet.store.brakes import read_held
 from jukinet.store.operator_acts import PROPOSE
 from jukinet.store.schema import operator_acts, parked
 
@@ -57,6 +59,31 @@ def list_parked(connection: Connection, limit: int, late_us: int) -> list[admin.
         if proposed:
             entry.proposed_by = proposed[0]
             entry.proposed_at.FromMicroseconds(proposed[1])
+        entries.append(entry)
+    return entries
+
+
+def list_held(connection: Connection) -> list[admin.HeldMunicipality]:
+    """The municipalities that the change brake holds."""
+    held = read_held(connection)
+    kept = parked_for_brake(connection) if held else {}
+    entries = []
+    for municipality, tally in held.items():
+        changes, deletions = tally.total
+        entry = admin.HeldMunicipality(
+            municipality=municipality,
+            changes=changes,
+            deletions=deletions,
+            residents=tally.residents,
+            parked=kept.get(municipality, 0),
+        )
+        entry.held_at.FromMicroseconds(tally.held_at)
+        if tally.lifted_until > tally.held_at:
+            entry.lifted_until.FromMicroseconds(tally.lifted_until)
+        proposed = proposal_to_release(connection, municipality, tally.held_at)
+        if proposed:
+            entry.proposed_by = proposed.operator
+            entry.proposed_at.FromMicroseconds(proposed.acted_at)
         entries.append(entry)
     return entries
 

@@ -17,7 +17,9 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
 from jukinet.assembly.consistency import ConsistencyService
 from jukinet.assembly.process import Part, needed
+from jukinet.assembly.release_held import take_up_released
 from jukinet.assembly.status import Acts, AdminService, readable
+from jukinet.domain.brake import Brake
 from jukinet.link.apply_batch import Assembly, Taken, read_again
 from jukinet.link.reapply import Reapplied, reapply_below, reapply_own
 from jukinet.link.restore import Restore
@@ -32,6 +34,7 @@ from jukinet.mesh.identity import Identity, parse_identity, upstream_of
 from jukinet.mesh.pki import load_public_keys, load_signing_key
 from jukinet.store.boot import Boot, marker_path, write_boot_id
 from jukinet.store.engine import disk_space, open_reader, open_writer
+from jukinet.store.errors import StoreError
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.search_keys import renew_keys
 from jukinet.store.writer import Writer
@@ -39,6 +42,7 @@ from jukinet.store.writer import Writer
 log = logging.getLogger(__name__)
 
 _METRICS_SECONDS = 5.0
+_RELEASE_AGAIN_SECONDS = 5.0
 _ROOM_SECONDS = 0.5  # a disk fills slower than that, with 64 MiB kept in reserve
 _NOT_SHARED = frozenset(
     {errors.ERROR_REASON_LINK_FENCED, errors.ERROR_REASON_LINK_FORK, errors.ERROR_REASON_LINK_NOT_KEPT}
@@ -66,6 +70,8 @@ class RegisterNode:
         self._scope = config.name
         self._stopped_for: ErrorReason.ValueType | None = None
         self._room, self._look_again = True, 0.0
+        self._released = asyncio.Event()
+        self._released.set()  # the last process may have ended in the middle of a release
 
     def receive(self, scope: str) -> LinkService:
         """Opens the link below: changes of the municipalities whose codes begin with `scope`."""
@@ -124,7 +130,12 @@ class RegisterNode:
 
     def parts(self) -> list[Part]:
         """What runs beside the server."""
-        return [self.writer.watch, self._show_metrics, *([self._run_uplink] if self.uplink else [])]
+        return [
+            self.writer.watch,
+            self._show_metrics,
+            self._take_up_released,
+            *([self._run_uplink] if self.uplink else []),
+        ]
 
     def admin(self) -> AdminService:
         """The operator's view."""
@@ -132,7 +143,7 @@ class RegisterNode:
             identity=self._config.identity,
             register=self.reader,
             describe=self._describe,
-            acts=Acts(self.writer, self._scope),
+            acts=Acts(self.writer, self._scope, on_release=self._released.set),
             waiting_alarm_hours=self._config.limits.waiting_alarm_hours,
         )
 
@@ -180,6 +191,7 @@ class RegisterNode:
         while True:
             status = await self.admin().GetStatus(GetStatusRequest(), None)
             metrics.parked(status.parked)
+            metrics.held(len(status.held))
             since = status.oldest_waiting_at.ToMicroseconds()
             metrics.waiting((now_us() - since) / 1e6 if since else 0.0, status.waiting_too_long)
             for link in status.links:
@@ -188,6 +200,22 @@ class RegisterNode:
                 if link.outgoing:
                     metrics.link_lag(peer, link.last_sequence - link.mark)
             await asyncio.sleep(_METRICS_SECONDS)
+
+    async def _take_up_released(self) -> None:
+        """Takes up what is parked of municipalities that operators released, portion by portion."""
+        while True:
+            await self._released.wait()
+            self._released.clear()
+            try:
+                left = await self.writer.run(
+                    lambda connection: take_up_released(connection, scope=self._scope, now_us=now_us())
+                )
+            except StoreError as failure:
+                log.warning("what was released cannot be taken up yet", extra={"reason": failure.kind})
+                left = True
+                await asyncio.sleep(_RELEASE_AGAIN_SECONDS)
+            if left:
+                self._released.set()
 
     async def _run_uplink(self) -> None:
         assert self.uplink is not None  # noqa: S101  # parts() asked
@@ -225,7 +253,9 @@ def _begin(config: NodeConfig, engine: Engine) -> Boot:
 
 def _assembly(config: NodeConfig, scope: str) -> Assembly:
     keys = load_public_keys(needed(config.sealing.public_keys))
-    return Assembly(scope=scope, forwards=config.upstream is not None, key_of=keys.get)
+    limits = config.limits
+    brake = Brake(percent=limits.brake_percent, deletions=limits.brake_deletions, floor=limits.brake_floor)
+    return Assembly(scope=scope, forwards=config.upstream is not None, key_of=keys.get, brake=brake)
 
 
 def _reapplied(config: NodeConfig) -> Reapplied:
@@ -246,3 +276,15 @@ def _count(taken: Taken) -> None:
     metrics.batch(len(taken.outcomes))
     for outcome in taken.outcomes:
         metrics.change_received(outcome)
+    for municipality in taken.newly_held:
+        tally = taken.held[municipality]
+        changes, deletions = tally.total
+        log.error(
+            "the change brake holds a municipality; look at it and release it by two operators",
+            extra={
+                "municipality": municipality,
+                "changes": changes,
+                "deletions": deletions,
+                "residents": tally.residents,
+            },
+        )

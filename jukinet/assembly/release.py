@@ -105,9 +105,11 @@ def retry_parked(connection: Connection, place: Place, *, operator: str, scope: 
         now_us: microseconds since 1970.
 
     Raises:
-        Refused: NOT_PARKED.
+        Refused: NOT_PARKED; LINK_HELD for what the change brake keeps, which two operators release as a whole.
     """
     row = _find(connection, place)
+    if row.reason == errors.ERROR_REASON_LINK_HELD:
+        raise Refused(errors.ERROR_REASON_LINK_HELD)
     _note(connection, "again", place, row.reason, operator, now_us)
     arrival, fault = read_change(place.municipality, place.epoch, place.sequence, row.change)
     if fault is not None:

@@ -13,8 +13,10 @@ import jukinet
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceServicer
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet.assembly.parked_list import list_parked, waiting_since
+from jukinet.assembly.parked_list import list_held, list_parked, waiting_since
+from jukinet.assembly.reading import read_for_caller
 from jukinet.assembly.release import Place, release_parked, retry_parked
+from jukinet.assembly.release_held import release_held
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity, upstream_of
@@ -31,10 +33,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """With what operators act on a register: its writer, and whose residents the node sees."""
+    """With what operators act on a register: its writer, and whose residents the node sees.
+
+    `on_release` is told that a held municipality was released, for more of it may wait to be taken up.
+    """
 
     writer: Writer
     scope: str
+    on_release: Callable[[], None]
 
 
 class AdminService(AdminServiceServicer):
@@ -65,8 +71,7 @@ class AdminService(AdminServiceServicer):
             role=self._identity.kind, identity=self._identity.uri, version=jukinet.__version__
         )
         if self._register is not None:
-            await asyncio.to_thread(
-                read,
+            await read_for_caller(
                 self._register,
                 lambda connection: _read_register(connection, self._identity, status, self._late()),
             )
@@ -81,8 +86,8 @@ class AdminService(AdminServiceServicer):
         """Lists the changes that are kept but not applied, oldest first."""
         if self._register is None:
             return
-        for entry in await asyncio.to_thread(
-            read, self._register, lambda connection: list_parked(connection, request.limit, self._late())
+        for entry in await read_for_caller(
+            self._register, lambda connection: list_parked(connection, request.limit, self._late())
         ):
             yield entry
 
@@ -106,9 +111,32 @@ class AdminService(AdminServiceServicer):
         done = await self._write(partial(retry_parked, place=_place(request.place), operator=current_caller().uri))
         return admin.RetryParkedResponse(reason=done.reason or errors.ERROR_REASON_UNSPECIFIED, applied=done.applied)
 
-    async def _write(self, act: Callable[..., R]) -> R:
+    async def ReleaseHeld(  # gRPC names its methods so
+        self,
+        request: admin.ReleaseHeldRequest,
+        context: "grpc.aio.ServicerContext[admin.ReleaseHeldRequest, admin.ReleaseHeldResponse]",
+    ) -> admin.ReleaseHeldResponse:
+        """Releases a held municipality, by two operators. Raises Refused: NOT_HELD, SECOND_OPERATOR_NEEDED."""
+        act = partial(release_held, municipality=request.municipality, operator=current_caller().uri)
+        done = await self._write(act, nothing=errors.ERROR_REASON_NOT_HELD)
+        if not done.carried_out:
+            return admin.ReleaseHeldResponse(step=admin.RELEASE_STEP_PROPOSED, proposed_by=done.proposed_by)
+        if self._acts:
+            self._acts.on_release()
+        answer = admin.ReleaseHeldResponse(
+            step=admin.RELEASE_STEP_CARRIED_OUT,
+            proposed_by=done.proposed_by,
+            taken_up=done.taken_up,
+            left=done.left,
+        )
+        answer.lifted_until.FromMicroseconds(done.lifted_until)
+        return answer
+
+    async def _write(
+        self, act: Callable[..., R], *, nothing: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_NOT_PARKED
+    ) -> R:
         if self._acts is None:
-            raise Refused(errors.ERROR_REASON_NOT_PARKED)  # a gateway parks nothing
+            raise Refused(nothing)  # a gateway parks and holds nothing
         scope = self._acts.scope
         try:
             return await self._acts.writer.run(lambda connection: act(connection, scope=scope, now_us=now_us()))
@@ -135,6 +163,7 @@ def _read_register(connection: Connection, identity: Identity, status: admin.Get
     oldest, status.waiting_too_long = waiting_since(connection, late_us)
     if oldest:
         status.oldest_waiting_at.FromMicroseconds(oldest)
+    status.held.extend(list_held(connection))
     if identity.kind != "center":
         stream = journal.read_stream(connection)
         link = status.links.add(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jukinet.cli.connect import CALL_SECONDS, channel_to, in_mesh
-from jukinet.cli.layout import OPERATOR, Mesh
-from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, show, show_json, show_table
+from jukinet.cli.layout import Mesh
+from jukinet.cli.output import JSON_HELP, fail_call, failures_told, show, show_json, show_table
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse, LinkStatus, ListParkedResponse
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The operator's view of one node: counts and states, never a person.")
 
 LINK_HEADERS: Final = ["link", "peer", "open", "epoch", "last", "mark", "center", "moved at", "last error"]
+LIST_SECONDS: Final = 60.0
+HELD_HEADERS: Final = ["held", "since", "changes", "deletions", "residents", "parked", "proposed by", "lifted until"]
 
 MeshOption = Annotated[Path, typer.Option("--mesh", metavar="DIR", help="Folder of the mesh.")]
 NodeOption = Annotated[str, typer.Option("--node", metavar="NAME", help="Such as center or municipality-131016.")]
@@ -37,9 +39,10 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
         for name, count in sorted(answer.residents.items()):
             show(f"residents {name}: {count}")
         if answer.waiting_too_long:
-            show(f"ALARM: {answer.waiting_too_long} waiting too long, since {_time(answer, 'oldest_waiting_at')}")
+            show(f"ALARM: {answer.waiting_too_long} waiting too long, since {moment_in(answer, 'oldest_waiting_at')}")
         if answer.role == "gateway":
             show(f"ledger entries: {answer.ledger_entries}")
+        _show_held(answer)
         show_table(LINK_HEADERS, [link_row(link) for link in answer.links])
 
 
@@ -47,14 +50,17 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
 def parked(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> None:
     """List the changes (変更情報) that a node keeps but cannot apply, oldest first, without their content.
 
+    Before them stand the municipalities that their change brake holds here.
+
     Example: jukinet admin parked --mesh mesh --node center --json
     """
     with failures_told():
-        found = asyncio.run(_list_parked(Mesh.open(mesh), node))
+        answer, found = asyncio.run(_list_parked(Mesh.open(mesh), node))
         rows = [_parked_as_json(each) for each in found]
         if as_json:
-            show_json({"parked": rows})
+            show_json({"parked": rows, "held": held_as_json(answer)})
             return
+        _show_held(answer)
         show_table(
             ["municipality", "epoch", "sequence", "reason", "since", "behind", "too long", "proposed by"],
             [
@@ -71,65 +77,6 @@ def parked(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
                 for row in rows
             ],
         )
-
-
-@app.command()
-def release(
-    municipality: Annotated[str, typer.Argument(metavar="MUNICIPALITY", help="Whose change it is, six digits.")],
-    epoch: Annotated[int, typer.Argument(metavar="EPOCH", help="As `parked` shows it.")],
-    sequence: Annotated[int, typer.Argument(metavar="SEQUENCE", help="As `parked` shows it.")],
-    mesh: MeshOption,
-    node: NodeOption,
-    operator: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="Operator whose certificate to use.")
-    ] = OPERATOR,
-    again: Annotated[bool, typer.Option("--again", help="Judge it once more by the rules as they are.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Set a parked change aside for good: the first operator proposes, a second one carries out.
-
-    What waited behind it is tried again in order. With --again one operator has it judged once more instead.
-
-    Example: jukinet admin release 131016 1 42 --mesh mesh --node center --as operator-2
-    """
-    with failures_told():
-        answer = asyncio.run(_release(Mesh.open(mesh), node, operator, (municipality, epoch, sequence), again=again))
-        if as_json:
-            show_json(answer)
-        else:
-            show(", ".join(f"{key}: {value}" for key, value in answer.items() if value is not None))
-
-
-async def _release(mesh: Mesh, node: str, operator: str, place: tuple[str, int, int], *, again: bool) -> dict[str, Any]:
-    import grpc
-
-    from jukinet._pb.jukinet.admin.v1 import admin_pb2
-    from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
-    from jukinet.mesh.errors import name_of
-    from jukinet.mesh.identity import Identity, IdentityError
-
-    try:
-        client = Identity("operator", operator)
-        where = admin_pb2.ChangePlace(municipality=place[0], epoch=place[1], sequence=place[2])
-    except (IdentityError, ValueError) as error:
-        raise Failure(str(error), Exit.USAGE) from None
-    target = in_mesh(mesh, node, client)
-    async with channel_to(target) as channel:
-        stub = AdminServiceStub(channel)
-        try:
-            if again:
-                tried = await stub.RetryParked(admin_pb2.RetryParkedRequest(place=where), timeout=60.0)
-                reason = name_of(tried.reason) if tried.reason else None
-                return {"step": "still parked" if reason else "applied", "reason": reason, "applied": tried.applied}
-            done = await stub.ReleaseParked(admin_pb2.ReleaseParkedRequest(place=where), timeout=60.0)
-        except grpc.aio.AioRpcError as error:
-            fail_call(error, target.address)
-    carried_out = done.step == admin_pb2.RELEASE_STEP_CARRIED_OUT
-    return {
-        "step": "carried out" if carried_out else "proposed",
-        "proposed_by": done.proposed_by,
-        "applied": done.applied,
-    }
 
 
 async def get_status(mesh: Mesh, node: str) -> "GetStatusResponse":
@@ -151,17 +98,18 @@ async def get_status(mesh: Mesh, node: str) -> "GetStatusResponse":
             fail_call(error, target.address)
 
 
-async def _list_parked(mesh: Mesh, node: str) -> "list[ListParkedResponse]":
+async def _list_parked(mesh: Mesh, node: str) -> "tuple[GetStatusResponse, list[ListParkedResponse]]":
     import grpc
 
-    from jukinet._pb.jukinet.admin.v1.admin_pb2 import ListParkedRequest
+    from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, ListParkedRequest
     from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
 
     target = in_mesh(mesh, node)
     async with channel_to(target) as channel:
-        call = AdminServiceStub(channel).ListParked(ListParkedRequest(), timeout=60.0)
+        stub = AdminServiceStub(channel)
+        call = stub.ListParked(ListParkedRequest(), timeout=LIST_SECONDS)
         try:
-            return [each async for each in call]
+            return await stub.GetStatus(GetStatusRequest(), timeout=CALL_SECONDS), [each async for each in call]
         except grpc.aio.AioRpcError as error:
             fail_call(error, target.address)
         finally:
@@ -176,11 +124,42 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "version": answer.version,
         "residents": dict(sorted(answer.residents.items())),
         "parked": answer.parked,
-        "oldest_waiting_at": _time(answer, "oldest_waiting_at"),
+        "oldest_waiting_at": moment_in(answer, "oldest_waiting_at"),
         "waiting_too_long": answer.waiting_too_long,
         "ledger_entries": answer.ledger_entries,
+        "held": held_as_json(answer),
         "links": [_link_as_json(link) for link in answer.links],
     }
+
+
+def held_as_json(answer: "GetStatusResponse") -> list[dict[str, Any]]:
+    """Gives the municipalities that a node's change brake holds, in the names of the contract."""
+    return [
+        {
+            "municipality": each.municipality,
+            "held_at": moment_in(each, "held_at"),
+            "changes": each.changes,
+            "deletions": each.deletions,
+            "residents": each.residents,
+            "parked": each.parked,
+            "proposed_by": each.proposed_by or None,
+            "proposed_at": moment_in(each, "proposed_at"),
+            "lifted_until": moment_in(each, "lifted_until"),
+        }
+        for each in answer.held
+    ]
+
+
+def held_rows(answer: "GetStatusResponse") -> list[list[str]]:
+    """Gives the cells of each held municipality under `HELD_HEADERS`."""
+    shown = ("municipality", "held_at", "changes", "deletions", "residents", "parked", "proposed_by", "lifted_until")
+    return [["" if each[key] is None else str(each[key]) for key in shown] for each in held_as_json(answer)]
+
+
+def _show_held(answer: "GetStatusResponse") -> None:
+    if answer.held:
+        show(f"ALARM: {len(answer.held)} held by the change brake")
+        show_table(HELD_HEADERS, held_rows(answer))
 
 
 def link_row(link: "LinkStatus") -> list[str]:
@@ -206,7 +185,7 @@ def _link_as_json(link: "LinkStatus") -> dict[str, Any]:
         "last_sequence": link.last_sequence,
         "mark": link.mark,
         "center_mark": link.center_mark,
-        "moved_at": _time(link, "moved_at"),
+        "moved_at": moment_in(link, "moved_at"),
         "last_error": name_of(link.last_error) if link.last_error else None,
     }
 
@@ -218,7 +197,7 @@ def _parked_as_json(each: "ListParkedResponse") -> dict[str, Any]:
         "municipality": each.municipality,
         "sequence": each.sequence,
         "reason": name_of(each.reason),
-        "parked_at": _time(each, "parked_at"),
+        "parked_at": moment_in(each, "parked_at"),
         "epoch": each.epoch,
         "behind": each.behind,
         "waiting": [
@@ -227,11 +206,11 @@ def _parked_as_json(each: "ListParkedResponse") -> dict[str, Any]:
         ],
         "waits_too_long": each.waits_too_long,
         "proposed_by": each.proposed_by or None,
-        "proposed_at": _time(each, "proposed_at"),
+        "proposed_at": moment_in(each, "proposed_at"),
     }
 
 
-def _time(message: Any, field: str) -> str | None:
+def moment_in(message: Any, field: str) -> str | None:
     """A moment in RFC 3339; None for one that has not been, which a node may tell as the year 1970."""
     moment = getattr(message, field)
     return moment.ToJsonString() if moment.seconds else None

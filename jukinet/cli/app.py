@@ -19,6 +19,7 @@ from jukinet.cli import (
     mesh,
     nation,
     node,
+    release,
     simulate,
     submit_command,
     traces,
@@ -63,6 +64,7 @@ app.command()(submit_command.submit)
 app.command()(inquire.inquire)
 app.command("verify-identity")(inquire.verify_identity)
 app.add_typer(admin.app, name="admin")
+admin.app.command()(release.release)
 admin.app.command()(drift.digest)
 admin.app.command()(drift.drift)
 admin.app.add_typer(drift.certificate, name="certificate")

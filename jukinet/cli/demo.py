@@ -28,7 +28,7 @@ from jukinet.cli.demo_ledger import check_ledger
 from jukinet.cli.demo_nation import ASKED, KILLED, LATE, WEIGHTS, DemoNation, make_demo_nation
 from jukinet.cli.demo_questions import LAWFUL, Questions, ask_all, basis_of, refusal_of
 from jukinet.cli.demo_traces import Traces
-from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.init import UNBRAKED, Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Failure
 from jukinet.cli.processes import MeshProcesses, NodeDied, NotHealthy
@@ -113,7 +113,7 @@ def _what_happened(failure: Exception) -> str:
 
 async def _main_job(root: Path, stack: AsyncExitStack, console: Console, claims: Claims, traces: Traces) -> Mesh:
     console.rule("[bold]1. A mesh of real processes")
-    mesh = write_mesh(root / "mesh", Plan(municipalities=list(WEIGHTS), gateways=["gateway-1"]))
+    mesh = write_mesh(root / "mesh", Plan(municipalities=list(WEIGHTS), gateways=["gateway-1"], brake=UNBRAKED))
     nodes = await stack.enter_async_context(MeshProcesses(mesh, environ=traces.environ()))
     late = f"municipality-{LATE}"
     for name in mesh.names:

@@ -11,7 +11,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ _PORTS: Final = range(20_000, 32_000)
 _LEAF_DAYS: Final = 365
 _SECRET_BYTES: Final = 32
 _SQLITE: Final = "sqlite"
+UNBRAKED: Final[Mapping[str, int]] = {"brake_floor": 1_000_000_000, "brake_deletions": 1_000_000_000}
+"""Limits of a mesh into which more changes are loaded at once than any municipality has in an hour."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Plan:
         municipalities: six-digit codes; their prefectures follow from them.
         gateways: names of agency gateways.
         database: `sqlite`, or an SQLAlchemy URL with `{node}` where the node's name goes.
+        brake: limits of the change brake that are not the default ones, such as `UNBRAKED`.
     """
 
     municipalities: Sequence[str]
     gateways: Sequence[str]
     database: str = _SQLITE
+    brake: Mapping[str, int | float] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[Identity]:
@@ -201,7 +205,8 @@ class _Writer:
         if node.kind == "gateway":
             tls["agencies_ca"] = "../../pki/agencies-ca.pem"
         tls |= {"operators_ca": "../../pki/operators-ca.pem", "denied": "../../pki/denied.txt"}
-        return {**top, "tls": tls, **_SECTIONS[node.kind]}
+        braked = self._plan.brake and node.kind in ("prefecture", "center")
+        return {**top, "tls": tls, **_SECTIONS[node.kind], **({"limits": self._plan.brake} if braked else {})}
 
     def _database_of(self, node: Identity, name: str) -> str:
         if self._plan.database != _SQLITE:
@@ -253,15 +258,15 @@ def free_addresses(count: int) -> list[str]:
 
 
 def format_toml(content: Mapping[str, Any]) -> str:
-    """Writes texts and tables of texts as TOML, tables last."""
-    # JSON's texts are TOML's as well.
-    plain = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in content.items() if _is_text(value)]
-    tables = [f"\n[{key}]\n{format_toml(value)}" for key, value in content.items() if not _is_text(value)]
+    """Writes texts, numbers and tables of them as TOML, tables last."""
+    # JSON's texts and numbers are TOML's as well.
+    plain = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in content.items() if _is_plain(value)]
+    tables = [f"\n[{key}]\n{format_toml(value)}" for key, value in content.items() if not _is_plain(value)]
     return "".join(f"{line}\n" for line in plain) + "".join(tables)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, Mapping)
 
 
 def _fresh_secret() -> bytes:

@@ -142,9 +142,9 @@ def _as_json(name: str, answer: "GetStatusResponse | str") -> dict[str, Any]:
 
 
 def _show(found: "dict[str, GetStatusResponse | str]") -> None:
-    from jukinet.cli.admin import LINK_HEADERS, link_row
+    from jukinet.cli.admin import HELD_HEADERS, LINK_HEADERS, held_rows, link_row
 
-    nodes, links = [], []
+    nodes, links, held = [], [], []
     for name, answer in found.items():
         if isinstance(answer, str):
             nodes.append([name, "no answer", "", "", "", ""])
@@ -157,7 +157,11 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
             parked += f" ({answer.waiting_too_long} waiting too long)"
         nodes.append([name, "serving", answer.version, residents, parked, ledger])
         links += [[name, *link_row(link)] for link in answer.links]
+        held += [[name, *row] for row in held_rows(answer)]
     show_table(["node", "state", "version", "residents", "parked", "ledger"], nodes)
     if links:
         show("")
         show_table(["node", *LINK_HEADERS], links)
+    if held:
+        show("")
+        show_table(["node", *HELD_HEADERS], held)

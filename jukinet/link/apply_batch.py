@@ -4,10 +4,14 @@ Rule 3 of the design: the effect, the outbox row that carries it on, and the mar
 acknowledged. The outbox is kept at the center too, which has nobody to send it to: it is the log from which senders get
 back what they lost. A change that this node's rules refuse is parked and still forwarded, because the node above holds
 the same rules and must see the municipality's stream without a hole.
+
+A municipality over its change brake (`jukinet.domain.brake`) is held: the hold is kept, and nothing of it takes
+effect. Where the municipality itself sends, the batch is not taken and stays with it. Where a prefecture brings it
+among others, its changes are parked in their order and the others' are taken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, delete, select
@@ -15,14 +19,20 @@ from sqlalchemy import Connection, delete, select
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, ParkedNotice
+from jukinet._pb.jukinet.register.v1.change_pb2 import Change
+from jukinet.domain.brake import Brake, Tally, count
 from jukinet.link.reading import Read, read_change, read_changes
 from jukinet.link.receiver import Fresh, municipalities_of, take
 from jukinet.link.seal import link_chain
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
+from jukinet.mesh.identity import Identity
 from jukinet.store import journal
+from jukinet.store.brakes import brake_arrived
 from jukinet.store.register import Run, apply_arrivals
 from jukinet.store.schema import parked
+
+_HELD = errors.ERROR_REASON_LINK_HELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,8 @@ class Assembly:
     forwards: bool
     """Whether there is a node above."""
     key_of: Callable[[str], Ed25519PublicKey | None]
+    brake: Brake | None = field(default_factory=Brake)
+    """How much of one municipality is taken in an hour; None for what was taken once before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,10 @@ class Taken:
     """Last sequence number in this node's own outbox; 0 where nothing was new."""
     fresh: Sequence[Fresh]
     """The segments that were new, in order: `outcomes` is about their changes."""
+    held: Mapping[str, Tally] = field(default_factory=dict)
+    """The municipalities of this batch that are held: nothing of them was applied."""
+    newly_held: Sequence[str] = ()
+    """Those that this batch made too much of."""
 
 
 def apply_batch(
@@ -74,6 +90,12 @@ def apply_batch(
         return Taken(placed.mark, [], [], 0, ())
     passing("apply.placed")
     changes = [change for entry in placed.fresh for change in read_changes(entry.segment)]
+    held = _braked(connection, changes, assembly.brake, now_us)
+    newly_held = [name for name, tally in held.items() if tally.held_at == now_us]
+    if any(source == Identity("municipality", name).uri for name in held):
+        return Taken(known, [], [], 0, (), held, newly_held)
+    if held:
+        changes = [(arrival, _HELD if arrival.municipality in held else fault) for arrival, fault in changes]
     outcomes, notices = settle(connection, changes, scope=assembly.scope, now_us=now_us)
     passing("apply.settled")
     for municipality, origin in placed.origins.items():
@@ -83,7 +105,18 @@ def apply_batch(
     passing("apply.marked")
     last = append_segments(connection, placed.fresh, source=source, traceparents=traceparents, now_us=now_us)
     passing("apply.forwarded")
-    return Taken(placed.mark, outcomes, notices, last, placed.fresh)
+    return Taken(placed.mark, outcomes, notices, last, placed.fresh, held, newly_held)
+
+
+def _braked(connection: Connection, changes: Sequence[Read], brake: Brake | None, now_us: int) -> dict[str, Tally]:
+    """Counts what arrived by municipality, and names those that are held."""
+    if brake is None:
+        return {}
+    arrived: dict[str, list[Change]] = {}
+    for arrival, _ in changes:
+        arrived.setdefault(arrival.municipality, []).append(arrival.change)
+    counted = {municipality: count(theirs) for municipality, theirs in arrived.items()}
+    return brake_arrived(connection, counted, brake=brake, now_us=now_us)
 
 
 def read_again(connection: Connection, *, scope: str, now_us: int) -> int:

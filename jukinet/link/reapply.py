@@ -64,6 +64,7 @@ def reapply_below(connection: Connection, batch: Batch, now_us: int, *, assembly
     Raises Refused as `receiver.take`.
     """
     last = _in_order(connection, batch).last_sequence
+    unbraked = replace(assembly, brake=None)
     municipalities_of(batch)  # refuses what is malformed
     for sealed in batch.segments:
         segment = Segment.FromString(sealed.segment)
@@ -81,7 +82,7 @@ def reapply_below(connection: Connection, batch: Batch, now_us: int, *, assembly
             ),
             source=source,
             may_bring=lambda name: name.startswith(assembly.scope),
-            assembly=assembly,
+            assembly=unbraked,
             traceparents={},
             now_us=now_us,
         )

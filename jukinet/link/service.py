@@ -37,6 +37,7 @@ from jukinet.mesh.failpoints import passing
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
+from jukinet.store.brakes import is_held
 from jukinet.store.engine import read_soon
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.writer import Writer
@@ -104,7 +105,7 @@ class LinkService(LinkServiceServicer):
         """Takes one sender's stream up and acknowledges what is on disk. Source: reliability protocol, handshake."""
         caller = current_caller()
         self._check_ready()
-        session = await self._take_up(caller.uri, await _hello(request_iterator))
+        session = await self._take_up(caller, await _hello(request_iterator))
         reading = asyncio.create_task(self._read(request_iterator, session, caller))
         try:
             yield session.welcome()
@@ -155,10 +156,11 @@ class LinkService(LinkServiceServicer):
         if reason is not None:
             raise Refused(reason)
 
-    async def _take_up(self, source: str, hello: Hello) -> Session:
+    async def _take_up(self, sender: Identity, hello: Hello) -> Session:
         passing("link.hello")
+        source = sender.uri
         try:
-            mark = await self._writer.run(lambda connection: _register(connection, source, hello))
+            mark = await self._writer.run(lambda connection: register(connection, sender, hello))
         except StoreError as failure:
             raise _refusal(failure) from None
         passing("link.registered")
@@ -223,6 +225,8 @@ class LinkService(LinkServiceServicer):
         taken = commit.result()
         session.took(taken, center_mark=0 if self._assembly.forwards else taken.mark.mark)
         passing("link.noted")
+        if taken.held and not taken.fresh:
+            session.end(Refused(errors.ERROR_REASON_LINK_HELD))
         if taken.last_sequence:
             self._on_forwarded(taken.last_sequence)
         self._on_applied(taken)
@@ -257,9 +261,16 @@ async def _hello(requests: AsyncIterator[StreamRequest]) -> Hello:
     return first.hello
 
 
-def _register(connection: Connection, source: str, hello: Hello) -> journal.Mark:
-    mark = greet(journal.read_mark(connection, source), hello)
-    journal.write_mark(connection, source, mark)
+def register(connection: Connection, sender: Identity, hello: Hello) -> journal.Mark:
+    """Takes a sender's stream up in the caller's transaction: its mark, with the epoch that is in force now.
+
+    A municipality that its change brake holds is told so before it sends anything, but for one that was restored: it
+    must learn what it lost. Raises Refused as `greet`, and LINK_HELD.
+    """
+    mark = greet(journal.read_mark(connection, sender.uri), hello)
+    if not hello.restored and sender.kind == "municipality" and is_held(connection, sender.name):
+        raise Refused(errors.ERROR_REASON_LINK_HELD)
+    journal.write_mark(connection, sender.uri, mark)
     return mark
 
 

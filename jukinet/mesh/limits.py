@@ -60,6 +60,33 @@ class Limits:
         Setting("a change that waits longer for an earlier one is shown as an alarm; a move takes a day or two", "h"),
     ] = 72.0
 
+    brake_percent: Annotated[
+        float,
+        Setting(
+            "a municipality that changes more of its residents in an hour is held until two operators release it; "
+            "first entries do not count",
+            "% of its active residents",
+            only=("prefecture", "center"),
+        ),
+    ] = 2.0
+    brake_deletions: Annotated[
+        int,
+        Setting(
+            "so is one that reports more deaths and deletions ex officio in an hour, however large it is",
+            "changes an hour",
+            only=("prefecture", "center"),
+        ),
+    ] = 200
+    brake_floor: Annotated[
+        int,
+        Setting(
+            "so many are free however small the municipality is; to load a test network, set this and "
+            "`brake_deletions` to 1000000000",
+            "changes an hour",
+            only=("prefecture", "center"),
+        ),
+    ] = 50
+
     def server_options(self) -> list[tuple[str, int]]:
         """Gives the gRPC channel arguments of a server."""
         return [

@@ -36,6 +36,7 @@ INSTRUMENTS: Final = {
     "link_lag": ("gauge", "1", "changes that this node holds and the peer has not acknowledged"),
     "link_connected": ("gauge", "1", "1 while the stream to the peer is open"),
     "parked": ("gauge", "1", "changes that are kept but not applied"),
+    "held": ("gauge", "1", "municipalities that the change brake holds until two operators release them: an alarm"),
     "waiting_age": ("gauge", "s", "since when the oldest change waits for an earlier one of its resident"),
     "waiting_too_long": ("gauge", "1", "changes that wait longer than `limits.waiting_alarm_hours`: an alarm"),
     "commit_duration": ("histogram", "s", "duration of one durable commit"),
@@ -159,6 +160,12 @@ def parked(changes: int) -> None:
     """Shows how many changes are kept but not applied."""
     if _serving is not None:
         _serving.gauges["parked"].set(changes)
+
+
+def held(municipalities: int) -> None:
+    """Shows how many municipalities the change brake holds."""
+    if _serving is not None:
+        _serving.gauges["held"].set(municipalities)
 
 
 def waiting(seconds: float, too_long: int) -> None:

@@ -17,7 +17,7 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Segment, StreamResponse,
 from jukinet.domain import apply as domain_apply
 from jukinet.domain import custody
 from jukinet.domain.refusal import ChangeRefused
-from jukinet.link import apply_batch, outbox, receiver
+from jukinet.link import apply_batch, outbox, receiver, service
 from jukinet.link.seal import link_chain, segment_hash
 from jukinet.link.sender import Output, Sender
 from jukinet.link.session import Session
@@ -188,7 +188,7 @@ def _no_chain_check() -> list[_Patch]:
     return [
         (receiver, "_check_same_history", lambda *_: None),
         (Sender, "_is_another_history", welcomed),
-        (serving, "greet", greet_all),
+        (service, "greet", greet_all),
         (dialing.Dialing, "_welcomed", _resume_on_own_chain),
         *_loose_origin(errors.ERROR_REASON_LINK_FORK),
     ]

@@ -1,19 +1,18 @@
 """The receiving side of a link in the simulation: `jukinet.link.service` without sockets and tasks.
 
-The steps are the product's: `greet`, `apply_batch`, and `Session` for what is said when.
+The steps are the product's: `register`, `apply_batch`, and `Session` for what is said when.
 """
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection
-
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, StreamRequest
+from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, StreamRequest
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change, ChangeReason
 from jukinet.link.apply_batch import Assembly, Taken, apply_batch
-from jukinet.link.receiver import greet
+from jukinet.link.service import register
 from jukinet.link.session import Session
 from jukinet.mesh.errors import Refused, name_of
+from jukinet.mesh.identity import parse_identity
 from jukinet.simulate.network import Stream
 from jukinet.simulate.observe import name_of_uri
 from jukinet.simulate.process import Process
@@ -67,7 +66,7 @@ class Serving:
         match request.WhichOneof("message"):
             case "hello":
                 self._process.submit(
-                    lambda connection: _register(connection, stream.source, request.hello),
+                    lambda connection: register(connection, parse_identity(stream.source), request.hello),
                     lambda outcome: self._taken_up(stream, outcome),
                 )
             case "batch" if session:
@@ -143,6 +142,8 @@ class Serving:
         session.took(outcome, center_mark=0 if self._assembly.forwards else outcome.mark.mark)
         if outcome.last_sequence:
             self._grown(outcome.last_sequence)
+        if outcome.held and not outcome.fresh:
+            self._end(stream, session, Refused(errors.ERROR_REASON_LINK_HELD))
         self._speak(stream, session)
 
     def _speak(self, stream: Stream, session: Session) -> None:
@@ -185,12 +186,6 @@ class Serving:
 def may_bring(sender: str, municipality: str) -> bool:
     """Whose changes a sender may bring: a CS its own, a prefecture those of its municipalities."""
     return sender == municipality or (sender.endswith("000", 0, 5) and sender[:2] == municipality[:2])
-
-
-def _register(connection: Connection, source: str, hello: Hello) -> journal.Mark:
-    mark = greet(journal.read_mark(connection, source), hello)
-    journal.write_mark(connection, source, mark)
-    return mark
 
 
 def _reason(failure: Exception) -> "errors.ErrorReason.ValueType":

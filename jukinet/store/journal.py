@@ -199,6 +199,8 @@ def read_origins(connection: Connection, municipalities: Sequence[str] | None = 
     """How far each municipality's changes are on disk here; all of them without a list."""
     if municipalities is None:
         found = _ORIGINS.rows(connection)
+    elif len(municipalities) == 1:  # what a CS sends; a list takes SQLite twice as long
+        found = _ORIGIN_OF.rows(connection, {"code": municipalities[0]})
     else:
         found = _ORIGINS_OF.rows(connection, {"codes": list(municipalities)})
     return {code: Origin(*rest) for code, *rest in found}
@@ -262,4 +264,5 @@ _ALL_ORIGINS = select(
     origins.c.municipality, origins.c.epoch, origins.c.sequence, origins.c.segment_hash, origins.c.as_of
 ).order_by(origins.c.municipality)
 _ORIGINS = Prepared(_ALL_ORIGINS)
+_ORIGIN_OF = Prepared(_ALL_ORIGINS.where(origins.c.municipality == bindparam("code")))
 _ORIGINS_OF = one_of(_ALL_ORIGINS, codes=origins.c.municipality)

@@ -1,4 +1,7 @@
-"""What operators did to what is parked: one row an act, never changed.
+"""What operators did to what is parked or held: one row an act, never changed.
+
+An act on a held municipality has epoch 0, which no change has, and in the place of the sequence number since when it is
+held: so each hold has proposals of its own.
 
 A proposal stands until it is carried out. It holds for the reason that the first operator looked at: a change that is
 parked for another reason by now takes a new proposal.
@@ -32,7 +35,7 @@ def note(
     operator: str,
     now_us: int,
 ) -> None:
-    """Puts an act on a parked change on record."""
+    """Puts an act on a parked change, or on a held municipality, on record."""
     connection.execute(
         insert(operator_acts).values(
             act=act,

@@ -125,6 +125,18 @@ origins = Table(
     Column("as_of", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
 )
 
+brakes = Table(
+    "brakes",
+    metadata,
+    Column("municipality", String(6), primary_key=True),
+    Column("slot", BigInteger, nullable=False, comment="number of the newest five minutes since 1970"),
+    Column("counts", LargeBinary, nullable=False, comment="changes, then deletions, by slot, the newest first"),
+    Column("residents", BigInteger, nullable=False, comment="active ones, when they were last counted"),
+    Column("counted_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    Column("held_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC; 0 = not held"),
+    Column("lifted_until", BigInteger, nullable=False, comment="microseconds since 1970, UTC; by two operators"),
+)
+
 parked = Table(
     "parked",
     metadata,

@@ -350,6 +350,7 @@ async def plant_on_the_command_line(canaries: Canaries, network: Network, folder
         canaries.plant(submission)
     await _run(canaries, "submit", str(file), "--mesh", str(network.mesh.root), "--municipality", CHIYODA)
     await _run(canaries, "admin", "parked", "--mesh", str(network.mesh.root), "--node", PREFECTURE)
+    await _run(canaries, "admin", "release", CHIYODA, "--mesh", str(network.mesh.root), "--node", PREFECTURE)
     for node in network.mesh.names:
         canaries.told.append(str(await network.status(node)).encode())
         async with network.channel(node) as channel:

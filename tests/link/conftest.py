@@ -19,6 +19,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, SealedSegment, Segment
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub, add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
+from jukinet.domain.brake import Brake
 from jukinet.domain.resident_code import check_digit
 from jukinet.link import uplink as uplink_module
 from jukinet.link.apply_batch import Assembly, Taken
@@ -179,6 +180,7 @@ class Node(Database):
         self.tls = tls
         self.boot = Boot(path.with_suffix(".boot"))
         self.settle()
+        self.brake = Brake()
         self.applied: list[Taken] = []
         self.center_marks: list[dict[str, int]] = []
         self.link_service: LinkService | None = None
@@ -226,7 +228,7 @@ class Node(Database):
         self.link_service = LinkService(
             writer=self.writer,
             reader=self.reader,
-            assembly=Assembly(scope=scope, forwards=forwards, key_of=key_of),
+            assembly=Assembly(scope=scope, forwards=forwards, key_of=key_of, brake=self.brake),
             may_bring=may_bring,
             why_not=lambda: errors.ERROR_REASON_RESTORING if self.boot.restored and self.uplink else None,
             credit=credit or Credit(batches=4, bytes=4_000_000),

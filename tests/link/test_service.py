@@ -191,7 +191,7 @@ async def test_an_open_stream_is_fenced_by_a_newer_epoch(prefecture: Any, cs: An
     async with cs.speaks(prefecture) as call:
         await say(call, hello=sealer.hello())
         await heard(call)
-        prefecture.do(lambda connection: service_module._register(connection, cs.identity.uri, sealer.hello(epoch=2)))
+        prefecture.do(lambda connection: service_module.register(connection, cs.identity, sealer.hello(epoch=2)))
         await say(call, batch=sealer.births(1, 1))
         assert await refusal(call) == "LINK_FENCED"
     assert not prefecture.rows("history")
@@ -239,7 +239,7 @@ async def test_a_full_disk_ends_the_stream_and_a_later_one_goes_on(
             await say(call, batch=batch)
             assert await refusal(call) == reason
     with monkeypatch.context() as broken:
-        broken.setattr(service_module, "_register", full)
+        broken.setattr(service_module, "register", full)
         async with cs.speaks(prefecture) as call:
             await say(call, hello=sealer.hello())
             assert await refusal(call) == reason

@@ -78,6 +78,8 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("ledger.v1.LedgerService/ListEntries", GATEWAY): {OPERATOR},
     ("admin.v1.AdminService/GetStatus", CS): {OPERATOR},
     ("admin.v1.AdminService/ListParked", CENTER): {OPERATOR},
+    ("admin.v1.AdminService/ReleaseHeld", TOKYO): {OPERATOR},
+    ("admin.v1.AdminService/ReleaseHeld", CENTER): {OPERATOR},
 }
 
 

@@ -47,6 +47,7 @@ def record_everything() -> None:
     metrics.link_lag(PEER, 12)
     metrics.link_connected(PEER, True)
     metrics.parked(3)
+    metrics.held(1)
     metrics.waiting(90.0, 1)
     metrics.commit(40, 0.004)
     metrics.batch(500)
@@ -68,6 +69,7 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         f'jukinet_link_lag{{peer="{PEER.uri}"}}': 12,
         f'jukinet_link_connected{{peer="{PEER.uri}"}}': 1,
         "jukinet_parked": 3,
+        "jukinet_held": 1,
         "jukinet_waiting_age_seconds": 90,
         "jukinet_waiting_too_long": 1,
         'jukinet_commit_duration_seconds_bucket{le="0.005"}': 1,
