@@ -235,11 +235,8 @@ def test_what_the_brake_keeps_is_not_released_by_a_change_that_could_be_applied(
     center.come(change(1, 2), change(1, 3))
     center.come(change(2, 1, OSAKA), held=False, at=OSAKA)
     for operator in (ALICE, BOB):
-        center.do(
-            lambda connection, who=operator: release_parked(
-                connection, Place(TOKYO, 1, 2), operator=who, scope="", now_us=1
-            )
-        )
+        with center.engine.begin() as connection:
+            release_parked(connection, Place(TOKYO, 1, 2), operator=operator, scope="", now_us=1)
     assert (center.applied(), center.parked()) == ([1], [(3, HELD)])
     center.release(ALICE)
     center.release(BOB)
