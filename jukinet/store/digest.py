@@ -29,7 +29,7 @@ from jukinet.domain.apply import row_after
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
 from jukinet.store.register import columns_of
-from jukinet.store.schema import history, parked, residents
+from jukinet.store.schema import history, parked, residents, set_aside
 from jukinet.store.statement import Prepared, one_of
 
 BUCKETS = 4096
@@ -142,7 +142,7 @@ class NamedRow:
 def rows_in(
     connection: Connection, key: bytes, at: Place, buckets: Collection[int], *, stopped: Callable[[], bool]
 ) -> list[NamedRow]:
-    """The rows of some buckets by resident code, with what is parked of the municipality; otherwise as `digest`."""
+    """The rows of some buckets by resident code, with what is parked or set aside; otherwise as `digest`."""
     wanted = frozenset(buckets)
     named = {
         row.code: NamedRow(row.code, row.version, row.digest(key), row.misfiled is not None)
@@ -151,6 +151,11 @@ def rows_in(
     for codes, reason in _parked(connection, at):
         for code in codes:
             if bucket_of(code) in wanted:
+                named.setdefault(code, NamedRow(code)).parked = reason
+    for codes, reason, version in _set_aside(connection, at):
+        for code in codes:
+            # A row that has gone on since is explained by it no more.
+            if bucket_of(code) in wanted and (code not in named or named[code].version < version):
                 named.setdefault(code, NamedRow(code)).parked = reason
     return sorted(named.values(), key=lambda row: row.code)
 
@@ -206,6 +211,16 @@ def _parked(connection: Connection, at: Place) -> list[tuple[set[str], "ErrorRea
         change = _read(payload)
         waiting.append(({change.record.resident_code, change.previous_resident_code} - {""}, reason))
     return waiting
+
+
+def _set_aside(connection: Connection, at: Place) -> list[tuple[set[str], "ErrorReason.ValueType", int]]:
+    """What two operators set aside of the municipality up to the place: the codes, why it was parked, its version."""
+    values = {"municipality": at.municipality, "epoch": at.epoch, "sequence": at.sequence}
+    gone = []
+    for reason, version, payload in _GONE.rows(connection, values):
+        change = _read(payload)
+        gone.append(({change.record.resident_code, change.previous_resident_code} - {""}, reason, version))
+    return gone
 
 
 def _parts(
@@ -280,3 +295,4 @@ _AFTER = Prepared(
     )
 )
 _PARKED = Prepared(select(parked.c.reason, parked.c.change).where(_until(parked)))
+_GONE = Prepared(select(set_aside.c.reason, set_aside.c.version, set_aside.c.change).where(_until(set_aside)))

@@ -175,3 +175,31 @@ def test_one_node_tells_its_digests_under_the_key_of_a_run(network: Network) -> 
         roots.add((found["sequence"], found["rows"], found["root"]))
     assert len(roots) == 1
     assert jukinet("admin", "digest", "--mesh", mesh, "--node", "center", "--key", "ab")[0] == 2
+
+
+def test_what_two_operators_set_aside_is_no_drift(network: Network) -> None:
+    """The center is behind for good there, and says so: waiting, not drift."""
+
+    async def given_up() -> str:
+        record = network.person(CHIYODA)
+        await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", record))
+        await network.arrived(CHIYODA)
+        (row,) = [each[0] for each in all_rows(network, "center") if each[1] == record.resident_code]
+        message = Resident.FromString(row)
+        message.record.name.furigana = "べつ　じん"
+        meddle(network, "center", "UPDATE residents SET resident = ? WHERE resident_code = ?",
+               message.SerializeToString(), record.resident_code)  # fmt: skip
+        record.address.block = "9番"
+        await network.submit(CHIYODA, network.submission("CORRECTION_MOVE_WITHIN", record))
+        await network.arrived(CHIYODA)
+        return str(record.resident_code)
+
+    resident = asyncio.run(given_up())
+    for operator in ("operator", "operator-2"):
+        where = ("--mesh", str(network.mesh.root), "--node", "center", "--as", operator)
+        assert jukinet("admin", "release", CHIYODA, "1", "2", *where)[0] == 0
+    code, found = drift(network)
+    assert (code, found[CHIYODA]["state"], found[CHIYODA]["drift"]) == (0, "equal", [])
+    assert [(row["resident_code"], row["node"], row["kind"]) for row in found[CHIYODA]["waiting"]] == [
+        (resident, "center", "version")
+    ]

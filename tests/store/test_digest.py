@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, text, update
+from sqlalchemy import Connection, Engine, insert, text, update
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
@@ -22,7 +22,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.store import journal
 from jukinet.store.digest import BUCKETS, Place, Stopped, bucket_of, digest, places, rows_in
 from jukinet.store.register import apply_arrivals, look_up
-from jukinet.store.schema import residents
+from jukinet.store.schema import residents, set_aside
 from nation import Nation, write_csv
 
 MUNICIPALITIES = ("131016", "131041", "133086", "142018", "143821")
@@ -212,6 +212,41 @@ def test_a_parked_change_is_named_beside_the_rows(engine: Engine, change: Callab
         (row,) = rows_in(connection, KEY, Place("131016", 1, 1), range(BUCKETS), stopped=never)
         assert (row.code, row.version) == (entry.record.resident_code, 0)
         assert row.parked == errors.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
+
+
+def test_a_change_that_was_set_aside_explains_its_row_until_the_row_has_gone_on(
+    engine: Engine, change: Callable[..., Any]
+) -> None:
+    """A tier whose operators gave a change up is behind its municipality, and that is no drift."""
+    entries = [change(number, 1, at="131016") for number in (1, 2)]
+    arrivals = [Arrival("131016", 1, n, entry, entry.SerializeToString()) for n, entry in enumerate(entries, 1)]
+    with node(engine, "", [arrivals]) as connection:
+        for sequence, number, version in ((3, 1, 2), (4, 2, 1), (5, 3, 1), (6, 4, 1)):
+            gone = change(number, version, at="131016")
+            connection.execute(
+                insert(set_aside).values(
+                    resident_code=gone.record.resident_code,
+                    municipality="131016",
+                    epoch=1,
+                    sequence=sequence,
+                    version=version,
+                    reason=errors.ERROR_REASON_CHANGE_NOT_COVERED,
+                    change=gone.SerializeToString(),
+                    parked_at=1,
+                    proposed_by="a",
+                    proposed_at=2,
+                    carried_out_by="b",
+                    carried_out_at=3,
+                )
+            )
+        journal.write_origin(connection, "131016", journal.Origin(1, 6, b"", 0))
+        named = rows_in(connection, KEY, Place("131016", 1, 5), range(BUCKETS), stopped=never)
+    code = {number: change(number, 1).record.resident_code for number in (1, 2, 3)}
+    assert {row.code: (row.version, bool(row.parked)) for row in named} == {
+        code[1]: (1, True),
+        code[2]: (1, False),
+        code[3]: (0, True),
+    }
 
 
 def test_a_row_of_a_municipality_that_never_sent_anything_is_in_a_digest(
