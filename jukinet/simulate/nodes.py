@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from cs_node.intake import Answer, Item, Sealing, accept
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
+from jukinet.domain.brake import Brake
 from jukinet.link.apply_batch import Assembly
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
@@ -31,6 +32,8 @@ TOKYO, KANAGAWA = "130001", "140007"
 CENTER = "center"
 MUNICIPALITIES = {CHIYODA: TOKYO, CHUO: TOKYO, YOKOHAMA: KANAGAWA}
 PREFECTURES = (TOKYO, KANAGAWA)
+_WIDE_BRAKE = Brake(deletions=10**9, floor=10**9)
+"""It counts as the product does, and holds nobody."""
 _CREDIT = Credit(batches=4, bytes=4_000_000)
 
 Heard = Callable[[Answer | Exception], None]
@@ -91,7 +94,7 @@ class Node:
             most = self.timeline.random.choice((1, 2, 3, 5, 500))
             self.dialing = Dialing(process, self.road, source=self.identity.uri, max_changes=most)
         if self.name not in MUNICIPALITIES:
-            assembly = Assembly(scope=self.scope, forwards=self.road is not None, key_of=key_of)
+            assembly = Assembly(scope=self.scope, forwards=self.road is not None, key_of=key_of, brake=_WIDE_BRAKE)
             grown = self.dialing.grown if self.dialing else _nothing
             self.serving = Serving(process, assembly, _CREDIT, grown)
         if self.dialing:

@@ -210,8 +210,18 @@ def test_a_failure_on_the_way_leaves_nothing_behind(tmp_path: Path, monkeypatch:
 
 
 def test_toml_reads_back_as_it_was_meant() -> None:
-    content = {"plain": 'with "quotes" and \\', "section": {"key": "日本", "other": "x"}}
+    content = {"plain": 'with "quotes" and \\', "section": {"key": "日本", "other": "x", "whole": 10**9, "part": 0.5}}
     assert tomllib.loads(init.format_toml(content)) == content
+
+
+def test_a_brake_of_the_plans_own_is_that_of_the_receivers_alone(tmp_path: Path) -> None:
+    limits = {"brake_floor": 10**9, "brake_deletions": 10**9, "brake_percent": 0.5}
+    mesh = write_mesh(tmp_path / "mesh", Plan(["131016"], ["gateway-1"], brake=limits))
+    for name in ("center", "prefecture-130001"):
+        found = mesh.config(name).limits
+        assert (found.brake_floor, found.brake_deletions, found.brake_percent) == (10**9, 10**9, 0.5)
+    for name in ("municipality-131016", "gateway-1"):
+        assert "limits" not in mesh.config_path(name).read_text("utf-8")
 
 
 def test_a_node_is_found_by_its_name_or_its_code(mesh: Mesh) -> None:
