@@ -159,7 +159,7 @@ def test_the_operators_view_of_a_node(running: Running) -> None:
 
 def test_parked_changes_are_listed(running: Running) -> None:
     arguments = ("admin", "parked", "--mesh", running.mesh.root, "--node", "center")
-    assert json.loads(jukinet(*arguments, "--json").stdout) == {"parked": []}
+    assert json.loads(jukinet(*arguments, "--json").stdout) == {"parked": [], "held": []}
     assert "municipality" in jukinet(*arguments).stdout
 
 

@@ -126,6 +126,7 @@ class Network:
         municipalities: six-digit codes.
         agencies: listed beside those of a development mesh.
         environ: added to the environment of every node.
+        brake: limits of the change brake that are not the default ones.
     """
 
     def __init__(
@@ -135,8 +136,9 @@ class Network:
         *,
         agencies: Sequence[Agency] = (),
         environ: Mapping[str, str] | None = None,
+        brake: Mapping[str, int] | None = None,
     ) -> None:
-        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY]))
+        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY], brake=brake or {}))
         self.more = folder / "more"
         for path in self.mesh.root.glob("nodes/*/agencies.toml"):
             path.write_text(f"{path.read_text('utf-8')}\n{format_agencies(agencies)}", "utf-8")

@@ -31,6 +31,7 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet.cli.change_file import read_changes
 from jukinet.cli.compare import differences
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+from jukinet.cli.init import UNBRAKED
 from jukinet.cli.ledger import fetch_ledger
 from jukinet.ledger.verify import verify_files
 from jukinet.mesh.client import streaming
@@ -237,7 +238,7 @@ async def test_nothing_acknowledged_is_lost_doubled_or_reordered_by_kills(
     new_network: Callable[..., Network], tmp_path: Path, times: int
 ) -> None:
     random = Random(times)
-    network = new_network(tmp_path, [CHIYODA, OKUTAMA, YOKOSUKA])
+    network = new_network(tmp_path, [CHIYODA, OKUTAMA, YOKOSUKA], brake=UNBRAKED)
     life = Life(tmp_path / "life", seed=times)
     systems = {code: MunicipalSystem(network, code) for code in life.residents}
     subjects = [each for submissions in life.residents.values() for each in submissions]

@@ -134,7 +134,7 @@ def test_from_an_empty_folder_to_a_verified_ledger(shell: Shell) -> None:
     assert all(node["answers"] for node in nodes.values())
     assert nodes["prefecture-130001"]["residents"] == {"ACTIVE": 40}
     assert {code: nodes[f"municipality-{code}"]["residents"]["ACTIVE"] for code in counted} == counted
-    assert shell.json("admin", "parked", "--mesh", "mesh", "--node", "center") == {"parked": []}
+    assert shell.json("admin", "parked", "--mesh", "mesh", "--node", "center") == {"parked": [], "held": []}
 
     ask(shell)
     assert shell.run("ledger", "fetch", "--mesh", "mesh", "--out", "ledger.jsonl").startswith("3 entries of gateway-1")

@@ -16,7 +16,7 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet.cli.compare import differences
 from jukinet.cli.connect import channel_to, in_mesh
 from jukinet.cli.demo_questions import ask_all
-from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.init import UNBRAKED, Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.processes import MeshProcesses
 from jukinet.cli.submit import submit
@@ -32,7 +32,8 @@ SECONDS = 60.0
 @pytest.fixture
 def mesh(tmp_path: Path, postgresql_server: PostgresqlServer) -> Mesh:
     """A mesh whose nodes find empty databases."""
-    found = write_mesh(tmp_path / "mesh", Plan([CHIYODA, OKUTAMA], ["gateway-1"], postgresql_server.url("{node}")))
+    plan = Plan([CHIYODA, OKUTAMA], ["gateway-1"], postgresql_server.url("{node}"), UNBRAKED)
+    found = write_mesh(tmp_path / "mesh", plan)
     for name in found.names:
         postgresql_server.execute(f"CREATE DATABASE {name.replace('-', '_')}")
     return found
