@@ -53,6 +53,16 @@ def test_who_is_over_the_limit_in_an_hour_is_held_and_who_is_not_in_65_minutes_i
             return
 
 
+def test_what_came_a_moment_less_than_an_hour_ago_still_counts_wherever_the_slots_begin() -> None:
+    for offset in range(0, SLOT_US, SLOT_US // 50):
+        for at in (NOW + offset, NOW + offset + SLOT_US // 50 - 1):
+            tally = judge(Tally(), Count(6), brake=SMALL, now_us=at, count_residents=residents(0))
+            later = at + HOUR_US - 1
+            assert judge(tally, Count(1), brake=SMALL, now_us=later, count_residents=residents(0)).held_at
+            much_later = at + HOUR_US + SLOT_US
+            assert not judge(tally, Count(6), brake=SMALL, now_us=much_later, count_residents=residents(0)).held_at
+
+
 @given(batches, st.lists(st.integers(-86_400_000_000, 0), min_size=40, max_size=40))
 def test_a_clock_that_goes_back_forgets_nothing(batches: list[tuple[int, Count]], back: list[int]) -> None:
     brake = Brake(percent=0.0, deletions=10**6, floor=30)
