@@ -76,13 +76,14 @@ def greet(known: Mark | None, hello: Hello) -> Mark:
 
 
 def _epoch(known: Mark | None, hello: Hello) -> int:
-    """The epoch in force from now on: a new one for a restored sender, but for one that nobody has heard of."""
+    """The epoch in force from now on: a new one for a restored sender, even for one that nobody here has heard of.
+
+    We may have lost our own disk as well, and what its older incarnation sent may still be under way.
+    """
     in_force = known.epoch if known else 0
     if not hello.restored:
         if hello.epoch < in_force:
             raise Refused(errors.ERROR_REASON_LINK_FENCED)
-        return hello.epoch
-    if known is None and not hello.last_sequence:
         return hello.epoch
     epoch = max(in_force, hello.epoch) + 1
     if epoch > LARGEST:

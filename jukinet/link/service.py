@@ -9,6 +9,7 @@ a refusal is ever applied.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TypeVar
 
 import grpc
 from sqlalchemy import Connection, Engine
@@ -43,6 +44,7 @@ from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SILENCE = 60.0
 """Seconds without a message after which a sender counts as gone; it gives a sign of life every ten."""
@@ -147,9 +149,18 @@ class LinkService(LinkServiceServicer):
                 raise _refusal(failure) from None
             if not rows:
                 return
-            for batch in _given_back(rows):
+            for batch in given_back(rows):
                 yield PullResponse(batch=batch)
             first = rows[-1].source_sequence + 1
+
+    def _if_ready(self, job: Callable[[Connection], T]) -> Callable[[Connection], T]:
+        """The job, with a look in its own transaction: the node may have come to doubt itself since the call began."""
+
+        def checked(connection: Connection) -> T:
+            self._check_ready()
+            return job(connection)
+
+        return checked
 
     def _check_ready(self) -> None:
         reason = self._why_not()
@@ -160,7 +171,7 @@ class LinkService(LinkServiceServicer):
         passing("link.hello")
         source = sender.uri
         try:
-            mark = await self._writer.run(lambda connection: register(connection, sender, hello))
+            mark = await self._writer.run(self._if_ready(lambda connection: register(connection, sender, hello)))
         except StoreError as failure:
             raise _refusal(failure) from None
         passing("link.registered")
@@ -213,7 +224,7 @@ class LinkService(LinkServiceServicer):
             end_spans(spans, _refusal(failure) if failure else commit.result())
 
         session.handed_in(size)
-        asyncio.wrap_future(self._writer.submit(job)).add_done_callback(note)
+        asyncio.wrap_future(self._writer.submit(self._if_ready(job))).add_done_callback(note)
 
     def _note(self, commit: "asyncio.Future[Taken]", session: Session) -> None:
         """Runs for every commit, in order, even when its stream is over: the outbox grew all the same."""
@@ -232,7 +243,7 @@ class LinkService(LinkServiceServicer):
         self._on_applied(taken)
 
 
-def _given_back(rows: Sequence[journal.OutboxRow]) -> Iterator[Batch]:
+def given_back(rows: Sequence[journal.OutboxRow]) -> Iterator[Batch]:
     """Segments as batches of the stream in which their sender once sent them."""
     batch, changes, size = Batch(), 0, 0
     for row in rows:

@@ -357,6 +357,16 @@ def test_a_sender_that_lost_data_is_told_the_mark(receiver: Any, sealer: Any, li
     assert receiver.greet(restored.hello(restored=True)).mark == 3
 
 
+def test_a_restored_sender_is_given_a_new_epoch_even_by_a_receiver_that_never_heard_of_it(
+    receiver: Any, link: Any
+) -> None:
+    """Both may have lost their disks, and what the older incarnation sent may still be under way."""
+    late = link.Sealer().births(1, 1)
+    assert receiver.greet(link.Sealer().hello(restored=True)).epoch == 2
+    with pytest.raises(Refused, match="LINK_FENCED"):
+        receiver.take(late)
+
+
 def _unknown_reason(link: Any) -> bytes:
     payload: bytes = link.change(5, reason=99).SerializeToString()
     return payload

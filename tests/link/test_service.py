@@ -383,3 +383,17 @@ async def test_a_restored_node_takes_no_stream_and_gives_nothing_back(prefecture
     async with open_channel(prefecture.address, cs.tls, server=prefecture.identity) as channel:
         call = LinkServiceStub(channel).Pull(PullRequest(first_sequence=1, last_sequence=1), timeout=10)
         assert await refusal(call) == "RESTORING"
+
+
+async def test_a_node_that_comes_to_doubt_itself_takes_nothing_more_from_an_open_stream(
+    prefecture: Any, cs: Any, link: Any
+) -> None:
+    """What it took then would stand in the place of what the node above gives back."""
+    sealer = link.Sealer()
+    async with cs.speaks(prefecture) as call:
+        await say(call, hello=sealer.hello())
+        await heard(call)
+        prefecture.link_service._why_not = lambda: errors.ERROR_REASON_RESTORING
+        await say(call, batch=sealer.births(1, 1))
+        assert await refusal(call) == "RESTORING"
+    assert not prefecture.rows("history")
