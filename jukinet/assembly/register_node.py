@@ -32,7 +32,7 @@ from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity, parse_identity, upstream_of
 from jukinet.mesh.pki import load_public_keys, load_signing_key
-from jukinet.store.boot import Boot, marker_path, write_boot_id
+from jukinet.store.boot import Boot, MarkerFile, marker_path, write_boot_id
 from jukinet.store.engine import disk_space, open_reader, open_writer
 from jukinet.store.errors import StoreError
 from jukinet.store.migrate import REGISTER, ensure_schema
@@ -239,7 +239,7 @@ class RegisterNode:
 
 def _begin(config: NodeConfig, engine: Engine) -> Boot:
     """Finds out whether this database is the one with which the node last ran."""
-    boot = Boot(marker_path(config.database, config.folder, f"{config.role}-{config.name}"))
+    boot = Boot(MarkerFile(marker_path(config.database, config.folder, f"{config.role}-{config.name}")))
     with engine.begin() as connection:
         boot_id = boot.begin(connection)
         if boot_id:

@@ -53,7 +53,7 @@ class Restore:
 
     async def adopt(self, epoch: int) -> None:
         """Keeps the epoch that the neighbour gave."""
-        await self._writer.run(lambda connection: _adopt(connection, epoch))
+        await self._writer.run(lambda connection: adopt(connection, epoch))
 
     async def put_back(self, batch: Batch) -> None:
         """Puts one batch back. Raises Refused: LINK_FORK, where it does not continue what is here."""
@@ -75,5 +75,6 @@ class Restore:
             log.warning("the boot marker could not be written", extra={"error_type": type(failure).__name__})
 
 
-def _adopt(connection: Connection, epoch: int) -> None:
+def adopt(connection: Connection, epoch: int) -> None:
+    """Makes the epoch that of the node's own stream, in the caller's transaction."""
     journal.write_stream(connection, replace(journal.read_stream(connection), epoch=epoch))

@@ -19,12 +19,13 @@ import secrets
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import Connection, make_url, select
 
 from jukinet.store import journal
 from jukinet.store.schema import boot
-from jukinet.store.statement import keep
+from jukinet.store.statement import Prepared, keep
 
 _NEW = "new"
 """Stands for the id of a database that never had one and never sent anything."""
@@ -41,24 +42,70 @@ class Marker:
     """Last sequence number of this node's stream that the neighbour above acknowledged."""
 
 
-class Boot:
-    """The marker of one node; `restored` says that the node does not know whether it holds all that it ever sent.
+class Beside(Protocol):
+    """Where the marker is kept: whatever does not go back in time together with the database."""
 
-    Its methods may be called from any thread. Raises OSError where the file cannot be read or written.
-    """
+    def read(self) -> bytes | None:
+        """What stands there; None where nothing does."""
+
+    def write(self, content: bytes) -> None:
+        """Puts this there, durably and whole or not at all."""
+
+    def remove(self) -> None:
+        """Takes away what stands there, durably."""
+
+
+class MarkerFile:
+    """A file of its own. Its methods raise OSError where it cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def read(self) -> bytes | None:
+        """What stands in the file; None where there is no file."""
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, content: bytes) -> None:
+        """Replaces the file as a whole."""
+        new = self._path.with_name(f"{self._path.name}.new")
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        new.replace(self._path)
+        _sync_folder(self._path)
+
+    def remove(self) -> None:
+        """Removes the file."""
+        self._path.unlink(missing_ok=True)
+        _sync_folder(self._path)
+
+
+class Boot:
+    """The marker of one node; `restored` says that the node does not know whether it holds all that it ever sent.
+
+    Its methods may be called from any thread, and raise what `beside` raises.
+    """
+
+    def __init__(self, beside: Beside) -> None:
+        self._beside = beside
         self._turn = threading.Lock()
         self._marker: Marker | None = None
         self.restored = True
 
     def begin(self, connection: Connection) -> str | None:
         """Compares marker and database when the node starts; the id to give the database, None when restored."""
-        marker = _read(self._path)
+        content = self._beside.read()
+        marker = _understood(content)
         last = journal.read_stream(connection).last_sequence
-        known = connection.execute(select(boot.c.boot_id)).scalar_one_or_none() or ("" if last else _NEW)
-        if marker is None and known == _NEW and not self._path.exists():
+        row = _BOOT_ID.row(connection)
+        known = row[0] if row else "" if last else _NEW
+        if content is None and known == _NEW:
             marker = Marker("", _NEW, 0)
         self.restored = (
             marker is None or not known or known not in (marker.boot_id, marker.before) or last < marker.acknowledged
@@ -89,19 +136,10 @@ class Boot:
         """The neighbour above holds more than this node: it was restored, and is so after a crash as well."""
         with self._turn:
             self.restored, self._marker = True, None
-            self._path.unlink(missing_ok=True)
-            _sync_folder(self._path)
+            self._beside.remove()
 
     def _write(self, marker: Marker) -> None:
-        new = self._path.with_name(f"{self._path.name}.new")
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(handle, json.dumps(asdict(marker)).encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        new.replace(self._path)
-        _sync_folder(self._path)
+        self._beside.write(json.dumps(asdict(marker)).encode())
         self._marker = marker
 
 
@@ -118,11 +156,11 @@ def write_boot_id(connection: Connection, boot_id: str) -> None:
     _KEEP.write(connection, [{"id": 1, "boot_id": boot_id}])
 
 
-def _read(path: Path) -> Marker | None:
+def _understood(content: bytes | None) -> Marker | None:
     """The marker; None where there is none, or one that cannot be understood."""
     try:
-        marker = Marker(**json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        marker = Marker(**json.loads(content or b""))
+    except (ValueError, TypeError):
         return None
     return marker if type(marker.acknowledged) is int else None
 
@@ -135,4 +173,5 @@ def _sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+_BOOT_ID = Prepared(select(boot.c.boot_id))
 _KEEP = keep(boot, "id")

@@ -134,7 +134,8 @@ def chain_at(connection: Connection, sequence: int) -> bytes | None:
 
 def first_kept(connection: Connection) -> int:
     """Sequence number of the oldest change in the outbox; 0 when it is empty."""
-    return connection.execute(select(func.min(outbox.c.first_sequence))).scalar_one_or_none() or 0
+    row = _FIRST_KEPT.row(connection)
+    return (row[0] if row else None) or 0
 
 
 def record_progress(connection: Connection, *, neighbour_mark: int, center_mark: int, now_us: int) -> dict[str, int]:
@@ -153,18 +154,10 @@ def record_progress(connection: Connection, *, neighbour_mark: int, center_mark:
     write_stream(connection, replace(moved, moved_at=now_us))
     if moved.center_mark == state.center_mark:
         return {}
-    query = (
-        select(outbox.c.source, func.max(outbox.c.source_sequence))
-        .where(outbox.c.last_sequence > state.center_mark, outbox.c.last_sequence <= moved.center_mark)
-        .where(outbox.c.source != "")
-        .group_by(outbox.c.source)
+    by_source: dict[str, int] = dict(
+        _REACHED.rows(connection, {"after": state.center_mark, "until": moved.center_mark})
     )
-    by_source = {str(source): int(sequence) for source, sequence in connection.execute(query)}
-    if by_source:
-        connection.execute(
-            update(marks).where(marks.c.source == bindparam("key")).values(center_mark=bindparam("reached")),
-            [{"key": source, "reached": sequence} for source, sequence in by_source.items()],
-        )
+    _MOVE_CENTER_MARK.write(connection, [{"key": source, "reached": last} for source, last in by_source.items()])
     return by_source
 
 
@@ -251,6 +244,16 @@ _FROM_SOURCE = Prepared(
     )
     .order_by(outbox.c.source_sequence)
     .limit(16)
+)
+_FIRST_KEPT = Prepared(select(func.min(outbox.c.first_sequence)))
+_REACHED = Prepared(
+    select(outbox.c.source, func.max(outbox.c.source_sequence))
+    .where(outbox.c.last_sequence > bindparam("after"), outbox.c.last_sequence <= bindparam("until"))
+    .where(outbox.c.source != "")
+    .group_by(outbox.c.source)
+)
+_MOVE_CENTER_MARK = Prepared(
+    update(marks).where(marks.c.source == bindparam("key")).values(center_mark=bindparam("reached"))
 )
 _SEGMENTS_UNTIL = Prepared(_SEGMENTS.where(outbox.c.last_sequence <= bindparam("until")))
 _NEXT_SEGMENT = Prepared(_SEGMENTS.limit(1))

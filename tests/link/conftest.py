@@ -35,7 +35,7 @@ from jukinet.mesh.identity import NODES, Identity
 from jukinet.mesh.server import NodeServer, build_server
 from jukinet.mesh.tls import TlsFiles
 from jukinet.store import journal
-from jukinet.store.boot import Boot, write_boot_id
+from jukinet.store.boot import Boot, MarkerFile, write_boot_id
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.schema import metadata
@@ -178,7 +178,7 @@ class Node(Database):
         super().__init__(path)
         self.identity = identity
         self.tls = tls
-        self.boot = Boot(path.with_suffix(".boot"))
+        self.boot = Boot(MarkerFile(path.with_suffix(".boot")))
         self.settle()
         self.brake = Brake()
         self.applied: list[Taken] = []

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from jukinet.store import journal
-from jukinet.store.boot import Boot, write_boot_id
+from jukinet.store.boot import Boot, MarkerFile, write_boot_id
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 def started(engine: Engine, path: Path) -> Boot:
     """A node's start, as far as marker and database go."""
-    boot = Boot(path)
+    boot = Boot(MarkerFile(path))
     with engine.begin() as connection:
         boot_id = boot.begin(connection)
         if boot_id:
@@ -50,9 +50,9 @@ def test_a_new_node_is_not_restored_nor_is_its_next_start(engine: Engine, path: 
 
 def test_a_crash_at_any_step_of_the_first_start_is_no_restore(engine: Engine, path: Path) -> None:
     with engine.begin() as connection:
-        assert Boot(path).begin(connection)  # the marker is written, the database is not
+        assert Boot(MarkerFile(path)).begin(connection)  # the marker is written, the database is not
     assert not started(engine, path).restored
-    boot = Boot(path)
+    boot = Boot(MarkerFile(path))
     with engine.begin() as connection:
         write_boot_id(connection, boot.begin(connection) or "")  # both are, and the marker does not know it yet
     assert not started(engine, path).restored
