@@ -47,6 +47,8 @@ test-slow: setup ## Run the slow tests
 
 nightly: setup ## Run the campaigns that take many minutes
 	$(BIN)/pytest -n $(WORKERS) -m nightly
+	mkdir -p .run
+	$(BIN)/jukinet simulate --seeds 20000 --results .run/simulate.jsonl --minutes 110
 
 check: lint types imports contract coverage test-slow ## All that CI demands: style, types, layers, contract, all tests with coverage
 

@@ -7,21 +7,23 @@ The log's events, one JSON object each; `docs/reliability.md` describes every it
 `accepted`  a municipal system was told that its change is kept
 `refused`   it was told that its change is refused
 `acked`     a sender was told how far it is on its neighbour's disk, and on the center's
-`started`   a node started: what stands on its disk
-`restored`  a node's disk was put back to what an old backup holds
+`started`   a node started: what stands on its disk, and whether it knows that it lost something
+`restored`  another disk was put into a node: what an old backup holds, or nothing
+`restoring` a node learned from its neighbour that it lost something
+`complete`  a node says that it holds again all that its neighbour holds of it
 `seen`      an agency saw a resident at the center
 `quiet`     all faults are over and the time in which all must be in step has passed
 `final`     the rows of a node's register at the end
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from jukinet.checker.custody import Change, Custody, change_of
+from jukinet.checker.custody import Change, change_of
+from jukinet.checker.disks import Node, Place, gone_with, new_node, with_another_disk
 
 Event = Mapping[str, Any]
-Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +38,6 @@ class Violation:
         return f"event {self.event} at {self.node or 'the network'}: {self.text}"
 
 
-@dataclass(slots=True)
-class _Node:
-    scope: str
-    above: str
-    custody: Custody
-    applied: list[Change] = field(default_factory=list)
-    applied_places: dict[Place, str] = field(default_factory=dict)
-    parked: dict[Place, Change] = field(default_factory=dict)
-    arrived: set[str] = field(default_factory=set)
-    """Digests of all changes that came, whatever became of them."""
-    came: dict[str, int] = field(default_factory=dict)
-    """By municipality: the last sequence number that came."""
-    marks: dict[str, tuple[int, int]] = field(default_factory=dict)
-    last: int = 0
-    promised: dict[str, int] = field(default_factory=dict)
-    """By sender: the highest mark that it was told."""
-    once: dict[str, int] = field(default_factory=dict)
-    """By sender or municipality: how far it was before the disk went back; words of then may still be under way."""
-    ever_restored: bool = False
-
-    def note(self, change: Change) -> bool:
-        """Notes that a change came; False when it had come before."""
-        new = change.digest not in self.arrived
-        self.arrived.add(change.digest)
-        self.came[change.municipality] = max(self.came.get(change.municipality, 0), change.sequence)
-        return new
-
-
 @dataclass(frozen=True, slots=True)
 class _Sealed:
     change: Change
@@ -76,11 +50,15 @@ class Judge:
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
-        self._nodes: dict[str, _Node] = {}
+        self._nodes: dict[str, Node] = {}
         self._sealed: dict[str, _Sealed] = {}
         """By digest: a restored disk may seal another change under the same place."""
-        self._places: set[Place] = set()
-        self._accepted: list[tuple[Place, int, str]] = []
+        self._places: dict[Place, str] = {}
+        """Digest of what was sealed last under each place."""
+        self._answers: dict[tuple[str, str], tuple[int, str]] = {}
+        """By node and message: the version that was answered, and the digest of what was sealed."""
+        self._gone: set[str] = set()
+        """Digests of changes that no disk held at some moment."""
         self._records: dict[str, str] = {}
         self._quiet = False
         self._number = 0
@@ -105,77 +83,97 @@ class Judge:
         self.violations.append(Violation(self._number, node, text))
 
     def _on_node(self, event: Event) -> None:
-        scope = event["scope"]
-        self._nodes[event["node"]] = _Node(scope, event["above"], Custody(scope))
+        self._nodes[event["node"]] = new_node(event)
 
     def _on_commit(self, event: Event) -> None:
         name = event["node"]
         node = self._nodes[name]
+        sealed = {entry["digest"]: change_of(entry) for entry in event.get("sealed", ())}
         for entry in event.get("sealed", ()):
-            self._note_sealed(name, entry)
-        new = []
-        for entry in event.get("applied", ()):
-            change = change_of(entry)
-            if node.note(change):
-                new.append(change)
+            self._note_sealed(name, node, entry)
+        applied = [change_of(entry) for entry in event.get("applied", ())]
+        parked = [change_of(entry) for entry in event.get("parked", ())]
+        came = [change for change in (*sealed.values(), *applied, *parked) if node.note(change)]
+        for change in applied:
             self._check_applied(name, node, change)
-        for entry in event.get("parked", ()):
-            change = change_of(entry)
-            if node.note(change):
-                new.append(change)
+        for change in parked:
             self._note_parked(name, node, change)
-        for change in new:
-            self._check_arrival(name, node, change)
+        for change in came:
+            if node.restoring and change.digest not in self._nodes[node.above].ever:
+                self._say(name, f"A2: {change.place} was taken before what was lost had come back")
+            if change.digest not in sealed:
+                self._check_arrival(name, node, change)
         self._note_marks(name, node, event)
 
-    def _note_sealed(self, name: str, entry: Event) -> None:
+    def _note_sealed(self, name: str, node: Node, entry: Event) -> None:
         change = change_of(entry)
-        if change.place in self._places and not self._nodes[name].ever_restored:
+        before = self._places.get(change.place, change.digest)
+        # A disk that went back in time unnoticed gives places away again: that is the fork which stops for people.
+        if before != change.digest and self._is_held(before) and not node.unsure:
             self._say(name, f"A2: two changes were sealed under one place {change.place}")
-        self._places.add(change.place)
-        self._sealed[change.digest] = _Sealed(change, entry["after"], entry.get("forged", False))
+        self._places[change.place] = change.digest
+        # What comes back from above is what was sealed the first time, by whomever.
+        if change.digest not in self._sealed or not self._is_held(change.digest):
+            self._sealed[change.digest] = _Sealed(change, entry["after"], entry.get("forged", False))
 
-    def _check_applied(self, name: str, node: _Node, change: Change) -> None:
+    def _is_held(self, digest: str) -> bool:
+        return any(digest in node.held for node in self._nodes.values())
+
+    def _check_applied(self, name: str, node: Node, change: Change) -> None:
         if change.place in node.applied_places:
             self._say(name, f"A2: {change.place} was applied twice")
         fault = node.custody.fault(change)
         if fault:
             self._say(name, f"{fault}: {change.place} version {change.version}")
-        node.custody.apply(change)
-        node.applied.append(change)
-        node.applied_places[change.place] = change.digest
-        node.parked.pop(change.place, None)
+        node.apply(change)
 
-    def _note_parked(self, name: str, node: _Node, change: Change) -> None:
+    def _note_parked(self, name: str, node: Node, change: Change) -> None:
         if change.place in node.applied_places:
             self._say(name, f"A2: {change.place} is applied and parked as well")
         node.parked[change.place] = change
 
-    def _check_arrival(self, name: str, node: _Node, change: Change) -> None:
+    def _check_arrival(self, name: str, node: Node, change: Change) -> None:
         """What came must be sealed, and come after all that its municipality sealed before."""
         sealed = self._sealed.get(change.digest)
         if sealed is None or sealed.change != change:
             self._say(name, f"A5: {change.place} is not what its municipality sealed")
             return
-        if node.scope != change.municipality and sealed.after and sealed.after not in node.arrived:
+        if node.scope != change.municipality and sealed.after and sealed.after not in node.held:
             self._say(name, f"A2: {change.place} came, and what was sealed before it did not")
-        known = node.marks.get(change.municipality)
-        if known and change.epoch < known[0]:
-            self._say(name, f"A10: {change.place} was taken after a newer epoch had begun")
+        sender = self._sender(node, change)
+        current = sender.ever_restored and not sender.unsure and node.marks.get(sender.name, (0, 0))[0] == sender.epoch
+        # What a restored node puts back came from above.
+        if current and not node.restoring and change.digest not in sender.held:
+            self._say(name, f"A10: {change.place} was taken from an older incarnation than the one in force")
 
-    def _note_marks(self, name: str, node: _Node, event: Event) -> None:
+    def _sender(self, node: Node, change: Change) -> Node:
+        """The node below from which the change came; a municipality's own change came from itself."""
+        below = self._nodes[change.municipality]
+        while below is not node and below.above != node.name and below.above:
+            below = self._nodes[below.above]
+        return below
+
+    def _note_marks(self, name: str, node: Node, event: Event) -> None:
         for source, (epoch, mark) in event.get("marks", {}).items():
             before = node.marks.get(source, (0, 0))
             if (epoch, mark) < before or mark < before[1]:
                 self._say(name, f"A8: the mark of {source} went back")
             node.marks[source] = epoch, mark
-        node.last = event.get("last", node.last)
 
     def _on_accepted(self, event: Event) -> None:
+        name, version = event["node"], event["version"]
+        node = self._nodes[name]
         place = (event["municipality"], event["epoch"], event["sequence"])
-        self._accepted.append((place, event["version"], event["node"]))
-        if place not in self._places:
-            self._say(event["node"], f"A1: {place} was accepted and is not sealed")
+        digest = self._places.get(place, "")
+        if not digest:
+            self._say(name, f"A1: {place} was accepted and is not sealed")
+        elif digest in node.held:
+            node.answered = max(node.answered, event["sequence"])
+        told, before = self._answers.setdefault((name, event["message"]), (version, digest))
+        if told != version:
+            if before not in self._gone:
+                self._say(name, f"A2: one message was given version {told} and version {version}")
+            self._answers[name, event["message"]] = version, digest
 
     def _on_refused(self, event: Event) -> None:
         if event.get("lawful"):
@@ -186,7 +184,8 @@ class Judge:
         above = self._nodes[by]
         if mark > max(above.marks.get(name, (0, 0))[1], above.once.get(name, 0)):
             self._say(by, f"A9: {name} was told {mark}, which is not on disk")
-        above.promised[name] = max(above.promised.get(name, 0), mark)
+        if mark <= above.marks.get(name, (0, 0))[1]:
+            above.promised[name] = max(above.promised.get(name, 0), mark)
         center_mark = event.get("center_mark", 0)
         if center_mark > self._at_center(name):
             self._say(by, f"A9: {name} was told that {center_mark} is at the center, and it is not")
@@ -203,25 +202,29 @@ class Judge:
         for source, mark in node.promised.items():
             if event["marks"].get(source, (0, 0))[1] < mark:
                 self._say(name, f"A9: {source} was told {mark}, and after a restart it is not on disk")
-        accepted = [place[2] for place, _, at in self._accepted if at == name]
-        if not node.ever_restored and max(accepted, default=0) > event["last"]:
+        if node.answered > event["last"]:
             self._say(name, "A1: an accepted change is not in the outbox after a restart")
+        node.restoring = event.get("restoring", False)
 
     def _on_restored(self, event: Event) -> None:
         name = event["node"]
-        old = self._nodes[name]
-        node = self._nodes[name] = _Node(old.scope, old.above, Custody(old.scope), ever_restored=True)
-        before = {**old.came, **{source: mark for source, (_, mark) in old.marks.items()}}
-        node.once = {name: max(before.get(name, 0), old.once.get(name, 0)) for name in before.keys() | old.once.keys()}
-        for change in old.applied[: event["applied"]]:
-            node.custody.apply(change)
-            node.applied.append(change)
-            node.applied_places[change.place] = change.digest
-        node.parked = {change.place: change for change in map(change_of, event.get("parked", ()))}
-        for change in (*node.applied, *node.parked.values()):
-            node.note(change)
-        node.marks = {source: (epoch, mark) for source, (epoch, mark) in event["marks"].items()}
-        node.last = event["last"]
+        old = self._nodes.pop(name)
+        new = with_another_disk(old, event)
+        self._gone |= gone_with(old, new, self._nodes.values())
+        self._nodes[name] = new
+
+    def _on_restoring(self, event: Event) -> None:
+        self._nodes[event["node"]].restoring = True
+
+    def _on_complete(self, event: Event) -> None:
+        name = event["node"]
+        node = self._nodes[name]
+        node.restoring = node.unsure = False
+        node.epoch = event["epoch"]
+        for digest in self._nodes[node.above].held - node.held:
+            sealed = self._sealed.get(digest)
+            if sealed and node.sees(sealed.change):
+                self._say(name, f"A2: it takes itself for whole and lacks {sealed.change.place}, which is above")
 
     def _on_seen(self, event: Event) -> None:
         node = self._nodes[event["node"]]
@@ -245,7 +248,8 @@ class Judge:
 
     def _compare_record(self, name: str, row: Event) -> None:
         """A12: the same version of a resident is the same record everywhere."""
-        last = self._nodes[name].custody.kept.get(row["resident"], {}).get(row["version"])
+        custody, code = self._nodes[name].custody, row["resident"]
+        last = custody.kept.get(code, {}).get(row["version"]) or custody.retired.get(code)
         sealed = self._sealed.get(last.digest) if last else None
         if sealed and sealed.forged:
             return
@@ -253,18 +257,30 @@ class Judge:
         if self._records.setdefault(key, row["digest"]) != row["digest"]:
             self._say(name, f"A12: another record than elsewhere under version {row['version']}")
 
-    def _check_complete(self, name: str, node: _Node) -> None:
+    def _check_complete(self, name: str, node: Node) -> None:
         """A2 and A4: every lawful change that was sealed is applied wherever it concerns, and nothing waits."""
-        for sealed in self._sealed.values():
+        held = set[str]().union(*(each.held for each in self._nodes.values()))
+        forged = self._forged_here(node)
+        for digest, sealed in self._sealed.items():
             change = sealed.change
-            if not change.municipality.startswith(node.scope):
+            if not node.sees(change) or (digest in self._gone and digest not in held):
                 continue
             if sealed.forged:
-                if node.scope != change.municipality and change.digest not in node.arrived:
+                if node.scope != change.municipality and digest not in node.held:
                     self._say(name, f"A11: {change.place} was dropped instead of parked")
-            elif node.applied_places.get(change.place) != change.digest:
+            elif node.applied_places.get(change.place) != digest and change.resident not in forged:
                 fate = "parked" if change.place in node.parked else "not here"
                 self._say(name, f"A4: {change.place} version {change.version} is {fate} after the time to heal")
+
+    def _forged_here(self, node: Node) -> set[str]:
+        """Codes of whom a forgery came first, and was lawful as far as the node could see: people must mend those."""
+        applied = set(node.applied_places.values())
+        codes: set[str] = set()
+        for digest, sealed in self._sealed.items():
+            change = sealed.change
+            if change.previous_code in codes or (sealed.forged and digest in applied):
+                codes |= {change.resident, change.previous_code} - {""}
+        return codes
 
 
 def judge(events: Iterable[Event]) -> list[Violation]:

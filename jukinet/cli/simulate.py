@@ -1,6 +1,8 @@
 """`jukinet simulate`: the deterministic nation under faults, judged by an independent checker."""
 
 import json
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from jukinet.simulate.campaign import Campaign
     from jukinet.simulate.nation import Mode
 
+    Kept = Callable[[range, tuple[Mode, ...], Callable[[], None]], Campaign]
+
 
 class Modes(StrEnum):
     """What a seed is run for."""
@@ -46,13 +50,17 @@ def simulate(
     history: Annotated[
         Path | None, typer.Option(help="New file for the history of the first seed, one JSON object a line.")
     ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="File that keeps what is done, and from which a later call goes on.")
+    ] = None,
+    minutes: Annotated[int | None, typer.Option(min=1, help="With --results: stop after so many minutes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Simulate three municipalities, two prefectures and the center under faults, and judge what they did.
 
     The nodes run the product's own code; only network, clock and disk are simulated. One seed is always the same run.
 
-    Exit codes: 0 every promise held (with --mutants: every mutant was found), 1 not, 2 wrong usage.
+    Exit codes: 0 every promise held (with --mutants: every mutant was found), 1 not, or not all is done, 2 wrong usage.
 
     Example: jukinet simulate --seeds 1000 --json
     """
@@ -62,7 +70,7 @@ def simulate(
         elif mutants:
             _mutants(seed, seeds, as_json)
         else:
-            _seeds(range(seed, seed + seeds), _modes(mode), as_json)
+            _seeds(range(seed, seed + seeds), _modes(mode), as_json, _kept(results, minutes))
 
 
 def _modes(mode: Modes) -> "tuple[Mode, ...]":
@@ -71,11 +79,28 @@ def _modes(mode: Modes) -> "tuple[Mode, ...]":
     return ("liveness",) if mode is Modes.LIVENESS else ("safety", "liveness")
 
 
-def _seeds(seeds: range, modes: "tuple[Mode, ...]", as_json: bool) -> None:
+def _kept(results: Path | None, minutes: int | None) -> "Kept | None":
+    """How to run seeds so that what was done is kept."""
+    from jukinet.simulate.results import AnotherCampaign, go_on
+
+    if results is None:
+        return None
+    until = time.monotonic() + minutes * 60 if minutes else math.inf
+
+    def kept(seeds: range, modes: "tuple[Mode, ...]", advance: "Callable[[], None]") -> "Campaign":
+        try:
+            return go_on(results, seeds, modes, out_of_time=lambda: time.monotonic() > until, progress=advance)
+        except AnotherCampaign as error:
+            raise Failure(f"{results}: {error.__doc__}", Exit.USAGE) from None
+
+    return kept
+
+
+def _seeds(seeds: range, modes: "tuple[Mode, ...]", as_json: bool, kept: "Kept | None") -> None:
     from jukinet.simulate.campaign import simulate as campaign
 
     with _progress("seeds", len(seeds)) as advance:
-        found = campaign(seeds, modes, advance)
+        found = (kept or campaign)(seeds, modes, advance)
     if as_json:
         show_json(found.as_dict())
     else:
@@ -84,6 +109,8 @@ def _seeds(seeds: range, modes: "tuple[Mode, ...]", as_json: bool) -> None:
     if not found.held:
         raise Failure("A promise did not hold, or nothing was seen of a situation that it is about.")
     tell(f"{found.seeds} seeds, {' and '.join(modes)}: all promises held.")
+    if found.seeds < len(seeds):
+        raise Failure(f"{found.seeds} of {len(seeds)} seeds are done: call again to go on.")
 
 
 def _tell_failures(found: "Campaign") -> None:
@@ -92,8 +119,8 @@ def _tell_failures(found: "Campaign") -> None:
         for violation in failed.violations[:5]:
             tell(f"  {violation}")
         tell(f"  Replay: jukinet simulate --seed {failed.seed} --seeds 1 --mode {failed.mode}")
-    for name in found.never:
-        tell(f"Never occurred: {name}")
+    for name in found.too_rare:
+        tell(f"Too rare in {found.seeds} seeds: {name}, {found.counters[name]} times")
 
 
 def _mutants(first: int, seeds: int, as_json: bool) -> None:

@@ -14,6 +14,7 @@ RARE = (
     "answered again",
     "asked again",
     "batch repeated",
+    "came back with the disk",
     "center restored",
     "change forged",
     "clock jumped",
@@ -23,34 +24,50 @@ RARE = (
     "crash after commit",
     "crash at any moment",
     "crash before commit",
+    "crash in a start",
     "disk full",
+    "disk lost",
     "disk slow",
     "duplicate dropped",
+    "epoch adopted",
+    "fenced one made current",
+    "fork mended",
     "look-up at the center",
+    "loss found out by the welcome",
     "one-way partition",
     "overtaken at a prefecture",
     "parked and released",
     "partition",
+    "refused: LINK_FENCED",
     "refused: LINK_GAP",
+    "refused: RESTORING",
+    "restore cut off",
+    "restored and complete",
+    "restored from a backup",
     "second instance",
+    "segment put back",
+    "stopped for people: LINK_FENCED",
+    "stopped for people: LINK_FORK",
     "stream superseded",
+    "submitted again after a loss",
     "transfer in before transfer out",
     "unlawful change parked",
 )
 """Situations that must occur in either mode."""
 RARE_IN_SAFETY = (
     "bit flipped",
+    "other past told",
     "refused: LINK_FORK",
     "refused: LINK_SEAL",
     "restored unnoticed",
     "segment tampered",
-    "stopped for people: LINK_FORK",
-    "stopped for people: LINK_RECEIVER_AHEAD",
     "stopped for people: LINK_SEAL",
 )
-"""Situations after which only people can go on."""
+"""Situations of safety runs alone."""
 ENOUGH_FOR_COUNTERS = 200
-"""Seeds from which on a situation that never occurred means that the campaign was blind."""
+"""Seeds from which on a situation that hardly occurred means that the campaign was blind."""
+SEEDS_AN_OCCURRENCE = 20
+"""Every situation must have occurred once in so many seeds: 1,000 times in 20,000."""
 
 
 @dataclass(slots=True)
@@ -61,12 +78,34 @@ class Campaign:
     violations: Counter[Mode] = field(default_factory=Counter)
     failing: list[Run] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
-    never: list[str] = field(default_factory=list)
+    too_rare: list[str] = field(default_factory=list)
+    """Situations that occurred too seldom for the campaign to mean anything."""
 
     @property
     def held(self) -> bool:
         """Whether every promise held, and enough happened to say so."""
-        return not self.failing and not self.never
+        return not self.failing and not self.too_rare
+
+    def note(self, result: Run) -> None:
+        """Takes one run in."""
+        self.counters.update(result.counters)
+        if result.violations:
+            self.violations[result.mode] += len(result.violations)
+            self.failing.append(result)
+
+    def add(self, part: "Campaign") -> None:
+        """Takes a part of the campaign in."""
+        self.seeds += part.seeds
+        self.counters.update(part.counters)
+        self.violations.update(part.violations)
+        self.failing.extend(part.failing)
+
+    def finish(self, modes: Iterable[Mode]) -> None:
+        """All seeds are done: asks whether enough happened."""
+        must = [*RARE, *(RARE_IN_SAFETY if "safety" in modes else ())]
+        self.counters.update(dict.fromkeys(must, 0))
+        if self.seeds >= ENOUGH_FOR_COUNTERS:
+            self.too_rare = [name for name in must if self.counters[name] * SEEDS_AN_OCCURRENCE < self.seeds]
 
     def as_dict(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -85,17 +124,10 @@ def simulate(seeds: Iterable[int], modes: Iterable[Mode], progress: Callable[[],
     modes = tuple(modes)
     for seed in seeds:
         for mode in modes:
-            result = run(seed, mode)
-            found.counters.update(result.counters)
-            if result.violations:
-                found.violations[mode] += len(result.violations)
-                found.failing.append(result)
+            found.note(run(seed, mode))
         found.seeds += 1
         progress()
-    must = [*RARE, *(RARE_IN_SAFETY if "safety" in modes else ())]
-    found.counters.update(dict.fromkeys(must, 0))
-    if found.seeds >= ENOUGH_FOR_COUNTERS:
-        found.never = [name for name in must if not found.counters[name]]
+    found.finish(modes)
     return found
 
 

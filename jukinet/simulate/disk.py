@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, StaticPool
 
 from jukinet.store.migrate import REGISTER, ensure_schema
+from jukinet.store.statement import run_on_driver
 
 R = TypeVar("R")
 
@@ -55,6 +56,25 @@ class Disk:
         self.connection.close()
 
 
+class Marker:
+    """What lies beside the database and does not go back in time with it."""
+
+    def __init__(self, content: bytes | None = None) -> None:
+        self.content = content
+
+    def read(self) -> bytes | None:
+        """What stands there."""
+        return self.content
+
+    def write(self, content: bytes) -> None:
+        """Replaces it."""
+        self.content = content
+
+    def remove(self) -> None:
+        """Takes it away."""
+        self.content = None
+
+
 @cache
 def _engine() -> Engine:
     engine = create_engine(
@@ -63,7 +83,8 @@ def _engine() -> Engine:
         poolclass=NullPool,
         hide_parameters=True,
     )
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    # Past SQLAlchemy's own execution, which takes longer than all that SQLite does here.
+    event.listen(engine, "begin", lambda connection: run_on_driver(connection, "BEGIN IMMEDIATE"))
     return engine
 
 

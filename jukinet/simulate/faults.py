@@ -1,26 +1,20 @@
 """What goes wrong, drawn from the seed.
 
-Faults that a network must heal from by itself belong to both modes. Those after which a link rightly waits for people
-(a disk that went back in time unnoticed, a breached prefecture, a flipped bit) belong to safety runs alone.
+Faults that a network heals from by itself, or with the operators' runbooks, belong to both modes. A disk that goes back
+in time with nobody knowing, a breached prefecture and a flipped bit belong to safety runs alone.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-from sqlalchemy import Connection
-
-from jukinet._pb.jukinet.link.v1.link_pb2 import Segment
-from jukinet._pb.jukinet.register.v1 import change_pb2 as change
-from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate, Resident
-from jukinet.domain.resident_code import check_digit
-from jukinet.link.outbox import queue
-from jukinet.link.seal import link_chain, seal, segment_hash
-from jukinet.simulate.nodes import CENTER, MUNICIPALITIES, PREFECTURES, Node, key_of, sealing_key
+from jukinet._pb.jukinet.link.v1.link_pb2 import StreamRequest
+from jukinet.simulate.breach import Intruder
+from jukinet.simulate.network import Road
+from jukinet.simulate.nodes import PREFECTURES, Node
 from jukinet.simulate.offices import Offices
+from jukinet.simulate.operators import Operators
 from jukinet.simulate.process import Fate
 from jukinet.simulate.timeline import MS, SECOND, Timeline
-from jukinet.store import journal
-from jukinet.store.register import look_up
 
 _DAY_US = 86_400 * SECOND
 
@@ -29,13 +23,21 @@ class Faults:
     """Breaks things until `until`, then heals them all."""
 
     def __init__(
-        self, timeline: Timeline, nodes: dict[str, Node], offices: Offices, *, until: int, for_people: bool
+        self,
+        timeline: Timeline,
+        nodes: dict[str, Node],
+        offices: Offices,
+        operators: Operators,
+        *,
+        until: int,
+        for_people: bool,
     ) -> None:
         self._timeline = timeline
         self._nodes = nodes
         self._offices = offices
+        self._operators = operators
         self._until = until
-        self._backups: dict[str, bytes] = {}
+        intruder = Intruder(timeline, nodes, offices)
         self._usual: list[tuple[int, Callable[[], None]]] = [
             (10, self._crash),
             (10, self._commit_fault),
@@ -46,12 +48,13 @@ class Faults:
             (4, self._clock),
             (5, self._replay),
             (5, self._second_instance),
-            (7, self._forge),
-            (5, self._back_up),
-            (3, self._restore_center),
+            (7, intruder.forge),
+            (8, self._back_up),
+            (7, self._put_back),
+            (3, self._lose_disk),
         ]
         if for_people:
-            self._usual += [(4, self._roll_back), (1, self._tamper), (2, self._flip_bit)]
+            self._usual += [(6, self._roll_back), (2, intruder.tamper), (3, intruder.lie), (2, self._flip_bit)]
 
     def begin(self) -> None:
         """Lets the first fault come."""
@@ -107,7 +110,9 @@ class Faults:
             stream.break_(late=chance() < 0.5, silent=chance() < 0.3)
 
     def _partition(self) -> None:
-        road = self._any_below().road
+        self._close(self._any_below().road)
+
+    def _close(self, road: Road | None) -> None:
         if road is None:
             return
         gates = self._timeline.random.choice(([road.up], [road.down], [road.up, road.down]))
@@ -138,112 +143,48 @@ class Faults:
 
     def _replay(self) -> None:
         road = self._any_below().road
-        if road and road.sent and road.streams:
+        if road and road.sent:
+            self._bring(road, self._timeline.random.choice(road.sent))
+
+    def _bring(self, road: Road | None, request: StreamRequest) -> None:
+        if road and road.streams:
             self._timeline.count("batch repeated")
-            road.streams[-1].send_up(self._timeline.random.choice(road.sent))
+            road.streams[-1].send_up(request)
 
     def _second_instance(self) -> None:
-        """The same identity speaks twice, from a copy of the disk that accepts nothing of its own."""
-        original = self._any_below()
-        copy = Node(self._timeline, original.name, original.road, original.find_above)
-        copy.twin_of(original)
-        self._timeline.count("second instance")
-        self._until_then(10 * SECOND, "second instance ends", copy.stop)
+        self._operators.start_second(self._any_below())
 
     def _back_up(self) -> None:
-        node = self._any()
-        self._backups[node.name] = node.disk.backup()
+        self._operators.back_up(self._any())
 
-    def _restore_center(self) -> None:
-        """The center has nobody above: what it lost comes again from below."""
-        if CENTER in self._backups:
-            self._restore(self._nodes[CENTER])
-            self._timeline.count("center restored")
+    def _put_back(self) -> None:
+        """A disk goes back to an old copy; perhaps its machine was thought dead and goes on speaking."""
+        if nodes := self._operators.with_copies:
+            node = self._timeline.random.choice(nodes)
+            if node.road and self._timeline.random.random() < 0.5:
+                self._operators.start_second(node)
+            self._operators.put_back(node)
+
+    def _lose_disk(self) -> None:
+        self._operators.begin_anew(self._any())
 
     def _roll_back(self) -> None:
         """A disk goes back in time, and nothing beside the database tells: a virtual machine's snapshot."""
-        name = self._timeline.random.choice(sorted(self._backups)) if self._backups else CENTER
-        if name in self._backups and name != CENTER:
-            self._offices.trusting = False
-            self._restore(self._nodes[name])
-            self._timeline.count("restored unnoticed")
+        if nodes := [node for node in self._operators.with_copies if node.road]:
+            node = self._timeline.random.choice(nodes)
+            chance = self._timeline.random.random
+            if chance() < 0.3:
+                self._operators.start_second(node)
+            if chance() < 0.3:
+                self._close(node.road)
+            self._go_back(node)
 
-    def _restore(self, node: Node) -> None:
-        node.stop()
-        node.restore(self._backups[node.name])
-        node.restart_later()
-
-    def _forge(self) -> None:
-        """A breached municipality seals a change of somebody whom it does not hold."""
-        name = self._timeline.random.choice(sorted(MUNICIPALITIES))
-        node = self._nodes[name]
-        victims = [
-            person for person in self._offices.people if person.stays and person.version and person.holder != name
-        ]
-        if not victims or node.process is None or not node.process.alive:
-            return
-        person = self._timeline.random.choice(victims)
-        rows = self._nodes[person.holder].disk.read(lambda c: look_up(c, [person.code]))
-        if person.code in rows:
-            forged = self._forgery(rows[person.code], name)
-            self._seal_forged(node, forged)
-
-    def _forgery(self, row: Resident, name: str) -> change.Change:
-        random = self._timeline.random
-        version = random.choice((1, row.version, row.version + 1, row.version + 1, row.version + 2))
-        kind = random.choice(("move", "death", "entry", "transfer", "code"))
-        forged = change.Change(event_date=CalendarDate(year=2026, month=4, day=1), record=row.record, version=version)
-        address = forged.record.address
-        match kind:
-            case "move":
-                forged.reason = change.CHANGE_REASON_CORRECTION_MOVE_WITHIN
-                address.local_government_code, address.block = name, "999番"
-            case "death":
-                forged.reason = change.CHANGE_REASON_DELETION_DEATH
-            case "entry":
-                forged.reason = change.CHANGE_REASON_ENTRY_EX_OFFICIO
-                address.local_government_code = name
-            case "transfer":
-                forged.reason = change.CHANGE_REASON_ENTRY_DOMESTIC_MOVE_IN
-                forged.previous_municipality = row.holder
-                address.local_government_code = name
-            case _:
-                forged.reason = change.CHANGE_REASON_CORRECTION_RESIDENT_CODE_REQUEST
-                forged.previous_resident_code = row.record.resident_code
-                body = f"009{random.randrange(10**7):07}"
-                forged.record.resident_code = body + check_digit(body)
-                address.local_government_code = name
-        return forged
-
-    def _seal_forged(self, node: Node, forged: change.Change) -> None:
-        process = node.process
-        assert process  # noqa: S101  # asked before
-        payload = forged.SerializeToString()
-        process.forged.add(payload)
-
-        def done(outcome: int | Exception) -> None:
-            if isinstance(outcome, int) and node.dialing:
-                self._timeline.count("change forged")
-                node.dialing.grown(outcome)
-
-        process.submit(
-            lambda connection: queue(
-                connection,
-                [payload],
-                traceparents=[""],
-                municipality=node.name,
-                key=sealing_key(node.name),
-                now_us=process.now_us(),
-            ),
-            done,
-        )
-
-    def _tamper(self) -> None:
-        """A breached prefecture puts a change into a municipality's mouth, with all but the municipality's key."""
-        node = self._nodes[self._timeline.random.choice(PREFECTURES)]
-        if node.process and node.process.alive:
-            self._timeline.count("segment tampered")
-            node.process.submit(lambda connection: _put_into_mouth(connection, node), lambda _: None)
+    def _go_back(self, node: Node) -> None:
+        """What the machine sent before may be under way, and meet what it sends under the same numbers now."""
+        for request in node.road.sent[-8:] if node.road else ():
+            delay = self._timeline.between(SECOND, 10 * SECOND)
+            self._timeline.after(delay, "frame of before", partial(self._bring, node.road, request))
+        self._operators.put_back_unnoticed(node)
 
     def _flip_bit(self) -> None:
         """A bit of a stored segment turns at a prefecture."""
@@ -255,37 +196,3 @@ class Faults:
             node.disk.execute("UPDATE outbox SET segment = ? WHERE last_sequence = ?", changed, last)
             self._timeline.count("bit flipped")
             self._offices.trusting = False
-
-
-def _put_into_mouth(connection: Connection, node: Node) -> None:
-    victim = next(name for name, above in MUNICIPALITIES.items() if above == node.name)
-    origin = journal.read_origins(connection, [victim]).get(victim)
-    own = journal.read_stream(connection)
-    kept = journal.fetch_outbox(connection, 0, max_changes=500, max_bytes=10**6)
-    if origin is None or not kept:
-        return
-    told = change.Change.FromString(Segment.FromString(kept[0].segment).changes[0])
-    body = f"008{own.last_sequence:07}"
-    told.record.resident_code, told.version = body + check_digit(body), 1
-    told.reason = change.CHANGE_REASON_ENTRY_EX_OFFICIO
-    told.ClearField("previous_municipality")
-    told.ClearField("previous_resident_code")
-    told.ClearField("next_municipality")
-    told.record.address.local_government_code = victim
-    sealed = seal(
-        [told.SerializeToString()],
-        municipality=victim,
-        epoch=origin.epoch,
-        first_sequence=origin.sequence + 1,
-        previous=origin.segment_hash,
-        key=sealing_key("nobody's"),
-    )
-    assert key_of(victim)  # noqa: S101  # the center knows the true one
-    last = own.last_sequence + 1
-    chain = link_chain(own.chain, first_sequence=last, last_sequence=last, segment=segment_hash(sealed.segment))
-    journal.append_outbox(
-        connection, [journal.OutboxRow(last, last, chain, sealed.segment, sealed.seal, "", "tampered", last)]
-    )
-    journal.write_stream(
-        connection, journal.Stream(own.epoch, last, chain, own.neighbour_mark, own.center_mark, own.moved_at)
-    )

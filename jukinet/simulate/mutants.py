@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import StatementError
 
 from cs_node import intake
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -22,10 +23,11 @@ from jukinet.link.seal import link_chain, segment_hash
 from jukinet.link.sender import Output, Sender
 from jukinet.link.session import Session
 from jukinet.mesh.errors import Refused
-from jukinet.simulate import dialing, serving
+from jukinet.simulate import mutants_of_history, serving
+from jukinet.simulate.mutants_of_history import loose_origin
 from jukinet.simulate.process import Died, Process
 from jukinet.store import journal, register
-from jukinet.store.journal import Mark, Origin
+from jukinet.store.journal import Mark
 from jukinet.store.register import Run
 
 _Patch = tuple[object, str, Any]
@@ -68,8 +70,12 @@ def _in_another_transaction(owner: object, name: str, gives: Callable[..., Any] 
         jobs = info.pop(_LATER, ())
         if jobs:
             second = self.disk.connection.begin()
-            for job in jobs:
-                job()
+            try:
+                for job in jobs:
+                    job()
+            except StatementError:  # its disk is full
+                second.rollback()
+                raise Died from None
             commit(self, second)
 
     return [(owner, name, later), (Process, "commit", commit_twice)]
@@ -140,21 +146,10 @@ def _no_gap_check() -> list[_Patch]:
             if refused.reason != errors.ERROR_REASON_LINK_GAP:
                 raise
 
-    return [(receiver, "_check_frame", without), *_loose_origin(errors.ERROR_REASON_LINK_GAP, previous=True)]
-
-
-def _loose_origin(*reasons: int, previous: bool = False) -> list[_Patch]:
-    continued = receiver._continued
-
-    def loose(origin: Origin, segment: Any, digest: bytes, now_us: int) -> Origin:
-        try:
-            return continued(origin, segment, digest, now_us)
-        except Refused as refused:
-            if refused.reason not in reasons and not (previous and refused.reason == errors.ERROR_REASON_LINK_FORK):
-                raise
-            return Origin(segment.epoch, segment.first_sequence + len(segment.changes) - 1, digest, now_us)
-
-    return [(receiver, "_continued", loose)]
+    return [
+        (receiver, "_check_frame", without),
+        *loose_origin(errors.ERROR_REASON_LINK_GAP, previous=True),
+    ]
 
 
 def _no_dedup() -> list[_Patch]:
@@ -168,37 +163,7 @@ def _no_dedup() -> list[_Patch]:
         kept = placed.mark if placed.mark.mark > known.mark else known
         return receiver.Placed(kept, placed.fresh, placed.origins)
 
-    return [(apply_batch, "take", again), *_loose_origin(errors.ERROR_REASON_LINK_GAP, previous=True)]
-
-
-def _no_chain_check() -> list[_Patch]:
-    def welcomed(self: Sender, _welcome: Welcome, _chain: bytes | None) -> bool:
-        return False
-
-    greet = receiver.greet
-
-    def greet_all(known: Mark | None, hello: Any) -> Mark:
-        try:
-            return greet(known, hello)
-        except Refused as refused:
-            if refused.reason != errors.ERROR_REASON_LINK_FORK or known is None:
-                raise
-            return known
-
-    return [
-        (receiver, "_check_same_history", lambda *_: None),
-        (Sender, "_is_another_history", welcomed),
-        (service, "greet", greet_all),
-        (dialing.Dialing, "_welcomed", _resume_on_own_chain),
-        *_loose_origin(errors.ERROR_REASON_LINK_FORK),
-    ]
-
-
-def _resume_on_own_chain(self: Any, welcome: Welcome) -> list[Output]:
-    chain = self._process.disk.read(lambda connection: journal.chain_at(connection, welcome.mark))
-    if chain is not None:
-        welcome.chain = chain
-    return [*self._sender.welcomed(welcome, chain_here=chain), *self._sender.grown(self._last_sequence)]
+    return [(apply_batch, "take", again), *loose_origin(errors.ERROR_REASON_LINK_GAP, previous=True)]
 
 
 def _sender_ignores_the_mark() -> list[_Patch]:
@@ -258,7 +223,7 @@ MUTANTS = (
     Mutant("outbox-in-another-transaction", "what is taken is on its way on", _outbox_in_another_transaction),
     Mutant("no-gap-check", "a batch begins right after the mark", _no_gap_check),
     Mutant("no-dedup", "what is at or before the mark is dropped", _no_dedup),
-    Mutant("no-chain-check", "both sides mean one history", _no_chain_check),
+    Mutant("no-chain-check", "both sides mean one history", mutants_of_history.no_chain_check),
     Mutant("no-seal-check", "the municipality's seal holds", lambda: [(receiver, "seal_holds", lambda *_: True)]),
     Mutant("no-custody-check", "only the holder changes a resident", _no_custody_check),
     Mutant("no-version-check", "versions are applied one after the other", _no_version_check),
@@ -281,6 +246,12 @@ MUTANTS = (
         "a sequence number is used in the transaction that gives it",
         lambda: _written_later(outbox, "write_stream"),
     ),
+    Mutant("no-epoch", "an older incarnation is fenced", mutants_of_history.no_epoch),
+    Mutant(
+        "read-then-fence", "an epoch is on disk before its sender learns the mark", mutants_of_history.read_then_fence
+    ),
+    Mutant("restored-takes-changes", "a restored node takes nothing new", mutants_of_history.restored_takes_changes),
+    Mutant("nothing-comes-back", "what was lost is put back", mutants_of_history.nothing_comes_back),
 )
 
 

@@ -1,7 +1,7 @@
 """One run: three municipalities in two prefectures and the center, from a seed to its history.
 
-Safety: any fault, and at no moment may a promise be broken. Liveness: faults that heal by themselves end at a moment,
-and a minute later everything must be in step.
+Safety: any fault, and at no moment may a promise be broken. Liveness: faults that heal, by themselves or by a runbook,
+end at a moment, and a minute after that and after the last runbook everything must be in step.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,9 +11,10 @@ from typing import Any, Literal
 from jukinet.checker import Judge, Violation
 from jukinet.simulate.faults import Faults
 from jukinet.simulate.network import Road
-from jukinet.simulate.nodes import CENTER, MUNICIPALITIES, PREFECTURES, Node
+from jukinet.simulate.nodes import CENTER, MUNICIPALITIES, PREFECTURES, Node, forget_seals
 from jukinet.simulate.observe import rows_of
 from jukinet.simulate.offices import Offices
+from jukinet.simulate.operators import Operators
 from jukinet.simulate.serving import Serving
 from jukinet.simulate.timeline import MS, SECOND, Timeline
 from jukinet.store.register import look_up
@@ -56,6 +57,7 @@ def run(seed: int, mode: Mode, tell: Callable[[Mapping[str, Any]], None] | None 
 
 
 def _simulate(timeline: Timeline, mode: Mode) -> None:
+    forget_seals()
     nodes: dict[str, Node] = {}
 
     def serving(name: str) -> Callable[[], Serving | None]:
@@ -66,15 +68,20 @@ def _simulate(timeline: Timeline, mode: Mode) -> None:
         road = Road(timeline, name, neighbour) if neighbour else None
         nodes[name] = Node(timeline, name, road, serving(neighbour))
         timeline.log("node", node=name, scope=nodes[name].scope, above=neighbour)
+    offices = Offices(timeline, {name: nodes[name].ask for name in MUNICIPALITIES}, FAULTS_UNTIL)
+    operators = Operators(timeline, nodes, offices)
     for node in nodes.values():
         node.start()
-    offices = Offices(timeline, {name: nodes[name].ask for name in MUNICIPALITIES}, FAULTS_UNTIL)
     offices.begin(PEOPLE)
-    Faults(timeline, nodes, offices, until=FAULTS_UNTIL, for_people=mode == "safety").begin()
+    Faults(timeline, nodes, offices, operators, until=FAULTS_UNTIL, for_people=mode == "safety").begin()
     _look_up(timeline, nodes[CENTER], offices)
-    timeline.run(FAULTS_UNTIL + (HEALED_WITHIN if mode == "liveness" else 5 * SECOND))
+    timeline.run(FAULTS_UNTIL)
     if mode == "liveness":
+        while (until := max(FAULTS_UNTIL, operators.acted_at) + HEALED_WITHIN) > timeline.now:
+            timeline.run(until)
         timeline.log("quiet")
+    else:
+        timeline.run(FAULTS_UNTIL + 5 * SECOND)
     for name, node in nodes.items():
         timeline.log("final", node=name, rows=node.disk.read(rows_of))
         node.disk.close()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
-from jukinet._pb.jukinet.link.v1.link_pb2 import StreamRequest, StreamResponse
+from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, StreamRequest, StreamResponse
 from jukinet.simulate.timeline import MS, SECOND, Timeline
 
 SLOWEST = 400 * MS
@@ -24,6 +24,9 @@ class Below(Protocol):
     def hear(self, stream: "Stream", response: StreamResponse) -> None:
         """A message came down."""
 
+    def given_back(self, stream: "Stream", batch: Batch | None) -> None:
+        """A batch of own changes came back; None is the end of them."""
+
     def lost(self, stream: "Stream", reason: "ErrorReason.ValueType | None") -> None:
         """The stream ended."""
 
@@ -33,6 +36,9 @@ class Above(Protocol):
 
     def hear(self, stream: "Stream", request: StreamRequest) -> None:
         """A message came up."""
+
+    def pull(self, stream: "Stream", first: int, last: int) -> None:
+        """The sender asks for its own changes back."""
 
     def lost(self, stream: "Stream") -> None:
         """The connection is gone."""
@@ -117,7 +123,7 @@ class Road:
 
 
 class Stream:
-    """One call from `below` to `above`."""
+    """One connection from `below` to `above`: the stream, and beside it what is pulled back."""
 
     def __init__(self, road: Road, below: Below, above: Above | None) -> None:
         self.road = road
@@ -130,6 +136,8 @@ class Stream:
         self.broken = False
         self._up = Pipe(timeline, f"{road.below} up", road.up, self._arrive_above)
         self._down = Pipe(timeline, f"{road.below} down", road.down, self._arrive_below)
+        self._asking = Pipe(timeline, f"{road.below} pulls", road.up, self._asked_above)
+        self._back = Pipe(timeline, f"{road.below} back", road.down, lambda batch: below.given_back(self, batch))
 
     def send_up(self, request: StreamRequest) -> None:
         """Writes to the receiver; a write to a broken call goes nowhere."""
@@ -142,6 +150,16 @@ class Stream:
         """Writes to the sender."""
         if not self.broken:
             self._down.put(response)
+
+    def pull(self, first: int, last: int) -> None:
+        """Asks the receiver for own changes."""
+        if not self.broken:
+            self._asking.put((first, last))
+
+    def give_back(self, batch: Batch | None) -> None:
+        """Gives the sender own changes back; None is the end of them."""
+        if not self.broken:
+            self._back.put(batch)
 
     def refuse(self, reason: "ErrorReason.ValueType | None") -> None:
         """The receiver ends the call; the sender hears of it after what was said before."""
@@ -174,12 +192,17 @@ class Stream:
         self.broken = True
         if self in self.road.streams:
             self.road.streams.remove(self)
-        self._down.drop()
+        for pipe in (self._down, self._asking, self._back):
+            pipe.drop()
         return self._up.drop()
 
     def _arrive_above(self, request: StreamRequest) -> None:
         if self.above:
             self.above.hear(self, request)
+
+    def _asked_above(self, wanted: tuple[int, int]) -> None:
+        if self.above:
+            self.above.pull(self, *wanted)
 
     def _lost_above(self) -> None:
         if self.above:

@@ -43,11 +43,6 @@ class Observer:
             self._applied = applied[-1][0]
             found["applied"] = [_entry(*row) for _, *row in applied]
             found["overtaken"] = self._overtaken(found["applied"])
-        waiting = parked_changes(connection)
-        new = [entry for entry in waiting if entry["digest"] not in self._parked]
-        self._parked = frozenset(entry["digest"] for entry in waiting)
-        if new:
-            found["parked"] = new
         segments = _SEALED.rows(connection, {"after": self._sealed})
         if segments:
             self._sealed = segments[-1][0]
@@ -58,7 +53,17 @@ class Observer:
         if moved:
             self._marks.update(moved)
             found["marks"] = moved
+        if found:
+            self._look_at_parked(connection, found)
         return found
+
+    def _look_at_parked(self, connection: Connection, found: Entry) -> None:
+        """What is parked comes with a segment and goes with an effect: no other transaction changes it."""
+        waiting = parked_changes(connection)
+        new = [entry for entry in waiting if entry["digest"] not in self._parked]
+        self._parked = frozenset(entry["digest"] for entry in waiting)
+        if new:
+            found["parked"] = new
 
     def _overtaken(self, applied: Iterable[Entry]) -> int:
         """How many of these changes came after a later one of the same resident."""
@@ -70,8 +75,7 @@ class Observer:
         return late
 
     def _sealed_entries(self, segment: Segment, forged: Collection[bytes]) -> Iterable[Entry]:
-        for offset, payload in enumerate(segment.changes):
-            entry = _entry(segment.municipality, segment.epoch, segment.first_sequence + offset, payload)
+        for payload, entry in zip(segment.changes, _entries(segment), strict=True):
             entry["after"] = self._after.get(segment.municipality, "")
             self._after[segment.municipality] = entry["digest"]
             if payload in forged:
@@ -91,14 +95,16 @@ def name_of_uri(uri: str) -> str:
 
 def start_of(connection: Connection) -> Entry:
     """The items of a `started` event."""
-    row = _LAST.row(connection)
-    return {"last": row[0] if row else 0, "marks": read_marks(connection)}
+    epoch, last = _STREAM.row(connection) or (1, 0)
+    return {"epoch": epoch, "last": last, "marks": read_marks(connection)}
 
 
 def restored_state(connection: Connection) -> Entry:
     """The items of a `restored` event."""
-    applied = _APPLIED.rows(connection, {"after": 0})
-    return {"applied": len(applied), "parked": parked_changes(connection), **start_of(connection)}
+    applied = [_entry(*row) for _, *row in _APPLIED.rows(connection, {"after": 0})]
+    own = [Segment.FromString(segment) for _, segment, source in _SEALED.rows(connection, {"after": 0}) if not source]
+    sealed = [entry["digest"] for segment in own for entry in _entries(segment)]
+    return {"applied": applied, "parked": parked_changes(connection), "sealed": sealed, **start_of(connection)}
 
 
 def parked_changes(connection: Connection) -> list[Entry]:
@@ -121,6 +127,11 @@ def rows_of(connection: Connection) -> list[Entry]:
             }
         )
     return found
+
+
+def _entries(segment: Segment) -> Iterable[Entry]:
+    for offset, payload in enumerate(segment.changes):
+        yield _entry(segment.municipality, segment.epoch, segment.first_sequence + offset, payload)
 
 
 def _digest(content: bytes) -> str:
@@ -161,7 +172,7 @@ _SEALED = Prepared(
     .order_by(outbox.c.last_sequence)
 )
 _MARKS = Prepared(select(marks.c.source, marks.c.epoch, marks.c.mark).order_by(marks.c.source))
-_LAST = Prepared(select(stream.c.last_sequence))
+_STREAM = Prepared(select(stream.c.epoch, stream.c.last_sequence))
 _ROWS = Prepared(
     select(
         residents.c.resident_code, residents.c.version, residents.c.status, residents.c.holder, residents.c.resident

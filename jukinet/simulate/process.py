@@ -18,6 +18,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.simulate.disk import Disk
 from jukinet.simulate.observe import Observer, start_of
 from jukinet.simulate.timeline import MS, Timeline
+from jukinet.store.boot import Boot
 from jukinet.store.errors import StorageFull, StoreError, without_values
 
 Outcome = Any
@@ -47,6 +48,8 @@ class Process:
     name: str
     disk: Disk
     on_death: Callable[["Process"], None]
+    boot: Boot | None
+    """Whether the node is sure of what it holds; the center has none."""
     skew: int = 0
     """Microseconds by which its clock is wrong."""
     slow: int = 0
@@ -66,7 +69,17 @@ class Process:
         self.observer = Observer(self.disk.connection)
         self.disk.connection.rollback()
         if self.told:
-            self.timeline.log("started", node=self.name, **self.disk.read(start_of))
+            self.timeline.log("started", node=self.name, restoring=self.restoring, **self.disk.read(start_of))
+
+    @property
+    def restoring(self) -> bool:
+        """Whether the node still has to learn what it lost."""
+        return self.boot is not None and self.boot.restored
+
+    def log(self, event: str) -> None:
+        """Writes to the history that something happened to this node, and what then stands on its disk."""
+        if self.told:
+            self.timeline.log(event, node=self.name, **self.disk.read(start_of))
 
     def now_us(self) -> int:
         """What its clock shows: microseconds since 1970, skewed."""

@@ -5,17 +5,19 @@ The steps are the product's: `register`, `apply_batch`, and `Session` for what i
 
 from collections.abc import Callable, Mapping
 
+from sqlalchemy import Connection
+
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, StreamRequest
+from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, StreamRequest
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change, ChangeReason
 from jukinet.link.apply_batch import Assembly, Taken, apply_batch
-from jukinet.link.service import register
+from jukinet.link.service import given_back, register
 from jukinet.link.session import Session
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.identity import parse_identity
 from jukinet.simulate.network import Stream
 from jukinet.simulate.observe import name_of_uri
-from jukinet.simulate.process import Process
+from jukinet.simulate.process import Job, Outcome, Process
 from jukinet.simulate.timeline import MS, SECOND
 from jukinet.store import journal
 from jukinet.store.errors import StoreError, as_refusal
@@ -27,14 +29,23 @@ _WAITING = errors.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
 class Serving:
     """Receives the streams of one process's neighbours below.
 
-    `grown` is told how far the outbox has grown by what came.
+    `grown` is told how far the outbox has grown by what came; `why_not` tells why nobody may bring any now.
     """
 
-    def __init__(self, process: Process, assembly: Assembly, credit: Credit, grown: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        process: Process,
+        assembly: Assembly,
+        credit: Credit,
+        *,
+        grown: Callable[[int], None],
+        why_not: Callable[[], "errors.ErrorReason.ValueType | None"],
+    ) -> None:
         self._process = process
         self._assembly = assembly
         self._credit = credit
         self._grown = grown
+        self._why_not = why_not
         self._sessions: dict[str, tuple[Stream, Session]] = {}
         self._open: dict[Stream, Session] = {}
         self._heard: dict[Stream, int] = {}
@@ -52,6 +63,11 @@ class Serving:
                 session.center_moved(mark)
                 self._speak(stream, session)
 
+    def end_streams(self, reason: "errors.ErrorReason.ValueType") -> None:
+        """The node may take nothing now."""
+        for stream, session in list(self._sessions.values()):
+            self._end(stream, session, Refused(reason))
+
     def cut_all(self, *, silent: bool) -> None:
         """The process is gone, and all its connections with it."""
         for stream in self._open:
@@ -65,10 +81,7 @@ class Serving:
         session = self._open.get(stream)
         match request.WhichOneof("message"):
             case "hello":
-                self._process.submit(
-                    lambda connection: register(connection, parse_identity(stream.source), request.hello),
-                    lambda outcome: self._taken_up(stream, outcome),
-                )
+                self._greet(stream, request.hello)
             case "batch" if session:
                 # Of a stream that is over it was read before that was known.
                 if not session.failure or stream.broken or stream.superseded:
@@ -83,6 +96,51 @@ class Serving:
         session = self._open.get(stream)
         if session and self.alive:
             self._end(stream, session, Refused(errors.ERROR_REASON_LINK_PROTOCOL))
+
+    def pull(self, stream: Stream, first: int, last: int) -> None:
+        """The sender asks for its own changes back: a few at a time, as they are on disk by then."""
+        if not self.alive:
+            return
+        if reason := self._refused():
+            stream.refuse(reason)
+            return
+        rows = self._process.disk.read(lambda connection: journal.fetch_source(connection, stream.source, first, last))
+        for batch in given_back(rows) if rows else ():
+            stream.give_back(batch)
+        if not rows:
+            stream.give_back(None)
+            return
+        following = rows[-1].source_sequence + 1
+        delay = self._process.timeline.between(MS, 50 * MS)
+        self._process.later(delay, "gives back", lambda: self.pull(stream, following, last))
+
+    def _refused(self) -> "errors.ErrorReason.ValueType | None":
+        reason = self._why_not()
+        if reason is not None:
+            self._process.timeline.count(f"refused: {name_of(reason)}")
+        return reason
+
+    def _greet(self, stream: Stream, hello: Hello) -> None:
+        if reason := self._refused():
+            stream.refuse(reason)
+            return
+
+        def take_up() -> None:
+            self._process.submit(
+                self._if_ready(lambda connection: register(connection, parse_identity(stream.source), hello)),
+                lambda outcome: self._taken_up(stream, outcome),
+            )
+
+        # The call came before its first message.
+        self._process.later(self._process.timeline.between(0, 200 * MS), "reads the hello", take_up)
+
+    def _if_ready(self, job: Job) -> Job:
+        def checked(connection: Connection) -> Outcome:
+            if reason := self._why_not():
+                raise Refused(reason)
+            return job(connection)
+
+        return checked
 
     def _taken_up(self, stream: Stream, outcome: journal.Mark | Exception) -> None:
         if isinstance(outcome, Exception):
@@ -121,14 +179,16 @@ class Serving:
             self._committed(stream, session, batch, outcome)
 
         self._process.submit(
-            lambda connection: apply_batch(
-                connection,
-                batch,
-                source=stream.source,
-                may_bring=lambda municipality: may_bring(name, municipality),
-                assembly=self._assembly,
-                traceparents={},
-                now_us=at,
+            self._if_ready(
+                lambda connection: apply_batch(
+                    connection,
+                    batch,
+                    source=stream.source,
+                    may_bring=lambda municipality: may_bring(name, municipality),
+                    assembly=self._assembly,
+                    traceparents={},
+                    now_us=at,
+                )
             ),
             done,
         )
