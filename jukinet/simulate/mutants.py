@@ -18,7 +18,7 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Segment, StreamResponse,
 from jukinet.domain import apply as domain_apply
 from jukinet.domain import custody
 from jukinet.domain.refusal import ChangeRefused
-from jukinet.link import apply_batch, outbox, receiver, service
+from jukinet.link import apply_batch, outbox, receiver
 from jukinet.link.seal import link_chain, segment_hash
 from jukinet.link.sender import Output, Sender
 from jukinet.link.session import Session
