@@ -197,6 +197,9 @@ class RegisterNode:
             for link in status.links:
                 peer = parse_identity(link.peer)
                 metrics.link_connected(peer, link.connected)
+                metrics.link_slow(peer, link.slow)
+                if link.slow:
+                    log.warning("a neighbour owes an answer", extra={"peer": link.peer})
                 if link.outgoing:
                     metrics.link_lag(peer, link.last_sequence - link.mark)
             await asyncio.sleep(_METRICS_SECONDS)
@@ -230,11 +233,13 @@ class RegisterNode:
         for link in status.links:
             if link.outgoing and self.uplink:
                 link.connected = self.uplink.state.connected
+                link.slow = self.uplink.state.owed.is_slow(time.monotonic())
                 link.last_error = self.uplink.state.last_error or self._why_not_settled() or link.last_error
                 link.mark = max(link.mark, self.uplink.state.neighbour_mark)
                 link.center_mark = max(link.center_mark, self.uplink.state.center_mark)
             elif self.link_service:
                 link.connected = link.peer in self.link_service.connected
+                link.slow = self.link_service.connected.get(link.peer, False)
 
 
 def _begin(config: NodeConfig, engine: Engine) -> Boot:

@@ -168,7 +168,7 @@ def link_row(link: "LinkStatus") -> list[str]:
     cells = [
         "to" if link.outgoing else "from",
         link.peer.removeprefix("spiffe://"),
-        "yes" if link.connected else "no",
+        "slow" if link.slow else "yes" if link.connected else "no",
         *(shown[key] for key in ("epoch", "last_sequence", "mark", "center_mark", "moved_at", "last_error")),
     ]
     return ["" if cell is None else str(cell) for cell in cells]
@@ -181,6 +181,7 @@ def _link_as_json(link: "LinkStatus") -> dict[str, Any]:
         "peer": link.peer,
         "outgoing": link.outgoing,
         "connected": link.connected,
+        "slow": link.slow,
         "epoch": link.epoch,
         "last_sequence": link.last_sequence,
         "mark": link.mark,

@@ -156,6 +156,11 @@ class Sender:
     """Of each batch: its last sequence number, its size in bytes, the link chain after it."""
     _bytes_under_way: int = 0
 
+    @property
+    def sent(self) -> int:
+        """Last sequence number that this stream has brought, or found, at its receiver."""
+        return self._next_after
+
     def opened(self, stream: Stream, *, first_kept: int, restored: bool = False) -> list[Output]:
         """The connection stands: says Hello. `first_kept` is the oldest change in the outbox, 0 when it is empty."""
         self.epoch, self.last_sequence = stream.epoch, stream.last_sequence

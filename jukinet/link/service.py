@@ -8,7 +8,7 @@ a refusal is ever applied.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import grpc
@@ -27,6 +27,7 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import (
 )
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceServicer
 from jukinet.link.apply_batch import Assembly, Taken, apply_batch
+from jukinet.link.pulse import SILENCE
 from jukinet.link.receiver import BATCH_CHANGES, greet
 from jukinet.link.sender import BATCH_BYTES
 from jukinet.link.session import Session
@@ -45,9 +46,6 @@ from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-SILENCE = 60.0
-"""Seconds without a message after which a sender counts as gone; it gives a sign of life every ten."""
 
 
 class LinkService(LinkServiceServicer):
@@ -80,9 +78,9 @@ class LinkService(LinkServiceServicer):
         self._sessions: dict[str, Session] = {}
 
     @property
-    def connected(self) -> frozenset[str]:
-        """SPIFFE IDs of the senders whose streams are open."""
-        return frozenset(self._sessions)
+    def connected(self) -> Mapping[str, bool]:
+        """The senders whose streams are open, by SPIFFE ID: whether each is slow."""
+        return {source: session.is_slow() for source, session in self._sessions.items()}
 
     def center_marks_moved(self, by_source: dict[str, int]) -> None:
         """Tells the senders concerned how much of theirs is on disk at the center."""
@@ -187,6 +185,7 @@ class LinkService(LinkServiceServicer):
         """Hands batches to the writer as they come, until the sender has no more to say."""
         try:
             while not session.failure and (request := await _next(requests)):
+                session.heard()
                 match request.WhichOneof("message"):
                     case "batch":
                         await session.room_for(request.ByteSize())

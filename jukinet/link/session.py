@@ -8,10 +8,12 @@ Source: reliability protocol, flow control.
 """
 
 import asyncio
+import time
 from contextlib import suppress
 
 from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Credit, ParkedNotice, StreamResponse, Welcome
 from jukinet.link.apply_batch import Taken
+from jukinet.link.pulse import SLOW
 from jukinet.link.receiver import LINK_VERSION
 from jukinet.store import journal
 
@@ -37,8 +39,17 @@ class Session:
         self._batches = self._bytes = 0
         self._untold_batches = self._untold_bytes = 0
         self._said_at = 0.0
+        self._heard_at = time.monotonic()
         self._urgent = asyncio.Event()
         self._committed = asyncio.Event()
+
+    def heard(self) -> None:
+        """The sender said something."""
+        self._heard_at = time.monotonic()
+
+    def is_slow(self) -> bool:
+        """Whether the sender has been silent for too long; it is not to blame while its batches wait for a commit."""
+        return not self._batches and time.monotonic() - self._heard_at > SLOW
 
     async def room_for(self, size: int) -> None:
         """Waits until a batch of so many bytes is within the credit: who sends more is read no further."""

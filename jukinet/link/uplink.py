@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from sqlalchemy import Connection, Engine
@@ -22,6 +22,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import PullRequest, StreamRequest, StreamResponse, Welcome
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
+from jukinet.link.pulse import HEARTBEAT, SILENCE, Owed
 from jukinet.link.restore import Restore
 from jukinet.link.sender import (
     BATCH_CHANGES,
@@ -51,10 +52,6 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST = 0.2  # seconds
 BACKOFF_LAST = 20.0  # seconds; a healed network is to be in step again within a minute
-HEARTBEAT = 10.0  # seconds of silence before a sign of life
-SILENCE = (
-    30.0  # seconds without a word from the neighbour after which it counts as gone: three unanswered signs of life
-)
 PULL_SECONDS = 24 * 3600.0  # as long as it takes: a whole prefecture may come back
 PROGRESS_EVERY = 0.2  # seconds between durable notes of how far the neighbours are
 
@@ -86,6 +83,8 @@ class UplinkState:
     """Why the last stream ended or could not begin; unspecified while one stands."""
     neighbour_mark: int = 0
     center_mark: int = 0
+    owed: Owed = field(default_factory=Owed)
+    """What the neighbour owes this node on the stream that stands, by the monotonic clock."""
     parked_above: int = 0
     """Changes that a node above told of as parked, since this process began."""
 
@@ -117,6 +116,7 @@ class Uplink:
         self._moved = asyncio.Event()
         self._turn = asyncio.Lock()
         self._last_sequence = 0
+        self._said_at = 0.0
         self.state = UplinkState()
 
     def outbox_grew(self, last_sequence: int) -> None:
@@ -149,7 +149,7 @@ class Uplink:
                 try:
                     await self._converse(call, channel)
                 finally:
-                    self.state.connected = False
+                    self.state.connected, self.state.owed = False, Owed()
         except _Ended as ended:
             if ended.reason == errors.ERROR_REASON_LINK_RECEIVER_AHEAD:
                 await self._restore.doubt()
@@ -171,6 +171,7 @@ class Uplink:
         stream, first_kept = await read_soon(self._reader, _opening)
         self._last_sequence = max(self._last_sequence, stream.last_sequence)
         self._moved.set()
+        self._said_at = time.monotonic()
         tasks = {
             asyncio.create_task(
                 self._listen(sender, call, sender.opened(stream, first_kept=first_kept, restored=restored))
@@ -197,6 +198,7 @@ class Uplink:
             if not isinstance(response, StreamResponse):
                 return
             async with self._turn:
+                self.state.owed.heard(response.ack.mark)
                 match response.WhichOneof("message"):
                     case "welcome":
                         outputs = await self._welcomed(sender, response.welcome)
@@ -240,9 +242,10 @@ class Uplink:
         """Waits until the outbox grows, or too long."""
         try:
             # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
-            async with asyncio.timeout(HEARTBEAT):
+            async with asyncio.timeout_at(self._said_at + HEARTBEAT):
                 await self._grown.wait()
         except TimeoutError:
+            self._said_at = time.monotonic()  # even where there is nothing to say yet
             return sender.idle
         self._grown.clear()
         return lambda: sender.grown(self._last_sequence)
@@ -253,6 +256,8 @@ class Uplink:
             match pending.pop(0):
                 case Send(request):
                     await _write(call, request)
+                    self._said_at = time.monotonic()
+                    self.state.owed.said(sender.sent, self._said_at)
                     passing("uplink.sent")
                 case Fetch(after, max_bytes):
                     rows = await self._fetch(after, max_bytes)

@@ -35,6 +35,7 @@ INSTRUMENTS: Final = {
     "changes_received": ("counter", "1", "changes that came over a link, applied or parked, by refusal"),
     "link_lag": ("gauge", "1", "changes that this node holds and the peer has not acknowledged"),
     "link_connected": ("gauge", "1", "1 while the stream to the peer is open"),
+    "link_slow": ("gauge", "1", "1 while the peer owes an answer for more than fifteen seconds"),
     "parked": ("gauge", "1", "changes that are kept but not applied"),
     "held": ("gauge", "1", "municipalities that the change brake holds until two operators release them: an alarm"),
     "waiting_age": ("gauge", "s", "since when the oldest change waits for an earlier one of its resident"),
@@ -154,6 +155,12 @@ def link_connected(peer: Identity, connected: bool) -> None:
     """Shows whether the stream to the peer is open."""
     if _serving is not None:
         _serving.gauges["link_connected"].set(int(connected), {"peer": peer.uri})
+
+
+def link_slow(peer: Identity, slow: bool) -> None:
+    """Shows whether the peer, its stream open, owes an answer for too long."""
+    if _serving is not None:
+        _serving.gauges["link_slow"].set(int(slow), {"peer": peer.uri})
 
 
 def parked(changes: int) -> None:

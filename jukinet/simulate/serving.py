@@ -11,6 +11,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, StreamRequest
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change, ChangeReason
 from jukinet.link.apply_batch import Assembly, Taken, apply_batch
+from jukinet.link.pulse import SILENCE
 from jukinet.link.service import given_back, register
 from jukinet.link.session import Session
 from jukinet.mesh.errors import Refused, name_of
@@ -22,7 +23,6 @@ from jukinet.simulate.timeline import MS, SECOND
 from jukinet.store import journal
 from jukinet.store.errors import StoreError, as_refusal
 
-_SILENCE = 60 * SECOND
 _WAITING = errors.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
 
 
@@ -163,7 +163,7 @@ class Serving:
         session = self._open[stream]
         if session.failure:
             return
-        if self._process.timeline.now - self._heard[stream] > _SILENCE:
+        if self._process.timeline.now - self._heard[stream] > SILENCE * SECOND:
             self._end(stream, session, Refused(errors.ERROR_REASON_LINK_PROTOCOL))
             return
         self._process.later(5 * SECOND, "watches below", lambda: self._watch(stream))

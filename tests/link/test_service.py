@@ -77,7 +77,7 @@ async def test_a_stream_begins_with_hello_and_tells_the_mark(prefecture: Any, cs
         await say(call, batch=sealer.births(1, 2))
         ack = (await acked(call, 2)).ack
         assert (ack.epoch, ack.chain, ack.center_mark) == (1, sealer.chain, 0)
-        assert prefecture.link_service.connected == {cs.identity.uri}
+        assert prefecture.link_service.connected == {cs.identity.uri: False}
     async with cs.speaks(prefecture) as call:
         await say(call, hello=sealer.hello())
         assert (await heard(call)).welcome.mark == 2
@@ -171,7 +171,7 @@ async def test_a_newer_stream_of_the_same_sender_supersedes_the_older(
         assert await refusal(older) == "LINK_SUPERSEDED"
         await say(newer, batch=sealer.births(1, 1))
         await acked(newer, 1)
-        assert prefecture.link_service.connected == {cs.identity.uri}
+        assert prefecture.link_service.connected == {cs.identity.uri: False}
 
 
 async def test_a_zombie_of_an_older_epoch_disturbs_nobody(prefecture: Any, cs: Any, mesh: Mesh, link: Any) -> None:

@@ -46,6 +46,7 @@ def record_everything() -> None:
     metrics.change_received(errors_pb2.ERROR_REASON_NOT_HOLDER)
     metrics.link_lag(PEER, 12)
     metrics.link_connected(PEER, True)
+    metrics.link_slow(PEER, False)
     metrics.parked(3)
     metrics.held(1)
     metrics.waiting(90.0, 1)
@@ -68,6 +69,7 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         'jukinet_changes_received_total{outcome="parked",refusal="NOT_HOLDER"}': 1,
         f'jukinet_link_lag{{peer="{PEER.uri}"}}': 12,
         f'jukinet_link_connected{{peer="{PEER.uri}"}}': 1,
+        f'jukinet_link_slow{{peer="{PEER.uri}"}}': 0,
         "jukinet_parked": 3,
         "jukinet_held": 1,
         "jukinet_waiting_age_seconds": 90,
