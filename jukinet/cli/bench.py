@@ -61,6 +61,26 @@ def inquiry(
     _report(run_inquiry(residents=residents, seconds=seconds, rounds=rounds), as_json)
 
 
+@app.command()
+def poison(
+    changes: Annotated[int, typer.Option(min=2000, help="Changes of each register, of 1,000 residents.")] = 10_000,
+    batch: Annotated[int, typer.Option(min=1, help="Changes of one transaction.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what one change that cannot be applied costs the others: two registers, one stream, one change spoilt.
+
+    Exit codes: 0 exactly that resident's changes were parked, 1 others too.
+
+    Example: jukinet bench poison --json
+    """
+    from bench.poison import run_poison
+
+    async def run() -> "Report":
+        return run_poison(changes=changes, batch=batch)
+
+    _report(run(), as_json)
+
+
 def _report(running: "Coroutine[Any, Any, Report]", as_json: bool) -> None:
     from bench.results import WorkDiffers, machine
 

@@ -43,6 +43,19 @@ def test_an_inquiry_is_measured_on_real_nodes_beside_its_floor() -> None:
     assert "load average" in output
 
 
+def test_one_spoilt_change_parks_what_stands_behind_it_and_nothing_else() -> None:
+    code, output, errors = run("poison", "--json", "--changes", "3000", "--batch", "100")
+    assert code == 0, errors
+    assert [result["unit"] for result in measures(output).values()] == ["ms", "ms"]
+
+
+def test_work_that_differs_with_the_poison_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.poison._POISONED", -1)
+    code, output, errors = run("poison", "--json", "--changes", "2000", "--batch", "100")
+    assert (code, output) == (1, "")
+    assert "parked" in errors
+
+
 @pytest.mark.parametrize(("name", "runner"), [("link", "run_link"), ("inquiry", "run_inquiry")])
 def test_exits_with_1_and_says_why_when_the_work_differs(
     name: str, runner: str, monkeypatch: pytest.MonkeyPatch
