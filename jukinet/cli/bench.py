@@ -62,6 +62,25 @@ def inquiry(
 
 
 @app.command()
+def drain(
+    changes: Annotated[int, typer.Option(min=2000, help="Changes of the backlog.")] = 100_000,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a CS's backlog goes up to the center once the link is back, over both hops.
+
+    Floor: one plain script that applies the same batches to one register. Takes some minutes, most of them to make the
+    backlog.
+
+    Exit codes: 0 all of it arrived, 1 it did not.
+
+    Example: jukinet bench drain --changes 20000 --json
+    """
+    from bench.drain import run_drain
+
+    _report(run_drain(changes=changes), as_json)
+
+
+@app.command()
 def poison(
     changes: Annotated[int, typer.Option(min=2000, help="Changes of each register, of 1,000 residents.")] = 10_000,
     batch: Annotated[int, typer.Option(min=1, help="Changes of one transaction.")] = 10,

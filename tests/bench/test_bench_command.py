@@ -43,6 +43,13 @@ def test_an_inquiry_is_measured_on_real_nodes_beside_its_floor() -> None:
     assert "load average" in output
 
 
+@pytest.mark.slow
+def test_a_backlog_is_measured_on_real_nodes_beside_its_floor() -> None:
+    code, output, errors = run("drain", "--json", "--changes", "2000")
+    assert code == 0, errors
+    assert [result["unit"] for result in measures(output).values()] == ["1/s"]
+
+
 def test_one_spoilt_change_parks_what_stands_behind_it_and_nothing_else() -> None:
     code, output, errors = run("poison", "--json", "--changes", "3000", "--batch", "100")
     assert code == 0, errors
