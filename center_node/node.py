@@ -3,6 +3,7 @@
 from center_node.provision import ProvisionService
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_ConsistencyServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
+from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import add_ProvisionServiceServicer_to_server
 from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.register_node import RegisterNode
@@ -35,6 +36,7 @@ async def run(config: NodeConfig) -> None:
             config,
             services=[
                 (add_LinkServiceServicer_to_server, node.receive("")),
+                (add_SnapshotServiceServicer_to_server, node.take_snapshots("")),
                 (add_ProvisionServiceServicer_to_server, provision),
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
             ],

@@ -21,9 +21,11 @@ from jukinet.assembly.release_held import take_up_released
 from jukinet.assembly.status import Acts, AdminService, readable
 from jukinet.domain.brake import Brake
 from jukinet.link.apply_batch import Assembly, Taken, read_again
+from jukinet.link.bring import Snapshots
 from jukinet.link.reapply import Reapplied, reapply_below, reapply_own
 from jukinet.link.restore import Restore
 from jukinet.link.service import LinkService
+from jukinet.link.snapshot_service import SnapshotService
 from jukinet.link.uplink import LinkStopped, Uplink
 from jukinet.mesh import metrics
 from jukinet.mesh.client import open_channel
@@ -67,6 +69,7 @@ class RegisterNode:
         self.boot = _begin(config, self._engine) if config.upstream else None
         self.uplink = self._make_uplink(self.boot) if self.boot else None
         self.link_service: LinkService | None = None
+        self.snapshot_service: SnapshotService | None = None
         self._scope = config.name
         self._stopped_for: ErrorReason.ValueType | None = None
         self._room, self._look_again = True, 0.0
@@ -89,6 +92,19 @@ class RegisterNode:
             on_applied=_count,
         )
         return self.link_service
+
+    def take_snapshots(self, scope: str) -> SnapshotService:
+        """Takes what the link below cannot bring; `scope` is that of `receive`."""
+        assembly = _assembly(self._config, scope)
+        self.snapshot_service = SnapshotService(
+            writer=self.writer,
+            scope=scope,
+            key_of=assembly.key_of,
+            may_bring=may_bring,
+            why_not=self._why_not_settled,
+            held_above=self._held_above,
+        )
+        return self.snapshot_service
 
     def outbox_grew(self, last_sequence: int) -> None:
         """Tells the link above that the outbox holds committed changes up to this sequence number."""
@@ -130,12 +146,9 @@ class RegisterNode:
 
     def parts(self) -> list[Part]:
         """What runs beside the server."""
-        return [
-            self.writer.watch,
-            self._show_metrics,
-            self._take_up_released,
-            *([self._run_uplink] if self.uplink else []),
-        ]
+        parts: list[Part] = [self.writer.watch, self._show_metrics, self._take_up_released]
+        parts += [self._run_uplink] if self.uplink else []
+        return parts + ([self.snapshot_service.run] if self.snapshot_service else [])
 
     def admin(self) -> AdminService:
         """The operator's view."""
@@ -175,8 +188,23 @@ class RegisterNode:
             restore=Restore(
                 writer=self.writer, boot=boot, reapply=_reapplied(self._config), on_doubt=self._end_streams_restoring
             ),
+            snapshots=self._snapshots(),
+            others_alone=self._config.role == "prefecture",
             on_center_marks=self._center_marks_moved,
         )
+
+    def _snapshots(self) -> Snapshots:
+        config, cs = self._config, self._config.role == "municipality"
+        return Snapshots(
+            reader=self.reader,
+            own=config.identity,
+            key=load_signing_key(needed(config.sealing.key)) if cs else None,
+            key_of=(lambda _: None) if cs else load_public_keys(needed(config.sealing.public_keys)).get,
+            ask=lambda municipalities: self.link_service.ask_manifests(municipalities) if self.link_service else None,
+        )
+
+    async def _held_above(self, municipality: str, through: int) -> bool:
+        return self.uplink is None or await self.uplink.held_above(municipality, through)
 
     async def _end_streams_restoring(self) -> None:
         if self.link_service:

@@ -82,6 +82,30 @@ def migrate(config: ConfigOption) -> None:
         show(f"The database of {loaded.identity} has the schema of this program.")
 
 
+@app.command()
+def load(
+    file: Annotated[Path, typer.Argument(help="CSV or JSON lines: one entry a resident.", metavar="FILE")],
+    config: ConfigOption,
+) -> None:
+    """Load a municipality's whole register into its new CS (初期一括送信), all of it or nothing. The CS must not run.
+
+    When the CS runs it brings the register to the nodes above as a signed snapshot.
+
+    Exit codes: 0 loaded, 1 lines were refused or the register is not empty and nothing was loaded, 2 the file cannot be
+    read, 5 the configuration or a key cannot be used, 6 the database cannot be used.
+
+    Example: jukinet node load register.csv --config mesh/nodes/municipality-131016/node.toml
+    """
+    with failures_told(), start_errors_told():
+        from jukinet.cli.first_load import load_register
+
+        loaded = _load(config)
+        if loaded.role != "municipality":
+            raise Failure(f"{config} is not the configuration of a CS.", Exit.USAGE)
+        count = load_register(file, loaded)
+        show(f"The register of {loaded.identity} holds {count} changes.")
+
+
 def _load(path: Path) -> "NodeConfig":
     from jukinet.mesh.config import load_config
 

@@ -89,7 +89,8 @@ def apply_batch(
     if not placed.fresh:
         return Taken(placed.mark, [], [], 0, ())
     passing("apply.placed")
-    changes = [change for entry in placed.fresh for change in read_changes(entry.segment)]
+    new = [entry for entry in placed.fresh if not entry.repeated]
+    changes = [change for entry in new for change in read_changes(entry.segment)]
     held = _braked(connection, changes, assembly.brake, now_us)
     newly_held = [name for name, tally in held.items() if tally.held_at == now_us]
     if any(source == Identity("municipality", name).uri for name in held):
@@ -105,7 +106,7 @@ def apply_batch(
     passing("apply.marked")
     last = append_segments(connection, placed.fresh, source=source, traceparents=traceparents, now_us=now_us)
     passing("apply.forwarded")
-    return Taken(placed.mark, outcomes, notices, last, placed.fresh, held, newly_held)
+    return Taken(placed.mark, outcomes, notices, last, new, held, newly_held)
 
 
 def _braked(connection: Connection, changes: Sequence[Read], brake: Brake | None, now_us: int) -> dict[str, Tally]:

@@ -8,7 +8,8 @@ Rules (reliability: an acknowledgement is a promise):
    mark are repetitions and are dropped), and its link chain continues ours. Segments are atomic: a mark never lies
    within one.
 3. A segment is taken only if its municipality may come by this sender, its seal verifies with that municipality's key,
-   and it continues that municipality's own stream: next sequence number, hash of the segment before.
+   and it continues that municipality's own stream: next sequence number, hash of the segment before. One that lies
+   before the end of that stream is a repetition, as after a snapshot: it is forwarded and has no effect.
 4. Whatever is refused leaves the state as it was. The caller keeps the new state in the transaction that holds the
    effect and acknowledges after the commit.
 
@@ -45,6 +46,8 @@ class Fresh:
     digest: bytes
     last_sequence: int
     """Last sequence number in the sender's stream."""
+    repeated: bool = False
+    """Whether its municipality's changes are here already, over another hop or by a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Placed:
     mark: Mark
     fresh: list[Fresh]
     origins: dict[str, Origin]
-    """Of the municipalities that have fresh segments."""
+    """Of the municipalities that have fresh segments that are no repetitions."""
 
 
 def greet(known: Mark | None, hello: Hello) -> Mark:
@@ -127,8 +130,10 @@ def take(
             name = segment.municipality
             _check_origin(sealed, segment, digest, key_of=key_of, may_bring=may_bring)
             origin = moved.get(name, origins.get(name, Origin(segment.epoch, 0, b"", 0)))
-            moved[name] = _continued(origin, segment, digest, now_us)
-            fresh.append(Fresh(sealed, segment, digest, mark))
+            repeated = _is_repeated(origin, segment, digest)
+            if not repeated:
+                moved[name] = _continued(origin, segment, digest, now_us)
+            fresh.append(Fresh(sealed, segment, digest, mark, repeated))
     if not fresh:
         return Placed(known, fresh, moved)
     return Placed(Mark(known.epoch, mark, chain, known.center_mark, now_us), fresh, moved)
@@ -193,6 +198,14 @@ def _check_origin(
     key = key_of(segment.municipality)
     if key is None or not seal_holds(sealed, digest, key):
         raise Refused(errors.ERROR_REASON_LINK_SEAL)
+
+
+def _is_repeated(origin: Origin, segment: Segment, digest: bytes) -> bool:
+    """Whether the municipality's stream is further already. Where the segment ends with it, it must be the same one."""
+    last = segment.first_sequence + len(segment.changes) - 1
+    if last == origin.sequence and digest != origin.segment_hash:
+        raise Refused(errors.ERROR_REASON_LINK_FORK)
+    return last <= origin.sequence and segment.epoch <= origin.epoch
 
 
 def _continued(origin: Origin, segment: Segment, digest: bytes, now_us: int) -> Origin:

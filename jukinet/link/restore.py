@@ -11,10 +11,12 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch
+from jukinet.link.outputs import Adopt, BeginAnew, Complete, Reapply
 from jukinet.link.reapply import Reapplied
 from jukinet.mesh.clock import now_us
 from jukinet.store import journal
 from jukinet.store.boot import Boot, write_boot_id
+from jukinet.store.outbox_start import begin_outbox
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,18 @@ class Restore:
         await self._on_doubt()
         await self._writer.run(lambda _: None)
 
+    async def carry_out(self, step: Adopt | Reapply | BeginAnew | Complete) -> None:
+        """Carries out what the sender asks for. Raises Refused: LINK_FORK."""
+        match step:
+            case Adopt(epoch):
+                await self.adopt(epoch)
+            case Reapply(batch):
+                await self.put_back(batch)
+            case BeginAnew(mark, chain):
+                await self.begin_anew(mark, chain)
+            case Complete():
+                await self.complete()
+
     async def adopt(self, epoch: int) -> None:
         """Keeps the epoch that the neighbour gave."""
         await self._writer.run(lambda connection: adopt(connection, epoch))
@@ -58,6 +72,11 @@ class Restore:
     async def put_back(self, batch: Batch) -> None:
         """Puts one batch back. Raises Refused: LINK_FORK, where it does not continue what is here."""
         await self._writer.run(lambda connection: self._reapply(connection, batch, now_us()))
+
+    async def begin_anew(self, mark: int, chain: bytes) -> None:
+        """Begins the own stream after this change, for the nodes below bring again what came before."""
+        log.warning("the node above does not keep what this node lost; it comes from the nodes below")
+        await self._writer.run(lambda connection: _begin_anew(connection, mark, chain))
 
     async def complete(self) -> None:
         """The node holds all that its neighbour holds of it."""
@@ -78,3 +97,9 @@ class Restore:
 def adopt(connection: Connection, epoch: int) -> None:
     """Makes the epoch that of the node's own stream, in the caller's transaction."""
     journal.write_stream(connection, replace(journal.read_stream(connection), epoch=epoch))
+
+
+def _begin_anew(connection: Connection, mark: int, chain: bytes) -> None:
+    own = journal.read_stream(connection)
+    journal.write_stream(connection, journal.Stream(own.epoch, mark, chain, mark, mark, now_us()))
+    begin_outbox(connection, mark, chain)

@@ -11,9 +11,9 @@ Rules:
 5. What goes out is what was once written: each row of the outbox must continue the link chain, or nothing more is sent.
 
 The adapter feeds events and carries out outputs in their order: `Send` a message, `Fetch` segments from the outbox,
-`Adopt` an epoch durably, `Pull` own changes back and `Reapply` them, note that the sender is `Complete` again, keep
-`Progress`, `Stop` with a reason. After `Stop` the stream is over; whether another one may be tried is
-`for_people`.
+`Adopt` an epoch durably, `Pull` own changes back and `Reapply` them, `BeginAnew` after changes that nobody keeps, note
+that the sender is `Complete` again, keep `Progress`, `Stop` with a reason. After `Stop` the stream is over; whether
+another one may be tried is `for_people`. After LINK_GAP the adapter brings snapshots first (`jukinet.link.bring`).
 """
 
 from collections import deque
@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import (
     Ack,
     Batch,
@@ -34,6 +33,19 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import (
     StreamRequest,
     Welcome,
 )
+from jukinet.link.outputs import (
+    Adopt,
+    BeginAnew,
+    Complete,
+    Fetch,
+    Output,
+    Progress,
+    Pull,
+    Reapply,
+    Send,
+    Stop,
+    for_people,
+)
 from jukinet.link.receiver import BATCH_CHANGES, LINK_VERSION
 from jukinet.link.seal import link_chain, segment_hash
 from jukinet.store.journal import OutboxRow, Stream
@@ -42,6 +54,7 @@ __all__ = [
     "BATCH_BYTES",
     "BATCH_CHANGES",
     "Adopt",
+    "BeginAnew",
     "Complete",
     "Fetch",
     "Output",
@@ -58,82 +71,6 @@ BATCH_BYTES = 1_000_000
 """Segments and trace contexts of one batch; leaves room in a message of 1 MiB for 500 seals and the frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Write this message to the stream."""
-
-    request: StreamRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Read outbox segments after this sequence number, at most so many bytes, and give them to `fetched`."""
-
-    after: int
-    max_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt:
-    """Keep this epoch on disk as that of the own stream, before anything else is carried out."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """Ask the receiver for these own changes, and give each batch to `pulled`, the end to `pull_ended`."""
-
-    first_sequence: int
-    last_sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reapply:
-    """Put these own segments back: effect, outbox, chain and sequence, in one transaction."""
-
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """A restored sender holds all that its receiver holds of it: it may take new changes again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Everything up to these sequence numbers is on disk at the neighbour, and at the center."""
-
-    neighbour_mark: int
-    center_mark: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End the stream."""
-
-    reason: "ErrorReason.ValueType"
-
-
-Output = Send | Fetch | Adopt | Pull | Reapply | Complete | Progress | Stop
-
-_FOR_PEOPLE = frozenset(
-    {
-        errors.ERROR_REASON_LINK_FENCED,
-        errors.ERROR_REASON_LINK_FORK,
-        errors.ERROR_REASON_LINK_NOT_KEPT,
-        errors.ERROR_REASON_LINK_VERSION,
-        errors.ERROR_REASON_LINK_SEAL,
-        errors.ERROR_REASON_LINK_FOREIGN_SEGMENT,
-    }
-)
-
-
-def for_people(reason: "ErrorReason.ValueType") -> bool:
-    """Whether trying again is useless, or harmful, before people have looked."""
-    return reason in _FOR_PEOPLE
-
-
 @dataclass(slots=True)
 class Sender:
     """One stream's sending state; make a new one for every connection."""
@@ -143,6 +80,7 @@ class Sender:
     _opened_with: Stream = field(default_factory=lambda: Stream(1, 0, b"", 0, 0, 0))
     _first_kept: int = 0
     _restored: bool = False
+    _others_alone: bool = False
     _target: Welcome | None = None
     """The welcome whose mark a restored sender has not reached yet."""
     _welcomed: bool = False
@@ -161,11 +99,21 @@ class Sender:
         """Last sequence number that this stream has brought, or found, at its receiver."""
         return self._next_after
 
-    def opened(self, stream: Stream, *, first_kept: int, restored: bool = False) -> list[Output]:
-        """The connection stands: says Hello. `first_kept` is the oldest change in the outbox, 0 when it is empty."""
+    @property
+    def pulls(self) -> bool:
+        """Whether own changes are still to come back."""
+        return self._target is not None
+
+    def opened(
+        self, stream: Stream, *, first_kept: int, restored: bool = False, others_alone: bool = False
+    ) -> list[Output]:
+        """The connection stands: says Hello. `first_kept` is the oldest change in the outbox, 0 when it is empty.
+
+        `others_alone` says that all changes of this node come from nodes below, which can bring them again.
+        """
         self.epoch, self.last_sequence = stream.epoch, stream.last_sequence
         self._opened_with, self._first_kept = stream, first_kept or stream.last_sequence + 1
-        self._restored = restored
+        self._restored, self._others_alone = restored, others_alone
         hello = Hello(
             epoch=stream.epoch,
             last_sequence=stream.last_sequence,
@@ -187,8 +135,9 @@ class Sender:
         if welcome.mark > self._opened_with.last_sequence:
             return self._behind(welcome)
         if welcome.mark < self.last_sequence and welcome.mark + 1 < self._first_kept:
-            # The receiver lost what was pruned here, because it had been on disk there and at the center.
-            return [Stop(errors.ERROR_REASON_LINK_GAP)]
+            # The receiver lost what was pruned here. Nothing of ours is missing here, so we are who we were.
+            renewed_first: list[Output] = [Adopt(welcome.epoch), Complete()] if self._restored else []
+            return [*renewed_first, Stop(errors.ERROR_REASON_LINK_GAP)]
         if self._is_another_history(welcome, chain_here):
             return [Stop(errors.ERROR_REASON_LINK_FORK)]
         self.epoch = welcome.epoch
@@ -200,7 +149,7 @@ class Sender:
         if self._target is None:
             return [Stop(errors.ERROR_REASON_LINK_PROTOCOL)]
         if batch.first_sequence > self._next_after + 1:
-            return [Stop(errors.ERROR_REASON_LINK_NOT_KEPT)]
+            return self._not_kept(self._target)
         if batch.first_sequence <= self._next_after:
             return [Stop(errors.ERROR_REASON_LINK_FORK)]
         first, chain = batch.first_sequence, self._chain
@@ -223,7 +172,7 @@ class Sender:
 
     def pull_ended(self) -> list[Output]:
         """The receiver gave all that it has."""
-        return [Stop(errors.ERROR_REASON_LINK_NOT_KEPT)] if self._target else []
+        return self._not_kept(self._target) if self._target else []
 
     def grown(self, last_sequence: int) -> list[Output]:
         """The outbox has changes up to this sequence number."""
@@ -282,6 +231,14 @@ class Sender:
         self.epoch, self._target = welcome.epoch, welcome
         self._next_after, self._chain = self._opened_with.last_sequence, self._opened_with.chain
         return [Adopt(welcome.epoch), Pull(self._next_after + 1, welcome.mark)]
+
+    def _not_kept(self, target: Welcome) -> list[Output]:
+        """The receiver cannot give back what is missing. A node without a change of its own begins after it."""
+        if not self._others_alone or self._next_after:
+            return [Stop(errors.ERROR_REASON_LINK_NOT_KEPT)]
+        self._target = None
+        self.last_sequence = target.mark
+        return [BeginAnew(target.mark, target.chain), Complete(), *self._in_step(target)]
 
     def _in_step(self, welcome: Welcome) -> list[Output]:
         """Both mean the same history up to the mark: goes on from there."""

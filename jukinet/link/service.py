@@ -8,7 +8,7 @@ a refusal is ever applied.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import grpc
@@ -76,6 +76,7 @@ class LinkService(LinkServiceServicer):
         self._on_forwarded = on_forwarded
         self._on_applied = on_applied
         self._sessions: dict[str, Session] = {}
+        self._manifests_wanted: frozenset[str] = frozenset()
 
     @property
     def connected(self) -> Mapping[str, bool]:
@@ -88,6 +89,12 @@ class LinkService(LinkServiceServicer):
             session = self._sessions.get(source)
             if session:
                 session.center_moved(sequence)
+
+    def ask_manifests(self, municipalities: Collection[str]) -> None:
+        """Lets the streams of these municipalities say that a manifest is wanted, from now on also when they begin."""
+        self._manifests_wanted = frozenset(Identity("municipality", name).uri for name in municipalities)
+        for source in self._manifests_wanted & self._sessions.keys():
+            self._sessions[source].want_manifest()
 
     async def end_streams(self, reason: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_DRAINING) -> None:
         """Ends all streams, for the node stops or may take nothing now; what was handed in is still committed."""
@@ -179,6 +186,8 @@ class LinkService(LinkServiceServicer):
             older.end(Refused(errors.ERROR_REASON_LINK_SUPERSEDED))
         center_mark = mark.center_mark if self._assembly.forwards else mark.mark
         session = self._sessions[source] = Session(mark, center_mark=center_mark, credit=self._credit)
+        if source in self._manifests_wanted:
+            session.want_manifest()
         return session
 
     async def _read(self, requests: AsyncIterator[StreamRequest], session: Session, caller: Identity) -> None:

@@ -36,6 +36,7 @@ class Session:
         self._mark = mark
         self._credit = credit
         self._parked: list[ParkedNotice] = []
+        self._manifest_wanted = False
         self._batches = self._bytes = 0
         self._untold_batches = self._untold_bytes = 0
         self._said_at = 0.0
@@ -92,6 +93,11 @@ class Session:
         self.center_mark = max(self.center_mark, center_mark)
         self.news.set()
 
+    def want_manifest(self) -> None:
+        """A signed manifest of the sender's register is wanted; said once."""
+        self._manifest_wanted = True
+        self.news.set()
+
     def end(self, failure: BaseException) -> None:
         """Ends the stream; the first failure counts."""
         self.failure = self.failure or failure
@@ -129,6 +135,7 @@ class Session:
     def ack(self) -> StreamResponse:
         """The latest state, and the notices that were not yet said."""
         parked, self._parked = self._parked, []
+        wanted, self._manifest_wanted = self._manifest_wanted, False
         return StreamResponse(
             ack=Ack(
                 epoch=self._mark.epoch,
@@ -137,5 +144,6 @@ class Session:
                 center_mark=self.center_mark,
                 credit=self._credit,
                 parked=parked,
+                manifest_wanted=wanted,
             )
         )

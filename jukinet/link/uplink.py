@@ -13,20 +13,18 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import grpc
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import PullRequest, StreamRequest, StreamResponse, Welcome
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
-from jukinet.link.pulse import HEARTBEAT, SILENCE, Owed
-from jukinet.link.restore import Restore
-from jukinet.link.sender import (
-    BATCH_CHANGES,
+from jukinet.link.bring import Snapshots
+from jukinet.link.outputs import (
     Adopt,
+    BeginAnew,
     Complete,
     Fetch,
     Output,
@@ -34,12 +32,15 @@ from jukinet.link.sender import (
     Pull,
     Reapply,
     Send,
-    Sender,
     Stop,
     for_people,
 )
+from jukinet.link.progress import Progressed
+from jukinet.link.pulse import HEARTBEAT, SILENCE, Owed
+from jukinet.link.receiver import BATCH_CHANGES
+from jukinet.link.restore import Restore
+from jukinet.link.sender import Sender
 from jukinet.mesh.client import streaming
-from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.failpoints import passing
 from jukinet.mesh.tls import TlsError
@@ -53,7 +54,6 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST = 0.2  # seconds
 BACKOFF_LAST = 20.0  # seconds; a healed network is to be in step again within a minute
 PULL_SECONDS = 24 * 3600.0  # as long as it takes: a whole prefecture may come back
-PROGRESS_EVERY = 0.2  # seconds between durable notes of how far the neighbours are
 
 _Call = grpc.aio.StreamStreamCall[StreamRequest, StreamResponse]
 
@@ -74,26 +74,12 @@ class _Ended(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True)
-class UplinkState:
-    """What the operator sees of the link."""
-
-    connected: bool = False
-    last_error: "ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED
-    """Why the last stream ended or could not begin; unspecified while one stands."""
-    neighbour_mark: int = 0
-    center_mark: int = 0
-    owed: Owed = field(default_factory=Owed)
-    """What the neighbour owes this node on the stream that stands, by the monotonic clock."""
-    parked_above: int = 0
-    """Changes that a node above told of as parked, since this process began."""
-
-
 class Uplink:
     """Sends a node's outbox to the neighbour above.
 
     `open_channel` makes a new channel for every attempt, so that renewed certificates are used.
-    `restore` knows whether this node lost something, and puts back what the neighbour gives.
+    `restore` knows whether this node lost something, and puts back what the neighbour gives; `snapshots` brings what a
+    stream cannot; `others_alone` is that of `Sender.opened`.
     `on_center_marks` is told which sources' changes reached the center's disk.
     """
 
@@ -104,20 +90,23 @@ class Uplink:
         reader: Engine,
         open_channel: Callable[[], grpc.aio.Channel],
         restore: Restore,
+        snapshots: Snapshots,
+        others_alone: bool,
         on_center_marks: Callable[[dict[str, int]], None],
     ) -> None:
-        self._writer = writer
         self._reader = reader
         self._open_channel = open_channel
         self._restore = restore
         self._wanted: asyncio.Queue[Pull] = asyncio.Queue()
-        self._on_center_marks = on_center_marks
+        self._snapshots = snapshots
+        self._others_alone = others_alone
+        self._progress = Progressed(writer=writer, restore=restore, on_center_marks=on_center_marks)
+        self.state = self._progress.state
+        self._channel: grpc.aio.Channel | None = None
         self._grown = asyncio.Event()
-        self._moved = asyncio.Event()
         self._turn = asyncio.Lock()
         self._last_sequence = 0
         self._said_at = 0.0
-        self.state = UplinkState()
 
     def outbox_grew(self, last_sequence: int) -> None:
         """Tells the link that the outbox holds committed changes up to this sequence number."""
@@ -142,19 +131,22 @@ class Uplink:
             await asyncio.sleep(random.uniform(0, backoff))  # noqa: S311  # jitter, not a secret
             backoff = min(backoff * 2, BACKOFF_LAST)
 
+    async def held_above(self, municipality: str, through: int) -> bool:
+        """Whether the node above holds a municipality up to there; if not, begins to bring its snapshot."""
+        if self._channel is None or not self.state.connected:
+            return False
+        return await self._snapshots.held_above(self._channel, municipality, through)
+
     async def _attempt(self) -> "ErrorReason.ValueType":
         """One stream, from the connection to its end: why it ended."""
         try:
-            async with self._open_channel() as channel, streaming(LinkServiceStub(channel).Stream()) as call:
-                try:
-                    await self._converse(call, channel)
-                finally:
-                    self.state.connected, self.state.owed = False, Owed()
-        except _Ended as ended:
-            if ended.reason == errors.ERROR_REASON_LINK_RECEIVER_AHEAD:
-                await self._restore.doubt()
-            return ended.reason
-        except Refused as refused:  # what came back does not fit to what is here
+            async with self._open_channel() as channel:
+                reason = await self._stream(channel)
+                if reason == errors.ERROR_REASON_LINK_GAP:
+                    self.state.last_error = reason
+                    await self._snapshots.bring_all(channel)
+                return reason
+        except Refused as refused:  # what came back, or is to be brought, does not fit to what is here
             return refused.reason
         except grpc.aio.AioRpcError as failure:
             return reason_of(failure) or errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
@@ -162,23 +154,39 @@ class Uplink:
             return errors.ERROR_REASON_STORAGE_FULL
         except (StoreError, TlsError, TimeoutError):
             return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+
+    async def _stream(self, channel: grpc.aio.Channel) -> "ErrorReason.ValueType":
+        try:
+            async with streaming(LinkServiceStub(channel).Stream()) as call:
+                self._channel = channel
+                try:
+                    await self._converse(call, channel)
+                finally:
+                    self.state.connected, self.state.owed, self._channel = False, Owed(), None
+        except _Ended as ended:
+            if ended.reason == errors.ERROR_REASON_LINK_RECEIVER_AHEAD:
+                await self._restore.doubt()
+            return ended.reason
+        except grpc.aio.AioRpcError as failure:
+            return reason_of(failure) or errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
         return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
 
     async def _converse(self, call: _Call, channel: grpc.aio.Channel) -> None:
         passing("uplink.dialled")
         sender, self._wanted = Sender(), asyncio.Queue()
         restored = self._restore.restored
-        stream, first_kept = await read_soon(self._reader, _opening)
+        stream, first_kept = await read_soon(
+            self._reader, lambda conn: (journal.read_stream(conn), journal.first_kept(conn))
+        )
         self._last_sequence = max(self._last_sequence, stream.last_sequence)
-        self._moved.set()
         self._said_at = time.monotonic()
+        greeting = sender.opened(stream, first_kept=first_kept, restored=restored, others_alone=self._others_alone)
         tasks = {
-            asyncio.create_task(
-                self._listen(sender, call, sender.opened(stream, first_kept=first_kept, restored=restored))
-            ),
+            asyncio.create_task(self._listen(sender, call, greeting)),
             asyncio.create_task(self._watch(sender, call)),
             asyncio.create_task(self._pull_back(sender, call, channel)),
-            asyncio.create_task(self._note_progress()),
+            asyncio.create_task(self._snapshots.deposit(channel)),
+            asyncio.create_task(self._progress.note()),
         }
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -204,6 +212,8 @@ class Uplink:
                         outputs = await self._welcomed(sender, response.welcome)
                     case "ack":
                         passing("uplink.acked")
+                        if response.ack.manifest_wanted:
+                            self._snapshots.manifest_wanted.set()
                         self.state.parked_above += sum(not notice.released for notice in response.ack.parked)
                         outputs = sender.acked(response.ack)
                     case _:
@@ -235,6 +245,8 @@ class Uplink:
                 async for response in pull:
                     async with self._turn:
                         await self._carry_out(sender.pulled(response.batch), sender, call)
+                    if not sender.pulls:
+                        break
             async with self._turn:
                 await self._carry_out(sender.pull_ended(), sender, call)
 
@@ -263,18 +275,12 @@ class Uplink:
                     rows = await self._fetch(after, max_bytes)
                     passing("uplink.fetched")
                     pending = [*sender.fetched(rows), *pending]
-                case Adopt(epoch):
-                    await self._restore.adopt(epoch)
+                case Adopt() | Reapply() | BeginAnew() | Complete() as step:
+                    await self._restore.carry_out(step)
                 case Pull() as wanted:
                     self._wanted.put_nowait(wanted)
-                case Reapply(batch):
-                    await self._restore.put_back(batch)
-                case Complete():
-                    await self._restore.complete()
                 case Progress(neighbour_mark, center_mark):
-                    self.state.neighbour_mark = max(self.state.neighbour_mark, neighbour_mark)
-                    self.state.center_mark = max(self.state.center_mark, center_mark)
-                    self._moved.set()
+                    self._progress.moved(neighbour_mark, center_mark)
                 case Stop(reason):
                     raise _Ended(reason)
 
@@ -284,32 +290,6 @@ class Uplink:
             lambda connection: journal.fetch_outbox(connection, after, max_changes=BATCH_CHANGES, max_bytes=max_bytes),
         )
 
-    async def _note_progress(self) -> None:
-        """Keeps the neighbours' marks on disk, at most every 0.2 s: they only say what may be pruned one day."""
-        while True:
-            await self._moved.wait()
-            self._moved.clear()
-            near, far, at = self.state.neighbour_mark, self.state.center_mark, now_us()
-
-            def note(connection: Connection, near: int = near, far: int = far, at: int = at) -> dict[str, int]:
-                return journal.record_progress(connection, neighbour_mark=near, center_mark=far, now_us=at)
-
-            commit = asyncio.wrap_future(self._writer.submit(note))
-            commit.add_done_callback(self._noted)
-            await asyncio.wait({commit})  # unlike `await commit`, leaves it running when the stream ends
-            await self._restore.acknowledged(near)
-            await asyncio.sleep(HEARTBEAT if commit.exception() else PROGRESS_EVERY)
-
-    def _noted(self, commit: "asyncio.Future[dict[str, int]]") -> None:
-        """Runs for every note, even when its stream is over: those below wait for their center marks."""
-        passing("uplink.noted")
-        failure = commit.exception()
-        if failure:
-            log.warning("progress could not be noted", extra={"reason": type(failure).__name__})
-            self._moved.set()
-        elif commit.result():
-            self._on_center_marks(commit.result())
-
 
 async def _write(call: _Call, request: StreamRequest) -> None:
     try:
@@ -317,7 +297,3 @@ async def _write(call: _Call, request: StreamRequest) -> None:
     except asyncio.InvalidStateError:
         await call.read()  # the call is over; this raises why
         raise _Ended(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE) from None
-
-
-def _opening(connection: Connection) -> tuple[journal.Stream, int]:
-    return journal.read_stream(connection), journal.first_kept(connection)

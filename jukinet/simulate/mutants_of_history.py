@@ -99,7 +99,7 @@ def loose_origin(*reasons: int, previous: bool = False) -> list[_Patch]:
                 raise
             return Origin(segment.epoch, segment.first_sequence + len(segment.changes) - 1, digest, now_us)
 
-    return [(receiver, "_continued", loose)]
+    return [(receiver, "_continued", loose), (receiver, "_is_repeated", lambda *_: False)]
 
 
 def no_chain_check() -> list[_Patch]:

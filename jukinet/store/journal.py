@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from jukinet.store.schema import marks, origins, outbox, stream
+from jukinet.store.schema import marks, origins, outbox, outbox_start, stream
 from jukinet.store.statement import Prepared, add, keep, one_of
 
 
@@ -125,17 +125,24 @@ def fetch_source(connection: Connection, source: str, first: int, last: int) -> 
 
 
 def chain_at(connection: Connection, sequence: int) -> bytes | None:
-    """Link chain hash at the end of a segment; b"" at 0; None when no segment ends there."""
+    """Link chain hash at the end of a segment; b"" at 0; None when no segment that is known ends there."""
     if sequence == 0:
         return b""
     row = _CHAIN_AT.row(connection, {"sequence": sequence})
-    return row[0] if row else None
+    start, chain = (0, row[0]) if row else outbox_start_of(connection)
+    return chain if row or start == sequence else None
 
 
 def first_kept(connection: Connection) -> int:
     """Sequence number of the oldest change in the outbox; 0 when it is empty."""
     row = _FIRST_KEPT.row(connection)
     return (row[0] if row else None) or 0
+
+
+def outbox_start_of(connection: Connection) -> tuple[int, bytes]:
+    """Sequence number and link chain hash before the oldest change that the outbox holds, or would hold."""
+    row = _START.row(connection)
+    return (row[0], bytes(row[1])) if row else (0, b"")
 
 
 def record_progress(connection: Connection, *, neighbour_mark: int, center_mark: int, now_us: int) -> dict[str, int]:
@@ -212,6 +219,7 @@ def write_origin(connection: Connection, municipality: str, origin: Origin) -> N
 
 
 _KEEP_STREAM = keep(stream, "id")
+_START = Prepared(select(outbox_start.c.sequence, outbox_start.c.chain))
 _KEEP_MARK = keep(marks, "source")
 _KEEP_ORIGIN = keep(origins, "municipality")
 _ADD_SEGMENT = add(outbox)

@@ -188,6 +188,66 @@ operator_acts = Table(
     Index("operator_acts_on", "municipality", "epoch", "sequence"),
 )
 
+outbox_start = Table(
+    "outbox_start",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("sequence", BigInteger, nullable=False, comment="of the change before the oldest one in the outbox"),
+    Column("chain", LargeBinary, nullable=False, comment="link chain hash there"),
+)
+
+manifests = Table(
+    "manifests",
+    metadata,
+    Column("municipality", String(6), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False, comment="last change that the manifest speaks of"),
+    Column("manifest", LargeBinary, nullable=False, comment="jukinet.link.v1.Manifest, as signed"),
+    Column("seal", LargeBinary, nullable=False),
+    Column("kept_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("municipality", String(6), primary_key=True),
+    Column("source", Text, nullable=False, comment="SPIFFE ID of the sender that offered it"),
+    Column("manifest", LargeBinary, nullable=False, comment="jukinet.link.v1.Manifest, as signed"),
+    Column("seal", LargeBinary, nullable=False),
+    Column("keys_version", Integer, nullable=False, comment="of the folding that made the staged search keys"),
+    Column("over", SmallInteger, nullable=False, comment="1 = installed or given up: what is staged goes"),
+)
+
+snapshot_chunks = Table(
+    "snapshot_chunks",
+    metadata,
+    Column("municipality", String(6), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("last_sequence", BigInteger, nullable=False, comment="in the municipality's stream"),
+)
+
+staged_residents = Table(
+    "staged_residents",
+    metadata,
+    Column("municipality", String(6), primary_key=True, comment="whose snapshot it is in"),
+    Column("resident_code", String(11), primary_key=True),
+    Column("apart", SmallInteger, nullable=False, comment="1 = its changes go through the rules one by one"),
+    *(Column(column.name, column.type, comment=column.comment) for column in residents.c if not column.primary_key),
+)
+
+staged_changes = Table(
+    "staged_changes",
+    metadata,
+    Column("municipality", String(6), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("resident_code", String(11), nullable=False, comment="empty = could not be read"),
+    Column("previous_code", String(11), nullable=False, comment="empty but for a change of the resident code"),
+    Column("version", BigInteger, nullable=False),
+    Column("change", LargeBinary, nullable=False, comment="jukinet.register.v1.Change, as sealed"),
+)
+
 intake_messages = Table(
     "intake_messages",
     metadata,

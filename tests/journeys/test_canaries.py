@@ -30,7 +30,9 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangesRequest
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet._pb.jukinet.link.v1 import link_pb2 as link
+from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as snapshot
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
+from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceStub
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
@@ -137,7 +139,7 @@ def _inside(name: str, value: Any) -> Message | None:
         match name:
             case "jukinet.link.v1.SealedSegment.segment":
                 return link.Segment.FromString(value)
-            case "jukinet.link.v1.Segment.changes":
+            case "jukinet.link.v1.Segment.changes" | "jukinet.link.v1.ChunkChange.change":
                 return change_pb2.Change.FromString(value)
             case "jukinet.provision.v1.SignedTicket.ticket":
                 return provision.Ticket.FromString(value)
@@ -336,6 +338,11 @@ async def plant_on_a_link(canaries: Canaries, network: Network) -> None:
         requests = [link.StreamRequest(hello=hello), link.StreamRequest(batch=batch)]
         async with network.channel(PREFECTURE, Identity("municipality", SHINJUKU)) as channel:
             await canaries.attempt(LinkServiceStub(channel).Stream(iter(requests), timeout=5), *requests)
+    for body in (change.SerializeToString(), canaries.word("nochange").encode()):
+        chunk = snapshot.Chunk(first_sequence=1, changes=[snapshot.ChunkChange(epoch=1, change=body)])
+        put = snapshot.PutChunkRequest(epoch=1, municipality=SHINJUKU, chunk=chunk)
+        async with network.channel(PREFECTURE, Identity("municipality", SHINJUKU)) as channel:
+            await canaries.attempt(SnapshotServiceStub(channel).PutChunk(put, timeout=5), put)
 
 
 async def plant_on_the_command_line(canaries: Canaries, network: Network, folder: Path) -> None:

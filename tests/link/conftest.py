@@ -18,16 +18,20 @@ from sqlalchemy import Connection, select
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, SealedSegment, Segment
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub, add_LinkServiceServicer_to_server
+from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.domain.brake import Brake
 from jukinet.domain.resident_code import check_digit
+from jukinet.link import progress
 from jukinet.link import uplink as uplink_module
 from jukinet.link.apply_batch import Assembly, Taken
+from jukinet.link.bring import Snapshots
 from jukinet.link.outbox import queue
 from jukinet.link.reapply import reapply_below, reapply_own
 from jukinet.link.restore import Restore
 from jukinet.link.seal import link_chain, seal, segment_hash
 from jukinet.link.service import LinkService
+from jukinet.link.snapshot_service import SnapshotService
 from jukinet.link.uplink import Uplink
 from jukinet.mesh import pki
 from jukinet.mesh.client import open_channel
@@ -188,6 +192,7 @@ class Node(Database):
         self.server: NodeServer | None = None
         self._address = ""
         self.running: asyncio.Task[None] | None = None
+        self.sweeping: asyncio.Task[None] | None = None
 
     def settle(self) -> None:
         """Makes the node sure of itself, as after its first welcome."""
@@ -218,9 +223,35 @@ class Node(Database):
             reader=self.reader,
             open_channel=channel,
             restore=Restore(writer=self.writer, boot=self.boot, reapply=self._reapplied(), on_doubt=self._doubted),
+            snapshots=self._snapshots(),
+            others_alone=self.identity.kind == "prefecture",
             on_center_marks=self._relay,
         )
         self.running = asyncio.create_task(self.uplink.run())
+
+    def _snapshots(self) -> Snapshots:
+        own = self.identity
+        return Snapshots(
+            reader=self.reader,
+            own=own,
+            key=sealing_key(own.name) if own.kind == "municipality" else None,
+            key_of=key_of,
+            ask=lambda names: self.link_service.ask_manifests(names) if self.link_service else None,
+        )
+
+    async def _held_above(self, municipality: str, through: int) -> bool:
+        return self.uplink is None or await self.uplink.held_above(municipality, through)
+
+    def make_snapshot_service(self) -> SnapshotService:
+        """The side of this node that takes snapshots."""
+        return SnapshotService(
+            writer=self.writer,
+            scope="" if self.identity.kind == "center" else self.identity.name[:2],
+            key_of=key_of,
+            may_bring=may_bring,
+            why_not=lambda: errors.ERROR_REASON_RESTORING if self.boot.restored and self.uplink else None,
+            held_above=self._held_above,
+        )
 
     def make_service(self, *, forwards: bool, credit: Credit | None = None) -> LinkService:
         """The receiving side of this node."""
@@ -239,12 +270,16 @@ class Node(Database):
 
     async def serve(self, *, forwards: bool, credit: Credit | None = None) -> None:
         """Opens the receiving side on a port of its own."""
-        service = self.make_service(forwards=forwards, credit=credit)
+        service, snapshots = self.make_service(forwards=forwards, credit=credit), self.make_snapshot_service()
+        self.sweeping = asyncio.create_task(snapshots.run())
         self.server = build_server(
             identity=self.identity,
             listen="127.0.0.1:0",
             tls=self.tls,
-            services=[(add_LinkServiceServicer_to_server, service)],
+            services=[
+                (add_LinkServiceServicer_to_server, service),
+                (add_SnapshotServiceServicer_to_server, snapshots),
+            ],
         )
         await self.server.start()
         self._address = self.server.address
@@ -269,6 +304,9 @@ class Node(Database):
         if self.server:
             await self.server.server.stop(None)
             self.server = None
+        if self.sweeping:
+            self.sweeping.cancel()
+            self.sweeping = None
 
     async def stop_dialling(self) -> None:
         """Ends the uplink."""
@@ -338,7 +376,7 @@ async def mesh(
     """Makes nodes by identity; all are closed at the end."""
     monkeypatch.setattr(uplink_module, "BACKOFF_FIRST", 0.01)
     monkeypatch.setattr(uplink_module, "BACKOFF_LAST", 0.05)
-    monkeypatch.setattr(uplink_module, "PROGRESS_EVERY", 0.01)
+    monkeypatch.setattr(progress, "PROGRESS_EVERY", 0.01)
     ca, _ = pki.write_authority(authority, tmp_path)
     async with AsyncExitStack() as stack:
 

@@ -254,7 +254,14 @@ FORGED: dict[str, tuple[Situation, str]] = {
     "second of two is foreign": (_second_of_two_is_foreign, "LINK_FOREIGN_SEGMENT"),
     "older epoch of the municipality": (lambda s, k: _next(s, k, epoch=1), "LINK_FENCED"),
     "gap in the municipality's stream": (lambda s, k: _next(s, k, first_sequence=5), "LINK_GAP"),
-    "repetition in the municipality's stream": (lambda s, k: _next(s, k, first_sequence=3), "LINK_GAP"),
+    "other repetition at the end of the municipality's stream": (
+        lambda s, k: _next(s, k, first_sequence=3),
+        "LINK_FORK",
+    ),
+    "repetition that reaches beyond the municipality's stream": (
+        lambda s, k: s.batch(s.segment([k.change(50 + n).SerializeToString() for n in range(2)], first_sequence=3)),
+        "LINK_GAP",
+    ),
     "wrong previous segment": (lambda s, k: _next(s, k, previous=bytes(32)), "LINK_FORK"),
     "no previous segment": (lambda s, k: _next(s, k, previous=b""), "LINK_FORK"),
     "segment without a change": (lambda s, k: s.batch(s.segment([])), "LINK_PROTOCOL"),

@@ -12,6 +12,7 @@ from sqlalchemy import delete
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Credit, Heartbeat, StreamRequest, StreamResponse, Welcome
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceServicer, add_LinkServiceServicer_to_server
+from jukinet.link import progress
 from jukinet.link import uplink as uplink_module
 from jukinet.link.uplink import LinkStopped
 from jukinet.mesh.errors import Refused
@@ -334,7 +335,7 @@ async def test_progress_that_cannot_be_noted_is_noted_later_and_stops_nothing(
     def full(*_: Any, **__: Any) -> Any:
         raise StorageFull("disk")
 
-    monkeypatch.setattr(uplink_module, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(progress, "RETRY_AFTER", 0.02)
     with monkeypatch.context() as patched:
         patched.setattr(journal, "record_progress", full)
         cs.dial(prefecture)

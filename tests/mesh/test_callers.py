@@ -12,7 +12,7 @@ from jukinet._pb.jukinet.consistency.v1 import consistency_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet._pb.jukinet.link.v1 import link_pb2
+from jukinet._pb.jukinet.link.v1 import link_pb2, snapshot_pb2
 from jukinet._pb.jukinet.provision.v1 import provision_pb2
 from jukinet.mesh.callers import Callers, CallersError, network_callers, parse_callers
 from jukinet.mesh.identity import Identity
@@ -32,6 +32,7 @@ FILES = (
     ledger_pb2,
     link_pb2,
     provision_pb2,
+    snapshot_pb2,
     health_pb2,
     reflection_pb2,
 )
@@ -60,6 +61,23 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("link.v1.LinkService/Stream", HOKKAIDO): {OTHER_CS},
     ("link.v1.LinkService/Stream", CENTER): {TOKYO, HOKKAIDO},
     ("link.v1.LinkService/Pull", CENTER): {TOKYO, HOKKAIDO},
+    ("link.v1.SnapshotService/GetStanding", TOKYO): {CS},
+    ("link.v1.SnapshotService/GetStanding", CENTER): {TOKYO, HOKKAIDO},
+    ("link.v1.SnapshotService/GetStanding", CS): set(),
+    ("link.v1.SnapshotService/OfferSnapshot", TOKYO): {CS},
+    ("link.v1.SnapshotService/OfferSnapshot", CENTER): {TOKYO, HOKKAIDO},
+    ("link.v1.SnapshotService/OfferSnapshot", CS): set(),
+    ("link.v1.SnapshotService/PutChunk", TOKYO): {CS},
+    ("link.v1.SnapshotService/PutChunk", CENTER): {TOKYO, HOKKAIDO},
+    ("link.v1.SnapshotService/PutChunk", CS): set(),
+    ("link.v1.SnapshotService/InstallSnapshot", TOKYO): {CS},
+    ("link.v1.SnapshotService/InstallSnapshot", CENTER): {TOKYO, HOKKAIDO},
+    ("link.v1.SnapshotService/InstallSnapshot", CS): set(),
+    ("link.v1.SnapshotService/ResumeStream", TOKYO): {CS},
+    ("link.v1.SnapshotService/ResumeStream", CENTER): {TOKYO, HOKKAIDO},
+    ("link.v1.SnapshotService/ResumeStream", CS): set(),
+    ("link.v1.SnapshotService/DepositManifest", TOKYO): {CS},
+    ("link.v1.SnapshotService/DepositManifest", CENTER): set(),
     ("link.v1.LinkService/Stream", CS): set(),
     ("link.v1.LinkService/Stream", GATEWAY): set(),
     ("inquiry.v1.InquiryService/Inquire", GATEWAY): {AGENCY},

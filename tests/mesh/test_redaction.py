@@ -142,6 +142,7 @@ def test_list_of_personal_fields_holds_the_six_items_and_the_numbers() -> None:
         "inquiry.v1.InquiryContext.operator",
         "consistency.v1.Row.resident_code",
         "link.v1.SealedSegment.segment",
+        "link.v1.ChunkChange.change",
     ):
         assert f"jukinet.{expected}" in fields
 

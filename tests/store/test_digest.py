@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,22 +11,16 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, insert, text, update
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
-from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
-from jukinet.cli.change_file import open_change_file
 from jukinet.domain.arrival import Arrival
-from jukinet.domain.submission import complete
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
 from jukinet.store.digest import BUCKETS, Place, Stopped, bucket_of, digest, places, rows_in
 from jukinet.store.register import apply_arrivals, look_up
 from jukinet.store.schema import residents, set_aside
-from nation import Nation, write_csv
+from tests.month_of_life import MUNICIPALITIES, merged, month_of_life
 
-MUNICIPALITIES = ("131016", "131041", "133086", "142018", "143821")
 SCOPES = ("13", "14", "")
 KEY = b"k" * 32
-TODAY = date(2026, 6, 30)
 
 
 def never() -> bool:
@@ -56,49 +48,9 @@ def root(connection: Connection, at: Place, key: bytes = KEY) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def month(tmp_path_factory: pytest.TempPathFactory, sealed: Any) -> dict[str, list[Arrival]]:
-    """A month of life of a small nation, every kind of event in it: the changes that each municipality seals."""
-    nation = Nation(MUNICIPALITIES, count=400, seed=7, on=date(2026, 5, 31), weights=dict.fromkeys(MUNICIPALITIES, 1))
-    events = [*nation.residents(), *nation.changes(date(2026, 6, 1), TODAY, intensity=20, at_least_once=True)]
-    folder: Path = tmp_path_factory.mktemp("month")
-    queues: dict[str, Iterator[Submission]] = {}
-    for path in write_csv(folder / "all", events):
-        queues[path.stem] = iter([line.content for line in open_change_file(path).lines()])  # type: ignore[misc]  # sound
-    return sealed([(event.municipality, next(queues[event.municipality])) for event in events])  # type: ignore[no-any-return]
-
-
-@pytest.fixture(scope="module")
-def sealed() -> Callable[[Sequence[tuple[str, Submission]]], dict[str, list[Arrival]]]:
-    """What the municipalities make of submissions, in the order in which these are filed."""
-
-    def seal(filed: Sequence[tuple[str, Submission]]) -> dict[str, list[Arrival]]:
-        from jukinet.domain.apply import apply
-
-        registers: dict[str, dict[str, Resident]] = {code: {} for code in MUNICIPALITIES}
-        streams: dict[str, list[Arrival]] = {code: [] for code in MUNICIPALITIES}
-        for municipality, submission in filed:
-            register, stream = registers[municipality], streams[municipality]
-            change = complete(submission, municipality=municipality, today=TODAY, current=register)
-            for row in apply(change, municipality=municipality, scope=municipality, current=register):
-                register[row.record.resident_code] = row
-            stream.append(Arrival(municipality, 1, len(stream) + 1, change, change.SerializeToString()))
-        return streams
-
-    return seal
-
-
-def merged(streams: dict[str, list[Arrival]], scope: str, random: Random) -> list[list[Arrival]]:
-    """The streams that a node sees, batch by batch in any order between municipalities."""
-    left = {code: list(stream) for code, stream in streams.items() if code.startswith(scope) and stream}
-    batches = []
-    while left:
-        code = random.choice(sorted(left))
-        size = random.randint(1, 60)
-        batches.append(left[code][:size])
-        left[code] = left[code][size:]
-        if not left[code]:
-            del left[code]
-    return batches
+def month(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Arrival]]:
+    """The changes that each municipality seals in a month."""
+    return month_of_life(tmp_path_factory.mktemp("month") / "all")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,249 @@
+"""The receiving side of snapshots as a gRPC service: a thin adapter around `install` and the staging.
+
+Chunks are read in processes of their own and written in their order, one transaction each, so that the streams of other
+senders go on in between. Whatever is answered is on disk.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as pb
+from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceServicer
+from jukinet.link.install import install, offer, offered, resume
+from jukinet.link.manifest import check_chunk, named_in, opened
+from jukinet.link.read_chunk import ChunkReaders
+from jukinet.mesh.clock import now_us
+from jukinet.mesh.errors import Refused
+from jukinet.mesh.failpoints import passing
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.interceptors import current_caller
+from jukinet.store import journal, staging
+from jukinet.store.errors import StoreError, as_refusal
+from jukinet.store.signed_manifests import keep_manifest
+from jukinet.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+_TURN_SECONDS = 30.0
+"""How long a chunk waits for the one before it, which its sender sent at the same time."""
+
+
+@dataclass(slots=True)
+class _Turns:
+    """Whose turn it is among the chunks of one snapshot; -1 after a failure, until it is offered again."""
+
+    next_number: int = -1
+    moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def wait_for(self, number: int) -> None:
+        async with self.moved, asyncio.timeout(_TURN_SECONDS):
+            await self.moved.wait_for(lambda: self.next_number == number or self.next_number < 0)
+
+    async def move(self, number: int) -> None:
+        async with self.moved:
+            self.next_number = number
+            self.moved.notify_all()
+
+
+class SnapshotService(SnapshotServiceServicer):
+    """Takes the snapshots of municipalities from the neighbours below.
+
+    `scope`, `key_of`, `may_bring` and `why_not` are those of the link. `held_above(municipality, sequence)` tells
+    whether the node above holds the municipality up to there, so that its stream may go on through this node.
+    """
+
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        scope: str,
+        key_of: Callable[[str], Ed25519PublicKey | None],
+        may_bring: Callable[[Identity, str], bool],
+        why_not: Callable[[], "errors.ErrorReason.ValueType | None"],
+        held_above: Callable[[str, int], Awaitable[bool]],
+    ) -> None:
+        self._writer = writer
+        self._scope = scope
+        self._key_of = key_of
+        self._may_bring = may_bring
+        self._why_not = why_not
+        self._held_above = held_above
+        self._turns: dict[str, _Turns] = defaultdict(_Turns)
+        self._readers = ChunkReaders()
+        self._over = asyncio.Event()
+        self._over.set()  # the last process may have left something
+
+    async def GetStanding(self, request: pb.GetStandingRequest, context: Any) -> pb.GetStandingResponse:
+        """Tells how far a municipality is on disk here, and what of a snapshot of it is staged."""
+
+        def look(connection: Connection) -> pb.GetStandingResponse:
+            origin = journal.read_origins(connection, [request.municipality]).get(request.municipality)
+            staged = staging.read_offer(connection, request.municipality)
+            return pb.GetStandingResponse(
+                sequence=origin.sequence if origin else 0,
+                staged=pb.SignedManifest(manifest=staged.manifest, seal=staged.seal) if staged else None,
+            )
+
+        return await self._work(request.municipality, request.epoch, look)
+
+    async def OfferSnapshot(self, request: pb.OfferSnapshotRequest, context: Any) -> pb.OfferSnapshotResponse:
+        """Takes an offer up, and tells how many of its chunks are staged."""
+        source, manifest = current_caller().uri, self._opened(request.manifest)
+        staged = await self._work(
+            manifest.municipality,
+            request.epoch,
+            lambda connection: offer(connection, request.manifest, manifest, source=source),
+        )
+        passing("snapshot.offered")
+        await self._turns[manifest.municipality].move(staged)
+        return pb.OfferSnapshotResponse(staged=staged)
+
+    async def PutChunk(self, request: pb.PutChunkRequest, context: Any) -> pb.PutChunkResponse:
+        """Reads a chunk, and stages it when the one before is staged."""
+        name, number = request.municipality, request.number
+        self._check(name)
+        try:
+            changes = await self._readers.read(name, request.chunk, scope=self._scope)
+        except BrokenProcessPool:
+            self._readers.close()
+            raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="a reading process ended") from None
+
+        def stage(connection: Connection) -> None:
+            found, manifest = offered(connection, name)
+            if number != len(found.digests):
+                raise Refused(errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED)
+            check_chunk(manifest, number, request.chunk, after=found.last_sequence)
+            digest = manifest.chunks[number]
+            staging.stage(connection, name, number, digest, changes, scope=self._scope)
+
+        turns = self._turns[name]
+        try:
+            await turns.wait_for(number)
+            await self._work(name, request.epoch, stage)
+        except BaseException as failure:
+            await turns.move(-1)
+            if isinstance(failure, TimeoutError):
+                raise Refused(errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED) from None
+            raise
+        passing("snapshot.staged")
+        await turns.move(number + 1)
+        return pb.PutChunkResponse()
+
+    async def InstallSnapshot(self, request: pb.InstallSnapshotRequest, context: Any) -> pb.InstallSnapshotResponse:
+        """Takes the staged snapshot into the register."""
+        name, began = request.municipality, now_us()
+        outcomes = await self._work(
+            name,
+            request.epoch,
+            lambda connection: install(connection, name, scope=self._scope, now_us=now_us()),
+        )
+        passing("snapshot.installed")
+        seconds = round((now_us() - began) / 1e6, 2)
+        facts = {"municipality": name, "count": len(outcomes), "seconds": seconds}
+        log.info("a municipality's snapshot is in the register; so many changes were judged one by one", extra=facts)
+        self._over.set()
+        return pb.InstallSnapshotResponse()
+
+    async def ResumeStream(self, request: pb.ResumeStreamRequest, context: Any) -> pb.ResumeStreamResponse:
+        """Sets the mark from which the sender's stream goes on."""
+        caller = current_caller()
+        if caller.kind == "municipality" and not await self._held_above(caller.name, request.mark):
+            raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="the node above does not hold it yet")
+
+        def move(connection: Connection) -> None:
+            known = _known(connection, caller.uri, request.epoch)
+            moved = resume(known, mark=request.mark, chain=request.chain, now_us=now_us())
+            journal.write_mark(connection, caller.uri, moved)
+
+        await self._run(move)
+        passing("snapshot.resumed")
+        return pb.ResumeStreamResponse()
+
+    async def DepositManifest(self, request: pb.DepositManifestRequest, context: Any) -> pb.DepositManifestResponse:
+        """Keeps a manifest that this node asked for."""
+        manifest = self._opened(request.manifest)
+
+        def keep(connection: Connection) -> None:
+            keep_manifest(
+                connection,
+                manifest.municipality,
+                epoch=manifest.epoch,
+                sequence=manifest.sequence,
+                manifest=request.manifest.manifest,
+                seal=request.manifest.seal,
+                now_us=now_us(),
+            )
+
+        await self._work(manifest.municipality, request.epoch, keep)
+        passing("snapshot.deposited")
+        return pb.DepositManifestResponse()
+
+    async def run(self) -> None:
+        """Removes what is staged of snapshots that are over, part by part. A part of the node."""
+        try:
+            while True:
+                await self._over.wait()
+                self._over.clear()
+                await self._sweep()
+        finally:
+            self._readers.close()
+
+    async def _sweep(self) -> None:
+        try:
+            while await self._writer.run(staging.sweep):
+                pass
+        except StoreError as failure:
+            log.warning("what is staged could not be removed yet", extra={"reason": type(failure).__name__})
+
+    def _opened(self, signed: pb.SignedManifest) -> pb.Manifest:
+        name = named_in(signed)
+        self._check(name)
+        return opened(signed, self._key_of(name))
+
+    def _check(self, municipality: str) -> None:
+        if not self._may_bring(current_caller(), municipality):
+            raise Refused(errors.ERROR_REASON_LINK_FOREIGN_SEGMENT)
+
+    async def _work(self, municipality: str, epoch: int, job: Callable[[Connection], R]) -> R:
+        """Runs a job on a municipality's snapshot, if its sender is the one that is known."""
+        self._check(municipality)
+        source = current_caller().uri
+
+        def checked(connection: Connection) -> R:
+            _known(connection, source, epoch)
+            return job(connection)
+
+        return await self._run(checked)
+
+    async def _run(self, job: Callable[[Connection], R]) -> R:
+        def asked(connection: Connection) -> R:
+            reason = self._why_not()
+            if reason is not None:
+                raise Refused(reason)
+            return job(connection)
+
+        try:
+            return await self._writer.run(asked)
+        except StoreError as failure:
+            refusal = as_refusal(failure)
+        raise refusal
+
+
+def _known(connection: Connection, source: str, epoch: int) -> journal.Mark:
+    """The sender's mark, if its epoch is the one in force. It said Hello before: that fences all others."""
+    known = journal.read_mark(connection, source)
+    if known is None or epoch > known.epoch:
+        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
+    if epoch < known.epoch:
+        raise Refused(errors.ERROR_REASON_LINK_FENCED)
+    return known

@@ -1,0 +1,61 @@
+"""A municipality's changes in the order of its stream, as a node holds them: applied, parked or set aside.
+
+Nothing that was sealed is ever dropped, so wherever a municipality is known up to a change, all changes before it are
+in one of three tables. Read page by page along their keys: any page can be read again at any time, for none of it
+changes.
+"""
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from jukinet.store.schema import history, parked, set_aside
+from jukinet.store.statement import Prepared
+
+Row = tuple[int, int, bytes]
+"""Sequence number, epoch, and the change as sealed."""
+
+
+def next_changes(
+    connection: Connection, municipality: str, *, epoch: int, after: int, until: int, limit: int
+) -> list[Row]:
+    """The next changes of a municipality after its change `after`, which was of incarnation `epoch`; `until` at most.
+
+    There are fewer than `limit` only at the end, and none but in order without a gap.
+    """
+    found: list[Row] = []
+    of_epoch: int | None = epoch
+    while of_epoch is not None and len(found) < limit:
+        last = found[-1][0] if found else after
+        values = {"m": municipality, "epoch": of_epoch, "after": last, "until": until, "most": limit - len(found)}
+        rows = sorted((row for query in _OF_EPOCH for row in query.rows(connection, values)), key=lambda row: row[0])
+        found += [(sequence, each, bytes(change)) for sequence, each, change in rows[: limit - len(found)]]
+        of_epoch = _next_epoch(connection, municipality, of_epoch)
+    return found
+
+
+def _next_epoch(connection: Connection, municipality: str, epoch: int) -> int | None:
+    later = [query.row(connection, {"m": municipality, "epoch": epoch}) for query in _LATER]
+    return min((row[0] for row in later if row and row[0] is not None), default=None)
+
+
+_OF_EPOCH = [
+    Prepared(
+        select(table.c.sequence, table.c.epoch, table.c.change)
+        .where(
+            table.c.municipality == bindparam("m"),
+            table.c.epoch == bindparam("epoch"),
+            table.c.sequence > bindparam("after"),
+            table.c.sequence <= bindparam("until"),
+        )
+        .order_by(table.c.sequence)
+        .limit(bindparam("most"))
+    )
+    for table in (history, parked, set_aside)
+]
+_LATER = [
+    Prepared(
+        select(func.min(table.c.epoch)).where(
+            table.c.municipality == bindparam("m"), table.c.epoch > bindparam("epoch")
+        )
+    )
+    for table in (history, parked, set_aside)
+]

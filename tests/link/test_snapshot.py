@@ -1,0 +1,336 @@
+"""A receiver that cannot get a municipality by the stream gets it as a snapshot, and then the stream goes on."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as pb
+from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceStub
+from jukinet.domain.arrival import Arrival
+from jukinet.link import bring, manifest
+from jukinet.mesh.client import open_channel
+from jukinet.mesh.errors import reason_of
+from jukinet.store import digest, journal, register, staging
+from jukinet.store.errors import StorageFull
+from jukinet.store.outbox_start import drop_outbox
+
+Mesh = Callable[..., Any]
+KEY = bytes(32)
+
+
+def accept(node: Any, *changes: Any) -> int:
+    """Lets a CS take changes in as its intake does: into its register, and sealed into its outbox."""
+    name = node.identity.name
+
+    def take(connection: Any) -> None:
+        last = journal.read_stream(connection)
+        arrivals = [
+            Arrival(name, last.epoch, last.last_sequence + n, change, change.SerializeToString())
+            for n, change in enumerate(changes, 1)
+        ]
+        applied = register.apply_arrivals(connection, arrivals, scope=name, now_us=1)
+        assert applied.outcomes == [None] * len(changes)
+
+    node.do(take)
+    return int(node.submit(*changes))
+
+
+def prune(node: Any, through: int) -> None:
+    """Drops the outbox up to a change, as a node does with what the center has long had."""
+    node.do(lambda connection: drop_outbox(connection, through))
+
+
+def digest_of(node: Any, municipality: str) -> tuple[int, int, bytes]:
+    """Place, number of rows and root of a municipality's digest at a node."""
+    with node.reader.connect() as connection, connection.begin():
+        places = {place.municipality: place for place in digest.places(connection)}
+        at = places.get(municipality, digest.Place(municipality, 0, 0))
+        found = digest.digest(connection, KEY, at, stopped=lambda: False)
+    return at.sequence, found.rows, found.root
+
+
+@pytest.fixture
+async def cs(mesh: Mesh) -> Any:
+    return mesh("municipality", "131016")
+
+
+async def test_a_receiver_below_what_is_kept_gets_a_snapshot_and_then_the_stream(
+    mesh: Mesh, cs: Any, link: Any
+) -> None:
+    for n in range(20):
+        accept(cs, link.change(n))
+    prune(cs, 15)
+    prefecture = mesh("prefecture", "130001")
+    await prefecture.serve(forwards=False)
+    cs.dial(prefecture)
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 20)
+    accept(cs, link.change(20), link.change(3, 2))
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 22)
+    assert digest_of(prefecture, "131016") == digest_of(cs, "131016")
+    assert digest_of(cs, "131016")[:2] == (22, 21)
+    assert not prefecture.rows("parked")
+    assert [row.sequence for row in prefecture.rows("history")] == list(range(1, 23))
+    await link.until(lambda: not prefecture.rows("snapshots"))
+    assert not prefecture.rows("staged_residents")
+    assert not prefecture.rows("staged_changes")
+
+
+def prune_all(*nodes: Any) -> None:
+    """Drops all that the nodes have in their outboxes."""
+    for node in nodes:
+        last = node.rows("stream")[0].last_sequence
+        prune(node, last)
+
+
+@pytest.fixture
+async def tiers(mesh: Mesh, link: Any) -> Any:
+    """A center, a prefecture and two municipalities with twenty residents each, known everywhere, outboxes pruned."""
+    center, prefecture = mesh("center"), mesh("prefecture", "130001")
+    chiyoda, chuo = mesh("municipality", "131016"), mesh("municipality", "131024")
+    await center.serve(forwards=False)
+    await prefecture.serve(forwards=True)
+    prefecture.dial(center)
+    for node, first in ((chiyoda, 0), (chuo, 100)):
+        node.dial(prefecture)
+        accept(node, *(link.change(first + n, 1, node.identity.name) for n in range(20)))
+    await link.until(lambda: all(node.rows("stream")[0].center_mark == 20 for node in (chiyoda, chuo)))
+    await link.until(lambda: prefecture.rows("stream")[0].center_mark == 40)
+    prune_all(chiyoda, chuo, prefecture, center)
+    return SimpleNamespace(center=center, prefecture=prefecture, chiyoda=chiyoda, chuo=chuo)
+
+
+async def lose(*nodes: Any) -> None:
+    """Takes nodes off the network, for their disks are lost."""
+    for node in nodes:
+        await node.stop_dialling()
+        await node.stop_serving()
+
+
+def assert_equal(tiers: Any, *, rows: int) -> None:
+    """All tiers hold the same rows of both municipalities, so many of each."""
+    for name, cs in (("131016", tiers.chiyoda), ("131024", tiers.chuo)):
+        assert digest_of(cs, name)[1] == rows
+        assert digest_of(cs, name) == digest_of(tiers.prefecture, name) == digest_of(tiers.center, name)
+    assert not tiers.prefecture.rows("parked")
+    assert not tiers.center.rows("parked")
+
+
+def arrived(tiers: Any, mark: int) -> Callable[[], bool]:
+    return lambda: all(cs.uplink.state.center_mark == mark for cs in (tiers.chiyoda, tiers.chuo))
+
+
+async def redial(tiers: Any) -> None:
+    for cs in (tiers.chiyoda, tiers.chuo):
+        await cs.stop_dialling()
+        cs.dial(tiers.prefecture)
+
+
+async def test_a_prefecture_that_nobody_keeps_is_made_again_by_its_municipalities(
+    tiers: Any, mesh: Mesh, link: Any
+) -> None:
+    await lose(tiers.prefecture)
+    # While the prefecture was away the municipalities went on.
+    for cs, first in ((tiers.chiyoda, 20), (tiers.chuo, 120)):
+        accept(cs, link.change(first, 1, cs.identity.name))
+    tiers.prefecture = mesh("prefecture", "130001", instance="rebuilt")
+    tiers.prefecture.boot.doubt()
+    tiers.prefecture.dial(tiers.center)
+    await tiers.prefecture.serve(forwards=True)
+    await redial(tiers)
+    await link.until(arrived(tiers, 21))
+    assert_equal(tiers, rows=21)
+    assert not tiers.prefecture.boot.restored
+    assert tiers.center.rows("marks")[0].epoch == 2
+    accept(tiers.chiyoda, link.change(3, 2))
+    await link.until(lambda: tiers.chiyoda.uplink.state.center_mark == 22)
+    assert digest_of(tiers.chiyoda, "131016") == digest_of(tiers.center, "131016")
+
+
+async def test_a_center_is_made_again_by_manifests_that_the_municipalities_sign(
+    tiers: Any, mesh: Mesh, link: Any
+) -> None:
+    await lose(tiers.center)
+    await tiers.prefecture.stop_dialling()
+    accept(tiers.chiyoda, link.change(20))
+    accept(tiers.chuo, link.change(120, 1, "131024"))
+    tiers.center = mesh("center", instance="rebuilt")
+    await tiers.center.serve(forwards=False)
+    tiers.prefecture.dial(tiers.center)
+    await link.until(arrived(tiers, 21))
+    assert_equal(tiers, rows=21)
+    assert {row.municipality for row in tiers.center.rows("manifests")} == {"131016", "131024"}
+
+
+async def test_a_center_and_a_prefecture_that_are_both_lost_come_back(tiers: Any, mesh: Mesh, link: Any) -> None:
+    await lose(tiers.center, tiers.prefecture)
+    accept(tiers.chiyoda, link.change(20))
+    accept(tiers.chuo, link.change(120, 1, "131024"))
+    tiers.center, tiers.prefecture = mesh("center", instance="new"), mesh("prefecture", "130001", instance="new")
+    await tiers.center.serve(forwards=False)
+    tiers.prefecture.dial(tiers.center)
+    await tiers.prefecture.serve(forwards=True)
+    await redial(tiers)
+    await link.until(arrived(tiers, 21))
+    assert_equal(tiers, rows=21)
+
+
+async def test_a_municipality_that_joins_with_its_register_reaches_the_center_without_a_change(
+    tiers: Any, mesh: Mesh, link: Any
+) -> None:
+    newcomer = mesh("municipality", "141003")
+    accept(newcomer, *(link.change(500 + n, 1, "141003") for n in range(30)))
+    prune_all(newcomer)
+    kanagawa = mesh("prefecture", "140007")
+    await kanagawa.serve(forwards=True)
+    kanagawa.dial(tiers.center)
+    newcomer.dial(kanagawa)
+    await link.until(lambda: digest_of(tiers.center, "141003") == digest_of(newcomer, "141003"))
+    await link.until(lambda: newcomer.uplink.state.neighbour_mark == 30)
+    accept(newcomer, link.change(600, 1, "141003"))
+    await link.until(lambda: newcomer.uplink.state.center_mark == 31)
+    assert digest_of(tiers.center, "141003") == digest_of(newcomer, "141003")
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots of several chunks."""
+    monkeypatch.setattr(manifest, "CHUNK_CHANGES", 5)
+
+
+@pytest.mark.parametrize("cut_after", range(6))
+async def test_a_snapshot_goes_on_after_each_chunk_that_is_on_disk(
+    mesh: Mesh, cs: Any, link: Any, small_chunks: None, monkeypatch: pytest.MonkeyPatch, cut_after: int
+) -> None:
+    """The receiver ends after so many chunks, and a new one on its disk asks for the next."""
+    for n in range(23):
+        accept(cs, link.change(n))
+    prune_all(cs)
+    prefecture = mesh("prefecture", "130001")
+    await prefecture.serve(forwards=False)
+    staged: list[int] = []
+    stage = staging.stage
+
+    def cut(connection: Any, name: str, number: int, *rest: Any, **named: Any) -> None:
+        if number == cut_after and len(staged) == cut_after:
+            raise StorageFull("disk")
+        staged.append(number)
+        stage(connection, name, number, *rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(staging, "stage", cut)
+        patched.setattr(bring, "_UNDER_WAY", 1)
+        cs.dial(prefecture)
+        if cut_after < 5:
+            await link.until(lambda: cs.uplink.state.last_error == errors.ERROR_REASON_STORAGE_FULL)
+            await prefecture.stop_serving()
+            accept(cs, link.change(50))
+            staged.append(-1)
+            await prefecture.serve(forwards=False)
+        await link.until(lambda: digest_of(prefecture, "131016") == digest_of(cs, "131016"))
+    assert [number for number in staged if number >= 0] == [0, 1, 2, 3, 4]
+
+
+async def test_a_chunk_that_was_altered_on_its_way_is_refused_and_nothing_of_it_is_kept(
+    mesh: Mesh, cs: Any, link: Any, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(12):
+        accept(cs, link.change(n))
+    prune_all(cs)
+    prefecture = mesh("prefecture", "130001")
+    await prefecture.serve(forwards=False)
+    put, altered = bring._put, 0
+
+    async def alter(stub: Any, epoch: int, name: str, number: int, chunk: Any) -> Any:
+        nonlocal altered
+        if number == 1 and altered < 2:
+            altered += 1
+            chunk.changes[3].change = link.change(77).SerializeToString()
+        return await put(stub, epoch, name, number, chunk)
+
+    monkeypatch.setattr(bring, "_put", alter)
+    cs.dial(prefecture)
+    await link.until(lambda: cs.uplink.state.last_error == errors.ERROR_REASON_SNAPSHOT_CHUNK)
+    assert not prefecture.rows("residents")
+    await link.until(lambda: digest_of(prefecture, "131016") == digest_of(cs, "131016"))
+    assert altered == 2
+
+
+async def test_changes_that_are_taken_while_a_snapshot_is_brought_follow_it(
+    mesh: Mesh, cs: Any, link: Any, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(40):
+        accept(cs, link.change(n))
+    prune_all(cs)
+    prefecture = mesh("prefecture", "130001")
+    await prefecture.serve(forwards=False)
+    put = bring._put
+
+    async def live(stub: Any, epoch: int, name: str, number: int, chunk: Any) -> Any:
+        accept(cs, link.change(100 + number), link.change(number, 2))
+        return await put(stub, epoch, name, number, chunk)
+
+    monkeypatch.setattr(bring, "_put", live)
+    cs.dial(prefecture)
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 56)
+    assert digest_of(prefecture, "131016") == digest_of(cs, "131016")
+    assert not prefecture.rows("parked")
+
+
+async def signed(node: Any, *, key: Any = None, **fake: Any) -> Any:
+    """A manifest of a CS; `fake` puts other values into it before it is signed."""
+    with node.reader.connect() as connection, connection.begin():
+        told = pb.Manifest.FromString(node._snapshots()._signed(connection).manifest)
+    for name, value in fake.items():
+        setattr(told, name, value)
+    return manifest.sign(told, key or node._snapshots()._key)
+
+
+@pytest.mark.parametrize(
+    ("situation", "reason"),
+    [
+        ("another key", "LINK_SEAL"),
+        ("another municipality", "LINK_FOREIGN_SEGMENT"),
+        ("altered after it was signed", "LINK_SEAL"),
+        ("older epoch", "LINK_FENCED"),
+        ("newer epoch than was said", "LINK_PROTOCOL"),
+        ("never said hello", "LINK_PROTOCOL"),
+        ("no manifest", "LINK_PROTOCOL"),
+    ],
+)
+async def test_an_offer_counts_by_signature_sender_and_epoch_alone(
+    mesh: Mesh, cs: Any, link: Any, situation: str, reason: str
+) -> None:
+    prefecture = mesh("prefecture", "130001")
+    await prefecture.serve(forwards=False)
+    accept(cs, link.change(1))
+    if situation != "never said hello":
+        cs.dial(prefecture)
+        await link.until(lambda: cs.uplink.state.neighbour_mark == 1)
+        await cs.stop_dialling()
+        if situation == "older epoch":
+            mark = prefecture.rows("marks")[0]
+            newer = journal.Mark(2, mark.mark, mark.chain, 0, 0)
+            prefecture.do(lambda connection: journal.write_mark(connection, cs.identity.uri, newer))
+    accept(cs, link.change(2))
+    offer = await signed(cs)
+    if situation == "another key":
+        offer = await signed(cs, key=link.sealing_key("131024"))
+    elif situation == "another municipality":
+        offer = await signed(cs, municipality="131024", key=link.sealing_key("131024"))
+    elif situation == "altered after it was signed":
+        offer.manifest = offer.manifest[:-1] + bytes([offer.manifest[-1] ^ 1])
+    elif situation == "no manifest":
+        offer.manifest = b"\xff"
+    before = prefecture.digest()
+    async with open_channel(prefecture.address, cs.tls, server=prefecture.identity) as channel:
+        request = pb.OfferSnapshotRequest(epoch=3 if situation.startswith("newer") else 1, manifest=offer)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await SnapshotServiceStub(channel).OfferSnapshot(request, timeout=10)
+    found = reason_of(refused.value)
+    assert found is not None
+    assert errors.ErrorReason.Name(found) == f"ERROR_REASON_{reason}"
+    assert prefecture.digest() == before
