@@ -114,6 +114,8 @@ class _Group:
         if before:
             same = before[0] == digest
             return _repeated(before[1]) if same else Refused(errors.ERROR_REASON_MESSAGE_ID_REUSED, field="message_id")
+        if not self._run.are_sound(submission.resident_code, submission.previous_resident_code):
+            return Refused(errors.ERROR_REASON_RECORD_DAMAGED)
         try:
             change = complete(submission, municipality=self._municipality, today=self._today, current=self._run.rows)
         except ChangeRefused as refused:

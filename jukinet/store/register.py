@@ -12,6 +12,7 @@ Works on a run of changes at once: one look-up, the rules in memory, one write a
 history is read.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -26,10 +27,13 @@ from jukinet.domain.arrival import Arrival
 from jukinet.domain.overtaken import apply_overtaken
 from jukinet.domain.refusal import refuse
 from jukinet.domain.set_aside import apply_past_gap
+from jukinet.store.checksum import checksum_of, is_sound
 from jukinet.store.schema import history, parked, residents
 from jukinet.store.search_keys import keys_of
 from jukinet.store.set_aside import gone_of, is_anything_set_aside, parked_between
 from jukinet.store.statement import Prepared, add, keep, one_of
+
+log = logging.getLogger(__name__)
 
 _WAITING = errors_pb2.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
 
@@ -82,7 +86,7 @@ class Run:
         self._waiting: dict[str, list[_Parked]] = {}
         wanted = {code for code in codes if code}
         self._load_waiting(connection, wanted)
-        self.rows = look_up(connection, wanted)
+        self.rows, self._damaged = _sound_and_damaged(connection, wanted)
         self._changed: dict[str, Resident] = {}
         self._applied: list[Arrival] = []
         self._parked: list[_Parked] = []
@@ -92,6 +96,8 @@ class Run:
 
     def take(self, arrival: Arrival, scope: str) -> "ErrorReason.ValueType | None":
         """Applies one change; the reason why not, when the rules refuse it."""
+        if not self.are_sound(*moved_codes(arrival.change)):
+            return errors_pb2.ERROR_REASON_RECORD_DAMAGED
         try:
             written = self._judge(arrival, scope)
         except ChangeRefused as refused:
@@ -106,6 +112,10 @@ class Run:
             self._changed[resident.record.resident_code] = resident
         self._applied.append(arrival)
         return None
+
+    def are_sound(self, *codes: str) -> bool:
+        """Tells whether the rows of these resident codes, where there are any, are what was written."""
+        return self._damaged.isdisjoint(codes)
 
     def is_behind(self, arrival: Arrival) -> bool:
         """Tells whether an earlier change of this municipality waits for the same resident."""
@@ -232,8 +242,17 @@ def moved_codes(change: Change) -> list[str]:
 
 
 def look_up(connection: Connection, codes: Iterable[str]) -> dict[str, Resident]:
-    """Current rows by resident code; a code without a row is left out."""
-    return {code: Resident.FromString(row) for code, row in _ROWS.rows(connection, {"codes": sorted(codes)})}
+    """Current rows by resident code; a code without a row, or with a damaged one, is left out."""
+    return _sound_and_damaged(connection, codes)[0]
+
+
+def _sound_and_damaged(connection: Connection, codes: Iterable[str]) -> tuple[dict[str, Resident], frozenset[str]]:
+    """The current rows by resident code, and the codes of those that are damaged."""
+    found = _ROWS.rows(connection, {"codes": sorted(codes)})
+    damaged = frozenset(code for code, row, checksum in found if not is_sound(row, checksum))
+    if damaged:
+        log.critical("stored records are damaged; `admin drift` names them", extra={"count": len(damaged)})
+    return {code: Resident.FromString(row) for code, row, _ in found if code not in damaged}, damaged
 
 
 def counts_by_status(connection: Connection) -> dict[str, int]:
@@ -255,7 +274,9 @@ def _arrival(municipality: str, epoch: int, sequence: int, payload: bytes) -> Ar
 
 
 _KEEP_RESIDENT = keep(residents, "resident_code")
-_ROWS = one_of(select(residents.c.resident_code, residents.c.resident), codes=residents.c.resident_code)
+_ROWS = one_of(
+    select(residents.c.resident_code, residents.c.resident, residents.c.checksum), codes=residents.c.resident_code
+)
 _ADD_HISTORY = add(history)
 _HISTORY_OF = Prepared(
     select(history.c.municipality, history.c.epoch, history.c.sequence, history.c.change).where(
@@ -278,7 +299,7 @@ _WAITING_FOR = one_of(
 
 def columns_of(row: Resident) -> dict[str, object]:
     """The columns of a row of `residents`: the message, and beside it what makes the row found."""
-    record = row.record
+    record, message = row.record, row.SerializeToString()
     born, when = record.birth_date, row.effective_date
     return {
         "resident_code": record.resident_code,
@@ -290,7 +311,8 @@ def columns_of(row: Resident) -> dict[str, object]:
         "sex": record.sex,
         **keys_of(record),
         "individual_number": record.individual_number,
-        "resident": row.SerializeToString(),
+        "resident": message,
+        "checksum": checksum_of(message),
     }
 
 

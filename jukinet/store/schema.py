@@ -43,6 +43,7 @@ residents = Table(
     Column("address_key", Text, nullable=False, comment="search key of the address"),
     Column("individual_number", String(12), nullable=False, comment="個人番号, empty without one"),
     Column("resident", LargeBinary, nullable=False, comment="jukinet.register.v1.Resident"),
+    Column("checksum", BigInteger, comment="CRC-32 of `resident`; NULL in a row of an earlier version"),
     Index("residents_by_name", "name_key", "birth_date"),
     Index("residents_by_alias", "alias_key", "birth_date"),
     Index(

@@ -5,6 +5,7 @@ items exists: a name of which the search key leaves nothing finds nobody. Only p
 the question are found: someone who reported a move-out for a later day still is one.
 """
 
+import logging
 from collections.abc import Mapping
 from datetime import date
 
@@ -19,8 +20,11 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import (
 )
 from jukinet.domain.address import search_key as address_key
 from jukinet.domain.person_name import search_key as name_key
+from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.schema import residents
 from jukinet.store.statement import Prepared
+
+log = logging.getLogger(__name__)
 
 
 def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Resident | None:
@@ -50,11 +54,17 @@ def by_individual_number(connection: Connection, number: str, *, day: date) -> R
 
 def _only_one(connection: Connection, query: Prepared, values: Mapping[str, str | int], day: date) -> Resident | None:
     rows = query.rows(connection, {**values, "day": day.isoformat()})
-    return Resident.FromString(rows[0][0]) if len(rows) == 1 else None
+    if len(rows) != 1:
+        return None
+    message, checksum = rows[0]
+    if not is_sound(message, checksum):
+        log.critical("a stored record is damaged and was not provided; `admin drift` names it")
+        raise RecordDamaged
+    return Resident.FromString(message)
 
 
 _RESIDENTS = (
-    select(residents.c.resident)
+    select(residents.c.resident, residents.c.checksum)
     .where(
         or_(
             residents.c.status == RESIDENT_STATUS_ACTIVE,

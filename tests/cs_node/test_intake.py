@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, update
 
 from cs_node.intake import Answer, Intake, Item, Sealing
 from cs_node.service import IntakeService
@@ -188,6 +188,18 @@ async def test_while_there_is_a_reason_nothing_new_is_taken_and_afterwards_it_is
     office.why_not = None
     (answer,) = await office.submit(entry_of(1))
     assert accepted(answer).sequence == 1
+
+
+async def test_a_change_of_a_damaged_record_is_refused_and_its_neighbours_are_taken(office: Office) -> None:
+    await office.submit(entry_of(1))
+
+    def damage(connection: Connection) -> None:
+        connection.execute(update(residents).values(checksum=residents.c.checksum + 1))
+
+    await office.writer.run(damage)
+    answers = await office.submit(entry_of(1, "m-again"), entry_of(2))
+    assert reason_of(answers[0]) == errors.ERROR_REASON_RECORD_DAMAGED
+    assert accepted(answers[1]).sequence == 2
 
 
 async def test_a_database_that_fails_is_told_to_every_one_that_waits(office: Office) -> None:
