@@ -93,6 +93,13 @@ outbox = Table(
     Index("outbox_by_source", "source", "source_sequence"),
 )
 
+outbox_days = Table(
+    "outbox_days",
+    metadata,
+    Column("day", String(10), primary_key=True, comment="YYYY-MM-DD in Japan"),
+    Column("last_sequence", BigInteger, nullable=False, comment="of the outbox when the node first ran on that day"),
+)
+
 stream = Table(
     "stream",
     metadata,
