@@ -12,7 +12,8 @@ from sqlalchemy import Engine
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from jukinet.ledger import store
 
-ENTRIES_PER_MESSAGE = 500
+ENTRIES_PER_MESSAGE = 100
+"""An entry has under 600 bytes, and a gateway lets no message of 128 KiB pass by default: 500 of them were too many."""
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):

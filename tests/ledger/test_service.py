@@ -1,4 +1,4 @@
-"""Auditors read over gRPC exactly what the latest checkpoint covers, in order, in messages of at most 500 entries."""
+"""Auditors read over gRPC exactly what the latest checkpoint covers, in order, in messages that a gateway may send."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -6,13 +6,15 @@ import grpc
 import pytest
 from sqlalchemy import Engine, insert
 
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import IdentityField
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from jukinet.ledger import merkle, schema, store
 from jukinet.ledger.note import Signer, open_checkpoint
-from jukinet.ledger.service import LedgerService
+from jukinet.ledger.service import ENTRIES_PER_MESSAGE, LedgerService
+from jukinet.mesh.limits import MESSAGE_SLACK_BYTES
 
 MakeLeaf = Callable[..., bytes]
-ENTRIES = 1_203
+ENTRIES = 243
 
 
 @pytest.fixture
@@ -53,11 +55,11 @@ async def test_the_tree_can_be_rebuilt_from_what_is_listed(
 @pytest.mark.parametrize(
     ("first", "limit", "runs"),
     [
-        (0, 0, [(0, 500), (500, 500), (1000, 203)]),
-        (1000, 0, [(1000, 203)]),
+        (0, 0, [(0, 100), (100, 100), (200, 43)]),
+        (200, 0, [(200, 43)]),
         (7, 3, [(7, 3)]),
-        (7, 501, [(7, 500), (507, 1)]),
-        (1200, 100_000_000, [(1200, 3)]),
+        (7, 101, [(7, 100), (107, 1)]),
+        (240, 100_000_000, [(240, 3)]),
         (ENTRIES, 0, []),
         (2**63, 1, []),
     ],
@@ -66,3 +68,17 @@ async def test_a_run_is_cut_into_messages(
     stub: "ledger_pb2_grpc.LedgerServiceAsyncStub", first: int, limit: int, runs: list[tuple[int, int]]
 ) -> None:
     assert await listed(stub, first, limit) == runs
+
+
+async def test_the_longest_entries_fit_into_what_a_gateway_may_send(
+    stub: "ledger_pb2_grpc.LedgerServiceAsyncStub", leaf: MakeLeaf
+) -> None:
+    longest = leaf(
+        1,
+        purpose="B1-100-100-100*.100",
+        agency=f"spiffe://agencies.jukinet/agency/{'x' * 63}",
+        fields=IdentityField.values()[1:],
+    )
+    assert ENTRIES_PER_MESSAGE * (len(longest) + 4) <= MESSAGE_SLACK_BYTES
+    messages = [message async for message in stub.ListEntries(ledger_pb2.ListEntriesRequest(), timeout=10)]
+    assert max(message.ByteSize() for message in messages) <= MESSAGE_SLACK_BYTES
