@@ -2,12 +2,14 @@
 
 Rule: a change is answered only when the register's row, its history, the sealed segment in the outbox and the message
 id are on disk together. The message id makes a repeated message harmless: same content, same answer; other content,
-refused. All that wait while one commit runs form the next segment: up to 256 changes share a seal and a commit.
+refused. Behind a change that cannot be kept now, nothing of its stream is taken, or the order of a resident's changes
+would be another once there is room again. All that wait while one commit runs form the next segment: up to 256 changes
+share a seal and a commit.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,12 +34,20 @@ from jukinet.store.statement import add, one_of
 from jukinet.store.writer import Writer
 
 
+@dataclass(slots=True)
+class Stream:
+    """Changes that were reported in one order; `failure` is why one of them, and so all behind it, cannot be kept."""
+
+    failure: Refused | StoreError | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One submission and the trace context under which it is applied (empty = not traced)."""
+    """One submission, the trace context under which it is applied (empty = not traced), and where it came in order."""
 
     submission: Submission
     traceparent: str
+    stream: Stream = field(default_factory=Stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +202,21 @@ class Intake:
         self.grouping: Grouping[Item, SubmitChangeResponse] = Grouping(self._commit)
 
     async def _commit(self, items: list[Item]) -> Sequence[Answer | Exception]:
+        before = [item.stream.failure for item in items]
+        fresh = [item for item, failure in zip(items, before, strict=True) if failure is None]
+        answers = iter(await self._take(fresh) if fresh else [])
+        return [failure or next(answers) for failure in before]
+
+    async def _take(self, items: list[Item]) -> Sequence[Answer | Exception]:
         reason = self._why_not()
-        if reason is not None:
-            return [Refused(reason)] * len(items)
         try:
+            if reason is not None:
+                raise Refused(reason)
             return await self._accept(items)
-        except StoreError:
-            raise
+        except (Refused, StoreError) as failure:
+            for item in items:
+                item.stream.failure = failure
+            return [failure] * len(items)
         except Exception as failure:
             # One of them broke something that no rule foresaw; its neighbours must not suffer for it.
             if len(items) == 1:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 import grpc
 from opentelemetry.trace import Span
 
-from cs_node.intake import Intake, Item
+from cs_node.intake import Intake, Item, Stream
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1 import intake_pb2 as intake
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceServicer
@@ -73,7 +73,7 @@ class IntakeService(IntakeServiceServicer):
         """Registers many changes; answers in order, each when it is on disk."""
         answers: _Answers = asyncio.Queue(_UNDER_WAY)
         self._open.add(answers)
-        reading = asyncio.create_task(self._read(request_iterator, answers))
+        reading = asyncio.create_task(self._read(request_iterator, answers, Stream()))
         try:
             while (next_one := await answers.get()) is not _End.ASKED_ALL:
                 match next_one:
@@ -93,23 +93,26 @@ class IntakeService(IntakeServiceServicer):
         self,
         requests: AsyncIterator[intake.SubmitChangesRequest],
         answers: _Answers,
+        stream: Stream,
     ) -> None:
         try:
             while (request := await _next(requests)) is not None:
                 if isinstance(request, BrokenMessage):
                     await answers.put(_broken(request))
                 else:
-                    await answers.put((request.submission.message_id, self._hand_in(request)))
+                    await answers.put((request.submission.message_id, self._hand_in(request, stream)))
         finally:
             await answers.put(_End.ASKED_ALL)
 
-    def _hand_in(self, request: intake.SubmitChangesRequest) -> "asyncio.Future[intake.SubmitChangeResponse]":
+    def _hand_in(
+        self, request: intake.SubmitChangesRequest, stream: Stream
+    ) -> "asyncio.Future[intake.SubmitChangeResponse]":
         if not request.traceparent:
-            return self._intake.grouping.hand_in(Item(request.submission, ""))
+            return self._intake.grouping.hand_in(Item(request.submission, "", stream))
         attributes = _attributes(request.submission)
         change = tracing.begin("intake.change", parent=request.traceparent, attributes=attributes)
         applying = tracing.begin("register.apply", parent=tracing.context_of(change), attributes=attributes)
-        answer = self._intake.grouping.hand_in(Item(request.submission, tracing.context_of(applying)))
+        answer = self._intake.grouping.hand_in(Item(request.submission, tracing.context_of(applying), stream))
         if applying.is_recording():
             answer.add_done_callback(lambda answer: _end(change, applying, answer))
         return answer

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine, func, select, update
 
-from cs_node.intake import Answer, Intake, Item, Sealing
+from cs_node.intake import Answer, Intake, Item, Sealing, Stream
 from cs_node.service import IntakeService
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse, SubmitChangesRequest
@@ -79,8 +79,11 @@ class Office:
             on_accepted=self.grown.append,
         )
 
-    async def submit(self, *submissions: Submission, traceparent: str = "") -> list[Answer | Exception]:
-        futures = [self.intake.grouping.hand_in(Item(each, traceparent)) for each in submissions]
+    async def submit(
+        self, *submissions: Submission, traceparent: str = "", stream: Stream | None = None
+    ) -> list[Answer | Exception]:
+        items = [Item(each, traceparent, stream or Stream()) for each in submissions]
+        futures = [self.intake.grouping.hand_in(item) for item in items]
         return list(await asyncio.gather(*futures, return_exceptions=True))  # type: ignore[arg-type]  # only exceptions
 
     def count(self, table: Any) -> int:
@@ -200,6 +203,29 @@ async def test_a_change_of_a_damaged_record_is_refused_and_its_neighbours_are_ta
     answers = await office.submit(entry_of(1, "m-again"), entry_of(2))
     assert reason_of(answers[0]) == errors.ERROR_REASON_RECORD_DAMAGED
     assert accepted(answers[1]).sequence == 2
+
+
+async def test_behind_a_change_that_finds_no_room_nothing_of_its_stream_is_taken(office: Office) -> None:
+    stream, other = Stream(), Stream()
+    office.why_not = errors.ERROR_REASON_STORAGE_FULL
+    (answer,) = await office.submit(entry_of(1), stream=stream)
+    assert reason_of(answer) == errors.ERROR_REASON_STORAGE_FULL
+    office.why_not = None
+    waiting = [office.intake.grouping.hand_in(Item(entry_of(n), "", each)) for n, each in ((2, stream), (3, other))]
+    behind, elsewhere = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(behind, Refused)
+    assert behind.reason == errors.ERROR_REASON_STORAGE_FULL
+    assert isinstance(elsewhere, SubmitChangeResponse)
+    again = await office.submit(entry_of(1), entry_of(2), stream=Stream())
+    assert [accepted(answer).sequence for answer in again] == [2, 3]
+
+
+async def test_a_refusal_for_good_holds_up_nothing_of_its_stream(office: Office) -> None:
+    wrong = entry_of(1)
+    wrong.event_date.year = 2999
+    refused, taken = await office.submit(wrong, entry_of(2), stream=Stream())
+    assert reason_of(refused) == errors.ERROR_REASON_EVENT_DATE
+    assert accepted(taken).sequence == 1
 
 
 async def test_a_database_that_fails_is_told_to_every_one_that_waits(office: Office) -> None:
