@@ -45,9 +45,10 @@ test: setup ## Run the tests, except the slow ones
 test-slow: setup ## Run the slow tests
 	$(BIN)/pytest -n $(WORKERS) -m slow
 
-nightly: setup ## Run the campaigns that take many minutes
-	$(BIN)/pytest -n $(WORKERS) -m nightly
+# A part whose result lies in .run is not run again: what was interrupted goes on where it was.
+nightly: setup ## Run the campaigns that take many minutes, but for the parts that were run
 	mkdir -p .run
+	$(BIN)/pytest -n $(WORKERS) -m nightly; status=$$?; $(BIN)/python -m tests.nightly; exit $$status
 	$(BIN)/jukinet simulate --seeds 20000 --results .run/simulate.jsonl --minutes 110
 
 check: lint types imports contract coverage test-slow ## All that CI demands: style, types, layers, contract, all tests with coverage

@@ -74,6 +74,8 @@ class MeshProcesses:
         """
         if self.is_running(name):
             raise ValueError(f"{name} runs already")
+        if name in self._processes:
+            _close_pipe(self._processes[name])  # it may have ended by itself
         self.mesh.log_path(name).touch(mode=0o600)
         config = self.mesh.config(name)
         if config.address_file is not None:

@@ -127,6 +127,7 @@ class Network:
         agencies: listed beside those of a development mesh.
         environ: added to the environment of every node.
         brake: limits of the change brake that are not the default ones.
+        database: as in `Plan`.
     """
 
     def __init__(
@@ -134,11 +135,12 @@ class Network:
         folder: Path,
         municipalities: Sequence[str],
         *,
+        database: str = "sqlite",
         agencies: Sequence[Agency] = (),
         environ: Mapping[str, str] | None = None,
         brake: Mapping[str, int] | None = None,
     ) -> None:
-        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY], brake=brake or {}))
+        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY], database, brake or {}))
         self.more = folder / "more"
         for path in self.mesh.root.glob("nodes/*/agencies.toml"):
             path.write_text(f"{path.read_text('utf-8')}\n{format_agencies(agencies)}", "utf-8")
