@@ -171,12 +171,14 @@ async def test_nothing_is_lost_doubled_or_reordered_by_cut_sessions(
 
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
-async def test_nothing_is_lost_in_a_night_of_cut_sessions(new_network: MakeNetwork, tmp_path: Path) -> None:
-    nightly.skip_if_done("cuts")
+@pytest.mark.parametrize("part", range(5))
+async def test_nothing_is_lost_in_a_night_of_cut_sessions(new_network: MakeNetwork, tmp_path: Path, part: int) -> None:
+    name = f"cuts/{part}"
+    nightly.skip_if_done(name)
     network = new_network(tmp_path, MUNICIPALITIES, brake=UNBRAKED)
-    found: Any = await run_campaign(network, tmp_path, seed=2000, cuts=420)
-    nightly.keep("cuts", found, held=(found["lost"], found["doubled"], found["reordered"]) == (0, 0, 0))
-    judge(found, cuts=420)
+    found: Any = await run_campaign(network, tmp_path, seed=2000 + part, cuts=84)
+    nightly.keep(name, found, held=(found["lost"], found["doubled"], found["reordered"]) == (0, 0, 0))
+    judge(found, cuts=84)
 
 
 @pytest.mark.slow
