@@ -65,29 +65,35 @@ class Link:
         """What passed in the longest session: there may be others that were given up before they said anything."""
         return max(self.proxy.sessions, key=lambda session: session.streams[Way.UP].passed).streams
 
-    def cuts(self, count: int, random: Random) -> list[Fault]:
+    def cuts(self, count: int, turn: int, random: Random) -> list[Fault]:
         """Points of the recorded session, those soon after its beginning and later ones in turn.
 
         A node whose sessions bring nothing forward waits longer and longer before it dials again, up to 20 s. A later
         point lets an acknowledgement through, and the waiting begins anew.
+
+        Args:
+            count: how many, a multiple of four: half of them at the ends of records, half anywhere.
+            turn: each turn takes the points after those of the turn before, until all had theirs.
+            random: for their order, and for what happens there.
         """
-        soon: list[Fault] = []
-        later: list[Fault] = []
+        ends: dict[bool, list[Fault]] = {True: [], False: []}
+        bytes_between: dict[bool, list[Fault]] = {True: [], False: []}
         for way, stream in self.streams.items():
             known = self.greeting[way] + ACKNOWLEDGED
             last = min(self.greeting[way] + RECORDS, len(stream.ends))
             for record in range(1, last + 1):
-                for byte in (-1, 0, 1):
-                    (soon if record <= known else later).append(Fault(Kind.CUT, way, record, byte))
+                ends[record <= known] += [Fault(Kind.CUT, way, record, byte) for byte in (-1, 0, 1)]
             for byte in range(1, stream.ends[last - 1], STRIDE):
                 kind = random.choice((Kind.CUT, Kind.RESET, Kind.HALF_CLOSE))
-                (soon if byte <= stream.ends[known - 1] else later).append(Fault(kind, way, byte=byte))
-        for points in (soon, later):
-            random.shuffle(points)
-            points.sort(key=lambda fault: fault.record == 0)  # ends of records first, so that all of them are met
-        half = count // 2
-        pairs = zip((soon * count)[: count - half], (later * count)[:half], strict=False)
-        return [fault for pair in pairs for fault in pair]
+                bytes_between[byte <= stream.ends[known - 1]].append(Fault(kind, way, byte=byte))
+
+        def some(soon: bool) -> list[Fault]:
+            each = count // 4
+            places = range(turn * each, (turn + 1) * each)
+            found = [points[soon][at % len(points[soon])] for points in (ends, bytes_between) for at in places]
+            return random.sample(found, len(found))
+
+        return [fault for pair in zip(some(True), some(False), strict=True) for fault in pair]
 
 
 @asynccontextmanager
@@ -127,8 +133,8 @@ async def run_campaign(
             link.greeting = {way: len(stream.ends) for way, stream in link.streams.items()}
         await asyncio.gather(*(systems[code].report(entries) for code, entries in life.residents.items()))
         await all_arrived(network, systems)
-        for link in links.values():
-            link.plan(link.cuts(cuts, random))
+        for number, link in enumerate(links.values()):
+            link.plan(link.cuts(cuts, seed * len(links) + number, random))
         async with under_load(life, systems, [], random):
             while not all(link.is_over for link in links.values()):
                 await asyncio.sleep(0.1)
@@ -159,7 +165,7 @@ def judge(found: dict[str, Any], *, cuts: int) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("cuts", [6, pytest.param(80, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cuts", [8, pytest.param(80, marks=pytest.mark.slow)])
 async def test_nothing_is_lost_doubled_or_reordered_by_cut_sessions(
     new_network: MakeNetwork, tmp_path: Path, cuts: int
 ) -> None:
