@@ -49,6 +49,11 @@ class Link:
                 return latest.fault
         return self.faults.popleft() if self.faults else None
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a session was long enough to find all points in it."""
+        return all(len(stream.ends) >= self.greeting[way] + RECORDS for way, stream in self.streams.items())
+
     def plan(self, faults: Sequence[Fault]) -> None:
         """Ends the session that stands, and each next one at the next of these points."""
         self.planned.update(faults)
@@ -80,7 +85,7 @@ class Link:
         bytes_between: dict[bool, list[Fault]] = {True: [], False: []}
         for way, stream in self.streams.items():
             known = self.greeting[way] + ACKNOWLEDGED
-            last = min(self.greeting[way] + RECORDS, len(stream.ends))
+            last = self.greeting[way] + RECORDS
             for record in range(1, last + 1):
                 ends[record <= known] += [Fault(Kind.CUT, way, record, byte) for byte in (-1, 0, 1)]
             for byte in range(1, stream.ends[last - 1], STRIDE):
@@ -132,10 +137,11 @@ async def run_campaign(
         for link in links.values():
             link.greeting = {way: len(stream.ends) for way, stream in link.streams.items()}
         await asyncio.gather(*(systems[code].report(entries) for code, entries in life.residents.items()))
-        await all_arrived(network, systems)
-        for number, link in enumerate(links.values()):
-            link.plan(link.cuts(cuts, seed * len(links) + number, random))
         async with under_load(life, systems, [], random):
+            while not all(link.is_recorded for link in links.values()):
+                await asyncio.sleep(0.1)
+            for number, link in enumerate(links.values()):
+                link.plan(link.cuts(cuts, seed * len(links) + number, random))
             while not all(link.is_over for link in links.values()):
                 await asyncio.sleep(0.1)
         await all_arrived(network, systems)
