@@ -21,7 +21,7 @@ _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?:[A-Za-z_.][\w.-]*/)+[\w.-]*")
 # What a path may begin with: anything else in code with a slash is an address, an RPC or a file of a mesh.
-_TOP = frozenset(path.name for path in ROOT.iterdir()) - {".venv", "mesh"}
+_TOP = frozenset(path.name for path in ROOT.iterdir()) - {".venv", ".run", "mesh"}
 _MACHINE = re.compile(r"/(?:work|root|home|Users)/|\b(?:pypi|npmjs|pythonhosted|artifactory|nexus)\.", re.IGNORECASE)
 
 
