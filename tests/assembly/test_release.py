@@ -16,7 +16,7 @@ from jukinet.link.reading import read_change
 from jukinet.mesh.errors import Refused
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
-from jukinet.store.register import look_up
+from jukinet.store.register import columns_of, look_up
 from jukinet.store.schema import history, operator_acts, parked, residents, set_aside
 
 TOKYO, OSAKA = "131016", "271004"
@@ -213,7 +213,7 @@ def test_judging_again_applies_what_became_lawful_and_what_waited_behind(registe
     with register.engine.begin() as connection:  # as an operator's mended register would say
         row = look_up(connection, [code(1)])[code(1)]
         row.status = identity_pb2.RESIDENT_STATUS_DELETED
-        connection.execute(update(residents).values(resident=row.SerializeToString()))
+        connection.execute(update(residents).values(columns_of(row)))
     assert register.retry(1) == Retried(None, 2)
     assert (register.version(1), register.parked()) == (3, [])
 
