@@ -50,7 +50,9 @@ def judge(found: dict[str, Any], *, blows: int) -> None:
 
 
 def test_every_named_place_is_passed_by_some_role() -> None:
-    assert {place for role in ROLES for place in places_of(role)} == PLACES.keys()
+    """Those of a snapshot are passed only while one is brought: `test_snapshot.py` kills there."""
+    of_a_snapshot = {place for place in PLACES if place.startswith(("snapshot.", "bring."))}
+    assert {place for role in ROLES for place in places_of(role)} == PLACES.keys() - of_a_snapshot
 
 
 @pytest.mark.timeout(900)
