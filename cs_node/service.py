@@ -87,6 +87,8 @@ class IntakeService(IntakeServiceServicer):
         finally:
             self._open.discard(answers)
             reading.cancel()
+            while not answers.empty():  # the reader ends with a word, for which there must be room
+                answers.get_nowait()
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(
@@ -108,14 +110,23 @@ class IntakeService(IntakeServiceServicer):
         self, request: intake.SubmitChangesRequest, stream: Stream
     ) -> "asyncio.Future[intake.SubmitChangeResponse]":
         if not request.traceparent:
-            return self._intake.grouping.hand_in(Item(request.submission, "", stream))
+            answer = self._intake.grouping.hand_in(Item(request.submission, "", stream))
+            answer.add_done_callback(_heard)
+            return answer
         attributes = _attributes(request.submission)
         change = tracing.begin("intake.change", parent=request.traceparent, attributes=attributes)
         applying = tracing.begin("register.apply", parent=tracing.context_of(change), attributes=attributes)
         answer = self._intake.grouping.hand_in(Item(request.submission, tracing.context_of(applying), stream))
+        answer.add_done_callback(_heard)
         if applying.is_recording():
             answer.add_done_callback(lambda answer: _end(change, applying, answer))
         return answer
+
+
+def _heard(answer: "asyncio.Future[intake.SubmitChangeResponse]") -> None:
+    """Takes note of a failure: where the stream ended before, nobody else does, and that is no error of the node's."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _end(change: Span, applying: Span, answer: "asyncio.Future[intake.SubmitChangeResponse]") -> None:

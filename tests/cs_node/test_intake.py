@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,28 @@ async def test_a_stopping_cs_answers_what_it_has_and_ends_its_streams(office: Of
     with pytest.raises(Refused) as ended:
         await anext(stream)
     assert ended.value.reason == errors.ERROR_REASON_DRAINING
+
+
+async def test_a_stream_that_breaks_off_with_its_queue_full_ends(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cs_node.service._UNDER_WAY", 2)
+    release = threading.Event()
+    blocked = asyncio.wrap_future(office.writer.submit(lambda _: release.wait(10)))
+    read = 0
+
+    async def requests() -> AsyncIterator[SubmitChangesRequest]:
+        nonlocal read
+        for number in range(1, 10):
+            read = number
+            yield SubmitChangesRequest(submission=entry_of(number))
+
+    stream = IntakeService(office.intake).SubmitChanges(requests(), None)  # type: ignore[arg-type]  # not used
+    first = asyncio.ensure_future(anext(stream))
+    while read < 4:
+        await asyncio.sleep(0)
+    first.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait({first})
+    release.set()
+    await blocked
