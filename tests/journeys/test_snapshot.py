@@ -63,6 +63,11 @@ async def equal(network: Network, rows: dict[str, int]) -> bool:
     return all(found.get(municipality) == wanted for municipality, wanted in rows.items())
 
 
+async def installed(network: Network, node: str, snapshots: int) -> bool:
+    """Whether a node took so many snapshots in. A tier that holds nothing of a municipality yet is no drift."""
+    return bool(network.log(node).count("snapshot is in the register") == snapshots)
+
+
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(SECONDS):
         while not await condition():
@@ -139,10 +144,10 @@ async def test_a_lost_prefecture_and_a_lost_center_are_made_again_while_others_g
             await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)))
             wipe(network, TOKYO)
             network.nodes.start(TOKYO)
+            await until(lambda: installed(network, TOKYO, 2))
             await until(lambda: equal(network, {CHIYODA: 9, CHUO: 8}))
         assert life.longest < LONGEST_STOP
         assert "it comes from the nodes below" in network.log(TOKYO)
-        assert network.log(TOKYO).count("snapshot is in the register") == 2
         assert "snapshot is in the register" not in network.log(CENTER)
 
         for name in (f"municipality-{YOKOSUKA}", "prefecture-140007", *below):
@@ -153,13 +158,13 @@ async def test_a_lost_prefecture_and_a_lost_center_are_made_again_while_others_g
             await network.nodes.wait_ended(CENTER)
             wipe(network, CENTER)
             network.nodes.start(CENTER)
+            await until(lambda: installed(network, CENTER, 3))
             await until(lambda: equal(network, {CHIYODA: 9, CHUO: 8}))
             await until(lambda: asyncio.sleep(0, life.reported > 10))
         await network.enter(CHIYODA)
         for code in (CHIYODA, CHUO, YOKOSUKA):
             await network.arrived(code)
         assert await equal(network, {CHIYODA: 10, CHUO: 8})
-        assert network.log(CENTER).count("snapshot is in the register") == 3
 
 
 KILLS = (
