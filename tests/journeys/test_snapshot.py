@@ -30,7 +30,7 @@ LONGEST_STOP = 5.0  # seconds that a live stream may stand still
 
 
 def prune(network: Network, node: str) -> None:
-    """Drops the outbox of a node that does not run. The center has all of it, whether or not the node has noted that."""
+    """Drops the outbox of a node that does not run. The center has all of it, noted here or not."""
     engine = open_writer(network.mesh.config(node).database)
     try:
         with engine.begin() as connection:
