@@ -104,6 +104,7 @@ def _collect_less() -> None:
 async def _watch_health(node: NodeServer, checks: Mapping[str, Check], config: NodeConfig) -> None:
     while True:
         await asyncio.sleep(_HEALTH_SECONDS)
+        metrics.tasks(len(asyncio.all_tasks()))
         # It may have been renewed meanwhile, or be half written just now: TLS keeps the old one then, and so does this.
         with suppress(PkiError):
             metrics.certificate_until(certificate_end(config.tls.certificate))

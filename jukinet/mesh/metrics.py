@@ -47,6 +47,7 @@ INSTRUMENTS: Final = {
     "ledger_entries": ("gauge", "1", "entries of the ledger"),
     "certificate_expiry": ("gauge", "s", "time until the node's certificate ends"),
     "spans_lost": ("counter", "1", "spans that the collector did not get"),
+    "tasks": ("gauge", "1", "tasks of the event loop; a number that goes on growing is a fault of the program"),
 }
 """Kind, unit and meaning of every instrument; Prometheus sees it as `jukinet_` and the name."""
 
@@ -228,6 +229,12 @@ def spans_lost(count: int) -> None:
     """Counts spans that the collector did not get."""
     if _serving is not None:
         _serving.counters["spans_lost"].add(count)
+
+
+def tasks(number: int) -> None:
+    """Shows how many tasks the event loop has."""
+    if _serving is not None:
+        _serving.gauges["tasks"].set(number)
 
 
 def _refusal(reason: "ErrorReason.ValueType | None") -> str:

@@ -57,6 +57,7 @@ def record_everything() -> None:
     metrics.ledger_entries(9)
     metrics.certificate_until(datetime.now(UTC) + timedelta(hours=1))
     metrics.spans_lost(2)
+    metrics.tasks(7)
 
 
 def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
@@ -82,6 +83,7 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         'jukinet_inquiries_total{refusal="PRIVATE_SECTOR_BANNED",result="refused"}': 1,
         "jukinet_ledger_entries": 9,
         "jukinet_spans_lost_total": 2,
+        "jukinet_tasks": 7,
     }
     assert {sample: value(text, sample) for sample in expected} == expected
     assert 3_500 < value(text, "jukinet_certificate_expiry_seconds") <= 3_600
