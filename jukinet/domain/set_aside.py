@@ -10,6 +10,9 @@ people's word, a lost change would pass unseen.
 A version is used up only if it was set aside of a municipality that had the say: the holder of an active record, the
 one named by a move-out. A forged change of another municipality takes no version from the true one.
 
+A deletion that follows is not held against the record here, for what was set aside is missing in it: so the
+municipality deletes and enters the resident anew, and the record is again what it says. A correction is.
+
 A change that could not be read names nobody. It stands for one missing version of a resident of its municipality,
 where the change that waits and the one that made the row stand on both sides of it in that municipality's stream.
 """
@@ -21,6 +24,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.domain.apply import apply
 from jukinet.domain.arrival import Arrival
+from jukinet.domain.change import Act, facts_of
 from jukinet.domain.refusal import refuse
 
 _ANYBODY = frozenset({identity_pb2.RESIDENT_STATUS_DELETED, identity_pb2.RESIDENT_STATUS_MOVED_ABROAD})
@@ -74,6 +78,8 @@ def apply_past_gap(
         due = identity_pb2.Resident()
         due.CopyFrom(row)
         due.version = change.version - 1
+        if facts_of(change.reason).act is Act.DELETION:
+            due.record.CopyFrom(change.record)
         written = apply(change, municipality=arrival.municipality, scope=scope, current={**current, code: due})
     for resident in written:
         resident.version = change.version

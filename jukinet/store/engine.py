@@ -151,6 +151,7 @@ def _read_on_kept(engine: Engine, query: Callable[[Connection], R]) -> R:
 def _let_go(engine: Engine) -> None:
     connection = _kept.pop(engine, None)
     if connection is not None:
+        connection.detach()  # a pool that is disposed of would take it back and leave it open
         connection.close()
 
 

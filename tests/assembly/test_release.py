@@ -127,6 +127,27 @@ def test_what_comes_after_the_release_goes_on_by_itself(register: Register) -> N
     assert register.receive(moves(1, 3)) == [""]
 
 
+def test_whom_the_municipality_reports_anew_is_as_it_says(register: Register) -> None:
+    """What was set aside is missing in the row here: it must not refuse the deletion that makes room for a new entry."""
+    anew = "山田 太郎"
+    assert register.receive(
+        change(1, 1),
+        poison(1, 2),
+        change(1, 3, "DELETION_EX_OFFICIO", town="2丁目", legal=anew),
+        change(1, 4, legal=anew),
+    ) == ["", "CHANGE_NOT_COVERED", *["WAITING_FOR_EARLIER_CHANGE"] * 2]
+    assert register.set_aside(2) == Released(True, ALICE, 2)
+    assert register.parked() == []
+    with register.engine.connect() as connection:
+        row = look_up(connection, [code(1)])[code(1)]
+    assert (row.version, row.status, row.record.name.legal) == (4, identity_pb2.RESIDENT_STATUS_ACTIVE, anew)
+
+
+def test_a_deletion_changes_nothing_where_nothing_was_set_aside(register: Register) -> None:
+    deletion = change(1, 2, "DELETION_EX_OFFICIO", town="1丁目", legal="山田 太郎")
+    assert register.receive(change(1, 1), deletion) == ["", "CHANGE_NOT_COVERED"]
+
+
 def test_what_was_set_aside_is_kept_with_both_operators(register: Register) -> None:
     register.receive(change(1, 1), poison(1, 2))
     register.set_aside(2)

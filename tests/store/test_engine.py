@@ -1,6 +1,7 @@
 """A commit means what the protocol promises, and one process writes."""
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from jukinet.store.engine import disk_space, open_reader, open_writer, read, wal_bytes
+from jukinet.store.engine import disk_space, open_reader, open_writer, read, read_soon, wal_bytes
 from jukinet.store.errors import StoreBusy, StoreError
 
 _OPEN = """
@@ -215,6 +216,22 @@ def test_a_stopped_node_can_be_read(database_url: str) -> None:
     reader = open_reader(database_url)
     assert scalar(reader, "SELECT count(*) FROM notes") == 1
     reader.dispose()
+
+
+async def test_a_node_that_stopped_leaves_all_of_it_in_one_file(sqlite_url: str, tmp_path: Path) -> None:
+    """Whoever copies the file of a stopped node has everything, though he forgets the log beside it."""
+    writer, reader = open_writer(sqlite_url), open_reader(sqlite_url)
+    make_table(writer)
+    await read_soon(reader, lambda connection: connection.execute(text("SELECT id FROM notes")).all())
+    add_note(writer, 7)
+    assert wal_bytes(writer.url) > 0
+    reader.dispose()
+    writer.dispose()
+    assert wal_bytes(writer.url) == 0
+    copy = shutil.copy(sqlite_url.removeprefix("sqlite:///"), tmp_path / "copy.db")
+    copied = open_reader(f"sqlite:///{copy}")
+    assert scalar(copied, "SELECT count(*) FROM notes") == 1
+    copied.dispose()
 
 
 def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
