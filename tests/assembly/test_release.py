@@ -128,7 +128,7 @@ def test_what_comes_after_the_release_goes_on_by_itself(register: Register) -> N
 
 
 def test_whom_the_municipality_reports_anew_is_as_it_says(register: Register) -> None:
-    """What was set aside is missing in the row here: it must not refuse the deletion that makes room for a new entry."""
+    """What was set aside is missing in the row here: the deletion before a new entry is taken all the same."""
     anew = "山田 太郎"
     assert register.receive(
         change(1, 1),
