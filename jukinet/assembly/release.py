@@ -19,7 +19,7 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet.link.reading import read_change
 from jukinet.mesh.errors import Refused
 from jukinet.store.operator_acts import PROPOSE, note, proposal_of
-from jukinet.store.register import Run, awaited_code, moved_codes
+from jukinet.store.register import Run
 from jukinet.store.schema import parked, set_aside
 
 _WAITING = errors.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
@@ -114,7 +114,7 @@ def retry_parked(connection: Connection, place: Place, *, operator: str, scope: 
     arrival, fault = read_change(place.municipality, place.epoch, place.sequence, row.change)
     if fault is not None:
         return _still_parked(connection, row, fault)
-    codes = moved_codes(arrival.change)
+    codes = arrival.moved_codes
     if row.reason == _WAITING:
         applied = _try_again(connection, codes, scope, now_us)
         left = connection.execute(select(parked.c.reason).where(parked.c.id == row.id)).scalar_one_or_none()
@@ -122,7 +122,7 @@ def retry_parked(connection: Connection, place: Place, *, operator: str, scope: 
     run = Run(connection, codes)
     reason = _WAITING if run.is_behind(arrival) else run.take(arrival, scope)
     if reason is not None:
-        _name_resident(connection, row, awaited_code(arrival.change), arrival.change.version)
+        _name_resident(connection, row, arrival.awaited_code, arrival.change.version)
         return _still_parked(connection, row, reason)
     connection.execute(delete(parked).where(parked.c.id == row.id))
     released = run.release(codes, scope)
@@ -148,7 +148,7 @@ def _codes_behind(connection: Connection, row: Row[Any]) -> list[str]:
     """The codes under which something may have waited for a change; an unreadable one names no resident."""
     if row.resident_code:
         arrival, _ = read_change(row.municipality, row.epoch, row.sequence, row.change)
-        return moved_codes(arrival.change)
+        return arrival.moved_codes
     waits = and_(parked.c.reason == _WAITING, parked.c.municipality == row.municipality)
     return list(connection.execute(select(parked.c.resident_code).where(waits).distinct()).scalars())
 

@@ -19,3 +19,14 @@ class Arrival:
     def place(self) -> tuple[int, int]:
         """Where it stands in the stream; compares as the municipality sealed."""
         return self.epoch, self.sequence
+
+    @property
+    def moved_codes(self) -> list[str]:
+        """The resident codes whose rows it moves; none where the change could not be read."""
+        codes = (self.change.record.resident_code, self.change.previous_resident_code)
+        return [code for code in codes if code]
+
+    @property
+    def awaited_code(self) -> str:
+        """The resident code under whose row it goes on: the old one where it brings a new one."""
+        return self.change.previous_resident_code or self.change.record.resident_code

@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from jukinet._pb.jukinet.link.v1.snapshot_pb2 import Chunk
 from jukinet.domain.apply import ChangeRefused, apply
 from jukinet.link.reading import read_change
-from jukinet.store.register import columns_of
+from jukinet.store.rows import columns_of
 from jukinet.store.staging import ReadChange
 
 IDLE_SECONDS = 30.0

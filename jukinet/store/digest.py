@@ -28,7 +28,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.apply import row_after
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
-from jukinet.store.register import columns_of
+from jukinet.store.rows import columns_of
 from jukinet.store.schema import history, parked, residents, set_aside
 from jukinet.store.statement import Prepared, one_of
 

@@ -27,9 +27,9 @@ from jukinet.domain.arrival import Arrival
 from jukinet.domain.overtaken import apply_overtaken
 from jukinet.domain.refusal import refuse
 from jukinet.domain.set_aside import apply_past_gap
-from jukinet.store.checksum import checksum_of, is_sound
+from jukinet.store.checksum import is_sound
+from jukinet.store.rows import columns_of, history_row, parked_row
 from jukinet.store.schema import history, parked, residents
-from jukinet.store.search_keys import keys_of
 from jukinet.store.set_aside import gone_of, is_anything_set_aside, parked_between
 from jukinet.store.statement import Prepared, add, keep, one_of
 
@@ -51,14 +51,14 @@ def apply_arrivals(connection: Connection, arrivals: Sequence[Arrival], *, scope
 
     `scope` is the prefix of the local government codes that this node sees; `now_us` is microseconds since 1970.
     """
-    codes = [code for arrival in arrivals for code in moved_codes(arrival.change)]
+    codes = [code for arrival in arrivals for code in arrival.moved_codes]
     run = Run(connection, codes)
     outcome = Applied()
     for arrival in arrivals:
         reason = _WAITING if run.is_behind(arrival) else run.take(arrival, scope)
         outcome.outcomes.append(reason)
         if reason is None:
-            outcome.released.extend(run.release(moved_codes(arrival.change), scope))
+            outcome.released.extend(run.release(arrival.moved_codes, scope))
         else:
             run.park(arrival, reason)
     run.write(connection, now_us)
@@ -96,7 +96,7 @@ class Run:
 
     def take(self, arrival: Arrival, scope: str) -> "ErrorReason.ValueType | None":
         """Applies one change; the reason why not, when the rules refuse it."""
-        if not self.are_sound(*moved_codes(arrival.change)):
+        if not self.are_sound(*arrival.moved_codes):
             return errors_pb2.ERROR_REASON_RECORD_DAMAGED
         try:
             written = self._judge(arrival, scope)
@@ -121,7 +121,7 @@ class Run:
         """Tells whether an earlier change of this municipality waits for the same resident."""
         return any(
             entry.arrival.municipality == arrival.municipality and entry.arrival.place < arrival.place
-            for code in moved_codes(arrival.change)
+            for code in arrival.moved_codes
             for entry in self._waiting.get(code, ())
         )
 
@@ -148,7 +148,7 @@ class Run:
                 if reason == _WAITING:
                     continue
                 self._end_wait(entry, reason)
-                codes.extend(moved_codes(entry.arrival.change))
+                codes.extend(entry.arrival.moved_codes)
                 if reason is None:
                     released.append((entry.arrival.municipality, entry.arrival.sequence))
         return released
@@ -156,8 +156,8 @@ class Run:
     def write(self, connection: Connection, now_us: int) -> None:
         """Writes all that the run changed: one statement a table."""
         _KEEP_RESIDENT.write(connection, [columns_of(row) for row in self._changed.values()])
-        _ADD_HISTORY.write(connection, [_history_row(arrival, now_us) for arrival in self._applied])
-        _PARK.write(connection, [_parked_row(entry, now_us) for entry in self._parked])
+        _ADD_HISTORY.write(connection, [history_row(arrival, now_us) for arrival in self._applied])
+        _PARK.write(connection, [parked_row(entry.arrival, entry.reason, now_us) for entry in self._parked])
         _UNPARK.write(connection, [{"row_id": entry.row_id} for entry in self._unparked])
         _REFUSE.write(connection, [{"row_id": entry.row_id, "final": entry.reason} for entry in self._refused])
 
@@ -171,11 +171,11 @@ class Run:
 
     def _judge_past_gap(self, arrival: Arrival, scope: str) -> tuple[Resident, ...]:
         """Judges a change that waits: perhaps the versions that it waits for were set aside."""
-        code, version = awaited_code(arrival.change), arrival.change.version
+        code, version = arrival.awaited_code, arrival.change.version
         row = self.rows.get(code)
         at = row.version if row else 0
         still_parked = parked_between(self._connection, code, at, version) or any(
-            awaited_code(entry.arrival.change) == code and at < entry.arrival.change.version < version
+            entry.arrival.awaited_code == code and at < entry.arrival.change.version < version
             for entry in self._parked
         )
         if still_parked:
@@ -210,16 +210,16 @@ class Run:
             touched: set[str] = set()
             for entry in _read_waiting(connection, new):
                 self._wait(entry)
-                touched.update(moved_codes(entry.arrival.change))
+                touched.update(entry.arrival.moved_codes)
             new = touched - wanted
             wanted |= new
 
     def _wait(self, entry: _Parked) -> None:
-        self._waiting.setdefault(awaited_code(entry.arrival.change), []).append(entry)
+        self._waiting.setdefault(entry.arrival.awaited_code, []).append(entry)
 
     def _end_wait(self, entry: _Parked, reason: "ErrorReason.ValueType | None") -> None:
         """Applied (None), or after all refused for good."""
-        self._waiting[awaited_code(entry.arrival.change)].remove(entry)
+        self._waiting[entry.arrival.awaited_code].remove(entry)
         if reason is None and entry.row_id:
             self._unparked.append(entry)
         elif reason is None:
@@ -228,17 +228,6 @@ class Run:
             entry.reason = reason
             if entry.row_id:
                 self._refused.append(entry)
-
-
-def awaited_code(change: Change) -> str:
-    """The code under whose row the change goes on: the old one where it brings a new one."""
-    return change.previous_resident_code or change.record.resident_code
-
-
-def moved_codes(change: Change) -> list[str]:
-    """The codes whose rows the change moves, of a change that could be read."""
-    codes = (change.record.resident_code, change.previous_resident_code)
-    return [code for code in codes if code]
 
 
 def look_up(connection: Connection, codes: Iterable[str]) -> dict[str, Resident]:
@@ -295,48 +284,3 @@ _WAITING_FOR = one_of(
     .order_by(parked.c.id),
     codes=parked.c.resident_code,
 )
-
-
-def columns_of(row: Resident) -> dict[str, object]:
-    """The columns of a row of `residents`: the message, and beside it what makes the row found."""
-    record, message = row.record, row.SerializeToString()
-    born, when = record.birth_date, row.effective_date
-    return {
-        "resident_code": record.resident_code,
-        "version": row.version,
-        "status": row.status,
-        "holder": row.holder,
-        "effective_date": f"{when.year:04}-{when.month:02}-{when.day:02}",
-        "birth_date": f"{born.year:04}-{born.month:02}-{born.day:02}",
-        "sex": record.sex,
-        **keys_of(record),
-        "individual_number": record.individual_number,
-        "resident": message,
-        "checksum": checksum_of(message),
-    }
-
-
-def _history_row(arrival: Arrival, now_us: int) -> dict[str, object]:
-    return {
-        "resident_code": arrival.change.record.resident_code,
-        "version": arrival.change.version,
-        "municipality": arrival.municipality,
-        "epoch": arrival.epoch,
-        "sequence": arrival.sequence,
-        "change": arrival.payload,
-        "applied_at": now_us,
-    }
-
-
-def _parked_row(entry: _Parked, now_us: int) -> dict[str, object]:
-    arrival = entry.arrival
-    return {
-        "resident_code": awaited_code(arrival.change),
-        "municipality": arrival.municipality,
-        "epoch": arrival.epoch,
-        "sequence": arrival.sequence,
-        "version": arrival.change.version,
-        "reason": entry.reason,
-        "change": arrival.payload,
-        "parked_at": now_us,
-    }

@@ -19,7 +19,7 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.apply import ChangeRefused, apply
 from jukinet.domain.person_name import SEARCH_KEY_VERSION
-from jukinet.store.register import columns_of
+from jukinet.store.rows import columns_of
 from jukinet.store.schema import residents, snapshot_chunks, snapshots, staged_changes, staged_residents
 from jukinet.store.statement import Prepared, add, keep, one_of
 

@@ -16,7 +16,8 @@ from jukinet.link.reading import read_change
 from jukinet.mesh.errors import Refused
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
-from jukinet.store.register import columns_of, look_up
+from jukinet.store.register import look_up
+from jukinet.store.rows import columns_of
 from jukinet.store.schema import history, operator_acts, parked, residents, set_aside
 
 TOKYO, OSAKA = "131016", "271004"
