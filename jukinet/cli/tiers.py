@@ -1,7 +1,8 @@
 """Comparison of the tiers' registers (整合性確認), municipality by municipality, as the mesh's operator.
 
 Rule 1: digests are compared only as of one place in the municipality's stream, the last that all of its tiers hold.
-While a tier does not hold it (a node was restored), nothing is said of the rows.
+While a tier does not hold it (a node was restored), or holds nothing of the municipality that another tier
+has changes of, nothing is said of the rows: that nobody holds a row as of no change proves nothing.
 Rule 2: what differs is named and left alone. The municipality's own register says what should be; where nothing of it
 ever came, nothing should be.
 """
@@ -223,19 +224,23 @@ async def _fill(found: Compared, tiers: dict[str, _Node]) -> None:
     answers = await asyncio.gather(*(node.digest(found.municipality, found.position) for node in tiers.values()))
     found.rows, found.parked = answers[0].rows, max(answer.parked for answer in answers)
     found.root = answers[0].root.hex()
-    nothing_came = found.position[1] == 0 and any(answer.rows for answer in answers)
-    if len({answer.root for answer in answers}) == 1 and not nothing_came:
+    nothing_came = found.position[1] == 0
+    unsealed = nothing_came and any(answer.rows for answer in answers)
+    if nothing_came and not unsealed and any(found.ahead.values()):
+        behind = ", ".join(name for name, changes in found.ahead.items() if not changes)
+        raise Failure(f"Nothing of it has come yet to: {behind}.")
+    if len({answer.root for answer in answers}) == 1 and not unsealed:
         found.state = "equal"
         return
     buckets = [
         number
         for number in range(len(answers[0].buckets) // _DIGEST_BYTES)
-        if nothing_came or len({_bucket(answer, number) for answer in answers}) > 1
+        if unsealed or len({_bucket(answer, number) for answer in answers}) > 1
     ]
     rows = await asyncio.gather(*(node.rows(found.municipality, found.position, buckets) for node in tiers.values()))
     held = dict(zip(tiers, rows, strict=True))
     reference = next(iter(tiers))
-    _name(found, "nothing" if nothing_came else reference, {} if nothing_came else held[reference], held)
+    _name(found, "nothing" if unsealed else reference, {} if unsealed else held[reference], held)
     found.state = "drift" if found.drift else "equal"
 
 

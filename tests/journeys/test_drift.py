@@ -147,6 +147,19 @@ def test_a_tier_that_does_not_answer_makes_its_municipalities_not_comparable(net
     assert (code, found[CHIYODA]["state"]) == (0, "equal")
 
 
+def test_a_tier_that_holds_nothing_of_a_municipality_is_not_equal_to_one_that_does(network: Network) -> None:
+    asyncio.run(people(network))
+    meddle(network, "center", "DELETE FROM residents WHERE holder = ?", YOKOSUKA)
+    meddle(network, "center", "DELETE FROM origins WHERE municipality = ?", YOKOSUKA)
+    code, found = drift(network, "--municipality", YOKOSUKA)
+    assert (code, found[YOKOSUKA]["state"]) == (3, "not comparable")
+    assert found[YOKOSUKA]["why"] == "Nothing of it has come yet to: center."
+    assert found[YOKOSUKA]["ahead"] == {f"municipality-{YOKOSUKA}": 1, "prefecture-140007": 1, "center": 0}
+    meddle(network, "center", "UPDATE residents SET holder = ? WHERE holder = ?", YOKOSUKA, CHIYODA)
+    code, found = drift(network, "--municipality", YOKOSUKA)
+    assert (code, found[YOKOSUKA]["state"]) == (1, "drift"), "a row that nobody sealed is named, whatever came"
+
+
 def test_a_change_that_waits_at_the_center_is_told_apart_from_drift(network: Network) -> None:
     record = network.person(CHUO)
     entry = network.submission("ENTRY_DOMESTIC_MOVE_IN", record, previous_municipality=YOKOSUKA, transfer_version=1)

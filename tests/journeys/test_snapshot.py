@@ -62,7 +62,7 @@ async def equal(network: Network, rows: dict[str, int]) -> bool:
 
 
 async def installed(network: Network, node: str, snapshots: int) -> bool:
-    """Whether a node took so many snapshots in. A tier that holds nothing of a municipality yet is no drift."""
+    """Whether a node took so many snapshots in."""
     return bool(network.log(node).count("snapshot is in the register") == snapshots)
 
 
