@@ -1,5 +1,6 @@
 """A failed fsync ends the writer: nothing is written behind it, and a new process begins by writing the log again."""
 
+import asyncio
 import platform
 import subprocess
 import sys
@@ -56,6 +57,19 @@ def test_after_a_failed_fsync_nothing_is_written_and_the_node_is_told_to_end(sql
     *failures, count = done.stdout.splitlines()
     assert failures == [repr(StorageFailed("OperationalError SQLITE_IOERR_FSYNC"))] * 3
     assert count == "1"
+
+
+def test_an_io_error_of_postgresql_ends_the_writer_as_a_failed_fsync_does(postgresql_url: str) -> None:
+    engine = open_writer(postgresql_url)
+    writer = Writer(engine)
+    words = text("DO $$ BEGIN RAISE EXCEPTION 'could not write' USING ERRCODE = 'io_error'; END $$")
+    told = [writer.submit(lambda connection: connection.execute(words)).exception(30)]
+    told.append(writer.submit(lambda connection: connection.execute(text("SELECT 1"))).exception(30))
+    assert [repr(each) for each in told] == [repr(StorageFailed("IoError 58030"))] * 2
+    with pytest.raises(StorageFailed):
+        asyncio.run(asyncio.wait_for(writer.watch(), 30))
+    writer.close()
+    engine.dispose()
 
 
 def test_a_writer_begins_by_copying_the_log_into_the_database(sqlite_url: str) -> None:
