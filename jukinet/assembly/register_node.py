@@ -35,6 +35,7 @@ from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity, parse_identity, upstream_of
 from jukinet.mesh.pki import load_public_keys, load_signing_key
 from jukinet.store.boot import Boot, MarkerFile, marker_path, write_boot_id
+from jukinet.store.brakes import log_hold
 from jukinet.store.engine import disk_space, open_reader, open_writer
 from jukinet.store.errors import StoreError
 from jukinet.store.migrate import REGISTER, ensure_schema
@@ -97,11 +98,9 @@ class RegisterNode:
 
     def take_snapshots(self, scope: str) -> SnapshotService:
         """Takes what the link below cannot bring; `scope` is that of `receive`."""
-        assembly = _assembly(self._config, scope)
         self.snapshot_service = SnapshotService(
             writer=self.writer,
-            scope=scope,
-            key_of=assembly.key_of,
+            assembly=_assembly(self._config, scope),
             may_bring=may_bring,
             why_not=self._why_not_settled,
             held_above=self._held_above,
@@ -329,14 +328,4 @@ def _count(taken: Taken) -> None:
     for outcome in taken.outcomes:
         metrics.change_received(outcome)
     for municipality in taken.newly_held:
-        tally = taken.held[municipality]
-        changes, deletions = tally.total
-        log.error(
-            "the change brake holds a municipality; look at it and release it by two operators",
-            extra={
-                "municipality": municipality,
-                "changes": changes,
-                "deletions": deletions,
-                "residents": tally.residents,
-            },
-        )
+        log_hold(municipality, taken.held[municipality])

@@ -88,12 +88,21 @@ class Snapshots:
     async def bring_all(self, channel: grpc.aio.Channel) -> None:
         """Brings whatever the node above cannot get by the stream, and sets the mark from which the stream goes on.
 
-        Raises grpc.aio.AioRpcError, StoreError, and Refused: SNAPSHOT_CHUNK where this node's changes are not those
-        of the manifest.
+        One that the node above holds (LINK_HELD) does not keep the others from getting there. Raises
+        grpc.aio.AioRpcError, StoreError, and Refused: SNAPSHOT_CHUNK where this node's changes are not those of the
+        manifest.
         """
         outbox = await self._read(self._outbox)
+        held: grpc.aio.AioRpcError | None = None
         for municipality in sorted(outbox.held):
-            await self._bring(channel, outbox, municipality)
+            try:
+                await self._bring(channel, outbox, municipality)
+            except grpc.aio.AioRpcError as refusal:
+                if reason_of(refusal) != errors.ERROR_REASON_LINK_HELD:
+                    raise
+                held = refusal
+        if held is not None:
+            raise held
         request = pb.ResumeStreamRequest(epoch=outbox.epoch, mark=outbox.sequence, chain=outbox.chain)
         await SnapshotServiceStub(channel).ResumeStream(request, timeout=_CALL_SECONDS)
 

@@ -12,12 +12,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as pb
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceServicer
+from jukinet.domain.brake import Tally
+from jukinet.link.apply_batch import Assembly
 from jukinet.link.install import install, offer, offered, resume
 from jukinet.link.manifest import check_chunk, named_in, opened
 from jukinet.link.read_chunk import ChunkReaders
@@ -27,6 +28,7 @@ from jukinet.mesh.failpoints import passing
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal, staging
+from jukinet.store.brakes import log_hold
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.signed_manifests import keep_manifest
 from jukinet.store.writer import Writer
@@ -58,7 +60,7 @@ class _Turns:
 class SnapshotService(SnapshotServiceServicer):
     """Takes the snapshots of municipalities from the neighbours below.
 
-    `scope`, `key_of`, `may_bring` and `why_not` are those of the link. `held_above(municipality, sequence)` tells
+    `assembly`, `may_bring` and `why_not` are those of the link. `held_above(municipality, sequence)` tells
     whether the node above holds the municipality up to there, so that its stream may go on through this node.
     """
 
@@ -66,15 +68,13 @@ class SnapshotService(SnapshotServiceServicer):
         self,
         *,
         writer: Writer,
-        scope: str,
-        key_of: Callable[[str], Ed25519PublicKey | None],
+        assembly: Assembly,
         may_bring: Callable[[Identity, str], bool],
         why_not: Callable[[], "errors.ErrorReason.ValueType | None"],
         held_above: Callable[[str, int], Awaitable[bool]],
     ) -> None:
         self._writer = writer
-        self._scope = scope
-        self._key_of = key_of
+        self._assembly = assembly
         self._may_bring = may_bring
         self._why_not = why_not
         self._held_above = held_above
@@ -113,7 +113,7 @@ class SnapshotService(SnapshotServiceServicer):
         name, number = request.municipality, request.number
         self._check(name)
         try:
-            changes = await self._readers.read(name, request.chunk, scope=self._scope)
+            changes = await self._readers.read(name, request.chunk, scope=self._assembly.scope)
         except BrokenProcessPool:
             self._readers.close()
             raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="a reading process ended") from None
@@ -124,7 +124,7 @@ class SnapshotService(SnapshotServiceServicer):
                 raise Refused(errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED)
             check_chunk(manifest, number, request.chunk, after=found.last_sequence)
             digest = manifest.chunks[number]
-            staging.stage(connection, name, number, digest, changes, scope=self._scope)
+            staging.stage(connection, name, number, digest, changes, scope=self._assembly.scope)
 
         turns = self._turns[name]
         try:
@@ -140,13 +140,17 @@ class SnapshotService(SnapshotServiceServicer):
         return pb.PutChunkResponse()
 
     async def InstallSnapshot(self, request: pb.InstallSnapshotRequest, context: Any) -> pb.InstallSnapshotResponse:
-        """Takes the staged snapshot into the register."""
+        """Takes the staged snapshot into the register, unless the change brake holds the municipality (LINK_HELD)."""
         name, began = request.municipality, now_us()
         outcomes = await self._work(
             name,
             request.epoch,
-            lambda connection: install(connection, name, scope=self._scope, now_us=now_us()),
+            lambda connection: install(connection, name, assembly=self._assembly, now_us=began),
         )
+        if isinstance(outcomes, Tally):
+            if outcomes.held_at == began:
+                log_hold(name, outcomes)
+            raise Refused(errors.ERROR_REASON_LINK_HELD)
         passing("snapshot.installed")
         seconds = round((now_us() - began) / 1e6, 2)
         facts = {"municipality": name, "count": len(outcomes), "seconds": seconds}
@@ -208,7 +212,7 @@ class SnapshotService(SnapshotServiceServicer):
     def _opened(self, signed: pb.SignedManifest) -> pb.Manifest:
         name = named_in(signed)
         self._check(name)
-        return opened(signed, self._key_of(name))
+        return opened(signed, self._assembly.key_of(name))
 
     def _check(self, municipality: str) -> None:
         if not self._may_bring(current_caller(), municipality):

@@ -3,6 +3,7 @@
 The rule itself is `jukinet.domain.brake`.
 """
 
+import logging
 import struct
 from collections.abc import Mapping
 from functools import partial
@@ -13,6 +14,8 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import ResidentStatus
 from jukinet.domain.brake import SLOTS, Brake, Count, Tally, judge
 from jukinet.store.schema import brakes, residents
 from jukinet.store.statement import Prepared, keep
+
+log = logging.getLogger(__name__)
 
 _COUNTS = struct.Struct(f">{2 * SLOTS}I")
 
@@ -70,6 +73,20 @@ def is_held(connection: Connection, municipality: str) -> bool:
 def read_held(connection: Connection) -> dict[str, Tally]:
     """The municipalities that are held."""
     return {code: _tally(*rest) for code, *rest in _HELD.rows(connection)}
+
+
+def log_hold(municipality: str, tally: Tally) -> None:
+    """Names a municipality whose hold has just come to disk, with counts only."""
+    changes, deletions = tally.total
+    log.error(
+        "the change brake holds a municipality; look at it and release it by two operators",
+        extra={
+            "municipality": municipality,
+            "changes": changes,
+            "deletions": deletions,
+            "residents": tally.residents,
+        },
+    )
 
 
 def _active(connection: Connection, municipality: str) -> int:

@@ -38,6 +38,15 @@ def is_another_history(connection: Connection, municipality: str) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
+def changes_after(connection: Connection, municipality: str, sequence: int) -> Iterator[tuple[bool, bytes]]:
+    """The staged changes of a municipality after one of its own: whether each could be read, and its sealed bytes."""
+    query = select(_CHANGES.resident_code, _CHANGES.change)
+    for code, change in connection.execute(
+        query.where(_CHANGES.municipality == municipality, _CHANGES.sequence > sequence)
+    ):
+        yield code != "", bytes(change)
+
+
 def set_apart(connection: Connection, municipality: str) -> None:
     """Sets apart all staged residents in whom something that is here has a say."""
     of_it = _ROWS.municipality == municipality

@@ -242,12 +242,15 @@ class Node(Database):
     async def _held_above(self, municipality: str, through: int) -> bool:
         return self.uplink is None or await self.uplink.held_above(municipality, through)
 
+    def _assembly(self, *, forwards: bool) -> Assembly:
+        scope = "" if self.identity.kind == "center" else self.identity.name[:2]
+        return Assembly(scope=scope, forwards=forwards, key_of=key_of, brake=self.brake)
+
     def make_snapshot_service(self) -> SnapshotService:
         """The side of this node that takes snapshots."""
         return SnapshotService(
             writer=self.writer,
-            scope="" if self.identity.kind == "center" else self.identity.name[:2],
-            key_of=key_of,
+            assembly=self._assembly(forwards=self.identity.kind == "prefecture"),
             may_bring=may_bring,
             why_not=lambda: errors.ERROR_REASON_RESTORING if self.boot.restored and self.uplink else None,
             held_above=self._held_above,
@@ -255,11 +258,10 @@ class Node(Database):
 
     def make_service(self, *, forwards: bool, credit: Credit | None = None) -> LinkService:
         """The receiving side of this node."""
-        scope = "" if self.identity.kind == "center" else self.identity.name[:2]
         self.link_service = LinkService(
             writer=self.writer,
             reader=self.reader,
-            assembly=Assembly(scope=scope, forwards=forwards, key_of=key_of, brake=self.brake),
+            assembly=self._assembly(forwards=forwards),
             may_bring=may_bring,
             why_not=lambda: errors.ERROR_REASON_RESTORING if self.boot.restored and self.uplink else None,
             credit=credit or Credit(batches=4, bytes=4_000_000),

@@ -14,12 +14,15 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.snapshot_pb2 import Manifest
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet.domain.arrival import Arrival
+from jukinet.domain.brake import Brake, Tally, count, lift
 from jukinet.link import manifest as manifest_module
+from jukinet.link.apply_batch import Assembly
 from jukinet.link.install import install, offer
 from jukinet.link.manifest import SealedChange, chunk_digest, cut, sign
 from jukinet.link.read_chunk import read_chunk
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal, staging
+from jukinet.store.brakes import keep_tally, read_tally
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
@@ -27,6 +30,8 @@ from jukinet.store.schema import history, metadata, parked, residents
 from tests.month_of_life import MUNICIPALITIES, Streams, merged, month_of_life
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+WIDE = Brake(deletions=10**9, floor=10**9)
+NOW = 1_790_000_000_000_000
 
 
 @pytest.fixture
@@ -61,7 +66,9 @@ def take(connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> Non
         journal.write_origin(connection, arrival.municipality, journal.Origin(*arrival.place, bytes(32), 0))
 
 
-def bring(connection: Connection, scope: str, stream: Sequence[Arrival], **fake: Any) -> None:
+def bring(
+    connection: Connection, scope: str, stream: Sequence[Arrival], *, brake: Brake = WIDE, **fake: Any
+) -> list[Any] | Tally:
     """Brings a municipality's snapshot up to the end of `stream`; `fake` puts other values into the manifest."""
     name = stream[0].municipality
     chunks = list(cut(SealedChange(each.sequence, each.epoch, each.payload) for each in stream))
@@ -79,7 +86,8 @@ def bring(connection: Connection, scope: str, stream: Sequence[Arrival], **fake:
     for number, chunk in list(enumerate(chunks))[staged:]:
         changes = read_chunk(name, chunk, scope=scope)
         staging.stage(connection, name, number, chunk_digest(chunk), changes, scope=scope)
-    install(connection, name, scope=scope, now_us=0)
+    assembly = Assembly(scope=scope, forwards=False, key_of=lambda _: KEY.public_key(), brake=brake)
+    return install(connection, name, assembly=assembly, now_us=NOW)
 
 
 def content(connection: Connection) -> str:
@@ -171,6 +179,34 @@ def test_a_snapshot_never_leads_back(engine: Engine, month: Streams, end: int, e
         with pytest.raises(Refused) as refused:
             bring(connection, "", stream[:end], epoch=epoch)
         assert refused.value.reason == errors.ErrorReason.Value(f"ERROR_REASON_{reason}")
+
+
+def test_what_a_snapshot_changes_beyond_what_is_here_counts_for_the_brake(engine: Engine, month: Streams) -> None:
+    stream = month["131016"]
+    here = next(n for n in range(20, len(stream)) if count(each.change for each in stream[n:]).changes > 3)
+    counted = count(each.change for each in stream[here:])
+    enough = Brake(percent=0, deletions=counted.deletions, floor=counted.changes)
+    for too_narrow in (
+        Brake(percent=0, deletions=counted.deletions, floor=counted.changes - 1),
+        Brake(percent=0, deletions=counted.deletions - 1, floor=counted.changes),
+    ):
+        with node(engine) as connection:
+            take(connection, "", stream[:here])
+            before = content(connection)
+            held = bring(connection, "", stream, brake=too_narrow)
+            assert isinstance(held, Tally)
+            assert (held.total, held.held_at) == (counted, NOW)
+            assert read_tally(connection, "131016") == held
+            assert content(connection) == before
+            assert journal.read_origins(connection)["131016"].sequence == here
+            keep_tally(connection, "131016", lift(held, now_us=NOW))
+            assert not isinstance(bring(connection, "", stream, brake=too_narrow), Tally)
+    with node(engine) as connection:
+        take(connection, "", stream[:here])
+        assert not isinstance(bring(connection, "", stream, brake=enough), Tally)
+        assert read_tally(connection, "131016").total == counted
+    with node(engine) as connection:
+        assert not isinstance(bring(connection, "", stream, brake=Brake(0, 0, 0)), Tally), "nothing is here to alter"
 
 
 def test_a_row_that_nobody_sealed_is_gone_after_a_snapshot(engine: Engine, month: Streams) -> None:
