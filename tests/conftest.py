@@ -60,6 +60,11 @@ class PostgresqlServer:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)
 
+    def create(self, database: str) -> None:
+        """A new database in the place of one of this name; whoever is connected to that is cut off."""
+        self.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        self.execute(f"CREATE DATABASE {database}")
+
     def empty(self, database: str) -> None:
         """Much faster than a new database; whoever is still connected is cut off."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:

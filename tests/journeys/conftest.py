@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusResponse
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
@@ -56,6 +57,7 @@ from nation.codes import CodePool
 
 CHIYODA, OKUTAMA, YOKOSUKA = "131016", "133086", "142018"
 GATEWAY = "gateway-1"
+PostgresqlServer = Any  # the fixture's own class lives in tests/conftest.py
 SECONDS = 10.0
 """Deadline of a call, and how long anything that is waited for may take."""
 LAWFUL = "B1-77.12"
@@ -128,6 +130,7 @@ class Network:
         environ: added to the environment of every node.
         brake: limits of the change brake that are not the default ones.
         database: as in `Plan`.
+        postgresql: the server on which each node has a new database; `database` is not used then.
     """
 
     def __init__(
@@ -139,8 +142,14 @@ class Network:
         agencies: Sequence[Agency] = (),
         environ: Mapping[str, str] | None = None,
         brake: Mapping[str, int] | None = None,
+        postgresql: PostgresqlServer | None = None,
     ) -> None:
-        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY], database, brake or {}))
+        url = postgresql.url("{node}") if postgresql else database
+        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY], url, brake or {}))
+        self._postgresql = postgresql
+        if postgresql:
+            for name in self.mesh.names:
+                self.wipe(name)
         self.more = folder / "more"
         for path in self.mesh.root.glob("nodes/*/agencies.toml"):
             path.write_text(f"{path.read_text('utf-8')}\n{format_agencies(agencies)}", "utf-8")
@@ -347,8 +356,17 @@ class Network:
         """Folder of a node."""
         return self.mesh.folder(node)
 
+    def wipe(self, node: str) -> None:
+        """Takes away the database of a node that does not run, as a lost disk does; its boot marker stays."""
+        if self._postgresql:
+            self._postgresql.create(node.replace("-", "_"))
+            return
+        path = Path(str(make_url(self.mesh.config(node).database).database))
+        for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            each.unlink(missing_ok=True)
+
     def rows(self, node: str, table: str) -> list[Mapping[str, Any]]:
-        """All rows of a table of a register, read from its file."""
+        """All rows of a table of a register, read from its database."""
         engine = open_reader(self.mesh.config(node).database)
         try:
             with engine.connect() as connection:
@@ -414,6 +432,14 @@ def collector() -> Iterator[Collector]:
 def new_network() -> type[Network]:
     """Makes a mesh of a test's own; nothing of it runs yet."""
     return Network
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def network_on(request: pytest.FixtureRequest) -> Callable[..., Network]:
+    """Makes a mesh as `new_network` does, on databases of each kind."""
+    if request.param == "sqlite":
+        return Network
+    return partial(Network, postgresql=request.getfixturevalue("postgresql_server"))
 
 
 @pytest.fixture(scope="session")

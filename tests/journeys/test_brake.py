@@ -30,9 +30,9 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def network(new_network: Callable[..., Network], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+def network(network_on: Callable[..., Network], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Two municipalities of one prefecture, with the brake that every node has by default."""
-    made = new_network(tmp_path_factory.mktemp("brake"), [CHIYODA, CHUO])
+    made = network_on(tmp_path_factory.mktemp("brake"), [CHIYODA, CHUO])
     try:
         made.start()
         yield made

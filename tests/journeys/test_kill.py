@@ -18,7 +18,6 @@ from tests.journeys.kills import RANDOM, ROLES, places_of, run_campaign
 from tests.journeys.load import MUNICIPALITIES
 
 Network = Any  # the fixture's own class lives in conftest.py
-PostgresqlServer = Any
 MakeNetwork = Callable[..., Network]
 
 
@@ -29,12 +28,8 @@ def make_network(new_network: MakeNetwork, tmp_path: Path, request: pytest.Fixtu
     def make(database: str) -> Network:
         if database == "sqlite":
             return new_network(tmp_path, MUNICIPALITIES, brake=UNBRAKED)
-        server: PostgresqlServer = request.getfixturevalue("postgresql_server")
-        network = new_network(tmp_path, MUNICIPALITIES, database=server.url("kill_{node}"), brake=UNBRAKED)
-        for name in network.mesh.names:
-            server.execute(f"DROP DATABASE IF EXISTS kill_{name.replace('-', '_')} WITH (FORCE)")
-            server.execute(f"CREATE DATABASE kill_{name.replace('-', '_')}")
-        return network
+        server = request.getfixturevalue("postgresql_server")
+        return new_network(tmp_path, MUNICIPALITIES, postgresql=server, brake=UNBRAKED)
 
     return make
 

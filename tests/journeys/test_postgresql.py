@@ -35,7 +35,7 @@ def mesh(tmp_path: Path, postgresql_server: PostgresqlServer) -> Mesh:
     plan = Plan([CHIYODA, OKUTAMA], ["gateway-1"], postgresql_server.url("{node}"), UNBRAKED)
     found = write_mesh(tmp_path / "mesh", plan)
     for name in found.names:
-        postgresql_server.execute(f"CREATE DATABASE {name.replace('-', '_')}")
+        postgresql_server.create(name.replace("-", "_"))
     return found
 
 

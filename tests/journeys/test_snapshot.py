@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
 
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.failpoints import VARIABLE
 from jukinet.store import journal
+from jukinet.store.boot import marker_path
 from jukinet.store.engine import open_writer
 from jukinet.store.outbox_start import drop_outbox
 from nation import Nation, write_csv
@@ -41,10 +41,9 @@ def prune(network: Network, node: str) -> None:
 
 def wipe(network: Network, node: str) -> None:
     """Takes a node's disk away, as the runbook of a lost prefecture leaves it."""
-    path = Path(str(make_url(network.mesh.config(node).database).database))
-    for each in path.parent.glob(f"{path.name}*"):
-        each.unlink()
-    path.with_name(f"{path.name}.boot").touch()
+    network.wipe(node)
+    config = network.mesh.config(node)
+    marker_path(config.database, config.folder, node).write_bytes(b"")
 
 
 def jukinet(*arguments: str) -> tuple[int, str]:
@@ -121,9 +120,9 @@ async def restart(network: Network, *names: str, change: Callable[[str], None]) 
 
 @pytest.mark.timeout(300)
 async def test_a_lost_prefecture_and_a_lost_center_are_made_again_while_others_go_on(
-    new_network: Callable[..., Network], tmp_path: Path
+    network_on: Callable[..., Network], tmp_path: Path
 ) -> None:
-    network = new_network(tmp_path, [CHIYODA, CHUO, YOKOSUKA])
+    network = network_on(tmp_path, [CHIYODA, CHUO, YOKOSUKA])
     registers = [name for name in network.mesh.names if not name.startswith("gateway")]
     async with network.nodes:
         for name in registers:
@@ -181,9 +180,9 @@ KILLS = (
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_a_municipality_joins_with_its_register_however_often_its_transmission_is_cut(
-    new_network: Callable[..., Network], tmp_path: Path
+    network_on: Callable[..., Network], tmp_path: Path
 ) -> None:
-    network = new_network(tmp_path, [CHIYODA, CHUO])
+    network = network_on(tmp_path, [CHIYODA, CHUO])
     cs = f"municipality-{CHIYODA}"
     nation = Nation([CHIYODA], count=7_000, seed=3, on=today_in_japan() - timedelta(days=30))
     residents = list(nation.residents())
