@@ -1,7 +1,9 @@
-"""`jukinet ledger`: fetch a gateway's transparency ledger (提供の記録), and check it offline."""
+"""`jukinet ledger`: a gateway's transparency ledger (提供の記録) as a file, from the gateway or from its database, and its
+check offline."""
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +11,8 @@ import typer
 
 from jukinet.cli.connect import CALL_SECONDS, Target, channel_to, in_mesh
 from jukinet.cli.layout import Mesh
-from jukinet.cli.output import JSON_HELP, Failure, fail_call, failures_told, require_new_file, show
+from jukinet.cli.node import ConfigOption, start_errors_told
+from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, require_new_file, show
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
@@ -36,8 +39,38 @@ def fetch(
 
 
 @app.command()
+def export(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the ledger goes; must not exist.")],
+) -> None:
+    """Write the ledger of a gateway that does not start, from its database: hashes and checkpoints as they lie there.
+
+    So `jukinet ledger verify` can say where it was changed.
+
+    Exit codes: 0 written, 2 no place for the file, 5 the configuration cannot be used, 6 the database cannot be used.
+
+    Example: jukinet ledger export --config mesh/nodes/gateway-1/node.toml --out ledger.jsonl
+    """
+    from jukinet.ledger.export import export_database
+    from jukinet.mesh.config import load_config
+    from jukinet.store.engine import open_reader
+
+    with failures_told(), start_errors_told():
+        loaded = load_config(config)
+        if loaded.role != "gateway":
+            raise Failure(f"{config} is not the configuration of a gateway.", Exit.USAGE)
+        reader = open_reader(loaded.database)
+        try:
+            with _new_file(out) as draft, draft.open("w", encoding="utf-8", newline="\n") as file, reader.begin() as rows:
+                export_database(rows, file)
+        finally:
+            reader.dispose()
+        show(f"Check it with `jukinet ledger verify {out} --key LEDGER.vkey`")
+
+
+@app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ledger file, as `jukinet ledger fetch` wrote it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ledger file, as `fetch` or `export` wrote it.")],
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Public key of the ledger: name+keyid+base64.")],
     receipt: Annotated[
         list[Path] | None, typer.Option("--receipt", metavar="FILE", help="Check this receipt too; repeat for more.")
@@ -72,14 +105,20 @@ async def fetch_ledger(mesh: Mesh, gateway: str, out: Path, *, seconds: float = 
     Raises:
         Failure: no place for the file, no answer, or fewer entries than the gateway signed.
     """
+    with _new_file(out) as draft:
+        return await _fetch(in_mesh(mesh, gateway), draft, seconds)
+
+
+@contextmanager
+def _new_file(out: Path) -> Iterator[Path]:
+    """Where to write a new file, which appears complete or not at all. Raises Failure: no place for it."""
     require_new_file(out)
     draft = out.with_name(f".{out.name}.new")
     try:
-        size = await _fetch(in_mesh(mesh, gateway), draft, seconds)
+        yield draft
         draft.rename(out)
     finally:
         draft.unlink(missing_ok=True)
-    return size
 
 
 async def _fetch(target: Target, draft: Path, seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""The Merkle tree of the ledger: hashes, growth, proofs and their verification (RFC 9162 section 2.1).
+"""The Merkle tree of the ledger: hashes, growth and proofs (RFC 9162 section 2.1).
 
 Rules:
 
@@ -6,7 +6,7 @@ Rules:
 2. The tree over n leaves splits at the largest power of two below n, so a subtree whose size is a power of two never
    changes again once it is complete. Only complete subtrees are ever stored.
 3. A tree is known by its size and its root. Nothing here reads a clock, a disk or a random number.
-4. Whoever verifies a proof takes nothing from it but hashes: index and sizes come from elsewhere.
+4. Nothing here verifies a proof: whoever doubts the writer takes `jukinet.ledger.verify`, which shares no code with it.
 
 Theory of operation: the node (level, position) is the complete subtree over the leaves from position * 2^level up to,
 but not including, (position + 1) * 2^level. The binary digits of a size n name the complete subtrees, largest first,
@@ -225,67 +225,3 @@ def consistency_proof(old: int, new: int, read: ReadNode) -> list[bytes]:
 def _split(size: int) -> int:
     """Largest power of two below `size`."""
     return 1 << ((size - 1).bit_length() - 1)
-
-
-def verify_inclusion(*, leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether `proof` shows that the leaf hash is at `index` in the tree with this size and root.
-
-    Source: RFC 9162 section 2.1.3.2.
-    """
-    if not 0 <= index < size or not _are_hashes([leaf, root, *proof]):
-        return False
-    position, last, computed = index, size - 1, leaf
-    for sibling in proof:
-        if last == 0:
-            return False
-        if position & 1 or position == last:
-            computed = node_hash(sibling, computed)
-            while not position & 1 and position:
-                position, last = position >> 1, last >> 1
-        else:
-            computed = node_hash(computed, sibling)
-        position, last = position >> 1, last >> 1
-    return last == 0 and computed == root
-
-
-def verify_consistency(
-    *, old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
-) -> bool:
-    """Whether `proof` shows that the new tree begins with the whole old tree.
-
-    Source: RFC 9162 section 2.1.4.2.
-    """
-    if not 0 <= old_size <= new_size or not _are_hashes([old_root, new_root, *proof]):
-        return False
-    if old_size == new_size:
-        return not proof and old_root == new_root
-    if old_size == 0:
-        return not proof and old_root == EMPTY_ROOT
-    # An old tree that is one complete subtree is itself the first node of the path; the proof leaves it out.
-    path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
-    return _path_roots(old_size - 1, new_size - 1, path) == (old_root, new_root)
-
-
-def _path_roots(position: int, last: int, path: list[bytes]) -> tuple[bytes, bytes] | None:
-    """The old and the new root that a consistency path leads to; None when it has not the length that it must have."""
-    if not path:
-        return None
-    while position & 1:
-        position, last = position >> 1, last >> 1
-    old_root = new_root = path[0]
-    for sibling in path[1:]:
-        if last == 0:
-            return None
-        if position & 1 or position == last:
-            old_root = node_hash(sibling, old_root)
-            new_root = node_hash(sibling, new_root)
-            while not position & 1 and position:
-                position, last = position >> 1, last >> 1
-        else:
-            new_root = node_hash(new_root, sibling)
-        position, last = position >> 1, last >> 1
-    return (old_root, new_root) if last == 0 else None
-
-
-def _are_hashes(hashes: Sequence[bytes]) -> bool:
-    return all(len(digest) == HASH_BYTES for digest in hashes)

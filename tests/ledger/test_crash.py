@@ -13,6 +13,7 @@ from sqlalchemy import Engine, create_engine
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import merkle, schema, store
 from jukinet.ledger.note import Signer, open_checkpoint
+from tests.ledger.proofs import verify_consistency, verify_inclusion
 
 # Appends for ever and prints a batch's last receipt when the batch is committed.
 WRITER = """
@@ -68,10 +69,10 @@ def assert_nothing_was_lost(engine: Engine, signer: Signer, receipts: list[ledge
             signed = open_checkpoint(receipt.checkpoint, signer.verifier)
             leaf = merkle.leaf_hash(receipt.entry)
             proof = store.consistency_proof(connection, signed.size, size)
-            assert merkle.verify_inclusion(
+            assert verify_inclusion(
                 leaf=leaf, index=receipt.index, size=signed.size, proof=receipt.proof, root=signed.root
             )
-            assert merkle.verify_consistency(
+            assert verify_consistency(
                 old_size=signed.size, new_size=size, old_root=signed.root, new_root=root, proof=proof
             )
 

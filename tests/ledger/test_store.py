@@ -14,6 +14,7 @@ from jukinet.ledger.entry import decode
 from jukinet.ledger.errors import EntryInvalid, LedgerCorrupt, LedgerDiverged, NoteInvalid
 from jukinet.ledger.note import Signer, open_checkpoint, sign_checkpoint
 from jukinet.ledger.reread import roots_on_disk
+from tests.ledger.proofs import verify_consistency, verify_inclusion
 from tests.watched import Watched
 
 MakeLeaf = Callable[..., bytes]
@@ -48,7 +49,7 @@ def lift_triggers(connection: Connection, table: str) -> None:
 
 def holds(receipt: ledger_pb2.Receipt, signer: Signer) -> bool:
     signed = open_checkpoint(receipt.checkpoint, signer.verifier)
-    return merkle.verify_inclusion(
+    return verify_inclusion(
         leaf=merkle.leaf_hash(receipt.entry),
         index=receipt.index,
         size=signed.size,
@@ -96,13 +97,13 @@ def test_any_proof_can_be_made_later(engine: Engine, signer: Signer, fill: Fill)
             for new_size, new_root in signed:
                 if old_size <= new_size:
                     proof = store.consistency_proof(connection, old_size, new_size)
-                    assert merkle.verify_consistency(
+                    assert verify_consistency(
                         old_size=old_size, new_size=new_size, old_root=old_root, new_root=new_root, proof=proof
                     )
         for index, entry in enumerate(store.read_entries(connection, 0, 31)):
             proof = store.inclusion_proof(connection, index, 31)
             leaf_hash = merkle.leaf_hash(entry)
-            assert merkle.verify_inclusion(leaf=leaf_hash, index=index, size=31, proof=proof, root=signed[-1][1])
+            assert verify_inclusion(leaf=leaf_hash, index=index, size=31, proof=proof, root=signed[-1][1])
 
 
 @pytest.mark.parametrize("table", schema.append_only_tables)
