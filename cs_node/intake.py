@@ -19,6 +19,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse
 from jukinet.domain.apply import ChangeRefused
 from jukinet.domain.arrival import Arrival
+from jukinet.domain.change import resident_codes
 from jukinet.domain.submission import complete
 from jukinet.link.outbox import message_key, queue
 from jukinet.mesh import metrics
@@ -69,9 +70,7 @@ def accept(connection: Connection, items: Sequence[Item], sealing: Sealing, *, t
     stream = journal.read_stream(connection)
     keys = [_key_of(item.submission) for item in items]
     known = _known_messages(connection, [key[:32].hex() for key in keys])
-    codes = [item.submission.resident_code for item in items]
-    codes += [item.submission.previous_resident_code for item in items]
-    run = Run(connection, codes)
+    run = Run(connection, [code for item in items for code in resident_codes(item.submission)])
     group = _Group(sealing.municipality, stream.epoch, stream.last_sequence, known, run, today)
     answers = [group.take(item, key) for item, key in zip(items, keys, strict=True)]
     passing("intake.judged")
@@ -124,7 +123,7 @@ class _Group:
         if before:
             same = before[0] == digest
             return _repeated(before[1]) if same else Refused(errors.ERROR_REASON_MESSAGE_ID_REUSED, field="message_id")
-        if not self._run.are_sound(submission.resident_code, submission.previous_resident_code):
+        if not self._run.are_sound(*resident_codes(submission)):
             return Refused(errors.ERROR_REASON_RECORD_DAMAGED)
         try:
             change = complete(submission, municipality=self._municipality, today=self._today, current=self._run.rows)

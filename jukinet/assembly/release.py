@@ -9,6 +9,7 @@ Rule 3: an operator never changes a row. What waited is tried again, in order, b
 Each function works within the caller's transaction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +145,7 @@ def _find(connection: Connection, place: Place) -> Row[Any]:
     return row
 
 
-def _codes_behind(connection: Connection, row: Row[Any]) -> list[str]:
+def _codes_behind(connection: Connection, row: Row[Any]) -> Sequence[str]:
     """The codes under which something may have waited for a change; an unreadable one names no resident."""
     if row.resident_code:
         arrival, _ = read_change(row.municipality, row.epoch, row.sequence, row.change)
@@ -153,7 +154,7 @@ def _codes_behind(connection: Connection, row: Row[Any]) -> list[str]:
     return list(connection.execute(select(parked.c.resident_code).where(waits).distinct()).scalars())
 
 
-def _try_again(connection: Connection, codes: list[str], scope: str, now_us: int) -> int:
+def _try_again(connection: Connection, codes: Sequence[str], scope: str, now_us: int) -> int:
     run = Run(connection, codes)
     released = run.release(codes, scope)
     run.write(connection, now_us)

@@ -29,7 +29,6 @@ _SEXES: Final = {
     "女": identity_pb2.SEX_FEMALE,
     "不明": identity_pb2.SEX_UNKNOWN,
 }
-_SEX_NAMES: Final = {identity_pb2.Sex.ValueType(number): name for name, number in reversed(_SEXES.items())}
 _VERSION: Final = re.compile("[0-9]{1,20}")
 
 
@@ -44,7 +43,7 @@ class LineRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its two headers, the path of its field in `Submission`, and how a value is read and written.
+    """One column: its two headers, the path of its field in `Submission`, and how a value is read.
 
     `read` raises ValueError or ChangeRefused for a value that it cannot read; `expects` then says what it could.
     """
@@ -53,7 +52,6 @@ class Column:
     japanese: str
     path: tuple[str, ...]
     read: Callable[[str], Any]
-    write: Callable[[Any], str]
     expects: str
 
 
@@ -75,10 +73,9 @@ def _column(
     path: str = "",
     *,
     read: Callable[[str], Any] = str,
-    write: Callable[[Any], str] = str,
     expects: str = "a text in Unicode",
 ) -> Column:
-    return Column(name, japanese, tuple((path or name).split(".")), read, write, expects)
+    return Column(name, japanese, tuple((path or name).split(".")), read, expects)
 
 
 COLUMNS: Final = (
@@ -87,14 +84,12 @@ COLUMNS: Final = (
         "reason",
         "異動事由",
         read=lambda text: reason_named(text).reason,
-        write=lambda reason: REASONS[reason].name,
         expects="one of the twenty change reasons, by its English id or its Japanese name",
     ),
     _column(
         "event_date",
         "異動年月日",
         read=calendar.parse_date,
-        write=calendar.format_date,
         expects="a date of the calendar such as 2026-04-01 or 令和8年4月1日",
     ),
     _column("resident_code", "住民票コード"),
@@ -109,7 +104,6 @@ COLUMNS: Final = (
         "生年月日",
         "record.birth_date",
         read=calendar.parse_birth_date,
-        write=calendar.format_date,
         expects="a date such as 1948-05-03, 昭和23年5月3日 or, with unknown parts, 1948-00-00",
     ),
     _column(
@@ -117,7 +111,6 @@ COLUMNS: Final = (
         "性別",
         "record.sex",
         read=_read_sex,
-        write=_SEX_NAMES.__getitem__,
         expects="male, female or unknown, or 男, 女 or 不明",
     ),
     _column("local_government_code", "市区町村コード", "record.address.local_government_code"),
@@ -171,18 +164,6 @@ def submission_of(values: Mapping[str, str]) -> Submission:
     return submission
 
 
-def values_of(submission: Submission) -> dict[str, str]:
-    """State a submission in columns: the reverse of `submission_of`.
-
-    Args:
-        submission: one that keeps the rules of the contract.
-
-    Returns:
-        English column name → value, for all columns in the order of `COLUMNS`; dates in ISO 8601, names in English.
-    """
-    return {column.name: _get(submission, column) for column in COLUMNS}
-
-
 def column_at(path: str) -> str:
     """Name the column that stands for a field.
 
@@ -214,15 +195,6 @@ def _set(submission: Submission, column: Column, text: str) -> None:
     # What was raised may quote the value, so it goes no further.
     except (ValueError, ChangeRefused):
         raise LineRefused(column.name, f"the value is not {column.expects}") from None
-
-
-def _get(submission: Submission, column: Column) -> str:
-    value: Any = submission
-    for step in column.path:
-        if isinstance(getattr(value, step), Message) and not value.HasField(step):
-            return ""
-        value = getattr(value, step)
-    return column.write(value) if value else ""
 
 
 def _column_of_violation(violation: Any) -> str:

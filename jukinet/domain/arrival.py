@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
+from jukinet.domain.change import resident_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,9 @@ class Arrival:
         return self.epoch, self.sequence
 
     @property
-    def moved_codes(self) -> list[str]:
-        """The resident codes whose rows it moves; none where the change could not be read."""
-        codes = (self.change.record.resident_code, self.change.previous_resident_code)
-        return [code for code in codes if code]
+    def moved_codes(self) -> tuple[str, ...]:
+        """The resident codes whose rows it moves."""
+        return resident_codes(self.change)
 
     @property
     def awaited_code(self) -> str:

@@ -172,7 +172,7 @@ def resident_codes(message: change_pb2.Change | intake_pb2.Submission) -> tuple[
         message: a change or the submission of one.
 
     Returns:
-        The person's code; on a change of the code the new one and the old one.
+        The person's code; on a change of the code the new one and the old one. None of a change that could not be read.
     """
     code = message.record.resident_code if isinstance(message, change_pb2.Change) else message.resident_code
-    return (code, message.previous_resident_code) if message.previous_resident_code else (code,)
+    return tuple(each for each in (code, message.previous_resident_code) if each)

@@ -26,6 +26,7 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.apply import row_after
+from jukinet.domain.change import resident_codes
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
 from jukinet.store.rows import columns_of
@@ -203,23 +204,21 @@ def _touched_after(connection: Connection, at: Place) -> set[str]:
     return touched
 
 
-def _parked(connection: Connection, at: Place) -> list[tuple[set[str], "ErrorReason.ValueType"]]:
+def _parked(connection: Connection, at: Place) -> list[tuple[tuple[str, ...], "ErrorReason.ValueType"]]:
     """What is parked of the municipality up to the place: the codes that each change names, and why."""
     values = {"municipality": at.municipality, "epoch": at.epoch, "sequence": at.sequence}
     waiting = []
     for reason, payload in _PARKED.rows(connection, values):
-        change = _read(payload)
-        waiting.append(({change.record.resident_code, change.previous_resident_code} - {""}, reason))
+        waiting.append((resident_codes(_read(payload)), reason))
     return waiting
 
 
-def _set_aside(connection: Connection, at: Place) -> list[tuple[set[str], "ErrorReason.ValueType", int]]:
+def _set_aside(connection: Connection, at: Place) -> list[tuple[tuple[str, ...], "ErrorReason.ValueType", int]]:
     """What two operators set aside of the municipality up to the place: the codes, why it was parked, its version."""
     values = {"municipality": at.municipality, "epoch": at.epoch, "sequence": at.sequence}
     gone = []
     for reason, version, payload in _GONE.rows(connection, values):
-        change = _read(payload)
-        gone.append(({change.record.resident_code, change.previous_resident_code} - {""}, reason, version))
+        gone.append((resident_codes(_read(payload)), reason, version))
     return gone
 
 

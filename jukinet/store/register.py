@@ -84,7 +84,7 @@ class Run:
         """
         self._connection = connection
         self._waiting: dict[str, list[_Parked]] = {}
-        wanted = {code for code in codes if code}
+        wanted = set(codes)
         self._load_waiting(connection, wanted)
         self.rows, self._damaged = _sound_and_damaged(connection, wanted)
         self._changed: dict[str, Resident] = {}
@@ -132,13 +132,13 @@ class Run:
         if reason == _WAITING:
             self._wait(entry)
 
-    def release(self, codes: list[str], scope: str) -> list[tuple[str, int]]:
+    def release(self, moved: Iterable[str], scope: str) -> list[tuple[str, int]]:
         """Tries what waits under these resident codes again, lowest version first, until nothing moves.
 
         Returns municipality and sequence number of each change that was applied.
         """
         released: list[tuple[str, int]] = []
-        codes = list(codes)
+        codes = list(moved)
         while codes:
             waiting = self._waiting.get(codes.pop())
             for entry in sorted(waiting or (), key=lambda entry: entry.arrival.change.version):
@@ -175,8 +175,7 @@ class Run:
         row = self.rows.get(code)
         at = row.version if row else 0
         still_parked = parked_between(self._connection, code, at, version) or any(
-            entry.arrival.awaited_code == code and at < entry.arrival.change.version < version
-            for entry in self._parked
+            entry.arrival.awaited_code == code and at < entry.arrival.change.version < version for entry in self._parked
         )
         if still_parked:
             refuse(_WAITING, "version")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
 from jukinet._pb.jukinet.register.v1 import identity_pb2
-from jukinet.cli.change_columns import COLUMNS, column_at, values_of
+from jukinet.cli.change_columns import COLUMNS, column_at
 from jukinet.cli.change_file import (
     MAX_LINE_BYTES,
     REJECT_COLUMNS,
@@ -26,6 +26,7 @@ from jukinet.cli.change_file import (
     read_changes,
 )
 from jukinet.domain.change import REASONS, Act
+from tests.change_columns import values_of
 
 NAMES = tuple(column.name for column in COLUMNS)
 JAPANESE = tuple(column.japanese for column in COLUMNS)

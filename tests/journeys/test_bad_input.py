@@ -21,10 +21,10 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
 )
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet._pb.jukinet.register.v1 import identity_pb2
-from jukinet.cli.change_columns import values_of
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import error_id_of, name_of, violations_of
 from jukinet.mesh.identity import Identity
+from tests.change_columns import values_of
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, OKUTAMA = "131016", "133086"

@@ -36,7 +36,6 @@ from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceStub
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
-from jukinet.cli.change_columns import values_of
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import name_of, reason_of
@@ -46,6 +45,7 @@ from jukinet.mesh.redaction import is_personal, personal_fields
 from jukinet.purpose.ticket import sign_ticket, subject_digest
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
+from tests.change_columns import values_of
 
 Network = Any  # the fixture's own class lives in conftest.py
 Collector = Any
