@@ -23,8 +23,8 @@ from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, method_of
 from jukinet.store import journal, search
-from jukinet.store.engine import read_soon
 from jukinet.store.errors import StoreError, as_refusal
+from jukinet.store.reading import read_soon
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from jukinet.store.engine import read
 from jukinet.store.errors import StoreError, as_refusal
+from jukinet.store.reading import read
 
 R = TypeVar("R")
 

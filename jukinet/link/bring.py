@@ -26,9 +26,9 @@ from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.failpoints import passing
 from jukinet.mesh.identity import Identity, parse_identity
 from jukinet.store import journal
-from jukinet.store.engine import read
 from jukinet.store.errors import StoreError
 from jukinet.store.outbox_start import kept_after
+from jukinet.store.reading import read
 from jukinet.store.schema import residents
 from jukinet.store.sealed_changes import next_changes
 from jukinet.store.signed_manifests import read_manifest

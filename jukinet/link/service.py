@@ -40,8 +40,8 @@ from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
 from jukinet.store.brakes import is_held
-from jukinet.store.engine import read_soon
 from jukinet.store.errors import StoreError, as_refusal
+from jukinet.store.reading import read_soon
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)

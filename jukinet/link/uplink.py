@@ -45,8 +45,8 @@ from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.failpoints import passing
 from jukinet.mesh.tls import TlsError
 from jukinet.store import journal
-from jukinet.store.engine import read_soon
 from jukinet.store.errors import StorageFull, StoreError
+from jukinet.store.reading import read_soon
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)

@@ -7,27 +7,23 @@ lock of PostgreSQL), so whoever loses the connection loses the right to write wi
 Rule 3: a transaction that the database gave up is never taken for a committed one.
 """
 
-import asyncio
 import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from jukinet.store.errors import StoreBusy, StoreError, is_lost, without_values
+from jukinet.store.errors import StoreBusy, StoreError, without_values
 from jukinet.store.statement import run_on_driver
 
 log = logging.getLogger(__name__)
-
-R = TypeVar("R")
 
 BUSY_TIMEOUT_MS = 10_000
 _CONNECT_SECONDS = 10
@@ -103,71 +99,6 @@ def open_reader(url: str) -> Engine:
     )
 
 
-def read(engine: Engine, query: Callable[[Connection], R]) -> R:
-    """Reads in one transaction; asks again, once, when the database was restarted meanwhile.
-
-    Args:
-        engine: of `open_reader`.
-        query: what to read; has no other effect.
-
-    Raises:
-        StoreError: the database failed; unlike the driver's error it quotes nothing that is stored.
-    """
-    try:
-        return _read_once(engine, query)
-    except _ConnectionLost:
-        engine.dispose()  # its other connections ended with the same server
-    return _read_once(engine, query)
-
-
-async def read_soon(engine: Engine, query: Callable[[Connection], R]) -> R:
-    """`read` for a task of an event loop.
-
-    SQLite is asked at once: a look-up by key takes less time than the way to a thread and back. A PostgreSQL that is
-    away would hold the loop for as long as a connection may take, so it is asked in a thread.
-    """
-    if engine.dialect.name == "sqlite":
-        return _read_on_kept(engine, query)
-    return await asyncio.to_thread(read, engine, query)
-
-
-# To take a connection from its engine and give it back costs more than a look-up.
-_kept: WeakKeyDictionary[Engine, Connection] = WeakKeyDictionary()
-
-
-def _read_on_kept(engine: Engine, query: Callable[[Connection], R]) -> R:
-    try:
-        connection = _kept.get(engine)
-        if connection is None:
-            connection = _kept[engine] = engine.connect()
-        with connection.begin():
-            return query(connection)
-    except StatementError as error:
-        failure = without_values(error)
-    _let_go(engine)
-    raise failure
-
-
-def _let_go(engine: Engine) -> None:
-    connection = _kept.pop(engine, None)
-    if connection is not None:
-        connection.detach()  # a pool that is disposed of would take it back and leave it open
-        connection.close()
-
-
-class _ConnectionLost(StoreError):
-    pass
-
-
-def _read_once(engine: Engine, query: Callable[[Connection], R]) -> R:
-    try:
-        with engine.begin() as connection:
-            return query(connection)
-    except StatementError as error:
-        failure = _ConnectionLost("connection lost") if is_lost(error) else without_values(error)
-    raise failure
-
-
 def _is_sqlite(url: URL) -> bool:
     kind = url.get_backend_name()
     if kind not in ("sqlite", "postgresql"):
@@ -226,7 +157,6 @@ def _sqlite_reader(url: URL) -> Engine:
 
     engine = create_engine(url.set(database=str(path)), creator=connect, hide_parameters=True, poolclass=QueuePool)
     event.listen(engine, "begin", lambda connection: run_on_driver(connection, "BEGIN"))
-    event.listen(engine, "engine_disposed", _let_go)
     return engine
 
 

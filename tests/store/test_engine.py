@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from jukinet.store.engine import disk_space, open_reader, open_writer, read, read_soon, wal_bytes
+from jukinet.store.engine import disk_space, open_reader, open_writer, wal_bytes
 from jukinet.store.errors import StoreBusy, StoreError
+from jukinet.store.reading import read, read_soon
 
 _OPEN = """
 import sys

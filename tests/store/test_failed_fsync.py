@@ -17,7 +17,8 @@ _FAILING_DISK = """
 import asyncio, sys
 from pathlib import Path
 from sqlalchemy import text
-from jukinet.store.engine import open_reader, open_writer, read
+from jukinet.store.engine import open_reader, open_writer
+from jukinet.store.reading import read
 from jukinet.store.writer import Writer
 sys.path.insert(0, sys.argv[2])
 from failing_disk import fail_from_now_on
