@@ -9,7 +9,7 @@ import logging
 import time
 from functools import partial
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusResponse
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -17,8 +17,8 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
 from jukinet.assembly.consistency import ConsistencyService
 from jukinet.assembly.process import Part, needed
-from jukinet.assembly.release_held import take_up_released
 from jukinet.assembly.status import Acts, AdminService, readable
+from jukinet.assembly.upkeep import prune_hourly, take_up
 from jukinet.domain.brake import Brake
 from jukinet.link.apply_batch import Assembly, Taken, read_again
 from jukinet.link.bring import Snapshots
@@ -29,7 +29,7 @@ from jukinet.link.snapshot_service import SnapshotService
 from jukinet.link.uplink import LinkStopped, Uplink
 from jukinet.mesh import metrics
 from jukinet.mesh.client import open_channel
-from jukinet.mesh.clock import now_us, today_in_japan
+from jukinet.mesh.clock import now_us
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity, parse_identity, upstream_of
@@ -37,17 +37,13 @@ from jukinet.mesh.pki import load_public_keys, load_signing_key
 from jukinet.store.boot import Boot, MarkerFile, marker_path, write_boot_id
 from jukinet.store.brakes import log_hold
 from jukinet.store.engine import disk_space, open_reader, open_writer
-from jukinet.store.errors import StoreError
 from jukinet.store.migrate import REGISTER, ensure_schema
-from jukinet.store.pruning import note_day, prune
 from jukinet.store.search_keys import renew_keys
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
 _METRICS_SECONDS = 5.0
-_RELEASE_AGAIN_SECONDS = 5.0
-_PRUNE_SECONDS = 3600.0
 _ROOM_SECONDS = 0.5  # a disk fills slower than that, with 64 MiB kept in reserve
 _NOT_SHARED = frozenset(
     {errors.ERROR_REASON_LINK_FENCED, errors.ERROR_REASON_LINK_FORK, errors.ERROR_REASON_LINK_NOT_KEPT}
@@ -147,7 +143,12 @@ class RegisterNode:
 
     def parts(self) -> list[Part]:
         """What runs beside the server."""
-        parts: list[Part] = [self.writer.watch, self._show_metrics, self._take_up_released, self._prune]
+        parts: list[Part] = [
+            self.writer.watch,
+            self._show_metrics,
+            lambda: take_up(self.writer, self._released, scope=self._scope),
+            lambda: prune_hourly(self.writer, is_center=self._config.upstream is None),
+        ]
         parts += [self._run_uplink] if self.uplink else []
         return parts + ([self.snapshot_service.run] if self.snapshot_service else [])
 
@@ -232,39 +233,6 @@ class RegisterNode:
                 if link.outgoing:
                     metrics.link_lag(peer, link.last_sequence - link.mark)
             await asyncio.sleep(_METRICS_SECONDS)
-
-    async def _take_up_released(self) -> None:
-        """Takes up what is parked of municipalities that operators released, portion by portion."""
-        while True:
-            await self._released.wait()
-            self._released.clear()
-            try:
-                left = await self.writer.run(
-                    lambda connection: take_up_released(connection, scope=self._scope, now_us=now_us())
-                )
-            except StoreError as failure:
-                log.warning("what was released cannot be taken up yet", extra={"reason": failure.kind})
-                left = True
-                await asyncio.sleep(_RELEASE_AGAIN_SECONDS)
-            if left:
-                self._released.set()
-
-    async def _prune(self) -> None:
-        """Takes old segments out of the outbox, every hour, some at a time."""
-        while True:
-            pruned = 0
-            try:
-                await self.writer.run(lambda connection: note_day(connection, today_in_japan()))
-                while some := await self.writer.run(self._prune_some):
-                    pruned += some
-            except StoreError as failure:
-                log.warning("old segments stay for another hour", extra={"error_type": type(failure).__name__})
-            if pruned:
-                log.info("old segments left the outbox", extra={"segments": pruned})
-            await asyncio.sleep(_PRUNE_SECONDS)
-
-    def _prune_some(self, connection: Connection) -> int:
-        return prune(connection, today=today_in_japan(), is_center=self._config.upstream is None)
 
     async def _run_uplink(self) -> None:
         assert self.uplink is not None  # noqa: S101  # parts() asked
