@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from jukinet.mesh import config, errors, metrics, span_table
+from jukinet.mesh import config_file, errors, metrics, span_table
 
 
 def telemetry_markdown() -> str:
@@ -41,7 +41,7 @@ def telemetry_markdown() -> str:
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
-    "configuration.md": config.render_markdown,
+    "configuration.md": config_file.render_markdown,
     "errors.md": errors.render_markdown,
     "telemetry.md": telemetry_markdown,
 }

@@ -21,7 +21,7 @@ from jukinet.cli.output import Exit, Failure
 from jukinet.domain.local_government import is_municipality_code, prefecture_code_of
 from jukinet.ledger.note import VerifierKey
 from jukinet.mesh import pki
-from jukinet.mesh.config import load_config
+from jukinet.mesh.config_file import load_config
 from jukinet.mesh.identity import Identity, IdentityError, upstream_of
 from jukinet.purpose.agencies import Agency, format_agencies
 

@@ -91,7 +91,8 @@ class Mesh:
         Raises:
             Failure: it does not hold.
         """
-        from jukinet.mesh.config import ConfigError, load_config
+        from jukinet.mesh.config import ConfigError
+        from jukinet.mesh.config_file import load_config
 
         try:
             return load_config(self.config_path(name), {} if environ is None else environ)

@@ -1,5 +1,4 @@
-"""`jukinet ledger`: a gateway's transparency ledger (提供の記録) as a file, from the gateway or from its database, and its
-check offline."""
+"""`jukinet ledger`: a gateway's transparency ledger (提供の記録), fetched or out of its database; its check offline."""
 
 import asyncio
 from collections.abc import Iterator
@@ -52,7 +51,7 @@ def export(
     Example: jukinet ledger export --config mesh/nodes/gateway-1/node.toml --out ledger.jsonl
     """
     from jukinet.ledger.export import export_database
-    from jukinet.mesh.config import load_config
+    from jukinet.mesh.config_file import load_config
     from jukinet.store.engine import open_reader
 
     with failures_told(), start_errors_told():
@@ -61,7 +60,11 @@ def export(
             raise Failure(f"{config} is not the configuration of a gateway.", Exit.USAGE)
         reader = open_reader(loaded.database)
         try:
-            with _new_file(out) as draft, draft.open("w", encoding="utf-8", newline="\n") as file, reader.begin() as rows:
+            with (
+                _new_file(out) as draft,
+                draft.open("w", encoding="utf-8", newline="\n") as file,
+                reader.begin() as rows,
+            ):
                 export_database(rows, file)
         finally:
             reader.dispose()

@@ -107,7 +107,7 @@ def load(
 
 
 def _load(path: Path) -> "NodeConfig":
-    from jukinet.mesh.config import load_config
+    from jukinet.mesh.config_file import load_config
 
     return load_config(path)
 

@@ -1,8 +1,7 @@
 """Traces: one a change (変更情報) from the intake to the center, one an inquiry (照会) from the agency to the ledger.
 
 Rules:
-1. A trace never costs an answer. Spans go into a bounded queue that another thread empties; when the collector is slow
-   or away they are dropped and counted (`metrics.spans_lost`).
+1. A trace never costs an answer: spans are queued, and dropped when the collector is slow or away (`span_queue`).
 2. What leaves the process has passed `span_table`: names and attributes that are not in the table are dropped. No text
    of an exception, no event and no baggage is ever recorded.
 3. An empty trace context means "not traced", and what follows from it is not traced either. No context at all (None)
@@ -18,7 +17,7 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Final
@@ -28,23 +27,19 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace import Span as RecordedSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from jukinet.domain.refusal import ChangeRefused
-from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused, code_of, name_of, reason_of
-from jukinet.mesh.span_table import cleaned, is_failure
+from jukinet.mesh.span_queue import SpanQueue
+from jukinet.mesh.span_table import is_failure
 
 Attributes = Mapping[str, str | int]
 
-QUEUE_SPANS: Final = 4_096
-"""Ended spans that may wait for the collector; some 4 MiB."""
 _SHUTDOWN_SECONDS: Final = 2.0
-_EXPORT_EVERY_MS: Final = 500
 _ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 # Parent of everything that is not traced: valid, so that it is a parent, and not sampled.
@@ -91,7 +86,7 @@ def configure(
         resource=Resource.create(identity),
         shutdown_on_exit=False,
     )
-    _provider.add_span_processor(_Outgoing(exporter))
+    _provider.add_span_processor(SpanQueue(exporter))
     _tracer = _provider.get_tracer("jukinet")
 
 
@@ -265,63 +260,3 @@ def fail(ended: Span, error: BaseException) -> None:
     """Sets why the work of a span failed or was refused; the caller still ends it."""
     code, reason = reason_in(error)
     finish(ended, code, reason, of_server=True)
-
-
-class _Outgoing(SpanProcessor):
-    """The queue to the collector: bounded, and everything in it has passed the table."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._waiting = 0
-        self._lock = threading.Lock()
-        self._batches = BatchSpanProcessor(
-            _Counted(exporter, self._gone), max_queue_size=QUEUE_SPANS * 2, schedule_delay_millis=_EXPORT_EVERY_MS
-        )
-
-    def on_start(self, span: RecordedSpan, parent_context: Context | None = None) -> None:
-        """Nothing: what a span says is looked at when it ends."""
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queues a span, or drops it when the queue is full."""
-        with self._lock:
-            full = self._waiting >= QUEUE_SPANS
-            self._waiting += not full
-        if full:
-            metrics.spans_lost(1)
-        else:
-            self._batches.on_end(span)
-
-    def shutdown(self) -> None:
-        """Sends the rest."""
-        self._batches.shutdown()  # type: ignore[no-untyped-call]  # the SDK left it untyped
-
-    def force_flush(self, timeout_millis: int | None = None) -> bool:
-        """Sends what waits."""
-        return self._batches.force_flush(timeout_millis)
-
-    def _gone(self, count: int) -> None:
-        with self._lock:
-            self._waiting -= count
-
-
-class _Counted(SpanExporter):
-    """An exporter behind the table; tells how many spans it took out of the queue."""
-
-    def __init__(self, exporter: SpanExporter, gone: Callable[[int], None]) -> None:
-        self._exporter = exporter
-        self._gone = gone
-
-    def export(self, batch: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Sends what the table lets through."""
-        result = SpanExportResult.FAILURE
-        clean = [copy for each in batch if (copy := cleaned(each)) is not None]
-        try:
-            result = self._exporter.export(clean) if clean else SpanExportResult.SUCCESS
-        finally:
-            self._gone(len(batch))
-            if result is not SpanExportResult.SUCCESS:
-                metrics.spans_lost(len(clean))
-        return result
-
-    def shutdown(self) -> None:
-        """Ends the exporter."""
-        self._exporter.shutdown()

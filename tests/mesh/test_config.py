@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jukinet.mesh import config
-from jukinet.mesh.config import ConfigError, NodeConfig, load_config, render_markdown
+from jukinet.mesh import config_file
+from jukinet.mesh.config import ConfigError, NodeConfig
+from jukinet.mesh.config_file import load_config, render_markdown
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.limits import Limits
 
@@ -142,9 +143,9 @@ def test_an_unknown_variable_is_refused(name: str, tmp_path: Path) -> None:
 )
 def test_nothing_but_a_config_error_comes_out_of_a_wrong_table(table: dict[str, Any]) -> None:
     problems: list[str] = []
-    given_keys = dict(config._from_file(table, problems))
-    values = {key: config._typed(key, value, Path(), problems) for key, value in given_keys.items()}
-    assert [*problems, *config._misfits(values)]
+    given_keys = dict(config_file._from_file(table, problems))
+    values = {key: config_file._typed(key, value, Path(), problems) for key, value in given_keys.items()}
+    assert [*problems, *config_file._misfits(values)]
 
 
 def test_the_page_lists_every_key() -> None:
@@ -154,7 +155,7 @@ def test_the_page_lists_every_key() -> None:
 
 
 def test_every_setting_has_its_reason_and_every_number_its_unit() -> None:
-    for key, each in config._KEYS.items():
+    for key, each in config_file._KEYS.items():
         assert each.setting.why, key
         assert each.setting.unit, key
 

@@ -18,6 +18,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet.domain.refusal import ChangeRefused
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.span_queue import QUEUE_SPANS
 from jukinet.mesh.span_table import ATTRIBUTES, allowed, is_failure, spans
 
 CANARY = "00123456789 山田太郎"
@@ -235,17 +236,17 @@ def test_queue_is_bounded_and_what_does_not_fit_is_counted(monkeypatch: pytest.M
     monkeypatch.setattr(metrics, "spans_lost", lost.append)
     stalled = Stalled()
     tracing.configure("center", "", exporter=stalled)
-    for _ in range(tracing.QUEUE_SPANS + 100):
+    for _ in range(QUEUE_SPANS + 100):
         with tracing.span("link.receive"):
             pass
     assert sum(lost) == 100
     stalled.go.set()
     tracing.flush()
-    assert stalled.taken == tracing.QUEUE_SPANS
+    assert stalled.taken == QUEUE_SPANS
     with tracing.span("link.receive"):
         pass
     tracing.shutdown()
-    assert stalled.taken == tracing.QUEUE_SPANS + 1
+    assert stalled.taken == QUEUE_SPANS + 1
 
 
 def test_spans_that_the_collector_refuses_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
