@@ -3,18 +3,12 @@
 The file as a whole is refused at once when its encoding or its header cannot be trusted. A single bad line is only
 itself refused: the lines around it go on. Reading holds one record at a time, however long the file is.
 
-CSV is RFC 4180, more strictly than the csv module: a quote may stand only around a field, doubled inside one. When
-quoting is broken, only the physical line where the record began is refused and reading goes on at the next one, so that
-one stray quote does not swallow the rest of the file. JSON lines are objects of texts, one a line.
-
-The first character decides: `{` begins JSON lines, anything else a CSV header.
+CSV is that of `jukinet.cli.csv_records`, JSON lines are objects of texts, one a line. The first character decides: `{`
+begins JSON lines, anything else a CSV header.
 """
 
-import csv
-import io
 import json
 import re
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +17,7 @@ from typing import Any, BinaryIO, Final, TextIO
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
 from jukinet.cli.change_columns import BY_HEADER, BY_NAME, REQUIRED, LineRefused, submission_of
+from jukinet.cli.csv_records import records, split
 
 REJECT_COLUMNS: Final = ("reject_reason", "reject_message")
 """Columns that a reject file has beside those of a change file; they are ignored when it is submitted again."""
@@ -30,10 +25,6 @@ REJECT_COLUMNS: Final = ("reject_reason", "reject_message")
 MAX_LINE_BYTES: Final = 65_536
 """Longest physical line, and longest record; the longest lawful submission has about a tenth of it."""
 
-# Further lines over which a quote may stay open before it counts as never closed.
-_MAX_MORE_LINES: Final = 8
-_FIELD: Final = r'(?:"(?:[^"]|"")*+"|[^",\r\n]*+)'
-_RECORD: Final = re.compile(f"{_FIELD}(?:,{_FIELD})*+")
 # What Python's CP932 makes of bytes that Microsoft's code page 932 leaves unassigned.
 _UNASSIGNED: Final = re.compile("[\x80\xa0\uf8f0-\uf8f3]")
 _REASON_NAMES: Final = frozenset(
@@ -107,28 +98,6 @@ class ChangeFile:
         headers = (name for name in self.header or () if name in BY_HEADER)
         return next((name for name in headers if BY_HEADER[name].name == column), column)
 
-    def reject_header(self) -> str:
-        """Write the first line of a reject file, with its line end; empty for JSON lines."""
-        if self.header is None:
-            return ""
-        return _join([name for name in self.header if name not in REJECT_COLUMNS], REJECT_COLUMNS) + self.line_end
-
-    def reject(self, text: str, *, reason: str, message: str) -> str:
-        """Write one record of a reject file, with its line end.
-
-        The fields stay as they are. A record that cannot be split into the fields of the header stays wrong until it
-        is corrected: nothing is filled up or cut off.
-
-        Args:
-            text: the record as it was read.
-            reason: name of the error reason.
-            message: what is wrong and what to do, without values.
-        """
-        codec = self.encoding.removesuffix("-sig")
-        why = (reason, message.encode(codec, "replace").decode(codec))
-        line = _reject_json(text, why, codec) if self.header is None else _reject_csv(text, why, self.header)
-        return line + self.line_end
-
 
 def open_change_file(path: Path) -> ChangeFile:
     """Look at the whole file once: is its encoding clear, is its header in order?
@@ -154,7 +123,7 @@ def open_change_file(path: Path) -> ChangeFile:
     line_end = "\r\n" if first.endswith("\r\n") else "\n"
     if first.lstrip().startswith("{"):
         return ChangeFile(path, encoding, None, line_end)
-    header = _split(first.rstrip("\r\n"))
+    header = split(first.rstrip("\r\n"))
     if header is None:
         raise HeaderRefused("the quotes of the header line do not match")
     _check_header(header)
@@ -226,7 +195,7 @@ def _read_csv(stream: TextIO, header: Sequence[str]) -> Iterator[ChangeLine]:
     names = [BY_HEADER[name].name if name in BY_HEADER else name for name in header]
     called = dict(zip(names, header, strict=True))
     stream.readline()
-    for number, text in _records(stream, len(header)):
+    for number, text in records(stream, len(header)):
         try:
             content: Submission | LineProblem = submission_of(_csv_values(text, names))
         except LineRefused as refused:
@@ -234,41 +203,8 @@ def _read_csv(stream: TextIO, header: Sequence[str]) -> Iterator[ChangeLine]:
         yield ChangeLine(number, text, content)
 
 
-def _records(stream: TextIO, width: int) -> Iterator[tuple[int, str]]:
-    """Join physical lines into records. A record whose quotes do not match is its first physical line alone."""
-    ahead: deque[str] = deque()
-    number = 1
-    while line := ahead.popleft() if ahead else stream.readline():
-        number += 1
-        more = _lines_until_quote_closes(line, ahead, stream, width) if line.count('"') % 2 else 0
-        text = "".join((line, *(ahead.popleft() for _ in range(more)))).rstrip("\r\n")
-        if text:
-            yield number, text
-        number += more
-
-
-def _lines_until_quote_closes(line: str, ahead: deque[str], stream: TextIO, width: int) -> int:
-    """Look ahead: how many further lines belong to the record that `line` begins; 0 if they make no record with it."""
-    record = line
-    for more in range(1, _MAX_MORE_LINES + 1):
-        if more > len(ahead):
-            ahead.append(stream.readline())
-        record += ahead[more - 1]
-        if ahead[more - 1].count('"') % 2:
-            fields = _split(record.rstrip("\r\n"))
-            return more if fields is not None and len(fields) == width else 0
-    return 0
-
-
-def _split(text: str) -> list[str] | None:
-    """Split a record into its fields; None when its quotes do not match."""
-    if '"' not in text:
-        return text.split(",")
-    return next(csv.reader([text], strict=True)) if _RECORD.fullmatch(text) else None
-
-
 def _csv_values(text: str, names: Sequence[str]) -> Mapping[str, str]:
-    fields = _split(text)
+    fields = split(text)
     if fields is None:
         raise LineRefused("", "the quotes of this line do not match; a quote inside a field is written twice")
     if len(fields) != len(names):
@@ -298,7 +234,7 @@ def _read_json(stream: TextIO) -> Iterator[ChangeLine]:
 
 def _json_values(text: str) -> Mapping[str, str]:
     values: dict[str, str] = {}
-    for name, value in _json_object(text).items():
+    for name, value in json_object(text).items():
         if name in REJECT_COLUMNS:
             continue
         if name not in BY_NAME:
@@ -311,7 +247,9 @@ def _json_values(text: str) -> Mapping[str, str]:
     return values
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """Read one line of a file of JSON lines. Raises LineRefused: it is no object, or a name stands twice in it."""
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({name for name, _ in pairs}) < len(pairs):
             raise LineRefused("", "a name stands twice in the object")
@@ -325,33 +263,3 @@ def _json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise LineRefused("", "the line is not a JSON object")
     return value
-
-
-def _reject_csv(text: str, why: Sequence[str], header: Sequence[str]) -> str:
-    if not any(name in REJECT_COLUMNS for name in header):
-        return f"{text},{_join((), why)}"
-    fields = _split(text)
-    if fields is None or len(fields) != len(header):
-        return text  # It bears the reason of its first refusal, which still holds.
-    kept = [value for name, value in zip(header, fields, strict=True) if name not in REJECT_COLUMNS]
-    return _join(kept, why)
-
-
-def _reject_json(text: str, why: Sequence[str], codec: str) -> str:
-    try:
-        value = _json_object(text)
-    except LineRefused:
-        return text  # There is no object to put a reason into.
-    value.update(zip(REJECT_COLUMNS, why, strict=True))
-    line = json.dumps(value, ensure_ascii=False)
-    try:
-        line.encode(codec)
-    except UnicodeEncodeError:
-        return json.dumps(value)  # A character written as \uXXXX that the file's encoding does not have.
-    return line
-
-
-def _join(fields: Sequence[str], more: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([*fields, *more])
-    return line.getvalue()

@@ -32,15 +32,9 @@ from jukinet.cli.init import UNBRAKED, Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Failure
 from jukinet.cli.processes import MeshProcesses, NodeDied, NotHealthy
-from jukinet.cli.submit import (
-    AnswerOutOfOrder,
-    CallRefused,
-    DeadlinePassed,
-    Report,
-    SubmissionRefused,
-    submit,
-    submit_one,
-)
+from jukinet.cli.retry import CallRefused, DeadlinePassed
+from jukinet.cli.submit import AnswerOutOfOrder, Report, submit
+from jukinet.cli.submit_one import SubmissionRefused, submit_one
 from jukinet.mesh import tracing
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.errors import facts_of, name_of, reason_of

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from jukinet.cli.change_file import ChangeFile, ChangeLine
+from jukinet.cli.reject_record import reject_header, reject_record
 
 
 class RejectFileExists(Exception):
@@ -59,8 +60,8 @@ class RejectFile:
             handle, name = tempfile.mkstemp(prefix=".rejects-", dir=self._path.parent)
             self._draft = Path(name)
             self._stream = os.fdopen(handle, "w", encoding=self._source.encoding, newline="")
-            self._stream.write(self._source.reject_header())
-        self._stream.write(self._source.reject(line.text, reason=reason, message=message))
+            self._stream.write(reject_header(self._source))
+        self._stream.write(reject_record(self._source, line.text, reason=reason, message=message))
 
     def publish(self) -> Path | None:
         """Give the file its name; afterwards it survives a crash of the machine.

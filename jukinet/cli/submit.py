@@ -9,21 +9,18 @@ At most `window` lines are open at a time, so a file of any length needs the sam
 """
 
 import asyncio
-import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import grpc
 
-from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
     BrokenRule,
     Refusal,
     Submission,
-    SubmitChangeRequest,
     SubmitChangeResponse,
     SubmitChangesRequest,
     SubmitChangesResponse,
@@ -32,23 +29,8 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet.cli.change_columns import column_at
 from jukinet.cli.change_file import ChangeFile, ChangeLine, LineProblem, open_change_file
 from jukinet.cli.reject_file import RejectFile
-from jukinet.mesh.errors import code_of, reason_of, violations_of
-
-_FIRST_PAUSE: Final = 0.1  # seconds
-_LONGEST_PAUSE: Final = 10.0  # seconds
-# What passes by itself: no connection, a stopping or loaded server. DEADLINE_EXCEEDED ends on our own deadline.
-_PASSING: Final = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.ABORTED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-    }
-)
-# RESOURCE_EXHAUSTED too, but no waiting makes a message smaller.
-_LASTING: Final = frozenset({errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE})
-_T = TypeVar("_T")
+from jukinet.cli.retry import DeadlinePassed, Interrupted, keep_trying, name_of, passes, text_of
+from jukinet.mesh.errors import code_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,41 +51,8 @@ class Report:
     rejects: Path | None = None
 
 
-class SubmissionRefused(Exception):
-    """The communication server refused this one change; the text says what to do."""
-
-    def __init__(self, reason: errors_pb2.ErrorReason.ValueType, message: str, field: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.field = field
-
-
-class CallRefused(Exception):
-    """The communication server does not take submissions from this caller, or not in this form."""
-
-    def __init__(self, code: grpc.StatusCode, reason: str) -> None:
-        super().__init__(f"the communication server refused the call: {code.name} {reason}".rstrip())
-        self.code = code
-        self.reason = reason
-
-
-class DeadlinePassed(Exception):
-    """The communication server could not be reached, or not finish, in time; `report` says how far a file got.
-
-    Submit the same again: what was accepted is answered as repeated, and nothing is doubled.
-    """
-
-    def __init__(self, cause: str, report: Report | None = None) -> None:
-        super().__init__(f"not finished in time ({cause}); submit the same again, nothing is doubled")
-        self.report = report
-
-
 class AnswerOutOfOrder(Exception):
     """The communication server answered something else than was asked next: it is not the server this program knows."""
-
-
-class _Interrupted(Exception):
-    """The stream ended before everything was settled; the text names the cause."""
 
 
 async def submit(
@@ -156,77 +105,13 @@ async def submit(
     )
     stub = IntakeServiceStub(channel)
     try:
-        await _keep_trying(lambda left: run.stream(stub.SubmitChanges(timeout=left)), timeout_seconds, run.settled)
+        await keep_trying(lambda left: run.stream(stub.SubmitChanges(timeout=left)), timeout_seconds, run.settled)
         return run.report(await asyncio.to_thread(rejects.publish))
     except DeadlinePassed as late:
         late.report = run.report(None)
         raise
     finally:
         run.close()
-
-
-async def submit_one(submission: Submission, channel: grpc.aio.Channel, timeout_seconds: float) -> SubmitChangeResponse:
-    """Submit one change and wait until it is on the communication server's disk.
-
-    Args:
-        submission: the change.
-        channel: to the communication server of the municipality.
-        timeout_seconds: how long to go on trying.
-
-    Returns:
-        Version and sequence of the change.
-
-    Raises:
-        SubmissionRefused: the change was refused.
-        DeadlinePassed: there was no answer in time; submit the same again.
-    """
-    stub = IntakeServiceStub(channel)
-
-    async def call(left: float) -> SubmitChangeResponse:
-        return await stub.SubmitChange(SubmitChangeRequest(submission=submission), timeout=left)
-
-    try:
-        return await _keep_trying(call, timeout_seconds, lambda: 0)
-    except CallRefused as refused:
-        error = refused.__cause__
-        reason = reason_of(error) if error is not None else None
-        if reason is None:
-            raise
-        fields = [violation.field for violation in violations_of(error)] if error is not None else []
-        raise SubmissionRefused(reason, _text_of(reason), fields[0] if fields else "") from None
-
-
-async def _keep_trying(
-    attempt: Callable[[float], Awaitable[_T]], timeout_seconds: float, progress: Callable[[], int]
-) -> _T:
-    """Call until it succeeds; between attempts wait with full jitter, shorter again after one that got on."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_seconds
-    longest, before = _FIRST_PAUSE, progress()
-    while True:
-        try:
-            return await attempt(max(deadline - loop.time(), 0.001))
-        except grpc.aio.AioRpcError as error:
-            reason = reason_of(error)
-            if not _passes(error.code(), reason):
-                raise CallRefused(error.code(), _name_of(reason) if reason else "") from error
-            cause = error.code().name
-        except _Interrupted as error:
-            cause = str(error)
-        longest = _FIRST_PAUSE if progress() > before else min(longest * 2, _LONGEST_PAUSE)
-        before = progress()
-        pause = random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
-        if loop.time() + pause >= deadline:
-            raise DeadlinePassed(cause)
-        await asyncio.sleep(pause)
-
-
-def _passes(code: grpc.StatusCode, reason: errors_pb2.ErrorReason.ValueType | None) -> bool:
-    # gRPC reports INTERNAL, and forgets the status of the call, when a write meets a stream that has just ended. The
-    # next stream learns it, see `_write`. Waiting for it (`mesh.client.streaming`) is in vain here: while answers that
-    # came before it are unread, it does not arrive, and a stream that ended well has none to tell.
-    broken_write = code is grpc.StatusCode.INTERNAL and reason is None
-    return broken_write or (code in _PASSING and reason not in _LASTING)
 
 
 @dataclass
@@ -325,7 +210,7 @@ class _Run:
             self._settle(answer)
             self._settle_problems()
         if self.open_lines or not self.at_end:
-            raise _Interrupted("the communication server ended the stream early")
+            raise Interrupted("the communication server ended the stream early")
 
     def _settle(self, answer: SubmitChangesResponse) -> None:
         line = self.open_lines[0] if self.open_lines else None
@@ -356,10 +241,10 @@ class _Run:
         self.last_sequence = max(self.last_sequence, accepted.sequence)
 
     def _refuse(self, line: ChangeLine, refusal: Refusal) -> None:
-        name = _name_of(refusal.reason)
-        if name and _passes(code_of(refusal.reason), refusal.reason):
-            raise _Interrupted(name)
-        message = " ".join(refusal.message.split()) or _text_of(refusal.reason)
+        name = name_of(refusal.reason)
+        if name and passes(code_of(refusal.reason), refusal.reason):
+            raise Interrupted(name)
+        message = " ".join(refusal.message.split()) or text_of(refusal.reason)
         # A rule of one field says more than one of the whole submission, which is named after the field it is about.
         broken = min(refusal.broken_rules, key=lambda each: not each.field, default=BrokenRule())
         column = self.source.header_called(column_at(broken.field or refusal.field) or column_at(broken.rule))
@@ -369,7 +254,7 @@ class _Run:
     def _settle_problems(self) -> None:
         """Refuse the lines that were never sent, as soon as all lines before them are settled."""
         while self.open_lines and isinstance(problem := self.open_lines[0].content, LineProblem):
-            self._reject(self.open_lines[0], _name_of(problem.reason), problem.column, problem.message)
+            self._reject(self.open_lines[0], name_of(problem.reason), problem.column, problem.message)
             self._done()
 
     def _reject(self, line: ChangeLine, reason: str, column: str, message: str) -> None:
@@ -381,14 +266,3 @@ class _Run:
         self.open_lines.popleft()
         self._room.release()
         self.progress(self.settled())
-
-
-def _name_of(reason: int) -> str:
-    """Name a reason without its prefix; empty for one that this program does not know."""
-    value = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(reason)
-    return value.name.removeprefix("ERROR_REASON_") if value else ""
-
-
-def _text_of(reason: int) -> str:
-    value = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(reason)
-    return value.GetOptions().Extensions[errors_pb2.facts].message if value else ""

@@ -114,6 +114,7 @@ async def _submit(
     from jukinet.cli.answers_file import AnswersFileExists
     from jukinet.cli.change_file import ChangeFileRefused
     from jukinet.cli.reject_file import RejectFileExists
+    from jukinet.cli.retry import CallRefused, DeadlinePassed
 
     progress = _Progress()
     async with channel_to(target) as channel:
@@ -131,10 +132,10 @@ async def _submit(
                 )
         except (ChangeFileRefused, RejectFileExists, AnswersFileExists) as error:
             raise Failure(f"{file}: {error}", Exit.USAGE) from None
-        except submission.DeadlinePassed as error:
+        except DeadlinePassed as error:
             settled = error.report.lines if error.report else 0
             raise Failure(f"{target.address}: {error}. {settled} lines were settled.", Exit.UNREACHABLE) from None
-        except submission.CallRefused as error:
+        except CallRefused as error:
             raise Failure(str(error), Exit.FORBIDDEN) from None
         except submission.AnswerOutOfOrder as error:
             raise Failure(f"{target.address} breaks the contract: {error}") from None

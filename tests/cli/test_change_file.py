@@ -25,6 +25,7 @@ from jukinet.cli.change_file import (
     open_change_file,
     read_changes,
 )
+from jukinet.cli.reject_record import reject_header, reject_record
 from jukinet.domain.change import REASONS, Act
 from tests.change_columns import values_of
 
@@ -419,10 +420,10 @@ def test_a_reject_file_keeps_the_fields_and_can_be_corrected(tmp_path: Path, enc
     )
     source = open_change_file(path)
     (line,) = source.lines()
-    record = source.reject(line.text, reason="INVALID_MESSAGE", message="性別: é wrong")
+    record = reject_record(source, line.text, reason="INVALID_MESSAGE", message="性別: é wrong")
     assert record.startswith(line.text + ",INVALID_MESSAGE,")
     again = tmp_path / "again"
-    again.write_text(source.reject_header() + corrected(record, ",F,", ",女,"), encoding=encoding, newline="")
+    again.write_text(reject_header(source) + corrected(record, ",F,", ",女,"), encoding=encoding, newline="")
     (fixed,) = contents(again)
     assert isinstance(fixed, Submission)
     assert fixed.record.address.building == '"塔", 2階'
@@ -437,8 +438,8 @@ def test_a_second_refusal_takes_the_place_of_the_first(tmp_path: Path) -> None:
     source = open_change_file(path)
     (line,) = source.lines()
     assert isinstance(line.content, Submission)
-    assert source.reject_header() == ",".join([*NAMES, *REJECT_COLUMNS]) + "\n"
-    record = source.reject(line.text, reason="NOT_HOLDER", message="new")
+    assert reject_header(source) == ",".join([*NAMES, *REJECT_COLUMNS]) + "\n"
+    record = reject_record(source, line.text, reason="NOT_HOLDER", message="new")
     assert record.endswith(",NOT_HOLDER,new\n")
     assert "DRAINING" not in record
     assert "message" not in record
@@ -448,8 +449,8 @@ def test_a_second_refusal_takes_the_place_of_the_first(tmp_path: Path) -> None:
 def test_a_line_that_fits_no_header_stays_wrong_until_it_is_corrected(tmp_path: Path, line: str) -> None:
     text, source = line, open_change_file(write_text(tmp_path / "f", ",".join(NAMES[:4]), line))
     for _ in range(2):
-        record = source.reject(text, reason="INVALID_MESSAGE", message="fields, or quotes")
-        path = write_text(tmp_path / "again", source.reject_header() + record)
+        record = reject_record(source, text, reason="INVALID_MESSAGE", message="fields, or quotes")
+        path = write_text(tmp_path / "again", reject_header(source) + record)
         source = open_change_file(path)
         (found,) = source.lines()
         assert isinstance(found.content, LineProblem)
@@ -472,8 +473,10 @@ def test_a_rejected_json_line_can_be_corrected(tmp_path: Path, encoding: str) ->
     lines = [json.dumps(BIRTH | {"sex": "F", "name": name}, ensure_ascii=False) for name in ("髙橋", "山田")]
     escaped = json.dumps(BIRTH | {"sex": "F", "name": "𠮷田"}).replace("K-1", "山")
     source = open_change_file(write_text(tmp_path / "f", *lines, escaped, "{", encoding=encoding))
-    records = [source.reject(line.text, reason="INVALID_MESSAGE", message="sex: wrong") for line in source.lines()]
-    assert source.reject_header() == ""
+    records = [
+        reject_record(source, line.text, reason="INVALID_MESSAGE", message="sex: wrong") for line in source.lines()
+    ]
+    assert reject_header(source) == ""
     assert records[-1] == "{\n"
     again = write_text(tmp_path / "again", corrected("".join(records[:2]), '"F"', '"female"'), encoding=encoding)
     fixed = contents(again)

@@ -13,6 +13,7 @@ from jukinet.cli.answers_file import COLUMNS as ANSWER_COLUMNS
 from jukinet.cli.answers_file import AnswersFile
 from jukinet.cli.change_columns import COLUMNS
 from jukinet.cli.change_file import LineProblem, open_change_file, read_changes
+from jukinet.cli.reject_record import reject_header, reject_record
 from jukinet.domain.apply import apply
 from jukinet.domain.change import REASONS, resident_codes
 from jukinet.domain.resident_code import SYNTHETIC_PREFIX
@@ -83,12 +84,12 @@ def test_the_reject_file_shown_is_the_one_that_is_written(tmp_path: Path) -> Non
         "utf-8",
     )
     source = open_change_file(path)
-    written = source.reject_header()
+    written = reject_header(source)
     for line in source.lines():
         problem = line.content
         assert isinstance(problem, LineProblem)
         where = f"{problem.column}: " if problem.column else ""
-        written += source.reject(line.text, reason="INVALID_MESSAGE", message=where + problem.message)
+        written += reject_record(source, line.text, reason="INVALID_MESSAGE", message=where + problem.message)
     assert written == shown
 
 

@@ -3,151 +3,22 @@
 import asyncio
 import contextlib
 import errno
-import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TypeAlias
 
 import grpc
 import pytest
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
-from jukinet._pb.jukinet.intake.v1 import intake_pb2_grpc
-from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
-    Refusal,
-    Submission,
-    SubmitChangeRequest,
-    SubmitChangeResponse,
-    SubmitChangesRequest,
-    SubmitChangesResponse,
-)
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import Refusal, Submission, SubmitChangeResponse, SubmitChangesResponse
 from jukinet.cli.answers_file import AnswersFile
-from jukinet.cli.change_file import ChangeFileRefused, open_change_file, read_changes
-from jukinet.cli.reject_file import RejectFile, RejectFileExists
-from jukinet.cli.submit import (
-    AnswerOutOfOrder,
-    CallRefused,
-    DeadlinePassed,
-    SubmissionRefused,
-    submit,
-    submit_one,
-)
-from jukinet.mesh.errors import Refused, abort
-
-HEADER = "message_id,reason,event_date,resident_code,birth_date"
-Fault: TypeAlias = str | Refused | SubmitChangesResponse | errors_pb2.ErrorReason.ValueType
-
-
-def deaths(count: int, first: int = 0) -> list[str]:
-    return [f"K-{number},死亡,2026-04-01,00000000000," for number in range(first, first + count)]
-
-
-def write(path: Path, lines: list[str], header: str = HEADER) -> Path:
-    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    return path
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
-
-
-class Intake(intake_pb2_grpc.IntakeServiceServicer):
-    """A register of message ids that answers as a communication server does, with faults on request.
-
-    `faults` maps a message id to what happens, once, when it is asked: an answer, a refusal by its reason, a refused
-    call, or "cut" (the stream breaks before the change is on disk), "lose" (after it), "end" (the stream ends well, too
-    early), "hang" (never an answer).
-    """
-
-    def __init__(self) -> None:
-        self.registered: dict[str, int] = {}
-        self.asked: list[str] = []
-        self.traceparents: list[str] = []
-        self.faults: dict[str, Fault] = {}
-        self.refusal_text = "wrong\ntext"
-
-    def register(self, submission: Submission) -> SubmitChangeResponse:
-        known = submission.message_id in self.registered
-        sequence = self.registered.setdefault(submission.message_id, len(self.registered) + 1)
-        return SubmitChangeResponse(version=1, sequence=sequence, epoch=1, repeated=known)
-
-    async def SubmitChange(
-        self, request: SubmitChangeRequest, context: grpc.aio.ServicerContext[SubmitChangeRequest, SubmitChangeResponse]
-    ) -> SubmitChangeResponse:
-        fault = self.faults.pop(request.submission.message_id, None)
-        if isinstance(fault, Refused):
-            await abort(context, fault, "id")
-        if fault == "hang":
-            await asyncio.Event().wait()
-        if fault == "cut":
-            await context.abort(grpc.StatusCode.UNAVAILABLE)
-        if fault == "lose":
-            self.register(request.submission)
-            await context.abort(grpc.StatusCode.UNAVAILABLE)
-        if fault == "foreign":
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED)
-        return self.register(request.submission)
-
-    async def SubmitChanges(
-        self,
-        request_iterator: AsyncIterator[SubmitChangesRequest],
-        context: grpc.aio.ServicerContext[SubmitChangesRequest, SubmitChangesResponse],
-    ) -> AsyncIterator[SubmitChangesResponse]:
-        async for request in request_iterator:
-            submission = request.submission
-            self.asked.append(submission.message_id)
-            self.traceparents.append(request.traceparent)
-            fault = self.faults.pop(submission.message_id, None)
-            match fault:
-                case Refused():
-                    await abort(context, fault, "id")
-                case "cut":
-                    await context.abort(grpc.StatusCode.UNAVAILABLE)
-                case "lose":
-                    self.register(submission)
-                    await context.abort(grpc.StatusCode.UNAVAILABLE)
-                case "end":
-                    return
-                case "hang":
-                    await asyncio.Event().wait()
-                case SubmitChangesResponse():
-                    yield fault
-                    continue
-                case int():
-                    refusal = Refusal(reason=fault, message=self.refusal_text, field="record.birth_date")
-                    yield SubmitChangesResponse(message_id=submission.message_id, refused=refusal)
-                    continue
-            yield SubmitChangesResponse(message_id=submission.message_id, accepted=self.register(submission))
-
-
-@pytest.fixture
-def intake() -> Intake:
-    return Intake()
-
-
-@contextlib.asynccontextmanager
-async def serving(intake: Intake) -> AsyncIterator[int]:
-    server = grpc.aio.server()
-    intake_pb2_grpc.add_IntakeServiceServicer_to_server(intake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(None)
-
-
-def dial(port: int) -> grpc.aio.Channel:
-    backoff = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
-    options = [*backoff, ("grpc.use_local_subchannel_pool", 1)]
-    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
-
-
-@pytest.fixture
-async def channel(intake: Intake) -> AsyncIterator[grpc.aio.Channel]:
-    async with serving(intake) as port, dial(port) as channel:
-        yield channel
+from jukinet.cli.change_file import ChangeFileRefused, open_change_file
+from jukinet.cli.reject_file import RejectFileExists
+from jukinet.cli.retry import CallRefused, DeadlinePassed
+from jukinet.cli.submit import AnswerOutOfOrder, submit
+from jukinet.mesh.errors import Refused
+from tests.cli.intake import HEADER, Fault, Intake, deaths, dial, names_in, serving, write
 
 
 @contextlib.asynccontextmanager
@@ -520,68 +391,3 @@ async def test_an_existing_file_is_never_overwritten(tmp_path: Path, intake: Int
     with pytest.raises(NotADirectoryError):
         await submit(path, channel, rejects_path=tmp_path / "none" / "rejects")
     assert not intake.asked
-
-
-def test_a_name_that_is_taken_meanwhile_is_left_alone_too(tmp_path: Path) -> None:
-    source = open_change_file(write(tmp_path / "f", ["bad"]))
-    rejects = RejectFile(tmp_path / "rejects", source)
-    for line in source.lines():
-        rejects.add(line, reason="INVALID_MESSAGE", message="")
-    (tmp_path / "rejects").write_text("other")
-    with pytest.raises(RejectFileExists):
-        rejects.publish()
-    assert (tmp_path / "rejects").read_text() == "other"
-    assert names_in(tmp_path) == ["f", "rejects"]
-
-
-def test_the_reject_file_is_private_from_its_first_byte(tmp_path: Path) -> None:
-    source = open_change_file(write(tmp_path / "f", ["bad"]))
-    rejects = RejectFile(tmp_path / "rejects", source)
-    for line in source.lines():
-        rejects.add(line, reason="INVALID_MESSAGE", message="")
-    (draft,) = (entry for entry in tmp_path.iterdir() if entry.name != "f")
-    assert stat.S_IMODE(os.stat(draft).st_mode) == 0o600
-    rejects.discard()
-    assert not draft.exists()
-
-
-@pytest.fixture
-def death(tmp_path: Path) -> Submission:
-    ((_, submission),) = read_changes(write(tmp_path / "one", deaths(1)))
-    assert isinstance(submission, Submission)
-    return submission
-
-
-@pytest.mark.parametrize("fault", [None, "cut", "lose", Refused(errors_pb2.ERROR_REASON_OVERLOADED)])
-async def test_one_change_is_registered_once(
-    intake: Intake, channel: grpc.aio.Channel, death: Submission, fault: Fault | None
-) -> None:
-    intake.faults = {"K-0": fault} if fault else {}
-    answer = await submit_one(death, channel, 10)
-    assert (answer.version, answer.sequence, answer.repeated) == (1, 1, fault == "lose")
-
-
-async def test_one_refused_change_says_why_and_where(
-    intake: Intake, channel: grpc.aio.Channel, death: Submission
-) -> None:
-    intake.faults = {"K-0": Refused(errors_pb2.ERROR_REASON_EVENT_DATE, field="event_date")}
-    with pytest.raises(SubmissionRefused, match="may not lie after today") as refused:
-        await submit_one(death, channel, 10)
-    assert (refused.value.reason, refused.value.field) == (errors_pb2.ERROR_REASON_EVENT_DATE, "event_date")
-
-
-async def test_one_change_without_an_answer_ends_with_the_deadline(
-    intake: Intake, channel: grpc.aio.Channel, death: Submission
-) -> None:
-    intake.faults = {"K-0": "hang"}
-    with pytest.raises(DeadlinePassed) as passed:
-        await submit_one(death, channel, 0.2)
-    assert passed.value.report is None
-
-
-async def test_a_server_without_intake_is_named_as_such(
-    intake: Intake, channel: grpc.aio.Channel, death: Submission
-) -> None:
-    intake.faults = {"K-0": "foreign"}
-    with pytest.raises(CallRefused, match="UNIMPLEMENTED"):
-        await submit_one(death, channel, 10)

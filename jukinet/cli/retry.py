@@ -1,0 +1,114 @@
+"""Calls to a communication server (CS) that are made again until one gets through.
+
+Rule: only what passes by itself is tried again, under a deadline of the caller's. Whatever is sent twice bears the same
+message id, so that nothing is doubled.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import grpc
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet.mesh.errors import reason_of
+
+if TYPE_CHECKING:
+    from jukinet.cli.submit import Report
+
+_FIRST_PAUSE: Final = 0.1  # seconds
+_LONGEST_PAUSE: Final = 10.0  # seconds
+# What passes by itself: no connection, a stopping or loaded server. DEADLINE_EXCEEDED ends on our own deadline.
+_PASSING: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+# RESOURCE_EXHAUSTED too, but no waiting makes a message smaller.
+_LASTING: Final = frozenset({errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE})
+_T = TypeVar("_T")
+
+
+class CallRefused(Exception):
+    """The communication server does not take submissions from this caller, or not in this form."""
+
+    def __init__(self, code: grpc.StatusCode, reason: str) -> None:
+        super().__init__(f"the communication server refused the call: {code.name} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class DeadlinePassed(Exception):
+    """The communication server could not be reached, or not finish, in time; `report` says how far a file got.
+
+    Submit the same again: what was accepted is answered as repeated, and nothing is doubled.
+    """
+
+    def __init__(self, cause: str, report: "Report | None" = None) -> None:
+        super().__init__(f"not finished in time ({cause}); submit the same again, nothing is doubled")
+        self.report = report
+
+
+class Interrupted(Exception):
+    """An attempt ended before everything was settled; the text names the cause."""
+
+
+async def keep_trying(
+    attempt: Callable[[float], Awaitable[_T]], timeout_seconds: float, progress: Callable[[], int]
+) -> _T:
+    """Call until it succeeds; between attempts wait with full jitter, shorter again after one that got on.
+
+    Args:
+        attempt: makes the call, in so many seconds.
+        timeout_seconds: how long to go on trying.
+        progress: a number that grows when an attempt got on before it failed.
+
+    Raises:
+        CallRefused: the communication server refused for good.
+        DeadlinePassed: it did not succeed in time.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    longest, before = _FIRST_PAUSE, progress()
+    while True:
+        try:
+            return await attempt(max(deadline - loop.time(), 0.001))
+        except grpc.aio.AioRpcError as error:
+            reason = reason_of(error)
+            if not passes(error.code(), reason):
+                raise CallRefused(error.code(), name_of(reason) if reason else "") from error
+            cause = error.code().name
+        except Interrupted as error:
+            cause = str(error)
+        longest = _FIRST_PAUSE if progress() > before else min(longest * 2, _LONGEST_PAUSE)
+        before = progress()
+        pause = random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
+        if loop.time() + pause >= deadline:
+            raise DeadlinePassed(cause)
+        await asyncio.sleep(pause)
+
+
+def passes(code: grpc.StatusCode, reason: errors_pb2.ErrorReason.ValueType | None) -> bool:
+    """Whether a failure passes by itself, so that the same may be tried again."""
+    # gRPC reports INTERNAL, and forgets the status of the call, when a write meets a stream that has just ended. The
+    # next stream learns it, see `submit`. Waiting for it (`mesh.client.streaming`) is in vain here: while answers that
+    # came before it are unread, it does not arrive, and a stream that ended well has none to tell.
+    broken_write = code is grpc.StatusCode.INTERNAL and reason is None
+    return broken_write or (code in _PASSING and reason not in _LASTING)
+
+
+def name_of(reason: int) -> str:
+    """Name a reason without its prefix; empty for one that this program does not know."""
+    value = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(reason)
+    return value.name.removeprefix("ERROR_REASON_") if value else ""
+
+
+def text_of(reason: int) -> str:
+    """What a reason means and what to do; empty for one that this program does not know."""
+    value = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(reason)
+    return value.GetOptions().Extensions[errors_pb2.facts].message if value else ""
