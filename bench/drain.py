@@ -24,7 +24,8 @@ from jukinet.cli.layout import Mesh
 from jukinet.cli.processes import MeshProcesses
 from jukinet.domain.brake import Brake
 from jukinet.link.apply_batch import Assembly, apply_batch
-from jukinet.link.sender import BATCH_BYTES, BATCH_CHANGES
+from jukinet.link.receiver import BATCH_CHANGES
+from jukinet.link.sender import BATCH_BYTES
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_public_keys, load_signing_key

@@ -32,7 +32,8 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, SealedSegment
 from jukinet.cli.init import UNBRAKED
 from jukinet.domain.brake import Brake
 from jukinet.link.apply_batch import Assembly, apply_batch
-from jukinet.link.sender import BATCH_BYTES, BATCH_CHANGES
+from jukinet.link.receiver import BATCH_CHANGES
+from jukinet.link.sender import BATCH_BYTES
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.errors import check_message
 from jukinet.mesh.identity import Identity

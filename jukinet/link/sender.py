@@ -44,28 +44,10 @@ from jukinet.link.outputs import (
     Reapply,
     Send,
     Stop,
-    for_people,
 )
-from jukinet.link.receiver import BATCH_CHANGES, LINK_VERSION
+from jukinet.link.receiver import LINK_VERSION
 from jukinet.link.seal import link_chain, segment_hash
 from jukinet.store.journal import OutboxRow, Stream
-
-__all__ = [
-    "BATCH_BYTES",
-    "BATCH_CHANGES",
-    "Adopt",
-    "BeginAnew",
-    "Complete",
-    "Fetch",
-    "Output",
-    "Progress",
-    "Pull",
-    "Reapply",
-    "Send",
-    "Sender",
-    "Stop",
-    "for_people",
-]
 
 BATCH_BYTES = 1_000_000
 """Segments and trace contexts of one batch; leaves room in a message of 1 MiB for 500 seals and the frame."""

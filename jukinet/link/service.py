@@ -8,7 +8,7 @@ a refusal is ever applied.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import TypeVar
 
 import grpc
@@ -21,15 +21,14 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import (
     Hello,
     PullRequest,
     PullResponse,
-    SealedSegment,
     StreamRequest,
     StreamResponse,
 )
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceServicer
 from jukinet.link.apply_batch import Assembly, Taken, apply_batch
+from jukinet.link.pull import pulled
 from jukinet.link.pulse import SILENCE
-from jukinet.link.receiver import BATCH_CHANGES, greet
-from jukinet.link.sender import BATCH_BYTES
+from jukinet.link.receiver import greet
 from jukinet.link.session import Session
 from jukinet.link.tracing import change_spans, end_spans
 from jukinet.mesh import tracing
@@ -41,7 +40,6 @@ from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
 from jukinet.store.brakes import is_held
 from jukinet.store.errors import StoreError, as_refusal
-from jukinet.store.reading import read_soon
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -141,22 +139,11 @@ class LinkService(LinkServiceServicer):
         """Gives a sender its own segments back, as far as they are kept. Source: reliability protocol, restore."""
         caller = current_caller()
         self._check_ready()
-        first = request.first_sequence
-        while True:
-            after = first
-
-            def find(connection: Connection, after: int = after) -> list[journal.OutboxRow]:
-                return journal.fetch_source(connection, caller.uri, after, request.last_sequence)
-
-            try:
-                rows = await read_soon(self._reader, find)
-            except StoreError as failure:
-                raise _refusal(failure) from None
-            if not rows:
-                return
-            for batch in given_back(rows):
+        try:
+            async for batch in pulled(self._reader, caller.uri, request.first_sequence, request.last_sequence):
                 yield PullResponse(batch=batch)
-            first = rows[-1].source_sequence + 1
+        except StoreError as failure:
+            raise _refusal(failure) from None
 
     def _if_ready(self, job: Callable[[Connection], T]) -> Callable[[Connection], T]:
         """The job, with a look in its own transaction: the node may have come to doubt itself since the call began."""
@@ -249,20 +236,6 @@ class LinkService(LinkServiceServicer):
         if taken.last_sequence:
             self._on_forwarded(taken.last_sequence)
         self._on_applied(taken)
-
-
-def given_back(rows: Sequence[journal.OutboxRow]) -> Iterator[Batch]:
-    """Segments as batches of the stream in which their sender once sent them."""
-    batch, changes, size = Batch(), 0, 0
-    for row in rows:
-        count, length = row.last_sequence - row.first_sequence + 1, len(row.segment) + len(row.seal)
-        if batch.segments and (changes + count > BATCH_CHANGES or size + length > BATCH_BYTES):
-            yield batch
-            batch, changes, size = Batch(), 0, 0
-        batch.first_sequence = batch.first_sequence or row.source_sequence - count + 1
-        batch.segments.append(SealedSegment(segment=row.segment, seal=row.seal))
-        changes, size = changes + count, size + length
-    yield batch
 
 
 async def _next(requests: AsyncIterator[StreamRequest]) -> StreamRequest | None:

@@ -13,9 +13,7 @@ from sqlalchemy import Connection
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, StreamResponse, Welcome
-from jukinet.link.pulse import HEARTBEAT, SILENCE
-from jukinet.link.sender import (
-    BATCH_CHANGES,
+from jukinet.link.outputs import (
     Adopt,
     Complete,
     Fetch,
@@ -24,10 +22,12 @@ from jukinet.link.sender import (
     Pull,
     Reapply,
     Send,
-    Sender,
     Stop,
     for_people,
 )
+from jukinet.link.pulse import HEARTBEAT, SILENCE
+from jukinet.link.receiver import BATCH_CHANGES
+from jukinet.link.sender import Sender
 from jukinet.link.uplink import BACKOFF_FIRST, BACKOFF_LAST
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.simulate.network import Road, Stream

@@ -19,8 +19,9 @@ from jukinet.domain import apply as domain_apply
 from jukinet.domain import custody
 from jukinet.domain.refusal import ChangeRefused
 from jukinet.link import apply_batch, outbox, receiver
+from jukinet.link.outputs import Output
 from jukinet.link.seal import link_chain, segment_hash
-from jukinet.link.sender import Output, Sender
+from jukinet.link.sender import Sender
 from jukinet.link.session import Session
 from jukinet.mesh.errors import Refused
 from jukinet.simulate import mutants_of_history, serving

@@ -6,7 +6,8 @@ from typing import Any
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Hello, Welcome
 from jukinet.link import receiver, service
-from jukinet.link.sender import Adopt, Complete, Output, Reapply, Sender, Stop
+from jukinet.link.outputs import Adopt, Complete, Output, Reapply, Stop
+from jukinet.link.sender import Sender
 from jukinet.link.service import register
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import parse_identity

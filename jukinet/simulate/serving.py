@@ -11,8 +11,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, StreamRequest
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change, ChangeReason
 from jukinet.link.apply_batch import Assembly, Taken, apply_batch
+from jukinet.link.pull import given_back
 from jukinet.link.pulse import SILENCE
-from jukinet.link.service import given_back, register
+from jukinet.link.service import register
 from jukinet.link.session import Session
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.identity import parse_identity

@@ -36,8 +36,9 @@ from jukinet.domain.brake import Brake
 from jukinet.domain.resident_code import check_digit
 from jukinet.link.apply_batch import Assembly, apply_batch
 from jukinet.link.outbox import queue
+from jukinet.link.outputs import Fetch, Send
 from jukinet.link.receiver import greet
-from jukinet.link.sender import Fetch, Send, Sender
+from jukinet.link.sender import Sender
 from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity
 from jukinet.store import journal

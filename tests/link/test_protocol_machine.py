@@ -20,9 +20,10 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import (
     Welcome,
 )
 from jukinet.link import receiver as receiver_module
+from jukinet.link.outputs import Adopt, Complete, Fetch, Output, Progress, Pull, Reapply, Send, Stop
 from jukinet.link.receiver import greet, take
 from jukinet.link.seal import link_chain, seal, segment_hash
-from jukinet.link.sender import Adopt, Complete, Fetch, Output, Progress, Pull, Reapply, Send, Sender, Stop
+from jukinet.link.sender import Sender
 from jukinet.mesh.errors import Refused
 from jukinet.store.journal import Mark, Origin, OutboxRow, Stream
 

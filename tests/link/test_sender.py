@@ -6,8 +6,9 @@ import pytest
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1.link_pb2 import Ack, Batch, Credit, Welcome
+from jukinet.link.outputs import Fetch, Output, Progress, Send, Stop, for_people
 from jukinet.link.seal import link_chain, segment_hash
-from jukinet.link.sender import BATCH_BYTES, Fetch, Output, Progress, Send, Sender, Stop, for_people
+from jukinet.link.sender import BATCH_BYTES, Sender
 from jukinet.store.journal import OutboxRow, Stream
 
 PLENTY = Credit(batches=32, bytes=8_000_000)
