@@ -1,0 +1,304 @@
+"""Canaries in every personal field of the contract, on ways that succeed and on ways that fail."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from jukinet._pb.jukinet.admin.v1.admin_pb2 import ListParkedRequest
+from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
+from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
+from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceStub
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangesRequest
+from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
+from jukinet._pb.jukinet.link.v1 import link_pb2 as link
+from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as snapshot
+from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
+from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceStub
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
+from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
+from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+from jukinet.mesh.clock import now
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.pki import load_signing_key
+from jukinet.purpose.ticket import sign_ticket, subject_digest
+from tests.change_columns import values_of
+from tests.journeys.canaries import CHIYODA, Canaries, traced
+
+Network = Any  # the fixtures' own classes live in conftest.py
+Collector = Any
+OKUTAMA, SHINJUKU = "133086", "131041"
+CS, PREFECTURE, CENTER, GATEWAY = "municipality-131016", "prefecture-130001", "center", "gateway-1"
+SYSTEM = Identity("municipal-system", CHIYODA)
+
+
+async def plant_changes(canaries: Canaries, network: Network) -> identity_pb2.IdentityRecord:
+    """Changes that are accepted, refused, repeated, malformed, too large; gives a resident who is asked about."""
+    known = canaries.record(network)
+    new_code, new_number = network.code(), network.number()
+    entry = network.submission("ENTRY_EX_OFFICIO", known)
+    other_content = _copy(entry)
+    other_content.record.address.block = canaries.word("othercontent")
+    numbered = _with(known, individual_number=new_number)
+    recoded = _with(numbered, resident_code=new_code)
+    unknown = canaries.record(network)
+    bad = [canaries.record(network) for _ in range(6)]
+    bad[0].resident_code = _other_digit(bad[0].resident_code)
+    bad[1].individual_number = _other_digit(bad[1].individual_number)
+    bad[2].name.legal += "\x1b[31m"
+    bad[3].address.building = canaries.word("x" * 201)
+    bad[4].resident_code = canaries.word("nocode")
+    bad[5].birth_date.CopyFrom(identity_pb2.BirthDate(year=9999, month=7, day=23))
+    submissions = [
+        entry,
+        entry,
+        other_content,
+        network.submission("ENTRY_EX_OFFICIO", known),
+        network.submission("CORRECTION_MOVE_WITHIN", unknown),
+        network.submission(
+            "CORRECTION_INDIVIDUAL_NUMBER_REQUEST", numbered, previous_individual_number=network.number()
+        ),
+        network.submission(
+            "CORRECTION_INDIVIDUAL_NUMBER_REQUEST", numbered, previous_individual_number=known.individual_number
+        ),
+        network.submission("CORRECTION_RESIDENT_CODE_REQUEST", recoded, previous_resident_code=known.resident_code),
+        network.submission("DELETION_DEATH", known),  # under the old code
+        *(network.submission("ENTRY_EX_OFFICIO", record) for record in bad),
+        network.submission("UNSPECIFIED", unknown),
+    ]
+    async with network.channel(CS, SYSTEM) as channel:
+        stub = IntakeServiceStub(channel)
+        for submission in submissions:
+            request = SubmitChangeRequest(submission=submission)
+            await canaries.attempt(stub.SubmitChange(request, timeout=5, metadata=traced()), request)
+        requests = [SubmitChangesRequest(submission=each, traceparent=traced()[0][1]) for each in submissions[-9:]]
+        await canaries.attempt(stub.SubmitChanges(iter(requests), timeout=5), *requests)
+        raw = channel.unary_unary("/jukinet.intake.v1.IntakeService/SubmitChange")
+        serialised = requests[0].SerializeToString()
+        large = serialised * (1024 * 1024 // len(serialised) + 1)
+        for body in (serialised[:-3], b"\xff\xff" + serialised, large, large * 2):
+            await canaries.attempt(raw(body, timeout=5))
+    async with network.channel(CS, Identity("municipal-system", OKUTAMA)) as channel:
+        request = SubmitChangeRequest(submission=entry)
+        await canaries.attempt(IntakeServiceStub(channel).SubmitChange(request, timeout=5), request)
+    await plant_a_move(canaries, network)
+    await plant_a_parked_change(canaries, network)
+    await network.arrived(CHIYODA)
+    return recoded
+
+
+async def plant_a_move(canaries: Canaries, network: Network) -> None:
+    """Somebody moves from Chiyoda to Okutama."""
+    here = canaries.record(network)
+    there = _with(here, address=canaries.record(network, OKUTAMA).address)
+    version = 0
+    for municipality, submission in (
+        (CHIYODA, network.submission("ENTRY_EX_OFFICIO", here)),
+        (CHIYODA, network.submission("DELETION_DOMESTIC_MOVE_OUT", here, next_municipality=OKUTAMA)),
+        (OKUTAMA, network.submission("ENTRY_DOMESTIC_MOVE_IN", there, previous_municipality=CHIYODA)),
+    ):
+        if submission.previous_municipality:
+            submission.transfer_version = version
+        canaries.plant(submission)
+        answer = await network.submit(municipality, submission)
+        canaries.plant(answer)
+        version = answer.version
+
+
+async def plant_a_parked_change(canaries: Canaries, network: Network) -> None:
+    """Chiyoda enters somebody whom Okutama holds: on its way up, the change is parked."""
+    held = canaries.record(network, OKUTAMA)
+    await network.submit(OKUTAMA, network.submission("ENTRY_EX_OFFICIO", held))
+    await network.arrived(OKUTAMA)
+    stolen = _with(held)
+    stolen.address.local_government_code = CHIYODA
+    submission = network.submission("ENTRY_EX_OFFICIO", stolen)
+    canaries.plant(submission)
+    await network.submit(CHIYODA, submission)
+
+
+async def plant_questions(canaries: Canaries, network: Network, known: identity_pb2.IdentityRecord) -> None:
+    """Questions that find somebody, find nobody, are refused, repeated, malformed, too large."""
+
+    def context(**parts: Any) -> Any:
+        return network.context(case_reference=canaries.word("case"), operator=canaries.word("operator"), **parts)
+
+    by_number = inquiry.Subject(individual_number=known.individual_number)
+    by_alias = inquiry.Subject(four_items=network.four_items(known))
+    by_alias.four_items.name = known.name.alias
+    nobody = network.four_items(canaries.record(network))
+    wanted = [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS, inquiry.IDENTITY_FIELD_BIRTH_DATE]
+    wanted += [inquiry.IDENTITY_FIELD_SEX, inquiry.IDENTITY_FIELD_CHANGE, inquiry.IDENTITY_FIELD_INDIVIDUAL_NUMBER]
+    found = network.question(known, context=context(), fields=wanted)
+    malformed = network.question(known, context=context())
+    malformed.subject.four_items.name += "\n"
+    malformed.context.case_reference = canaries.word("case") + "\0"
+    letters = inquiry.Subject(individual_number=canaries.word("nonumber"))
+    requests = [
+        found,
+        found,
+        network.question(known, context=context(), subject=by_number, fields=wanted),
+        network.question(known, context=context(), subject=by_alias, fields=wanted),
+        network.question(known, context=context(), subject=inquiry.Subject(four_items=nobody)),
+        network.question(known, context=context(purpose="B1-41-3")),
+        network.question(known, context=context(), fields=[inquiry.IDENTITY_FIELD_RESIDENT_CODE]),
+        network.question(known, context=context(), subject=letters),
+        malformed,
+        inquiry.VerifyIdentityRequest(context=context(), four_items=network.four_items(known)),
+        inquiry.VerifyIdentityRequest(context=context(), four_items=nobody),
+    ]
+    for agency in (PENSION_SERVICE, BANK, "unlisted"):
+        async with network.channel(GATEWAY, Identity("agency", agency)) as channel:
+            stub = InquiryServiceStub(channel)
+            for request in requests:
+                rpc = stub.Inquire if isinstance(request, inquiry.InquireRequest) else stub.VerifyIdentity
+                await canaries.attempt(rpc(request, timeout=5, metadata=traced()), request)
+            raw = channel.unary_unary("/jukinet.inquiry.v1.InquiryService/Inquire")
+            serialised = found.SerializeToString()
+            await canaries.attempt(raw(serialised * (64 * 1024 // len(serialised) + 1), timeout=5))
+
+
+async def plant_at_the_center(canaries: Canaries, network: Network, known: identity_pb2.IdentityRecord) -> None:
+    """A gateway's questions: with a good ticket, with an altered one, about another person, without any."""
+    subject = inquiry.Subject(four_items=network.four_items(known))
+    request_id = network.context().request_id
+    ticket = provision.Ticket(
+        gateway=Identity("gateway", GATEWAY).uri,
+        agency=Identity("agency", PENSION_SERVICE).uri,
+        purpose="B1-77.12",
+        request_id=request_id,
+        kind=provision.PROVISION_KIND_RECORD,
+        method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
+        fields=[inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_CHANGE],
+        subject_digest=subject_digest(subject, request_id),
+    )
+    signed = sign_ticket(ticket, load_signing_key(network.folder(GATEWAY) / "ticket.key"), now=now())
+    forged = provision.SignedTicket(ticket=signed.ticket, signature=bytes(64))
+    about_another = inquiry.Subject(individual_number=known.individual_number)
+    async with network.channel(CENTER, Identity("gateway", GATEWAY)) as channel:
+        for request in (
+            provision.ProvideRequest(ticket=forged, subject=subject),
+            provision.ProvideRequest(ticket=signed, subject=about_another),
+            provision.ProvideRequest(subject=subject),
+            provision.ProvideRequest(ticket=signed, subject=subject),
+            provision.ProvideRequest(ticket=signed, subject=subject),
+        ):
+            call = ProvisionServiceStub(channel).Provide(request, timeout=5, metadata=traced())
+            await canaries.attempt(call, request)
+
+
+async def plant_on_a_link(canaries: Canaries, network: Network) -> None:
+    """A municipality whose seals do not verify sends canaries upwards, and bytes that are no segment."""
+    change = change_pb2.Change(
+        reason=change_pb2.CHANGE_REASON_CORRECTION_RESIDENT_CODE_REQUEST,
+        event_date=identity_pb2.CalendarDate(year=2026, month=1, day=2),
+        record=canaries.record(network, SHINJUKU),
+        version=1,
+        previous_resident_code=network.code(),
+        previous_individual_number=network.number(),
+    )
+    segment = link.Segment(
+        municipality=SHINJUKU, epoch=1, first_sequence=1, changes=[change.SerializeToString()]
+    ).SerializeToString()
+    hello = link.Hello(epoch=1, last_sequence=1, last_chain=bytes(32), first_kept=1, version_min=1, version_max=1)
+    for body in (segment, segment[:-1], canaries.word("nosegment").encode()):
+        sealed = link.SealedSegment(segment=body, seal=bytes(64))
+        batch = link.Batch(epoch=1, first_sequence=1, segments=[sealed])
+        requests = [link.StreamRequest(hello=hello), link.StreamRequest(batch=batch)]
+        async with network.channel(PREFECTURE, Identity("municipality", SHINJUKU)) as channel:
+            await canaries.attempt(LinkServiceStub(channel).Stream(iter(requests), timeout=5), *requests)
+    for body in (change.SerializeToString(), canaries.word("nochange").encode()):
+        chunk = snapshot.Chunk(first_sequence=1, changes=[snapshot.ChunkChange(epoch=1, change=body)])
+        put = snapshot.PutChunkRequest(epoch=1, municipality=SHINJUKU, chunk=chunk)
+        async with network.channel(PREFECTURE, Identity("municipality", SHINJUKU)) as channel:
+            await canaries.attempt(SnapshotServiceStub(channel).PutChunk(put, timeout=5), put)
+
+
+async def plant_on_the_command_line(canaries: Canaries, network: Network, folder: Path) -> None:
+    """A clerk's file, half of it wrong, and an agency's question."""
+    submissions = [network.submission("ENTRY_EX_OFFICIO", canaries.record(network)) for _ in range(2)]
+    lines = [values_of(each) for each in submissions]
+    lines[1]["birth_date"] = canaries.word("nodate")
+    rows = [list(lines[0]), *(list(each.values()) for each in lines), [canaries.word("nofields")]]
+    file = folder / "changes.csv"
+    file.write_text("".join(",".join(row) + "\r\n" for row in rows), "utf-8")
+    for submission in submissions:
+        canaries.plant(submission)
+    await _run(canaries, "submit", str(file), "--mesh", str(network.mesh.root), "--municipality", CHIYODA)
+    await _run(canaries, "admin", "parked", "--mesh", str(network.mesh.root), "--node", PREFECTURE)
+    await _run(canaries, "admin", "release", CHIYODA, "--mesh", str(network.mesh.root), "--node", PREFECTURE)
+    for node in network.mesh.names:
+        canaries.told.append(str(await network.status(node)).encode())
+        async with network.channel(node) as channel:
+            async for parked in AdminServiceStub(channel).ListParked(ListParkedRequest(), timeout=5):
+                canaries.told.append(str(parked).encode())
+    canaries.told += [entry.SerializeToString() for entry in await network.ledger()]
+
+
+async def plant_in_a_comparison(canaries: Canaries, network: Network) -> None:
+    """An operator compares a municipality's rows: the one answer to an operator in which codes stand."""
+    async with network.channel(CS) as channel:
+        compare = ConsistencyServiceStub(channel)
+        places = await compare.ListPlaces(consistency.ListPlacesRequest(), timeout=5)
+        at = next(place for place in places.places if place.municipality == CHIYODA)
+        everything = consistency.ListRowsRequest(key=bytes(32), at=at, buckets=range(4096))
+        await canaries.attempt(compare.ListRows(everything, timeout=10, metadata=traced()), everything)
+        early = consistency.Place(municipality=CHIYODA, epoch=at.epoch, sequence=at.sequence + 1_000)
+        await canaries.attempt(
+            compare.ListRows(consistency.ListRowsRequest(key=bytes(32), at=early, buckets=[0]), timeout=10), at
+        )
+
+
+async def _run(canaries: Canaries, *arguments: str) -> None:
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jukinet.cli", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, told = await program.communicate()
+    assert out or told
+    canaries.told += [out, told]
+
+
+async def plant(canaries: Canaries, network: Network, collector: Collector, folder: Path) -> None:
+    known = await plant_changes(canaries, network)
+    await plant_questions(canaries, network, known)
+    await plant_at_the_center(canaries, network, known)
+    await plant_on_a_link(canaries, network)
+    await plant_on_the_command_line(canaries, network, folder)
+    await plant_in_a_comparison(canaries, network)
+    # Each process sends its spans in the order of their ends: when these are here, all earlier ones are.
+    context = traced()
+    record = network.person(CHIYODA)
+    await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", record), metadata=context)
+    await network.inquire(network.question(record), metadata=context)
+    last = [(role, "link.receive") for role in ("prefecture", "center")]
+    await collector.wait_for(
+        context[0][1].split("-")[1], *last, ("municipality", "register.apply"), ("gateway", "ledger.append")
+    )
+    # What travelled between the nodes, out of their registers.
+    for node in (CS, PREFECTURE, CENTER):
+        for row in network.rows(node, "residents"):
+            canaries.plant(identity_pb2.Resident.FromString(row["resident"]), needles=False)
+        for row in network.rows(node, "outbox"):
+            canaries.plant(link.SealedSegment(segment=row["segment"]), needles=False)
+
+
+def _copy(submission: Submission) -> Submission:
+    copy = Submission()
+    copy.CopyFrom(submission)
+    return copy
+
+
+def _with(record: identity_pb2.IdentityRecord, **parts: Any) -> identity_pb2.IdentityRecord:
+    copy = identity_pb2.IdentityRecord()
+    copy.CopyFrom(record)
+    copy.MergeFrom(identity_pb2.IdentityRecord(**parts))
+    return copy
+
+
+def _other_digit(code: str) -> str:
+    return code[:-1] + str((int(code[-1]) + 1) % 10)
