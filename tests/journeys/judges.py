@@ -17,12 +17,13 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet.cli.compare import differences
+from jukinet.cli.ledger import fetch_ledger
 from jukinet.ledger import schema as ledger_schema
 from jukinet.ledger.verify import verify_files
 from jukinet.store.engine import open_reader
 from jukinet.store.schema import history as history_table
 from nation import Nation
-from tests.journeys.load import GATEWAY, Agency, MunicipalSystem, Network
+from tests.journeys.load import GATEWAY, Agency, Clients, MunicipalSystem, Network, all_arrived
 
 _SQLITE = "sqlite:///"
 Place = tuple[str, int, int]
@@ -36,6 +37,22 @@ def changes_in(database: str) -> int:
         count = connection.execute(select(func.count()).select_from(history_table)).scalar_one()
     engine.dispose()
     return int(count)
+
+
+async def end_and_judge(
+    network: Network, nation: Nation, clients: Clients, folder: Path, *, expected: str = ""
+) -> Counter[str]:
+    """Lets all that was acknowledged arrive, drains the nodes, and judges registers, ledger and logs.
+
+    `folder` is for the ledger's file; `expected` is as in `judge_logs`. Returns what `judge_registers` does.
+    """
+    await all_arrived(network, clients.systems)
+    await fetch_ledger(network.mesh, GATEWAY, folder / "ledger.jsonl")
+    assert set((await network.nodes.terminate_all()).values()) == {0}
+    verdict = judge_registers(network, nation, clients.systems)
+    judge_ledger(network, clients.pension, clients.bank, folder)
+    judge_logs(network, expected=expected)
+    return verdict
 
 
 def judge_registers(network: Network, nation: Nation, systems: Mapping[str, MunicipalSystem]) -> Counter[str]:

@@ -15,21 +15,9 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
-from jukinet.cli.ledger import fetch_ledger
 from jukinet.mesh.failpoints import PLACES, VARIABLE
-from tests.journeys.judges import changes_in, judge_ledger, judge_logs, judge_registers
-from tests.journeys.load import (
-    GATEWAY,
-    MUNICIPALITIES,
-    SECONDS,
-    Agency,
-    Life,
-    MunicipalSystem,
-    Network,
-    all_arrived,
-    under_load,
-)
+from tests.journeys.judges import changes_in, end_and_judge
+from tests.journeys.load import GATEWAY, MUNICIPALITIES, SECONDS, Clients, Life, Network, under_load
 
 ROLES = {
     "center": ["center"],
@@ -141,22 +129,16 @@ async def run_campaign(
     """
     random, began = Random(seed), time.monotonic()
     life = Life(folder / "life", seed, residents)
-    systems = {code: MunicipalSystem(network, code) for code in life.residents}
-    subjects = [each for submissions in life.residents.values() for each in submissions]
-    pension = [Agency(network, PENSION_SERVICE, subjects, Random(f"{seed}/{number}")) for number in range(3)]
-    bank = Agency(network, BANK, subjects, Random(f"{seed}/{BANK}"))
-    agencies = [*pension, bank]
+    clients = Clients(network, life, seed)
+    systems, agencies = clients.systems, clients.agencies
     killer = Killer(network, random)
     arrived = partial(changes_in, network.mesh.config("center").database)
 
-    def acknowledged() -> int:
-        return sum(len(system.acknowledged) for system in systems.values())
-
     work: dict[str, Callable[[], int]] = {
-        "municipality": acknowledged,
+        "municipality": lambda: clients.acknowledged,
         "prefecture": arrived,
         "center": arrived,
-        "gateway": lambda: sum(len(agency.answers) for agency in pension),
+        "gateway": lambda: sum(len(agency.answers) for agency in clients.pension),
     }
     async with network.nodes:
         network.nodes.start_all()
@@ -167,20 +149,15 @@ async def run_campaign(
                 for role, done in work.items():
                     group.create_task(killer.torment(role, blows, done))
             await network.nodes.wait_healthy(seconds=SECONDS)
-            while acknowledged() < changes:
+            while clients.acknowledged < changes:
                 await asyncio.sleep(0.5)
-        await all_arrived(network, systems)
-        await fetch_ledger(network.mesh, GATEWAY, folder / "ledger.jsonl")
-        assert set((await network.nodes.terminate_all()).values()) == {0}
-    verdict = judge_registers(network, life.nation, systems)
-    judge_ledger(network, pension, bank, folder)
-    judge_logs(network)
+        verdict = await end_and_judge(network, life.nation, clients, folder)
     restarts = statistics.quantiles(killer.restart_seconds, n=100)
     return {
         "seed": seed,
         "kills": {role: killed.total() for role, killed in killer.killed.items()},
         "places": dict(sorted(sum(killer.killed.values(), Counter()).items())),
-        "acknowledged": acknowledged(),
+        "acknowledged": clients.acknowledged,
         **{name: verdict[name] for name in ("lost", "doubled", "reordered")},
         "streams_broken": sum(system.broken_streams for system in systems.values()),
         "answered_again": sum(system.repeated for system in systems.values()),

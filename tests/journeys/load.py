@@ -21,6 +21,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse, SubmitChangesRequest
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet.cli.change_file import read_changes
+from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.mesh.client import streaming
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import reason_of
@@ -186,6 +187,32 @@ class Life:
             found[path.stem] = [each for _, each in read_changes(path) if isinstance(each, Submission)]
         assert sum(map(len, found.values())) == len(filed)
         return found
+
+
+class Clients:
+    """Everybody who speaks to a network in a campaign: each municipality's system, three agencies that may ask, a bank.
+
+    Args:
+        network: to speak to.
+        life: what the municipalities report; the agencies ask about those who were there in the beginning.
+        seed: of what the agencies ask.
+    """
+
+    def __init__(self, network: Network, life: Life, seed: int) -> None:
+        subjects = [each for submissions in life.residents.values() for each in submissions]
+        self.systems = {code: MunicipalSystem(network, code) for code in life.residents}
+        self.pension = [Agency(network, PENSION_SERVICE, subjects, Random(f"{seed}/{number}")) for number in range(3)]
+        self.bank = Agency(network, BANK, subjects, Random(f"{seed}/{BANK}"))
+
+    @property
+    def agencies(self) -> list[Agency]:
+        """All of them."""
+        return [*self.pension, self.bank]
+
+    @property
+    def acknowledged(self) -> int:
+        """How many changes were."""
+        return sum(len(system.acknowledged) for system in self.systems.values())
 
 
 @asynccontextmanager

@@ -18,24 +18,11 @@ import pytest
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import GetCheckpointRequest
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
-from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.cli.init import UNBRAKED, Plan
 from jukinet.cli.layout import folder_name
-from jukinet.cli.ledger import fetch_ledger
 from tests import nightly
-from tests.journeys.judges import changes_in, judge_ledger, judge_logs, judge_registers
-from tests.journeys.load import (
-    CHIYODA,
-    GATEWAY,
-    MUNICIPALITIES,
-    SECONDS,
-    Agency,
-    Life,
-    MunicipalSystem,
-    Network,
-    all_arrived,
-    under_load,
-)
+from tests.journeys.judges import changes_in, end_and_judge
+from tests.journeys.load import CHIYODA, GATEWAY, MUNICIPALITIES, SECONDS, Clients, Life, Network, under_load
 
 MakeNetwork = Callable[..., Network]
 CS, PREFECTURE, CENTER = f"municipality-{CHIYODA}", "prefecture-130001", "center"
@@ -69,13 +56,11 @@ def disks(tmp_path: Path) -> Iterator[Path]:
 class Observer:
     """What shows that a node's disk is full, that it still reads, and that it writes again."""
 
-    def __init__(
-        self, network: Network, disks: Path, systems: dict[str, MunicipalSystem], agencies: list[Agency]
-    ) -> None:
+    def __init__(self, network: Network, disks: Path, clients: Clients) -> None:
         self.network = network
         self.disks = disks
-        self.systems = systems
-        self.agencies = agencies
+        self.systems = clients.systems
+        self.agencies = clients.pension
 
     def fill(self, node: str, room: int) -> Path:
         """Leaves so many bytes on a node's disk."""
@@ -139,33 +124,25 @@ async def run_campaign(
     """Fills the disk of each of the four kinds of node to each level, under load, and judges what is left."""
     random, began = Random(seed), time.monotonic()
     life = Life(folder / "life", seed)
-    systems = {code: MunicipalSystem(network, code) for code in life.residents}
-    subjects = [each for submissions in life.residents.values() for each in submissions]
-    pension = [Agency(network, PENSION_SERVICE, subjects, Random(f"{seed}/{number}")) for number in range(3)]
-    bank = Agency(network, BANK, subjects, Random(f"{seed}/{BANK}"))
-    observer = Observer(network, disks, systems, [*pension])
+    clients = Clients(network, life, seed)
+    observer = Observer(network, disks, clients)
     recoveries: list[float] = []
     async with network.nodes:
         network.nodes.start_all()
         await network.nodes.wait_healthy(seconds=SECONDS)
         pids = {name: network.nodes.pid(name) for name in network.mesh.names}
-        await asyncio.gather(*(systems[code].report(entries) for code, entries in life.residents.items()))
-        async with under_load(life, systems, [*pension, bank], random):
+        await asyncio.gather(*(clients.systems[code].report(entries) for code, entries in life.residents.items()))
+        async with under_load(life, clients.systems, clients.agencies, random):
             for room in rooms:
                 for node in NODES:
                     recoveries.append(await one_level(observer, node, room))
-        await all_arrived(network, systems)
-        await fetch_ledger(network.mesh, GATEWAY, folder / "ledger.jsonl")
         assert {name: network.nodes.pid(name) for name in network.mesh.names} == pids
-        assert set((await network.nodes.terminate_all()).values()) == {0}
-    verdict = judge_registers(network, life.nation, systems)
-    judge_ledger(network, pension, bank, folder)
-    judge_logs(network, expected="StorageFull")
+        verdict = await end_and_judge(network, life.nation, clients, folder, expected="StorageFull")
     return {
         "seed": seed,
         "levels": len(recoveries),
         "recovery_seconds_max": round(max(recoveries), 2),
-        "acknowledged": sum(len(system.acknowledged) for system in systems.values()),
+        "acknowledged": clients.acknowledged,
         **{name: verdict[name] for name in ("lost", "doubled", "reordered")},
         "seconds": round(time.monotonic() - began),
     }
