@@ -397,6 +397,20 @@ async def mesh(
         yield make
 
 
+@pytest.fixture
+def cs(mesh: Callable[..., Node]) -> Node:
+    """A CS."""
+    return mesh("municipality", CHIYODA)
+
+
+@pytest.fixture
+async def prefecture(mesh: Callable[..., Node]) -> Node:
+    """A prefecture that serves."""
+    node = mesh("prefecture", TOKYO)
+    await node.serve(forwards=True)
+    return node
+
+
 async def until(holds: Callable[[], object], *, seconds: float = 20) -> None:
     """Waits for a condition that no event tells of."""
     async with asyncio.timeout(seconds):

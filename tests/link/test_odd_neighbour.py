@@ -16,12 +16,6 @@ from jukinet.mesh.server import build_server
 Mesh = Callable[..., Any]
 
 
-@pytest.fixture
-def cs(mesh: Mesh) -> Any:
-    """A CS."""
-    return mesh("municipality", "131016")
-
-
 class Peer(LinkServiceServicer):
     """A receiver that behaves as a test wants."""
 

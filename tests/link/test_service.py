@@ -21,20 +21,6 @@ from jukinet.store.errors import StorageFull, StoreError
 Mesh = Callable[..., Any]
 
 
-@pytest.fixture
-async def prefecture(mesh: Mesh) -> Any:
-    """A prefecture that serves."""
-    node = mesh("prefecture", "130001")
-    await node.serve(forwards=True)
-    return node
-
-
-@pytest.fixture
-def cs(mesh: Mesh) -> Any:
-    """A municipality's identity; the tests speak for it."""
-    return mesh("municipality", "131016")
-
-
 async def say(call: Any, **message: Any) -> None:
     await call.write(StreamRequest(**message))
 

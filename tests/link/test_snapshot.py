@@ -57,11 +57,6 @@ def digest_of(node: Any, municipality: str) -> tuple[int, int, bytes]:
     return at.sequence, found.rows, found.root
 
 
-@pytest.fixture
-async def cs(mesh: Mesh) -> Any:
-    return mesh("municipality", "131016")
-
-
 async def test_a_receiver_below_what_is_kept_gets_a_snapshot_and_then_the_stream(
     mesh: Mesh, cs: Any, link: Any
 ) -> None:

@@ -21,20 +21,6 @@ from jukinet.store.schema import outbox
 Mesh = Callable[..., Any]
 
 
-@pytest.fixture
-async def prefecture(mesh: Mesh) -> Any:
-    """A prefecture that serves."""
-    node = mesh("prefecture", "130001")
-    await node.serve(forwards=True)
-    return node
-
-
-@pytest.fixture
-def cs(mesh: Mesh) -> Any:
-    """A CS."""
-    return mesh("municipality", "131016")
-
-
 class Cutter:
     """A network that goes down after so many bytes of each direction, once; later connections are whole."""
 

@@ -8,36 +8,19 @@ import grpc
 import pytest
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
-from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet.mesh.callers import Rule
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.errors import Refused, error_id_of, reason_of, violations_of
 from jukinet.mesh.identity import NODES, Identity
 from jukinet.mesh.interceptors import RefusedCall, current_caller
 from jukinet.mesh.limits import Limits
+from tests.mesh.handlers import KINDS, SECRET, answer_caller, every_kind, raising
 
 CS = Identity("municipality", "131016")
 
 SYSTEM = Identity("municipal-system", "131016")
 
 OPERATOR = Identity("operator", "tanaka")
-
-KINDS = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
-
-SECRET = "山田太郎 00000000019"
-
-every_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-async def answer_caller(request: Any, context: Any) -> Any:
-    return intake_pb2.SubmitChangeResponse(version=1, sequence=int(current_caller().name))
-
-
-def raising(error: BaseException) -> Any:
-    async def answer(request: Any, context: Any) -> Any:
-        raise error
-
-    return answer
 
 
 @every_kind
