@@ -1,4 +1,7 @@
-"""Databases for all tests: an SQLite file, and a PostgreSQL server that a test process starts when it needs it."""
+"""What all tests share: databases, and what is done where a test needs rights that not every machine gives.
+
+A database is an SQLite file, or lies on a PostgreSQL server that a test process starts when it needs it.
+"""
 
 import os
 import shutil
@@ -10,6 +13,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from jukinet.cli.processes import end_when_stdin_closes
+from tests.faults import namespaces
 
 _OPTIONS = "-c fsync=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=50 -c listen_addresses="
 
@@ -132,3 +138,35 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database of each kind."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+# ---- what not every machine lets a test do ---------------------------------------------------------------------
+
+
+def pytest_configure() -> None:
+    """Ends a run in a namespace with the run that started it."""
+    if namespaces.is_inside():
+        end_when_stdin_closes()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Lets a test that is marked `own_network` run in a namespace; its fixtures are made here and there."""
+    if pyfuncitem.get_closest_marker("own_network") is None or namespaces.is_inside():
+        return None
+    if reason := namespaces.why_not():
+        pytest.skip(reason)
+    namespaces.run_inside(pyfuncitem.nodeid)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many tests that need particular rights ran, and how many did not."""
+    for need in ("own_network", "own_disks"):
+        count = {
+            outcome: sum(need in each.keywords for each in terminalreporter.getreports(outcome))
+            for outcome in ("passed", "failed", "skipped")
+        }
+        if any(count.values()) and not namespaces.is_inside():
+            ran = count["passed"] + count["failed"]
+            terminalreporter.write_line(f"{need}: {ran} ran, {count['skipped']} skipped")

@@ -182,6 +182,7 @@ def network(new_network: MakeNetwork, tmp_path: Path, disks: Path) -> Network:
 
 
 @pytest.mark.slow
+@pytest.mark.own_disks
 @pytest.mark.timeout(600)
 async def test_a_full_disk_loses_nothing_and_heals_by_itself(network: Network, disks: Path, tmp_path: Path) -> None:
     rooms = ROOM[::7]
@@ -189,6 +190,7 @@ async def test_a_full_disk_loses_nothing_and_heals_by_itself(network: Network, d
 
 
 @pytest.mark.nightly
+@pytest.mark.own_disks
 @pytest.mark.timeout(7200)
 async def test_twenty_full_disks_of_each_node_lose_nothing(network: Network, disks: Path, tmp_path: Path) -> None:
     nightly.skip_if_done("disk-full")
