@@ -9,6 +9,7 @@ Source: Act art. 7 item 7; Act on Indication of Residential Address, art. 2 (丁
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.domain.person_name import fold_spelling
@@ -37,6 +38,7 @@ def search_key(address: identity_pb2.Address) -> str:
     return f"{address.local_government_code}/{place_key(address.town + address.block)}"
 
 
+@lru_cache(maxsize=64)  # The members of a household come one after the other. So few that no register gathers here.
 def place_key(text: str) -> str:
     """Fold one text that holds place names and numbers.
 

@@ -47,7 +47,7 @@ def fold_spelling(text: str) -> str:
     Returns:
         The folded spelling, for keys only.
     """
-    return unicodedata.normalize("NFKC", text.translate(_FREE_MARKS)).translate(_FOLD).casefold()
+    return unicodedata.normalize("NFKC", _joined(text)).translate(_FOLD).casefold()
 
 
 def search_key(text: str) -> str:
@@ -59,7 +59,7 @@ def search_key(text: str) -> str:
     Returns:
         The key of `SEARCH_KEY_VERSION`; the key of a key is itself.
     """
-    plain = unicodedata.normalize("NFKC", "".join(text.split()).translate(_FREE_MARKS))
+    plain = unicodedata.normalize("NFKC", _joined("".join(text.split())))
     key = plain.translate(_NAME_FOLD).casefold()
     return _REPEATED.sub(r"\1\1", key) if "々" in key else key
 
@@ -75,5 +75,12 @@ def former_name_key(name: identity_pb2.PersonName) -> str:
 
     Source: Order art. 30-14 para. 6: where the network says name, it means name and former surname.
     """
+    if not name.former_surname:
+        return ""
     parts = name.legal.split(maxsplit=1)
-    return search_key(name.former_surname + parts[1]) if name.former_surname and len(parts) == 2 else ""
+    return search_key(name.former_surname + parts[1]) if len(parts) == 2 else ""
+
+
+def _joined(text: str) -> str:
+    """The text with free-standing voiced marks joined to their kana."""
+    return text.translate(_FREE_MARKS) if "\u309b" in text or "\u309c" in text else text

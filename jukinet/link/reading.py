@@ -18,10 +18,12 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Segment
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change, ChangeReason
 from jukinet.domain.arrival import Arrival
+from jukinet.domain.contract import is_plain
 from jukinet.mesh.errors import Refused, check_message
 
 Read = tuple[Arrival, "ErrorReason.ValueType | None"]
 """An arrival, and why it cannot be read; its change is empty then."""
+_REASONS = frozenset(ChangeReason.values())
 
 
 def read_changes(segment: Segment) -> Iterator[Read]:
@@ -42,10 +44,11 @@ def read_change(municipality: str, epoch: int, sequence: int, payload: bytes) ->
 
 
 def _fault(change: Change) -> "ErrorReason.ValueType | None":
-    if change.reason not in ChangeReason.values():
+    if change.reason not in _REASONS:
         return errors.ERROR_REASON_CHANGE_UNKNOWN_TYPE
     try:
-        check_message(change)
+        if not is_plain(change):
+            check_message(change)
     except Refused as refused:
         return refused.reason
     return None
