@@ -31,6 +31,7 @@ from jukinet.store import journal
 from jukinet.store.brakes import brake_arrived
 from jukinet.store.register import Run, apply_arrivals
 from jukinet.store.schema import parked
+from jukinet.store.snapshots import half_in
 
 _HELD = errors.ERROR_REASON_LINK_HELD
 
@@ -78,7 +79,8 @@ def apply_batch(
 ) -> Taken:
     """Takes one batch of the sender `source` in the caller's transaction.
 
-    `traceparents` gives, by (municipality, sequence), the trace context to forward. Raises Refused as `receiver.take`.
+    `traceparents` gives, by (municipality, sequence), the trace context to forward. Raises Refused as `receiver.take`;
+    LINK_GAP also where a municipality's snapshot is half in.
     """
     passing("apply.begun")
     known = journal.read_mark(connection, source)
@@ -90,6 +92,8 @@ def apply_batch(
         return Taken(placed.mark, [], [], 0, ())
     passing("apply.placed")
     new = [entry for entry in placed.fresh if not entry.repeated]
+    if half_in(connection, {entry.segment.municipality for entry in new}):
+        raise Refused(errors.ERROR_REASON_LINK_GAP)  # the snapshot comes first
     changes = [change for entry in new for change in read_changes(entry.segment)]
     held = _braked(connection, changes, assembly.brake, now_us)
     newly_held = [name for name, tally in held.items() if tally.held_at == now_us]

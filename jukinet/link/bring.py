@@ -1,7 +1,7 @@
 """Bringing snapshots to the node above, where a stream cannot: the sending side, over grpc.aio.
 
 Rule 1: a snapshot of a municipality is brought only where the node above does not hold what comes before this node's
-outbox. What is staged there and still of use is gone on with, chunk by chunk.
+outbox, or has a part of one. What is there of it is gone on with, chunk by chunk.
 Rule 2: a municipality signs its own manifest. A prefecture has only manifests that its municipalities signed; it makes
 their chunks again from what it holds, and asks a connected municipality for a manifest that is new enough.
 Rule 3: the stream goes on after the change before the oldest one in the outbox. What of it the node above holds by a
@@ -41,11 +41,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _CALL_SECONDS = 60.0
-_INSTALL_SECONDS = 600.0
-_UNDER_WAY = 3
-"""Chunks that are under way at once: one is read while another is written."""
+_UNDER_WAY = 6
+"""Chunks that are under way at once: some are read there while others are written."""
+_BROUGHT_AT_ONCE = 2
+"""Municipalities whose chunks are under way at once: one ends or begins while the other fills the line."""
 _LOOK_AGAIN = 0.2  # seconds between two looks for a manifest that was asked for
-_ASK_AGAIN = 5.0  # seconds
+_ASK_AGAIN = 30.0  # seconds; a large register takes some to sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Snapshots:
     """The snapshots of the municipalities that a node brings.
 
     `own` is the node; `key` its sealing key, None at a prefecture; `key_of` gives a municipality's public one.
-    `ask(municipalities)` lets their streams say that a manifest is wanted; none when that is over.
+    `ask(municipalities)` lets the streams of those that were not asked yet say that a manifest is wanted; none when
+    that is over.
     """
 
     def __init__(
@@ -82,6 +84,9 @@ class Snapshots:
         self._key_of = key_of
         self._ask = ask
         self._beside: dict[str, asyncio.Task[None]] = {}
+        self._awaited: set[str] = set()
+        """The municipalities whose manifests are waited for."""
+        self._line = asyncio.Semaphore(_BROUGHT_AT_ONCE)
         self.manifest_wanted = asyncio.Event()
         """Set when the node above asks for one."""
 
@@ -93,14 +98,20 @@ class Snapshots:
         manifest.
         """
         outbox = await self._read(self._outbox)
+        bringing = [asyncio.create_task(self._bring(channel, outbox, each)) for each in sorted(outbox.held)]
         held: grpc.aio.AioRpcError | None = None
-        for municipality in sorted(outbox.held):
-            try:
-                await self._bring(channel, outbox, municipality)
-            except grpc.aio.AioRpcError as refusal:
-                if reason_of(refusal) != errors.ERROR_REASON_LINK_HELD:
-                    raise
-                held = refusal
+        try:
+            for task in bringing:
+                try:
+                    await task
+                except grpc.aio.AioRpcError as refusal:
+                    if reason_of(refusal) != errors.ERROR_REASON_LINK_HELD:
+                        raise
+                    held = refusal
+        finally:
+            for task in bringing:
+                task.cancel()
+            await asyncio.gather(*bringing, return_exceptions=True)
         if held is not None:
             raise held
         request = pb.ResumeStreamRequest(epoch=outbox.epoch, mark=outbox.sequence, chain=outbox.chain)
@@ -109,7 +120,7 @@ class Snapshots:
     async def held_above(self, channel: grpc.aio.Channel, municipality: str, through: int) -> bool:
         """Whether the node above holds a municipality up to there. If not, begins to bring it beside the stream."""
         outbox = await self._read(self._outbox)
-        if (await self._standing(channel, outbox, municipality)).sequence >= through:
+        if _is_whole(await self._standing(channel, outbox, municipality), through):
             return True
         before = self._beside.get(municipality)
         if before is None or before.done():
@@ -146,24 +157,25 @@ class Snapshots:
     async def _bring(self, channel: grpc.aio.Channel, outbox: Outbox, municipality: str) -> None:
         stub, begins = SnapshotServiceStub(channel), outbox.begins[municipality]
         standing = await self._standing(channel, outbox, municipality)
-        if standing.sequence >= begins:
+        if _is_whole(standing, begins):
             return
         signed = self._usable(standing, municipality, outbox) or await self._manifest(municipality, begins)
         manifest = pb.Manifest.FromString(signed.manifest)
-        log.warning(
-            "brings a municipality's snapshot to the node above",
-            extra={"municipality": municipality, "sequence": manifest.sequence},
-        )
-        request = pb.OfferSnapshotRequest(epoch=outbox.epoch, manifest=signed)
-        staged = (await stub.OfferSnapshot(request, timeout=_CALL_SECONDS)).staged
-        await self._put_chunks(stub, outbox.epoch, manifest, staged)
-        await stub.InstallSnapshot(
-            pb.InstallSnapshotRequest(epoch=outbox.epoch, municipality=municipality), timeout=_INSTALL_SECONDS
-        )
+        async with self._line:
+            log.warning(
+                "brings a municipality's snapshot to the node above",
+                extra={"municipality": municipality, "sequence": manifest.sequence},
+            )
+            request = pb.OfferSnapshotRequest(epoch=outbox.epoch, manifest=signed)
+            staged = (await stub.OfferSnapshot(request, timeout=_CALL_SECONDS)).staged
+            await self._put_chunks(stub, outbox.epoch, manifest, staged)
+            await stub.InstallSnapshot(
+                pb.InstallSnapshotRequest(epoch=outbox.epoch, municipality=municipality), timeout=_CALL_SECONDS
+            )
         passing("bring.installed")
 
     def _usable(self, standing: pb.GetStandingResponse, municipality: str, outbox: Outbox) -> pb.SignedManifest | None:
-        """What is staged above, if this node can go on with it."""
+        """What is being brought above, if this node can go on with it."""
         if not standing.HasField("staged"):
             return None
         try:
@@ -188,11 +200,14 @@ class Snapshots:
                     return pb.SignedManifest(manifest=kept[1], seal=kept[2])
                 if waited % _ASK_AGAIN < _LOOK_AGAIN:
                     log.info("waits for a municipality's manifest", extra={"municipality": municipality})
-                    self._ask([municipality])
+                    self._ask(self._awaited - {municipality})
+                    self._awaited.add(municipality)
+                    self._ask(self._awaited)
                 await asyncio.sleep(_LOOK_AGAIN)
                 waited += _LOOK_AGAIN
         finally:
-            self._ask([])
+            self._awaited.discard(municipality)
+            self._ask(self._awaited)
 
     async def _put_chunks(
         self, stub: "SnapshotServiceAsyncStub", epoch: int, manifest: pb.Manifest, staged: int
@@ -260,12 +275,17 @@ class Snapshots:
         return await asyncio.to_thread(read, self._reader, query)
 
 
+def _is_whole(standing: pb.GetStandingResponse, through: int) -> bool:
+    """Whether the node above holds a municipality up to there, and not a part of a snapshot beside it."""
+    return standing.sequence >= through and not standing.half_in
+
+
 def next_chunk(connection: Connection, municipality: str, *, epoch: int, after: int, until: int) -> pb.Chunk | None:
     """The chunk after a municipality's change `after`, which was of incarnation `epoch`; None where changes lack."""
     rows = next_changes(connection, municipality, epoch=epoch, after=after, until=until, limit=CHUNK_CHANGES)
-    if [sequence for sequence, _, _ in rows] != list(range(after + 1, after + 1 + len(rows))):
+    if rows and rows[-1][0] != after + len(rows):  # they are in order, and none comes twice
         return None
-    return next(cut(SealedChange(*row) for row in rows), None)
+    return next(cut(map(SealedChange._make, rows)), None)
 
 
 async def _put(
@@ -273,7 +293,7 @@ async def _put(
 ) -> pb.PutChunkResponse:
     request = pb.PutChunkRequest(epoch=epoch, municipality=municipality, number=number, chunk=chunk)
     answer: pb.PutChunkResponse = await stub.PutChunk(request, timeout=_CALL_SECONDS)
-    passing("bring.staged")
+    passing("bring.taken")
     return answer
 
 

@@ -1,8 +1,9 @@
-"""A snapshot at its receiver: offered, staged, and taken into the register in one transaction.
+"""A snapshot at its receiver: offered, taken chunk by chunk, and ended.
 
 Rule: whoever brings it, a snapshot counts by the signature of its municipality alone, and it never leads back: one that
-ends before what is here is not taken. Until the one transaction that swaps the rows in and sets the municipality's
-origin, nobody sees anything of it; after that the municipality's stream goes on at the next change.
+ends before what is here is not taken. Each chunk is judged like a batch of the stream (`jukinet.store.chunk`), so no
+transaction is longer than that, and the streams of others go on in between. When the last one is in, the municipality's
+origin is set, and its stream goes on at the next change.
 
 What it changes of a register that is here counts for the change brake as on the stream; a municipality of which nothing
 is here has nothing that it could alter.
@@ -10,73 +11,93 @@ is here has nothing that it could alter.
 Each function works in the caller's transaction.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
-from jukinet._pb.jukinet.link.v1.snapshot_pb2 import Manifest, SignedManifest
+from jukinet._pb.jukinet.link.v1.snapshot_pb2 import Chunk, Manifest, SignedManifest
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet.domain.brake import Count, Tally, count
-from jukinet.link.apply_batch import Assembly, settle
-from jukinet.link.manifest import same_chunks
-from jukinet.link.reading import read_change
+from jukinet.link.apply_batch import Assembly
+from jukinet.link.manifest import check_chunk
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
-from jukinet.store import journal, staging, swap
-from jukinet.store.brakes import brake_arrived
+from jukinet.store import journal, snapshots
+from jukinet.store.brakes import brake_arrived, read_held
+from jukinet.store.chunk import not_here, take_chunk
+from jukinet.store.rows import ReadChange
+from jukinet.store.sealed_changes import last_change
 from jukinet.store.signed_manifests import keep_manifest
 
 
 def offer(connection: Connection, signed: SignedManifest, manifest: Manifest, *, source: str) -> int:
-    """Takes an offer up: how many chunks are staged already. What is staged of another history goes.
+    """Takes an offer up: how many of its chunks are in the register by an earlier one.
 
     Raises Refused: LINK_FENCED, LINK_GAP.
     """
     name = manifest.municipality
     _check_leads_on(connection, manifest)
-    before = staging.read_offer(connection, name)
-    if before is None or not same_chunks(before.digests, manifest.chunks):
-        staging.clear(connection, name)
-        before = None
-    staging.write_offer(connection, name, source=source, manifest=signed.manifest, seal=signed.seal)
-    return len(before.digests) if before else 0
+    last = last_change(connection, name)
+    if last is not None and last > (manifest.epoch, manifest.sequence):
+        raise Refused(errors.ERROR_REASON_LINK_GAP)
+    return snapshots.write_offer(
+        connection, name, source=source, manifest=signed.manifest, seal=signed.seal, digests=manifest.chunks
+    )
 
 
-def offered(connection: Connection, municipality: str) -> tuple[staging.Offer, Manifest]:
-    """The snapshot that is being brought. Raises Refused: SNAPSHOT_NOT_OFFERED."""
-    found = staging.read_offer(connection, municipality)
-    if found is None:
-        raise Refused(errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED)
-    return found, Manifest.FromString(found.manifest)
+def take(
+    connection: Connection,
+    municipality: str,
+    number: int,
+    chunk: Chunk,
+    changes: Sequence[ReadChange],
+    *,
+    assembly: Assembly,
+    now_us: int,
+) -> Tally | None:
+    """Takes chunk `number` of the snapshot that is being brought; `changes` is what was read of it.
 
-
-def install(
-    connection: Connection, municipality: str, *, assembly: Assembly, now_us: int
-) -> "list[ErrorReason.ValueType | None] | Tally":
-    """Swaps the staged rows in, sets the origin and keeps the manifest.
-
-    Returns what became of the changes that were judged one by one; its tally where the change brake holds the
-    municipality: then that alone is kept, and the snapshot stays staged.
-    Raises Refused: SNAPSHOT_NOT_OFFERED, SNAPSHOT_CHUNK, LINK_FORK, LINK_FENCED, LINK_GAP.
+    `now_us` is microseconds since 1970. Returns the tally where the change brake holds the municipality: then that
+    alone is kept. Raises Refused, before anything is written: SNAPSHOT_NOT_OFFERED, SNAPSHOT_CHUNK, LINK_FORK,
+    LINK_FENCED, LINK_GAP.
     """
-    found, manifest = offered(connection, municipality)
-    known = _check_leads_on(connection, manifest)
-    if list(found.digests) != list(manifest.chunks):
+    found, manifest = _offered(connection, municipality)
+    if number != len(found.digests):
         raise Refused(errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED)
-    if not swap.has_residents(connection, municipality, manifest.residents):
-        raise Refused(errors.ERROR_REASON_SNAPSHOT_CHUNK, detail="another number of residents")
-    if swap.is_another_history(connection, municipality):
-        raise Refused(errors.ERROR_REASON_LINK_FORK)
+    check_chunk(manifest, number, chunk, after=found.last_sequence)
+    known = _check_leads_on(connection, manifest)
+    new = not_here(connection, municipality, changes)
     if assembly.brake is not None:
-        arrived = {municipality: _beyond(connection, municipality, known)}
+        arrived = {municipality: _counted(new, known)}
         held = brake_arrived(connection, arrived, brake=assembly.brake, now_us=now_us).get(municipality)
         if held and not held.is_lifted(now_us):
             return held
-    swap.set_apart(connection, municipality)
-    swap.take_over(connection, municipality, now_us)
-    passing("snapshot.swapped")
-    changes = [read_change(*change) for change in swap.apart_changes(connection, municipality)]
-    outcomes, _ = settle(connection, changes, scope=assembly.scope, now_us=now_us)
+    take_chunk(connection, municipality, new, scope=assembly.scope, now_us=now_us)
+    passing("snapshot.applied")
+    snapshots.note_chunk(
+        connection,
+        municipality,
+        number=number,
+        digest=manifest.chunks[number],
+        last_sequence=changes[-1].sequence,
+    )
+    return None
+
+
+def install(connection: Connection, municipality: str, *, now_us: int) -> None:
+    """Ends a snapshot all of whose chunks are in: sets the origin and keeps the manifest.
+
+    `now_us` is microseconds since 1970. Raises Refused: SNAPSHOT_NOT_OFFERED, LINK_FENCED, LINK_GAP; LINK_HELD where
+    the change brake holds the municipality.
+    """
+    found, manifest = _offered(connection, municipality)
+    _check_leads_on(connection, manifest)
+    held = read_held(connection).get(municipality)
+    if held and not held.is_lifted(now_us):
+        raise Refused(errors.ERROR_REASON_LINK_HELD)
+    if list(found.digests) != list(manifest.chunks):
+        raise Refused(errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED)
     origin = journal.Origin(manifest.epoch, manifest.sequence, manifest.segment_hash, now_us)
     journal.write_origin(connection, municipality, origin)
     keep_manifest(
@@ -88,8 +109,7 @@ def install(
         seal=found.seal,
         now_us=now_us,
     )
-    staging.end_offer(connection, municipality)
-    return outcomes
+    snapshots.end_offer(connection, municipality)
 
 
 def resume(known: journal.Mark, *, mark: int, chain: bytes, now_us: int) -> journal.Mark:
@@ -97,6 +117,13 @@ def resume(known: journal.Mark, *, mark: int, chain: bytes, now_us: int) -> jour
     if mark <= known.mark:
         return known
     return journal.Mark(known.epoch, mark, chain, known.center_mark, now_us)
+
+
+def _offered(connection: Connection, municipality: str) -> tuple[snapshots.Offer, Manifest]:
+    found = snapshots.read_offer(connection, municipality)
+    if found is None:
+        raise Refused(errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED)
+    return found, Manifest.FromString(found.manifest)
 
 
 def _check_leads_on(connection: Connection, manifest: Manifest) -> journal.Origin | None:
@@ -109,9 +136,8 @@ def _check_leads_on(connection: Connection, manifest: Manifest) -> journal.Origi
     return origin
 
 
-def _beyond(connection: Connection, municipality: str, known: journal.Origin | None) -> Count:
-    """What the brake counts of the changes that are not here yet."""
+def _counted(changes: Sequence[ReadChange], known: journal.Origin | None) -> Count:
+    """What the brake counts of changes that are not here yet."""
     if known is None:
         return Count()
-    changes = swap.changes_after(connection, municipality, known.sequence)
-    return count(Change.FromString(payload) if is_read else Change() for is_read, payload in changes)
+    return count(Change.FromString(change.payload) if change.fault is None else Change() for change in changes)

@@ -7,7 +7,7 @@ Rule 2: the municipality signs a manifest that binds its code, epoch and sequenc
 there, the number of its resident codes and the digest of each chunk. Nothing is taken from a chunk before its digest
 is the one of the manifest, nor from a manifest before its signature holds.
 Rule 3: where a chunk ends depends on the changes before it alone. A later snapshot has the same chunks and more, so
-what is staged stays of use.
+it goes on where an earlier one was left.
 
 A chunk's digest is over its content, not over its message: protobuf serialisation is not canonical.
 
@@ -16,7 +16,8 @@ Source: FIPS 186-5 (Ed25519), FIPS 180-4 (SHA-256).
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from struct import Struct
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -33,10 +34,10 @@ CHUNK_BYTES = 900_000
 
 _CONTEXT = b"jukinet snapshot manifest v1\0"
 _CHUNK_CONTEXT = b"jukinet snapshot chunk v1\0"
+_ENTRY = Struct(">QI")
 
 
-@dataclass(frozen=True, slots=True)
-class SealedChange:
+class SealedChange(NamedTuple):
     """One change as its municipality sealed it, with its place."""
 
     sequence: int
@@ -60,10 +61,11 @@ def cut(changes: Iterable[SealedChange]) -> Iterator[Chunk]:
 
 def chunk_digest(chunk: Chunk) -> bytes:
     """SHA-256 of a chunk's content, 32 bytes."""
-    content = hashlib.sha256(_CHUNK_CONTEXT + chunk.first_sequence.to_bytes(8) + len(chunk.changes).to_bytes(4))
+    parts = [_CHUNK_CONTEXT + chunk.first_sequence.to_bytes(8) + len(chunk.changes).to_bytes(4)]
     for entry in chunk.changes:
-        content.update(entry.epoch.to_bytes(8) + len(entry.change).to_bytes(4) + entry.change)
-    return content.digest()
+        change = entry.change
+        parts += (_ENTRY.pack(entry.epoch, len(change)), change)
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def sign(manifest: Manifest, key: Ed25519PrivateKey) -> SignedManifest:
@@ -108,11 +110,6 @@ def check_chunk(manifest: Manifest, number: int, chunk: Chunk, *, after: int) ->
     known = number < len(manifest.chunks) and chunk_digest(chunk) == manifest.chunks[number]
     if not (known and begins and ends == (number == len(manifest.chunks) - 1)):
         raise Refused(errors.ERROR_REASON_SNAPSHOT_CHUNK)
-
-
-def same_chunks(staged: Sequence[bytes], wanted: Sequence[bytes]) -> bool:
-    """Whether what is staged, by digests, is the beginning of a snapshot."""
-    return list(staged) == list(wanted[: len(staged)])
 
 
 def _decoded(signed: SignedManifest) -> Manifest:

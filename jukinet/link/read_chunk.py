@@ -6,6 +6,7 @@ while. None outlives its node: each watches it and ends with it, however it ende
 """
 
 import asyncio
+import marshal
 import os
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,8 +16,7 @@ from multiprocessing.connection import wait
 from jukinet._pb.jukinet.link.v1.snapshot_pb2 import Chunk
 from jukinet.domain.apply import ChangeRefused, apply
 from jukinet.link.reading import read_change
-from jukinet.store.rows import columns_of
-from jukinet.store.staging import ReadChange
+from jukinet.store.rows import ReadChange, columns_of
 
 IDLE_SECONDS = 30.0
 FEW_CHANGES = 500
@@ -35,20 +35,20 @@ def _read(municipality: str, epoch: int, sequence: int, payload: bytes, scope: s
     arrival, fault = read_change(municipality, epoch, sequence, payload)
     change = arrival.change
     if fault is not None:
-        return ReadChange(sequence, epoch, "", "", 0, payload, None)
+        return ReadChange(sequence, epoch, "", "", 0, payload, fault, None)
     row = None
     if not change.previous_resident_code:
         try:
             (made,) = apply(change, municipality=municipality, scope=scope, current={})
-            row = columns_of(made)
+            row = tuple(columns_of(made).values())
         except ChangeRefused:
-            pass  # it follows another change, or breaks a rule: the staging tells
+            pass  # it follows another change, or breaks a rule: the register tells
     code, previous = change.record.resident_code, change.previous_resident_code
-    return ReadChange(sequence, epoch, code, previous, change.version, payload, row)
+    return ReadChange(sequence, epoch, code, previous, change.version, payload, None, row)
 
 
 class ChunkReaders:
-    """The processes that read chunks for one node, as many as it has processors."""
+    """The processes that read chunks for one node: as many as it has processors, but for the one that takes them."""
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
@@ -62,14 +62,13 @@ class ChunkReaders:
         if self._idle:
             self._idle.cancel()
         if self._pool is None:
-            workers = os.cpu_count() or 1
+            workers = max((os.cpu_count() or 1) - 1, 1)
             self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
         self._busy += 1
-        work: Future[list[ReadChange]] = self._pool.submit(
-            _read_serialised, municipality, chunk.SerializeToString(), scope
-        )
+        work: Future[bytes] = self._pool.submit(_read_serialised, municipality, chunk.SerializeToString(), scope)
         try:
-            return await asyncio.wrap_future(work)
+            read = await asyncio.wrap_future(work)
+            return [ReadChange._make(change) for change in marshal.loads(read)]  # noqa: S302  # from a child of our own
         finally:
             self._busy -= 1
             if not self._busy:
@@ -82,8 +81,10 @@ class ChunkReaders:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read_serialised(municipality: str, chunk: bytes, scope: str) -> list[ReadChange]:
-    return read_chunk(municipality, Chunk.FromString(chunk), scope=scope)
+def _read_serialised(municipality: str, chunk: bytes, scope: str) -> bytes:
+    """Marshalled, which both ends do in a third of the time that pickle takes; they are one program."""
+    read = read_chunk(municipality, Chunk.FromString(chunk), scope=scope)
+    return marshal.dumps([tuple(change) for change in read])
 
 
 def _end_with_parent() -> None:

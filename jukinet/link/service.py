@@ -89,9 +89,13 @@ class LinkService(LinkServiceServicer):
                 session.center_moved(sequence)
 
     def ask_manifests(self, municipalities: Collection[str]) -> None:
-        """Lets the streams of these municipalities say that a manifest is wanted, from now on also when they begin."""
+        """Lets the streams of these municipalities say that a manifest is wanted, from now on also when they begin.
+
+        Who was asked already is not asked again: to sign a register takes a while.
+        """
+        asked = self._manifests_wanted
         self._manifests_wanted = frozenset(Identity("municipality", name).uri for name in municipalities)
-        for source in self._manifests_wanted & self._sessions.keys():
+        for source in (self._manifests_wanted - asked) & self._sessions.keys():
             self._sessions[source].want_manifest()
 
     async def end_streams(self, reason: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_DRAINING) -> None:

@@ -17,11 +17,6 @@ class RecordDamaged(StoreError):
         super().__init__("a stored record is damaged")
 
 
-def checksum_of(message: bytes) -> int:
-    """CRC-32 of a serialised message, as it is kept beside it."""
-    return crc32(message)
-
-
 def is_sound(message: bytes, checksum: int | None) -> bool:
     """Whether the message is what was written; a row of an earlier version has no checksum and counts as sound."""
     return checksum is None or checksum == crc32(message)

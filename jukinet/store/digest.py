@@ -31,6 +31,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.store import journal
 from jukinet.store.rows import columns_of
 from jukinet.store.schema import history, parked, residents, set_aside
+from jukinet.store.snapshots import half_in
 from jukinet.store.statement import Prepared, one_of
 
 BUCKETS = 4096
@@ -87,13 +88,15 @@ def bucket_of(code: str) -> int:
 
 
 def places(connection: Connection) -> list[Place]:
-    """How far each municipality is that sent changes or holds a row here, by code."""
+    """How far each municipality is that sent changes or holds a row here, by code; none whose first snapshot comes."""
     known = {
         code: Place(code, origin.epoch, origin.sequence) for code, origin in journal.read_origins(connection).items()
     }
-    holders = connection.execute(select(residents.c.holder).distinct()).scalars()
+    holders = set(connection.execute(select(residents.c.holder).distinct()).scalars())
+    strangers = holders - known.keys()
     return sorted(
-        (known.get(code) or Place(code, 0, 0) for code in {*known, *holders}), key=lambda place: place.municipality
+        [*known.values(), *(Place(code, 0, 0) for code in strangers - half_in(connection, strangers))],
+        key=lambda place: place.municipality,
     )
 
 

@@ -28,10 +28,10 @@ from jukinet.domain.overtaken import apply_overtaken
 from jukinet.domain.refusal import refuse
 from jukinet.domain.set_aside import apply_past_gap
 from jukinet.store.checksum import is_sound
-from jukinet.store.rows import columns_of, history_row, parked_row
+from jukinet.store.rows import COLUMNS, Sealed, columns_of, parked_row, sealed_of
 from jukinet.store.schema import history, parked, residents
 from jukinet.store.set_aside import gone_of, is_anything_set_aside, parked_between
-from jukinet.store.statement import Prepared, add, keep, one_of
+from jukinet.store.statement import Prepared, Row, Rows, add, keep, one_of
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,9 @@ def apply_arrivals(connection: Connection, arrivals: Sequence[Arrival], *, scope
     run = Run(connection, codes)
     outcome = Applied()
     for arrival in arrivals:
-        reason = _WAITING if run.is_behind(arrival) else run.take(arrival, scope)
+        reason, released = run.settle(arrival, scope)
         outcome.outcomes.append(reason)
-        if reason is None:
-            outcome.released.extend(run.release(arrival.moved_codes, scope))
-        else:
-            run.park(arrival, reason)
+        outcome.released.extend(released)
     run.write(connection, now_us)
     return outcome
 
@@ -88,16 +85,40 @@ class Run:
         self._load_waiting(connection, wanted)
         self.rows, self._damaged = _sound_and_damaged(connection, wanted)
         self._changed: dict[str, Resident] = {}
+        self._entered: dict[str, tuple[Row, Sealed]] = {}
         self._applied: list[Arrival] = []
+        self._sealed: list[Sealed] = []
         self._parked: list[_Parked] = []
         self._unparked: list[_Parked] = []
         self._refused: list[_Parked] = []
         self._anything_set_aside: bool | None = None
 
+    def settle(self, arrival: Arrival, scope: str) -> tuple["ErrorReason.ValueType | None", Sequence[tuple[str, int]]]:
+        """Applies one change, and what waited for it, or parks it.
+
+        Returns why it is parked, None where it was applied; municipality and sequence number of what it released.
+        """
+        reason = _WAITING if self.is_behind(arrival) else self.take(arrival, scope)
+        if reason is None:
+            return None, self.release(arrival.moved_codes, scope)
+        self.park(arrival, reason)
+        return reason, ()
+
+    def is_unseen(self, code: str) -> bool:
+        """Tells whether nothing here has a say in a resident code: no row, sound or damaged, and nothing waits."""
+        known = code in self.rows or code in self._entered or code in self._damaged
+        return not known and code not in self._waiting
+
+    def enter(self, row: Row, sealed: "Sealed") -> None:
+        """Takes a change and the row, what stands in `COLUMNS`, that `apply` made of it. Its code must be unseen."""
+        self._entered[sealed[0]] = row, sealed
+        self._sealed.append(sealed)
+
     def take(self, arrival: Arrival, scope: str) -> "ErrorReason.ValueType | None":
         """Applies one change; the reason why not, when the rules refuse it."""
         if not self.are_sound(*arrival.moved_codes):
             return errors_pb2.ERROR_REASON_RECORD_DAMAGED
+        self._see(arrival.moved_codes)
         try:
             written = self._judge(arrival, scope)
         except ChangeRefused as refused:
@@ -111,6 +132,7 @@ class Run:
             self.rows[resident.record.resident_code] = resident
             self._changed[resident.record.resident_code] = resident
         self._applied.append(arrival)
+        self._sealed.append(sealed_of(arrival))
         return None
 
     def are_sound(self, *codes: str) -> bool:
@@ -155,11 +177,20 @@ class Run:
 
     def write(self, connection: Connection, now_us: int) -> None:
         """Writes all that the run changed: one statement a table."""
+        _ENTER.write(connection, [row for row, _ in self._entered.values()])
         _KEEP_RESIDENT.write(connection, [columns_of(row) for row in self._changed.values()])
-        _ADD_HISTORY.write(connection, [history_row(arrival, now_us) for arrival in self._applied])
+        _ADD_HISTORY.write(connection, [(*sealed, now_us) for sealed in self._sealed])
         _PARK.write(connection, [parked_row(entry.arrival, entry.reason, now_us) for entry in self._parked])
         _UNPARK.write(connection, [{"row_id": entry.row_id} for entry in self._unparked])
         _REFUSE.write(connection, [{"row_id": entry.row_id, "final": entry.reason} for entry in self._refused])
+
+    def _see(self, codes: Iterable[str]) -> None:
+        """Reads the rows of these codes that were entered in this run, for a later change is to be judged by them."""
+        for code in codes:
+            if code in self._entered and code not in self.rows:
+                row, sealed = self._entered[code]
+                self.rows[code] = Resident.FromString(row[_MESSAGE])
+                self._applied.append(_arrival(*sealed[2:]))
 
     def _judge(self, arrival: Arrival, scope: str) -> tuple[Resident, ...]:
         change = arrival.change
@@ -261,11 +292,13 @@ def _arrival(municipality: str, epoch: int, sequence: int, payload: bytes) -> Ar
     return Arrival(municipality, epoch, sequence, Change.FromString(payload), payload)
 
 
+_MESSAGE = COLUMNS.index("resident")
+_ENTER = Rows(residents, COLUMNS)
 _KEEP_RESIDENT = keep(residents, "resident_code")
 _ROWS = one_of(
     select(residents.c.resident_code, residents.c.resident, residents.c.checksum), codes=residents.c.resident_code
 )
-_ADD_HISTORY = add(history)
+_ADD_HISTORY = Rows(history, [column.name for column in history.c if column is not history.c.position])
 _HISTORY_OF = Prepared(
     select(history.c.municipality, history.c.epoch, history.c.sequence, history.c.change).where(
         history.c.resident_code == bindparam("code")

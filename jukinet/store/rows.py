@@ -1,14 +1,61 @@
-"""The rows that the register's tables keep: a message as it is, and beside it what makes it found."""
+"""The rows that the register's tables keep, made without a database: processes that have none make rows too.
+
+The message is kept as bytes, with its checksum; beside it the columns by which it is found. They are made from it
+alone, so they can be made anew at any time (`jukinet.store.search_keys`).
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+from zlib import crc32
 
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
-from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
+from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, Resident
+from jukinet.domain import address
 from jukinet.domain.arrival import Arrival
-from jukinet.store.checksum import checksum_of
-from jukinet.store.search_keys import keys_of
+from jukinet.domain.person_name import former_name_key, search_key
+
+COLUMNS = (
+    "resident_code",
+    "version",
+    "status",
+    "holder",
+    "effective_date",
+    "birth_date",
+    "sex",
+    "name_key",
+    "alias_key",
+    "former_name_key",
+    "address_key",
+    "individual_number",
+    "resident",
+    "checksum",
+)
+"""Names of what `columns_of` gives, in its order."""
+
+
+Sealed = tuple[str, int, str, int, int, bytes]
+"""What the history keeps of a change: resident code, version, municipality, epoch, sequence, change as sealed."""
+
+
+class ReadChange(NamedTuple):
+    """One change of a chunk, read and checked as far as that needs nothing else; only what `marshal` can write."""
+
+    sequence: int
+    epoch: int
+    resident_code: str
+    """Empty where the change cannot be read."""
+    previous_code: str
+    version: int
+    payload: bytes
+    """As sealed."""
+    fault: "ErrorReason.ValueType | None"
+    """Why the change cannot be read."""
+    row: tuple[object, ...] | None
+    """What stands in `COLUMNS` of the row that it makes where nobody has its code; None where it makes none."""
 
 
 def columns_of(row: Resident) -> dict[str, object]:
-    """The columns of a row of `residents`."""
+    """The columns of a row of `residents`: the message, and beside it what makes the row found."""
     record, message = row.record, row.SerializeToString()
     born, when = record.birth_date, row.effective_date
     return {
@@ -16,8 +63,8 @@ def columns_of(row: Resident) -> dict[str, object]:
         "version": row.version,
         "status": row.status,
         "holder": row.holder,
-        "effective_date": f"{when.year:04}-{when.month:02}-{when.day:02}",
-        "birth_date": f"{born.year:04}-{born.month:02}-{born.day:02}",
+        "effective_date": _written(when.year, when.month, when.day),
+        "birth_date": _written(born.year, born.month, born.day),
         "sex": record.sex,
         **keys_of(record),
         "individual_number": record.individual_number,
@@ -26,14 +73,30 @@ def columns_of(row: Resident) -> dict[str, object]:
     }
 
 
-def history_row(arrival: Arrival, now_us: int) -> dict[str, object]:
-    """A row of `history`: a change that was applied."""
+@lru_cache(maxsize=4096)
+def _written(year: int, month: int, day: int) -> str:
+    return f"{year:04}-{month:02}-{day:02}"
+
+
+def keys_of(record: IdentityRecord) -> dict[str, str | None]:
+    """The columns of `residents` by which a person is found: 氏名, 通称, 旧氏 with the given name, 住所."""
     return {
-        "resident_code": arrival.change.record.resident_code,
-        "version": arrival.change.version,
-        **_sealed(arrival),
-        "applied_at": now_us,
+        "name_key": search_key(record.name.legal),
+        "alias_key": search_key(record.name.alias) if record.name.alias else "",
+        "former_name_key": former_name_key(record.name) or None,
+        "address_key": address.search_key(record.address),
     }
+
+
+def checksum_of(message: bytes) -> int:
+    """CRC-32 of a serialised message, as it is kept beside it."""
+    return crc32(message)
+
+
+def sealed_of(arrival: Arrival) -> Sealed:
+    """What the history keeps of a change that was applied."""
+    change, (epoch, sequence) = arrival.change, arrival.place
+    return change.record.resident_code, change.version, arrival.municipality, epoch, sequence, arrival.payload
 
 
 def parked_row(arrival: Arrival, reason: "ErrorReason.ValueType", now_us: int) -> dict[str, object]:
@@ -41,16 +104,10 @@ def parked_row(arrival: Arrival, reason: "ErrorReason.ValueType", now_us: int) -
     return {
         "resident_code": arrival.awaited_code,
         "version": arrival.change.version,
-        **_sealed(arrival),
-        "reason": reason,
-        "parked_at": now_us,
-    }
-
-
-def _sealed(arrival: Arrival) -> dict[str, object]:
-    return {
         "municipality": arrival.municipality,
         "epoch": arrival.epoch,
         "sequence": arrival.sequence,
         "change": arrival.payload,
+        "reason": reason,
+        "parked_at": now_us,
     }

@@ -45,7 +45,13 @@ residents = Table(
     Column("resident", LargeBinary, nullable=False, comment="jukinet.register.v1.Resident"),
     Column("checksum", BigInteger, comment="CRC-32 of `resident`; NULL in a row of an earlier version"),
     Index("residents_by_name", "name_key", "birth_date"),
-    Index("residents_by_alias", "alias_key", "birth_date"),
+    Index(
+        "residents_by_alias",
+        "alias_key",
+        "birth_date",
+        sqlite_where=text("alias_key <> ''"),
+        postgresql_where=text("alias_key <> ''"),
+    ),
     Index(
         "residents_by_former_name",
         "former_name_key",
@@ -222,8 +228,7 @@ snapshots = Table(
     Column("source", Text, nullable=False, comment="SPIFFE ID of the sender that offered it"),
     Column("manifest", LargeBinary, nullable=False, comment="jukinet.link.v1.Manifest, as signed"),
     Column("seal", LargeBinary, nullable=False),
-    Column("keys_version", Integer, nullable=False, comment="of the folding that made the staged search keys"),
-    Column("over", SmallInteger, nullable=False, comment="1 = installed or given up: what is staged goes"),
+    Column("begun", SmallInteger, nullable=False, comment="1 = something of it is in the register"),
 )
 
 snapshot_chunks = Table(
@@ -233,27 +238,6 @@ snapshot_chunks = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("digest", LargeBinary, nullable=False),
     Column("last_sequence", BigInteger, nullable=False, comment="in the municipality's stream"),
-)
-
-staged_residents = Table(
-    "staged_residents",
-    metadata,
-    Column("municipality", String(6), primary_key=True, comment="whose snapshot it is in"),
-    Column("resident_code", String(11), primary_key=True),
-    Column("apart", SmallInteger, nullable=False, comment="1 = its changes go through the rules one by one"),
-    *(Column(column.name, column.type, comment=column.comment) for column in residents.c if not column.primary_key),
-)
-
-staged_changes = Table(
-    "staged_changes",
-    metadata,
-    Column("municipality", String(6), primary_key=True),
-    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("epoch", BigInteger, nullable=False),
-    Column("resident_code", String(11), nullable=False, comment="empty = could not be read"),
-    Column("previous_code", String(11), nullable=False, comment="empty but for a change of the resident code"),
-    Column("version", BigInteger, nullable=False),
-    Column("change", LargeBinary, nullable=False, comment="jukinet.register.v1.Change, as sealed"),
 )
 
 intake_messages = Table(

@@ -5,6 +5,8 @@ in one of three tables. Read page by page along their keys: any page can be read
 changes.
 """
 
+from operator import itemgetter
+
 from sqlalchemy import Connection, bindparam, func, select
 
 from jukinet.store.schema import history, parked, set_aside
@@ -26,10 +28,19 @@ def next_changes(
     while of_epoch is not None and len(found) < limit:
         last = found[-1][0] if found else after
         values = {"m": municipality, "epoch": of_epoch, "after": last, "until": until, "most": limit - len(found)}
-        rows = sorted((row for query in _OF_EPOCH for row in query.rows(connection, values)), key=lambda row: row[0])
-        found += [(sequence, each, bytes(change)) for sequence, each, change in rows[: limit - len(found)]]
-        of_epoch = _next_epoch(connection, municipality, of_epoch)
+        rows, *others = (query.rows(connection, values) for query in _OF_EPOCH)
+        if any(others):
+            rows = sorted((row for part in (rows, *others) for row in part), key=itemgetter(0))[: limit - len(found)]
+        found += rows
+        if len(found) < limit:
+            of_epoch = _next_epoch(connection, municipality, of_epoch)
     return found
+
+
+def last_change(connection: Connection, municipality: str) -> tuple[int, int] | None:
+    """Epoch and sequence number of the last change of a municipality that is here; None where none is."""
+    lasts = [row for query in _LAST if (row := query.row(connection, {"m": municipality}))]
+    return max(((epoch, sequence) for epoch, sequence in lasts), default=None)
 
 
 def _next_epoch(connection: Connection, municipality: str, epoch: int) -> int | None:
@@ -48,6 +59,15 @@ _OF_EPOCH = [
         )
         .order_by(table.c.sequence)
         .limit(bindparam("most"))
+    )
+    for table in (history, parked, set_aside)
+]
+_LAST = [
+    Prepared(
+        select(table.c.epoch, table.c.sequence)
+        .where(table.c.municipality == bindparam("m"))
+        .order_by(table.c.epoch.desc(), table.c.sequence.desc())
+        .limit(1)
     )
     for table in (history, parked, set_aside)
 ]

@@ -2,14 +2,15 @@
 
 Rule: an answer needs exactly one match over all four items; none and several look the same, and no search by fewer
 items exists: a name of which the search key leaves nothing finds nobody. Only persons who are residents on the day of
-the question are found: someone who reported a move-out for a later day still is one.
+the question are found: someone who reported a move-out for a later day still is one. Of a municipality whose first
+snapshot is half in nobody is found.
 """
 
 import logging
 from collections.abc import Mapping
 from datetime import date
 
-from sqlalchemy import Connection, and_, bindparam, or_, select
+from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
 from jukinet._pb.jukinet.register.v1.identity_pb2 import (
@@ -22,6 +23,7 @@ from jukinet.domain.address import search_key as address_key
 from jukinet.domain.person_name import search_key as name_key
 from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.schema import residents
+from jukinet.store.snapshots import is_provided
 from jukinet.store.statement import Prepared
 
 log = logging.getLogger(__name__)
@@ -74,7 +76,8 @@ _RESIDENTS = (
                 ),
                 residents.c.effective_date > bindparam("day"),
             ),
-        )
+        ),
+        is_provided(residents.c.holder),
     )
     .limit(2)
 )
@@ -82,7 +85,7 @@ _BY_FOUR_ITEMS = Prepared(
     _RESIDENTS.where(
         or_(
             residents.c.name_key == bindparam("name"),
-            residents.c.alias_key == bindparam("name"),
+            and_(residents.c.alias_key == bindparam("name"), residents.c.alias_key != literal_column("''")),
             residents.c.former_name_key == bindparam("name"),
         ),
         residents.c.birth_date == bindparam("birth"),

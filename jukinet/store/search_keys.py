@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import Engine, RowMapping, bindparam, select, update
 from sqlalchemy.exc import StatementError
 
-from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, Resident
-from jukinet.domain import address
-from jukinet.domain.person_name import SEARCH_KEY_VERSION, former_name_key, search_key
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
+from jukinet.domain.person_name import SEARCH_KEY_VERSION
 from jukinet.store.errors import without_values
+from jukinet.store.rows import keys_of
 from jukinet.store.schema import residents, search_keys
 from jukinet.store.statement import keep
 
@@ -25,16 +25,6 @@ log = logging.getLogger(__name__)
 
 _ROWS = 1000  # of one transaction
 _IN_MAKING = 0  # no folding has this version
-
-
-def keys_of(record: IdentityRecord) -> dict[str, str | None]:
-    """The columns of `residents` by which a person is found: 氏名, 通称, 旧氏 with the given name, 住所."""
-    return {
-        "name_key": search_key(record.name.legal),
-        "alias_key": search_key(record.name.alias) if record.name.alias else "",
-        "former_name_key": former_name_key(record.name) or None,
-        "address_key": address.search_key(record.address),
-    }
 
 
 def renew_keys(engine: Engine) -> None:

@@ -166,12 +166,12 @@ async def test_a_lost_prefecture_and_a_lost_center_are_made_again_while_others_g
 
 KILLS = (
     (TOKYO, "snapshot.offered:1"),
-    (TOKYO, "snapshot.staged:1"),
-    (f"municipality-{CHIYODA}", "bring.staged:1"),
-    (TOKYO, "snapshot.staged:1"),
-    (TOKYO, "snapshot.swapped:1"),
+    (TOKYO, "snapshot.taken:1"),
+    (f"municipality-{CHIYODA}", "bring.taken:1"),
+    (TOKYO, "snapshot.taken:1"),
+    (TOKYO, "snapshot.applied:2"),
     (TOKYO, "snapshot.installed:1"),
-    (CENTER, "snapshot.staged:2"),
+    (CENTER, "snapshot.taken:2"),
     (CENTER, "snapshot.installed:1"),
     (TOKYO, "snapshot.resumed:1"),
 )

@@ -8,26 +8,27 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, func, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
 from jukinet._pb.jukinet.link.v1.snapshot_pb2 import Manifest
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet.domain.arrival import Arrival
 from jukinet.domain.brake import Brake, Tally, count, lift
 from jukinet.link import manifest as manifest_module
 from jukinet.link.apply_batch import Assembly
-from jukinet.link.install import install, offer
+from jukinet.link.install import install, offer, take
 from jukinet.link.manifest import SealedChange, chunk_digest, cut, sign
 from jukinet.link.read_chunk import read_chunk
 from jukinet.mesh.errors import Refused
-from jukinet.store import journal, staging
+from jukinet.store import digest, journal, search, snapshots
 from jukinet.store.brakes import keep_tally, read_tally
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
-from jukinet.store.schema import history, metadata, parked, residents
-from tests.month_of_life import MUNICIPALITIES, Streams, merged, month_of_life
+from jukinet.store.schema import history, metadata, parked, residents, snapshot_chunks
+from tests.month_of_life import MUNICIPALITIES, TODAY, Streams, merged, month_of_life
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 WIDE = Brake(deletions=10**9, floor=10**9)
@@ -60,34 +61,50 @@ def node(engine: Engine) -> Iterator[Connection]:
         transaction.rollback()
 
 
-def take(connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> None:
+def stream(connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> bool:
+    """Brings a batch by the stream, as ever."""
     apply_arrivals(connection, arrivals, scope=scope, now_us=0)
     for arrival in arrivals:
         journal.write_origin(connection, arrival.municipality, journal.Origin(*arrival.place, bytes(32), 0))
+    return True
 
 
 def bring(
-    connection: Connection, scope: str, stream: Sequence[Arrival], *, brake: Brake = WIDE, **fake: Any
-) -> list[Any] | Tally:
-    """Brings a municipality's snapshot up to the end of `stream`; `fake` puts other values into the manifest."""
-    name = stream[0].municipality
-    chunks = list(cut(SealedChange(each.sequence, each.epoch, each.payload) for each in stream))
-    codes = {code for each in stream for code in (each.change.record.resident_code, each.change.previous_resident_code)}
+    connection: Connection, scope: str, sealed: Sequence[Arrival], *, brake: Brake = WIDE, **fake: Any
+) -> Tally | None:
+    """Brings a municipality's snapshot up to the end of what it sealed; `fake` puts other values into the manifest.
+
+    The tally, where the brake held it.
+    """
+    return next(filter(None, steps(connection, scope, sealed, brake=brake, **fake)), None)
+
+
+def steps(
+    connection: Connection, scope: str, sealed: Sequence[Arrival], *, brake: Brake = WIDE, **fake: Any
+) -> Iterator[Tally | None]:
+    """The same, with a pause before each chunk and before the end."""
+    assembly = Assembly(scope=scope, forwards=False, key_of=lambda _: KEY.public_key(), brake=brake)
+    name = sealed[0].municipality
+    chunks = list(cut(SealedChange(each.sequence, each.epoch, each.payload) for each in sealed))
+    codes = {code for each in sealed for code in (each.change.record.resident_code, each.change.previous_resident_code)}
     fields: dict[str, Any] = {
         "municipality": name,
         "epoch": 1,
-        "sequence": len(stream),
+        "sequence": len(sealed),
         "segment_hash": bytes(32),
         "residents": len(codes - {""}),
         "chunks": [chunk_digest(chunk) for chunk in chunks],
     }
     manifest = Manifest(**(fields | fake))
-    staged = offer(connection, sign(manifest, KEY), manifest, source="spiffe://test")
-    for number, chunk in list(enumerate(chunks))[staged:]:
+    begun = offer(connection, sign(manifest, KEY), manifest, source="spiffe://test")
+    for number, chunk in list(enumerate(chunks))[begun:]:
+        yield None
         changes = read_chunk(name, chunk, scope=scope)
-        staging.stage(connection, name, number, chunk_digest(chunk), changes, scope=scope)
-    assembly = Assembly(scope=scope, forwards=False, key_of=lambda _: KEY.public_key(), brake=brake)
-    return install(connection, name, assembly=assembly, now_us=NOW)
+        if held := take(connection, name, number, chunk, changes, assembly=assembly, now_us=NOW):
+            yield held
+            return
+    yield None
+    install(connection, name, now_us=NOW)
 
 
 def content(connection: Connection) -> str:
@@ -118,12 +135,12 @@ def test_a_snapshot_at_any_time_makes_what_the_stream_would_have_made(
     end = random.randint(max(1, len(before[late])), len(month[late]))
     with node(engine) as connection:
         for batch in batches:
-            take(connection, scope, batch)
-        take(connection, scope, month[late][len(before[late]) : end])
+            stream(connection, scope, batch)
+        stream(connection, scope, month[late][len(before[late]) : end])
         streamed = content(connection)
     with node(engine) as connection:
         for batch in batches:
-            take(connection, scope, batch)
+            stream(connection, scope, batch)
         if end > len(before[late]):
             bring(connection, scope, month[late][:end])
         assert content(connection) == streamed
@@ -133,7 +150,7 @@ def test_a_snapshot_at_any_time_makes_what_the_stream_would_have_made(
 def test_a_center_rebuilt_by_snapshots_in_any_order_lacks_nothing(engine: Engine, month: Streams, seed: int) -> None:
     with node(engine) as connection:
         for batch in merged(month, "", Random(0)):
-            take(connection, "", batch)
+            stream(connection, "", batch)
         streamed = content(connection)
     order = list(MUNICIPALITIES)
     random = Random(seed)
@@ -143,27 +160,79 @@ def test_a_center_rebuilt_by_snapshots_in_any_order_lacks_nothing(engine: Engine
         for code in order:
             bring(connection, "", month[code][: ends[code]])
         for batch in merged({code: month[code][ends[code] :] for code in order}, "", random):
-            take(connection, "", batch)
+            stream(connection, "", batch)
         assert content(connection) == streamed
 
 
-def test_nothing_of_a_snapshot_is_seen_before_it_is_installed(engine: Engine, month: Streams) -> None:
-    stream = month["131016"]
+@pytest.mark.parametrize("scope", ["13", ""])
+@pytest.mark.parametrize("seed", range(4))
+def test_snapshots_and_streams_may_take_turns_chunk_by_chunk(
+    engine: Engine, month: Streams, scope: str, seed: int
+) -> None:
+    """Some municipalities come by snapshots, others by streams, all at the same time; then all go on by the stream."""
+    random = Random(seed)
+    seen = [code for code in MUNICIPALITIES if code.startswith(scope)]
+    ends = {code: random.randint(1, len(month[code])) for code in seen}
+    by_snapshot = seen[seed % len(seen) :]
+    by_stream = {code: month[code][: ends[code]] for code in seen if code not in by_snapshot}
     with node(engine) as connection:
-        with pytest.raises(Refused) as refused:
-            bring(connection, "", stream, residents=1)
-        assert refused.value.reason == errors.ERROR_REASON_SNAPSHOT_CHUNK
-        assert content(connection) == json.dumps({"residents": [], "history": [], "parked": []}, indent=1)
-        assert not journal.read_origins(connection)
+        for batch in merged({code: month[code] for code in seen}, scope, Random(0)):
+            stream(connection, scope, batch)
+        streamed = content(connection)
+    with node(engine) as connection:
+        coming: list[Iterator[Any]] = [steps(connection, scope, month[code][: ends[code]]) for code in by_snapshot]
+        batches = iter(merged(by_stream, scope, random))
+        coming.append(stream(connection, scope, batch) for batch in batches)
+        while coming:
+            one = random.choice(coming)
+            if next(one, coming) is coming:
+                coming.remove(one)
+        for batch in merged({code: month[code][ends[code] :] for code in seen}, scope, random):
+            stream(connection, scope, batch)
+        assert content(connection) == streamed
+
+
+def is_provided(connection: Connection, arrival: Arrival) -> bool:
+    """Whether the person of a change is found as a resident of its municipality, by the four items or by the number."""
+    record = arrival.change.record
+    items = FourItems(name=record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address)
+    found = (
+        search.by_four_items(connection, items, day=TODAY),
+        search.by_individual_number(connection, record.individual_number, day=TODAY),
+    )
+    return any(resident is not None and resident.holder == arrival.municipality for resident in found)
+
+
+def test_nobody_of_a_municipality_is_provided_before_its_first_snapshot_is_whole(
+    engine: Engine, month: Streams
+) -> None:
+    sealed = month["131016"]
+    with node(engine) as connection:
+        stream(connection, "", month["142018"])
+        for _ in steps(connection, "", sealed[:80]):
+            assert not any(is_provided(connection, arrival) for arrival in sealed)
+            assert any(is_provided(connection, arrival) for arrival in month["142018"])
+            assert [place.municipality for place in digest.places(connection)] == ["142018"]
+        assert any(is_provided(connection, arrival) for arrival in sealed[:37])
+        for _ in steps(connection, "", sealed):
+            assert any(is_provided(connection, arrival) for arrival in sealed[:37])
+
+
+def test_a_change_that_cannot_be_read_is_parked(engine: Engine, link: Any) -> None:
+    unread = [Arrival("131016", 1, 1, change_pb2.Change(), b"\xff")]
+    with node(engine) as connection:
+        bring(connection, "", unread)
+        (row,) = connection.execute(select(parked)).all()
+        assert (row.sequence, row.change, row.reason) == (1, b"\xff", errors.ERROR_REASON_INVALID_MESSAGE)
 
 
 def test_a_snapshot_of_another_history_is_not_taken(engine: Engine, month: Streams) -> None:
-    stream = month["131016"]
-    other = stream[7].change.__class__.FromString(stream[7].payload)
+    sealed = month["131016"]
+    other = sealed[7].change.__class__.FromString(sealed[7].payload)
     other.record.name.furigana = "べつ"
-    forked = [*stream[:7], Arrival("131016", 1, 8, other, other.SerializeToString()), *stream[8:]]
+    forked = [*sealed[:7], Arrival("131016", 1, 8, other, other.SerializeToString()), *sealed[8:]]
     with node(engine) as connection:
-        take(connection, "", stream[:20])
+        stream(connection, "", sealed[:20])
         before = content(connection)
         with pytest.raises(Refused) as refused:
             bring(connection, "", forked)
@@ -173,87 +242,129 @@ def test_a_snapshot_of_another_history_is_not_taken(engine: Engine, month: Strea
 
 @pytest.mark.parametrize(("end", "epoch", "reason"), [(20, 1, "LINK_GAP"), (15, 1, "LINK_GAP"), (30, 0, "LINK_FENCED")])
 def test_a_snapshot_never_leads_back(engine: Engine, month: Streams, end: int, epoch: int, reason: str) -> None:
-    stream = month["131016"]
+    sealed = month["131016"]
     with node(engine) as connection:
-        take(connection, "", stream[:20])
+        stream(connection, "", sealed[:20])
         with pytest.raises(Refused) as refused:
-            bring(connection, "", stream[:end], epoch=epoch)
+            bring(connection, "", sealed[:end], epoch=epoch)
         assert refused.value.reason == errors.ErrorReason.Value(f"ERROR_REASON_{reason}")
 
 
 def test_what_a_snapshot_changes_beyond_what_is_here_counts_for_the_brake(engine: Engine, month: Streams) -> None:
-    stream = month["131016"]
-    here = next(n for n in range(20, len(stream)) if count(each.change for each in stream[n:]).changes > 3)
-    counted = count(each.change for each in stream[here:])
+    sealed = month["131016"]
+    here = next(n for n in range(20, len(sealed)) if count(each.change for each in sealed[n:]).changes > 3)
+    counted = count(each.change for each in sealed[here:])
     enough = Brake(percent=0, deletions=counted.deletions, floor=counted.changes)
     for too_narrow in (
         Brake(percent=0, deletions=counted.deletions, floor=counted.changes - 1),
         Brake(percent=0, deletions=counted.deletions - 1, floor=counted.changes),
     ):
         with node(engine) as connection:
-            take(connection, "", stream[:here])
-            before = content(connection)
-            held = bring(connection, "", stream, brake=too_narrow)
-            assert isinstance(held, Tally)
-            assert (held.total, held.held_at) == (counted, NOW)
+            stream(connection, "", sealed[:here])
+            held = bring(connection, "", sealed, brake=too_narrow)
+            assert held is not None
+            assert held.held_at == NOW
+            assert held.total.changes > too_narrow.floor or held.total.deletions > too_narrow.deletions
             assert read_tally(connection, "131016") == held
-            assert content(connection) == before
+            stopped = content(connection)
             assert journal.read_origins(connection)["131016"].sequence == here
+            kept = connection.execute(select(func.max(snapshot_chunks.c.last_sequence))).scalar_one() or 0
+            assert bring(connection, "", sealed, brake=too_narrow) is not None
+            assert content(connection) == stopped
             keep_tally(connection, "131016", lift(held, now_us=NOW))
-            assert not isinstance(bring(connection, "", stream, brake=too_narrow), Tally)
+            assert bring(connection, "", sealed, brake=too_narrow) is None
+            assert content(connection) != stopped
+        with node(engine) as connection:
+            stream(connection, "", sealed[: max(here, kept)])
+            assert content(connection) == stopped
     with node(engine) as connection:
-        take(connection, "", stream[:here])
-        assert not isinstance(bring(connection, "", stream, brake=enough), Tally)
+        stream(connection, "", sealed[:here])
+        assert bring(connection, "", sealed, brake=enough) is None
         assert read_tally(connection, "131016").total == counted
     with node(engine) as connection:
-        assert not isinstance(bring(connection, "", stream, brake=Brake(0, 0, 0)), Tally), "nothing is here to alter"
+        assert bring(connection, "", sealed, brake=Brake(0, 0, 0)) is None, "nothing is here to alter"
 
 
-def test_a_row_that_nobody_sealed_is_gone_after_a_snapshot(engine: Engine, month: Streams) -> None:
-    stream = month["131016"]
+def test_a_snapshot_that_ends_before_what_is_half_in_is_not_taken(engine: Engine, month: Streams) -> None:
+    sealed = month["131016"]
     with node(engine) as connection:
-        take(connection, "", stream)
-        sound = content(connection)
+        begun = steps(connection, "", sealed)
+        for _ in range(4):
+            next(begun)
+        with pytest.raises(Refused) as refused:
+            bring(connection, "", sealed[:80])
+        assert refused.value.reason == errors.ERROR_REASON_LINK_GAP
+
+
+def test_a_newer_snapshot_goes_on_where_an_older_one_was_left(engine: Engine, month: Streams) -> None:
+    sealed = month["131016"]
     with node(engine) as connection:
-        take(connection, "", stream[:20])
-        victim = stream[3].change.record.resident_code
-        connection.execute(update(residents).where(residents.c.resident_code == victim).values(resident_code="0" * 11))
-        bring(connection, "", stream)
-        assert content(connection) == sound
-
-
-def test_a_newer_snapshot_goes_on_with_what_is_staged_of_an_older_one(engine: Engine, month: Streams) -> None:
-    stream = month["131016"]
-    chunks = list(cut(SealedChange(each.sequence, each.epoch, each.payload) for each in stream))
-    whole = len(chunks) - 1
+        stream(connection, "", sealed)
+        streamed = content(connection)
     with node(engine) as connection:
-        old = Manifest(municipality="131016", epoch=1, sequence=37 * whole, chunks=map(chunk_digest, chunks[:whole]))
-        assert offer(connection, sign(old, KEY), old, source="") == 0
-        for number, chunk in enumerate(chunks[:whole]):
-            changes = read_chunk("131016", chunk, scope="")
-            staging.stage(connection, "131016", number, chunk_digest(chunk), changes, scope="")
-        new = Manifest(municipality="131016", epoch=1, sequence=len(stream), chunks=map(chunk_digest, chunks))
-        assert offer(connection, sign(new, KEY), new, source="") == whole
-        foreign = Manifest(municipality="131016", epoch=1, sequence=len(stream), chunks=[bytes(32)])
-        assert offer(connection, sign(foreign, KEY), foreign, source="") == 0
-        for name in ("staged_residents", "staged_changes", "snapshot_chunks"):
-            assert not connection.execute(select(metadata.tables[name])).all()
+        begun = steps(connection, "", sealed[:100])
+        for _ in range(4):  # two whole chunks, and a last one that the newer snapshot does not have
+            next(begun)
+        assert [place[0] for place in connection.execute(select(snapshot_chunks.c.last_sequence))] == [37, 74, 100]
+        newer = steps(connection, "", sealed)
+        next(newer)
+        assert [place[0] for place in connection.execute(select(snapshot_chunks.c.last_sequence))] == [37, 74]
+        assert snapshots.half_in(connection, ["131016", "142018"]) == {"131016"}
+        for _ in newer:
+            pass
+        assert content(connection) == streamed
+        assert not snapshots.half_in(connection, ["131016"])
+        for table in (snapshot_chunks, metadata.tables["snapshots"]):
+            assert not connection.execute(select(table)).all()
 
 
-def test_what_is_staged_goes_part_by_part_when_it_is_over(
-    engine: Engine, month: Streams, monkeypatch: pytest.MonkeyPatch
+def test_a_municipality_stays_half_in_when_an_offer_has_no_chunk_of_the_one_before(
+    engine: Engine, month: Streams
 ) -> None:
-    monkeypatch.setattr(staging, "_SWEEP_ROWS", 50)
+    sealed = month["131016"]
     with node(engine) as connection:
-        bring(connection, "", month["131016"])
-        after = content(connection)
-        rounds = 0
-        while staging.sweep(connection):
-            rounds += 1
-        assert rounds > 2
-        for name in ("staged_residents", "staged_changes", "snapshot_chunks", "snapshots"):
-            assert not connection.execute(select(metadata.tables[name])).all()
-        assert content(connection) == after
+        begun = steps(connection, "", sealed[:20])
+        next(begun)
+        next(begun)
+        next(steps(connection, "", sealed))
+        assert not connection.execute(select(snapshot_chunks)).all()
+        assert snapshots.half_in(connection, ["131016"]) == {"131016"}
+
+
+def test_chunks_are_taken_in_their_order_and_all_of_them(engine: Engine, month: Streams) -> None:
+    sealed = month["131016"][:60]
+    chunks = list(cut(SealedChange(each.sequence, each.epoch, each.payload) for each in sealed))
+    manifest = Manifest(municipality="131016", epoch=1, sequence=60, chunks=map(chunk_digest, chunks))
+    with node(engine) as connection:
+        offer(connection, sign(manifest, KEY), manifest, source="")
+        with pytest.raises(Refused) as later:
+            taken(connection, 1, chunks[1])
+        with pytest.raises(Refused) as ended:
+            install(connection, "131016", now_us=0)
+        with pytest.raises(Refused) as another:
+            taken(connection, 0, chunks[1])
+        assert later.value.reason == ended.value.reason == errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED
+        assert another.value.reason == errors.ERROR_REASON_SNAPSHOT_CHUNK
+        assert content(connection) == json.dumps({"residents": [], "history": [], "parked": []}, indent=1)
+
+
+def taken(connection: Connection, number: int, chunk: Any) -> None:
+    assembly = Assembly(scope="", forwards=False, key_of=lambda _: KEY.public_key(), brake=WIDE)
+    take(connection, "131016", number, chunk, read_chunk("131016", chunk, scope=""), assembly=assembly, now_us=NOW)
+
+
+@pytest.mark.parametrize("versions", [(1, 1), (2, 1), (1, 2, 3), (1, 3, 2), (2, 2, 1)])
+def test_a_change_is_judged_by_what_came_before_it_in_its_chunk(
+    engine: Engine, link: Any, versions: Sequence[int]
+) -> None:
+    changes = [link.change(7, version) for version in versions]
+    sealed = [Arrival("131016", 1, n, each, each.SerializeToString()) for n, each in enumerate(changes, 1)]
+    with node(engine) as connection:
+        stream(connection, "", sealed)
+        streamed = content(connection)
+    with node(engine) as connection:
+        bring(connection, "", sealed)
+        assert content(connection) == streamed
 
 
 def test_codes_of_one_person_go_the_same_way(engine: Engine, link: Any) -> None:
@@ -272,11 +383,11 @@ def test_codes_of_one_person_go_the_same_way(engine: Engine, link: Any) -> None:
     own = [Arrival("131016", 1, n, each, each.SerializeToString()) for n, each in enumerate((entry, renamed), 1)]
     waits = [Arrival("131024", 1, 1, moved_in, moved_in.SerializeToString())]
     with node(engine) as connection:
-        take(connection, "", waits)
-        take(connection, "", own)
+        stream(connection, "", waits)
+        stream(connection, "", own)
         streamed = content(connection)
         assert len(connection.execute(select(residents)).all()) == 2
     with node(engine) as connection:
-        take(connection, "", waits)
+        stream(connection, "", waits)
         bring(connection, "", own)
         assert content(connection) == streamed

@@ -12,8 +12,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
 from jukinet.mesh.clock import today_in_japan
 from jukinet.store import search
-from jukinet.store.checksum import RecordDamaged, checksum_of, is_sound
+from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.register import apply_arrivals, look_up
+from jukinet.store.rows import checksum_of
 from jukinet.store.schema import history, parked, residents
 
 

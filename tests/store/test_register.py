@@ -13,6 +13,7 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.arrival import Arrival
 from jukinet.store.register import Applied, Run, apply_arrivals, counts_by_status, look_up
+from jukinet.store.rows import COLUMNS, columns_of
 from jukinet.store.schema import history, parked, residents
 
 TOKYO, NEXT_DOOR, OSAKA = "131016", "131024", "271004"
@@ -299,3 +300,8 @@ def test_residents_are_counted_by_their_status(engine: Engine, receive: Make, ch
     receive(*[arrive(change(number, 1)) for number in range(3)], arrive(change(0, 2, reason="DELETION_DEATH")))
     with engine.connect() as connection:
         assert counts_by_status(connection) == {"ACTIVE": 2, "DECEASED": 1}
+
+
+def test_a_row_that_was_made_beforehand_has_the_columns_of_the_table() -> None:
+    assert tuple(columns_of(Resident())) == COLUMNS
+    assert set(COLUMNS) == {column.name for column in residents.c}

@@ -14,8 +14,9 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import RESIDENT_STATUS_ACTIVE,
 from jukinet.domain.person_name import SEARCH_KEY_VERSION
 from jukinet.store import search
 from jukinet.store.errors import StoreError
+from jukinet.store.rows import keys_of
 from jukinet.store.schema import residents, search_keys
-from jukinet.store.search_keys import keys_of, renew_keys
+from jukinet.store.search_keys import renew_keys
 
 Make = Callable[..., Any]
 KEYS = ("name_key", "alias_key", "former_name_key", "address_key")
