@@ -17,6 +17,12 @@ def processor_seconds(pids: Iterable[int]) -> float:
     return sum(_ticks(pid) for pid in pids) / _TICKS_A_SECOND
 
 
+def children(pid: int) -> list[int]:
+    """Process ids of the children that a process has now."""
+    found = [path.read_text(encoding="ascii").split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for each in found for child in each]
+
+
 def _ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return int(fields[_USER]) + int(fields[_SYSTEM])

@@ -81,6 +81,25 @@ def drain(
 
 
 @app.command()
+def rebuild(
+    residents: Annotated[int, typer.Option(min=3000, help="Residents of the three municipalities together.")] = 120_000,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a lost prefecture and a lost center are made again from below while others go on reporting.
+
+    Floor: one plain script that takes the same chunks into one register. Takes some minutes, most of them to make the
+    registers.
+
+    Exit codes: 0 all tiers hold the same afterwards, 1 they do not.
+
+    Example: jukinet bench rebuild --residents 30000 --json
+    """
+    from bench.rebuild import run_rebuild
+
+    _report(run_rebuild(residents=residents), as_json)
+
+
+@app.command()
 def poison(
     changes: Annotated[int, typer.Option(min=2000, help="Changes of each register, of 1,000 residents.")] = 10_000,
     batch: Annotated[int, typer.Option(min=1, help="Changes of one transaction.")] = 10,

@@ -50,6 +50,14 @@ def test_a_backlog_is_measured_on_real_nodes_beside_its_floor() -> None:
     assert [result["unit"] for result in measures(output).values()] == ["1/s"]
 
 
+@pytest.mark.slow
+def test_lost_registers_are_made_again_on_real_nodes_beside_their_floor() -> None:
+    code, output, errors = run("rebuild", "--json", "--residents", "6000")
+    assert code == 0, errors
+    found = measures(output)
+    assert [result["unit"] for result in found.values()] == ["1/s", "1/s", "us", "us", "us", "us", "ms"] * 2
+
+
 def test_one_spoilt_change_parks_what_stands_behind_it_and_nothing_else() -> None:
     code, output, errors = run("poison", "--json", "--changes", "3000", "--batch", "100")
     assert code == 0, errors
@@ -80,3 +88,4 @@ def test_exits_with_1_and_says_why_when_the_work_differs(
 def test_refuses_a_run_without_work() -> None:
     assert run("link", "--changes", "0")[0] == 2
     assert run("inquiry", "--rounds", "0")[0] == 2
+    assert run("rebuild", "--residents", "0")[0] == 2

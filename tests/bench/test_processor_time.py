@@ -1,9 +1,11 @@
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
-from bench.processor_time import processor_seconds
+from bench.processor_time import children, processor_seconds
 
 
 def test_processor_time_counts_what_a_process_has_run() -> None:
@@ -11,3 +13,11 @@ def test_processor_time_counts_what_a_process_has_run() -> None:
     while time.process_time() < began + 0.2:
         pass
     assert processor_seconds([os.getpid()]) - before == pytest.approx(0.2, abs=0.1)
+
+
+def test_the_children_of_a_process_are_those_that_it_started() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert child.pid in children(os.getpid())
+        assert children(child.pid) == []
+        child.communicate(b"\n")
+    assert child.pid not in children(os.getpid())
