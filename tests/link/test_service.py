@@ -22,7 +22,9 @@ Mesh = Callable[..., Any]
 
 
 async def say(call: Any, **message: Any) -> None:
-    await call.write(StreamRequest(**message))
+    """Sends a message; a stream that the receiver has ended meanwhile tells why when it is read."""
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        await call.write(StreamRequest(**message))
 
 
 async def heard(call: Any) -> StreamResponse:
