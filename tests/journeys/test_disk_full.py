@@ -5,6 +5,7 @@ of the room, at another byte each time. Mounting needs root; elsewhere these tes
 """
 
 import asyncio
+import errno
 import os
 import subprocess
 import time
@@ -67,10 +68,14 @@ class Observer:
         disk = self.disks / node.replace("-", "_")
         ballast = disk / "ballast"
         with ballast.open("wb") as file:
-            space = os.statvfs(disk)
-            size = space.f_bavail * space.f_frsize - room
-            if size > 0:
-                os.posix_fallocate(file.fileno(), 0, size)
+            while (size := _free(disk) - room) > 0:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                except OSError as failure:
+                    if failure.errno != errno.ENOSPC:
+                        raise
+                    continue  # the node wrote since the look
+                break
         return ballast
 
     async def is_full(self, node: str, before: int) -> bool:
@@ -106,6 +111,11 @@ class Observer:
         if node == GATEWAY:
             return self.answers()
         return changes_in(self.network.mesh.config(node).database)
+
+
+def _free(disk: Path) -> int:
+    space = os.statvfs(disk)
+    return space.f_bavail * space.f_frsize
 
 
 async def until(holds: Callable[[], object] | Callable[[], Awaitable[object]]) -> None:
