@@ -28,6 +28,7 @@ from jukinet.mesh.traffic import Traffic
 
 # gRPC itself refuses calls beyond the node's limit only when the gate is flooded, and cannot say why.
 _RPC_SLACK: Final = 50
+_LAST_STATUS_SECONDS: Final = 0.5
 
 Service = tuple[Callable[[Any, Any], None], Any]
 """Generated `add_…Servicer_to_server` and the servicer for it."""
@@ -167,8 +168,9 @@ async def drain(
     except TimeoutError:
         pass
     finally:
-        # Only health watchers are left, or calls that outlasted the grace.
-        await node.server.stop(None)
+        # Only health watchers are left, or calls that outlasted the grace; and of one whose handler has just ended the
+        # status may not have left yet.
+        await node.server.stop(_LAST_STATUS_SECONDS)
 
 
 class _Registered:
