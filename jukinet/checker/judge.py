@@ -13,6 +13,7 @@ The log's events, one JSON object each; `docs/reliability.md` describes every it
 `complete`  a node says that it holds again all that its neighbour holds of it
 `seen`      an agency saw a resident at the center
 `quiet`     all faults are over and the time in which all must be in step has passed
+`restless`  people had to mend the network again and again, long after all faults were over
 `final`     the rows of a node's register at the end
 """
 
@@ -235,6 +236,9 @@ class Judge:
 
     def _on_quiet(self, _event: Event) -> None:
         self._quiet = True
+
+    def _on_restless(self, _event: Event) -> None:
+        self._say("", "A4: what was mended breaks again and again, though all faults are over")
 
     def _on_final(self, event: Event) -> None:
         name = event["node"]

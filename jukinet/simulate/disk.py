@@ -94,6 +94,8 @@ def _empty() -> bytes:
     engine = create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     ensure_schema(engine, REGISTER)
+    # Pages that the migrations left free would let a full disk take changes on and on.
+    driver.execute("VACUUM")
     image = driver.serialize()
     engine.dispose()
     return image

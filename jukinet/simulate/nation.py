@@ -24,6 +24,8 @@ Mode = Literal["safety", "liveness"]
 PEOPLE = 6
 FAULTS_UNTIL = 20 * SECOND
 HEALED_WITHIN = 60 * SECOND
+MENDED_WITHIN = 10 * 60 * SECOND
+"""Of the run: sound code needs its runbooks for less than a minute; what needs them for ever must come to an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ def _simulate(timeline: Timeline, mode: Mode) -> None:
     _look_up(timeline, nodes[CENTER], offices)
     timeline.run(FAULTS_UNTIL)
     if mode == "liveness":
-        while (until := max(FAULTS_UNTIL, operators.acted_at) + HEALED_WITHIN) > timeline.now:
+        while (until := max(FAULTS_UNTIL, operators.acted_at) + HEALED_WITHIN) > timeline.now < MENDED_WITHIN:
             timeline.run(until)
-        timeline.log("quiet")
+        timeline.log("quiet" if until <= timeline.now else "restless")
     else:
         timeline.run(FAULTS_UNTIL + 5 * SECOND)
     for name, node in nodes.items():

@@ -250,6 +250,12 @@ def what_the_neighbour_held_does_not_come_back(story: Story) -> None:
     story.say("quiet")
 
 
+@bad("A4")
+def what_is_mended_breaks_again_and_again(story: Story) -> None:
+    story.up(story.change(M, 1, BIRTH))
+    story.say("restless")
+
+
 @bad("A11")
 def a_forgery_is_dropped(story: Story) -> None:
     story.seal(story.change(N, 2, DEATH), applied=False, accepted=False, forged=True)
