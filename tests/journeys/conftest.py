@@ -59,7 +59,9 @@ CHIYODA, OKUTAMA, YOKOSUKA = "131016", "133086", "142018"
 GATEWAY = "gateway-1"
 PostgresqlServer = Any  # the fixture's own class lives in tests/conftest.py
 SECONDS = 10.0
-"""Deadline of a call, and how long anything that is waited for may take."""
+"""Deadline of a call."""
+WAIT_SECONDS = 60.0
+"""How long anything that is waited for may take: a node that was refused a few times comes back within 20 s."""
 LAWFUL = "B1-77.12"
 """A row that is open to the pension service."""
 
@@ -297,7 +299,7 @@ class Network:
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Asks again and again until a condition holds."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 if await condition():
                     return
