@@ -22,6 +22,7 @@ from jukinet.mesh.errors import BrokenMessage, Refused, facts_of
 from jukinet.store.errors import StoreError, as_refusal
 
 _UNDER_WAY = 1024  # changes of one stream that may wait for their commit
+_TOGETHER = 256  # answers in one message at most, as the contract says
 
 
 class _End(Enum):
@@ -31,9 +32,8 @@ class _End(Enum):
     DRAINING = auto()
 
 
-_Answers = asyncio.Queue[
-    "tuple[str, asyncio.Future[intake.SubmitChangeResponse]] | intake.SubmitChangesResponse | _End"
-]
+_Waiting = tuple[str, "asyncio.Future[intake.SubmitChangeResponse]"]
+_Answers = asyncio.Queue[_Waiting | intake.ChangeAnswer | _End]
 """What is to be said next: an answer that waits for its commit, one that waits for nothing, or the end."""
 
 
@@ -75,14 +75,8 @@ class IntakeService(IntakeServiceServicer):
         self._open.add(answers)
         reading = asyncio.create_task(self._read(request_iterator, answers, Stream()))
         try:
-            while (next_one := await answers.get()) is not _End.ASKED_ALL:
-                match next_one:
-                    case _End.DRAINING:
-                        raise Refused(errors.ERROR_REASON_DRAINING)
-                    case intake.SubmitChangesResponse():
-                        yield next_one
-                    case message_id, answer:
-                        yield await _answered(message_id, answer)
+            async for together in _known_together(answers):
+                yield intake.SubmitChangesResponse(answers=together)
             await reading
         finally:
             self._open.discard(answers)
@@ -162,7 +156,7 @@ async def _next(
         return broken
 
 
-def _broken(element: BrokenMessage) -> intake.SubmitChangesResponse:
+def _broken(element: BrokenMessage) -> intake.ChangeAnswer:
     metrics.change_refused(element.reason)
     change = tracing.begin("intake.change", parent=element.sound_text("traceparent"))
     tracing.fail(change, element)
@@ -170,16 +164,37 @@ def _broken(element: BrokenMessage) -> intake.SubmitChangesResponse:
     return _refusal_of(element.sound_text("submission.message_id"), element)
 
 
-async def _answered(
-    message_id: str, answer: "asyncio.Future[intake.SubmitChangeResponse]"
-) -> intake.SubmitChangesResponse:
+async def _known_together(answers: _Answers) -> AsyncIterator[list[intake.ChangeAnswer]]:
+    """The answers in order, those of one commit together. Raises Refused when the node stops."""
+    together: list[intake.ChangeAnswer] = []
+    while True:
+        if together and answers.empty():
+            yield together
+            together = []
+        next_one = await answers.get()
+        known = isinstance(next_one, intake.ChangeAnswer) or (isinstance(next_one, tuple) and next_one[1].done())
+        if together and (not known or len(together) == _TOGETHER):
+            yield together
+            together = []
+        match next_one:
+            case _End.DRAINING:
+                raise Refused(errors.ERROR_REASON_DRAINING)
+            case _End.ASKED_ALL:
+                return
+            case intake.ChangeAnswer():
+                together.append(next_one)
+            case message_id, answer:
+                together.append(await _answered(message_id, answer))
+
+
+async def _answered(message_id: str, answer: "asyncio.Future[intake.SubmitChangeResponse]") -> intake.ChangeAnswer:
     try:
-        return intake.SubmitChangesResponse(message_id=message_id, accepted=await answer)
+        return intake.ChangeAnswer(message_id=message_id, accepted=await answer)
     except (Refused, StoreError) as failure:
         return _refusal_of(message_id, _refused(failure))
 
 
-def _refusal_of(message_id: str, refused: Refused) -> intake.SubmitChangesResponse:
+def _refusal_of(message_id: str, refused: Refused) -> intake.ChangeAnswer:
     refusal = intake.Refusal(
         reason=refused.reason,
         message=facts_of(refused.reason).message,
@@ -188,7 +203,7 @@ def _refusal_of(message_id: str, refused: Refused) -> intake.SubmitChangesRespon
             intake.BrokenRule(field=_in_submission(each.field), rule=each.rule) for each in refused.violations
         ],
     )
-    return intake.SubmitChangesResponse(message_id=message_id, refused=refusal)
+    return intake.ChangeAnswer(message_id=message_id, refused=refusal)
 
 
 def _in_submission(path: str) -> str:

@@ -19,11 +19,11 @@ import grpc
 
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
     BrokenRule,
+    ChangeAnswer,
     Refusal,
     Submission,
     SubmitChangeResponse,
     SubmitChangesRequest,
-    SubmitChangesResponse,
 )
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet.cli.change_columns import column_at
@@ -205,14 +205,15 @@ class _Run:
             await self._heard.wait()
 
     async def _receive(self, call: Any) -> None:
-        while (answer := await call.read()) is not grpc.aio.EOF:
+        while (response := await call.read()) is not grpc.aio.EOF:
             self._heard.set()
-            self._settle(answer)
-            self._settle_problems()
+            for answer in response.answers:
+                self._settle(answer)
+                self._settle_problems()
         if self.open_lines or not self.at_end:
             raise Interrupted("the communication server ended the stream early")
 
-    def _settle(self, answer: SubmitChangesResponse) -> None:
+    def _settle(self, answer: ChangeAnswer) -> None:
         line = self.open_lines[0] if self.open_lines else None
         asked = line.content if line else None
         kind = answer.WhichOneof("result")

@@ -11,6 +11,7 @@ import grpc
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2_grpc
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
+    ChangeAnswer,
     Refusal,
     Submission,
     SubmitChangeRequest,
@@ -21,7 +22,7 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
 from jukinet.mesh.errors import Refused, abort
 
 HEADER = "message_id,reason,event_date,resident_code,birth_date"
-Fault: TypeAlias = str | Refused | SubmitChangesResponse | errors_pb2.ErrorReason.ValueType
+Fault: TypeAlias = str | Refused | ChangeAnswer | errors_pb2.ErrorReason.ValueType
 
 
 def deaths(count: int, first: int = 0) -> list[str]:
@@ -96,14 +97,16 @@ class Intake(intake_pb2_grpc.IntakeServiceServicer):
                     return
                 case "hang":
                     await asyncio.Event().wait()
-                case SubmitChangesResponse():
-                    yield fault
+                case ChangeAnswer():
+                    yield SubmitChangesResponse(answers=[fault])
                     continue
                 case int():
                     refusal = Refusal(reason=fault, message=self.refusal_text, field="record.birth_date")
-                    yield SubmitChangesResponse(message_id=submission.message_id, refused=refusal)
+                    answer = ChangeAnswer(message_id=submission.message_id, refused=refusal)
+                    yield SubmitChangesResponse(answers=[answer])
                     continue
-            yield SubmitChangesResponse(message_id=submission.message_id, accepted=self.register(submission))
+            answer = ChangeAnswer(message_id=submission.message_id, accepted=self.register(submission))
+            yield SubmitChangesResponse(answers=[answer])
 
 
 @contextlib.asynccontextmanager

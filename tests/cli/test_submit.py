@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
-from jukinet._pb.jukinet.intake.v1.intake_pb2 import Refusal, Submission, SubmitChangeResponse, SubmitChangesResponse
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import ChangeAnswer, Refusal, Submission, SubmitChangeResponse
 from jukinet.cli.answers_file import AnswersFile
 from jukinet.cli.change_file import ChangeFileRefused, open_change_file
 from jukinet.cli.reject_file import RejectFileExists
@@ -131,10 +131,10 @@ async def test_a_refusal_without_text_or_of_a_newer_kind_is_kept_too(
 async def test_what_a_newer_contract_refuses_comes_into_the_reject_file_too(
     tmp_path: Path, intake: Intake, channel: grpc.aio.Channel
 ) -> None:
-    def broken(message_id: str, field: str, rule: str) -> SubmitChangesResponse:
+    def broken(message_id: str, field: str, rule: str) -> ChangeAnswer:
         refusal = Refusal(reason=errors_pb2.ERROR_REASON_INVALID_MESSAGE, message="wrong", field=field)
         refusal.broken_rules.add(field=field, rule=rule)
-        return SubmitChangesResponse(message_id=message_id, refused=refusal)
+        return ChangeAnswer(message_id=message_id, refused=refusal)
 
     intake.faults = {
         "K-0": broken("K-0", "", "submission.next_municipality"),
@@ -355,10 +355,10 @@ async def test_a_message_too_large_is_not_sent_for_ever(
 @pytest.mark.parametrize(
     "fault",
     [
-        SubmitChangesResponse(message_id="other", accepted=SubmitChangeResponse(version=1)),
-        SubmitChangesResponse(accepted=SubmitChangeResponse(version=1)),
-        SubmitChangesResponse(message_id="other", refused=Refusal(reason=errors_pb2.ERROR_REASON_INVALID_MESSAGE)),
-        SubmitChangesResponse(message_id="K-1"),
+        ChangeAnswer(message_id="other", accepted=SubmitChangeResponse(version=1)),
+        ChangeAnswer(accepted=SubmitChangeResponse(version=1)),
+        ChangeAnswer(message_id="other", refused=Refusal(reason=errors_pb2.ERROR_REASON_INVALID_MESSAGE)),
+        ChangeAnswer(message_id="K-1"),
     ],
     ids=["another is accepted", "nothing is accepted", "another is refused", "neither"],
 )

@@ -269,11 +269,32 @@ async def test_a_stopping_cs_answers_what_it_has_and_ends_its_streams(office: Of
         await open_end.wait()
 
     stream = service.SubmitChanges(requests(), None)  # type: ignore[arg-type]  # the context is not used
-    assert (await anext(stream)).accepted.sequence == 1
+    assert (await anext(stream)).answers[0].accepted.sequence == 1
     await service.end_streams()
     with pytest.raises(Refused) as ended:
         await anext(stream)
     assert ended.value.reason == errors.ERROR_REASON_DRAINING
+
+
+async def test_answers_of_one_commit_come_in_one_message_and_none_waits_for_those_behind(office: Office) -> None:
+    first_is_answered, all_read, release = asyncio.Event(), asyncio.Event(), threading.Event()
+
+    async def requests() -> AsyncIterator[SubmitChangesRequest]:
+        yield SubmitChangesRequest(submission=entry_of(1))
+        await first_is_answered.wait()
+        for number in range(2, 5):
+            yield SubmitChangesRequest(submission=entry_of(number))
+        all_read.set()
+
+    stream = IntakeService(office.intake).SubmitChanges(requests(), None)  # type: ignore[arg-type]  # not used
+    assert [answer.accepted.sequence for answer in (await anext(stream)).answers] == [1]
+    blocked = asyncio.wrap_future(office.writer.submit(lambda _: release.wait(10)))
+    first_is_answered.set()
+    await all_read.wait()
+    release.set()
+    await blocked
+    rest = [[answer.accepted.sequence for answer in message.answers] async for message in stream]
+    assert rest == [[2, 3, 4]]
 
 
 async def test_a_stream_that_breaks_off_with_its_queue_full_ends(

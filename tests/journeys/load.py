@@ -6,7 +6,7 @@ The clients are the tests' own and keep what they were told: the judges hold tha
 import asyncio
 import uuid
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +18,13 @@ import grpc
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
-from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeResponse, SubmitChangesRequest
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
+    ChangeAnswer,
+    Submission,
+    SubmitChangeResponse,
+    SubmitChangesRequest,
+    SubmitChangesResponse,
+)
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet.cli.change_file import read_changes
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
@@ -60,6 +66,13 @@ class TurnedAway(Exception):
         self.reason = reason
 
 
+async def answers_of(call: AsyncIterable[SubmitChangesResponse]) -> AsyncIterator[ChangeAnswer]:
+    """The answers of a stream of changes, one by one."""
+    async for response in call:
+        for answer in response.answers:
+            yield answer
+
+
 class MunicipalSystem:
     """Reports changes in their order; sends again whatever was not answered."""
 
@@ -95,7 +108,7 @@ class MunicipalSystem:
             for submission in tuple(waiting):
                 await call.write(SubmitChangesRequest(submission=submission))
             await call.done_writing()
-            async for answer in call:
+            async for answer in answers_of(call):
                 assert answer.message_id == waiting[0].message_id
                 if answer.refused.reason == errors.ERROR_REASON_STORAGE_FULL:
                     raise TurnedAway(answer.refused.reason)

@@ -25,6 +25,7 @@ from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import error_id_of, name_of, violations_of
 from jukinet.mesh.identity import Identity
 from tests.change_columns import values_of
+from tests.journeys.load import answers_of
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, OKUTAMA = "131016", "133086"
@@ -306,7 +307,9 @@ async def test_a_refused_change_does_not_end_the_stream_and_the_others_go_in(net
     bad.record.individual_number = wrong_digit(bad.record.individual_number)
     async with network.channel(CS, SYSTEM) as channel:
         requests = [SubmitChangesRequest(submission=each) for each in (good, bad, last)]
-        answers = [answer async for answer in IntakeServiceStub(channel).SubmitChanges(iter(requests), timeout=5)]
+        answers = [
+            each async for each in answers_of(IntakeServiceStub(channel).SubmitChanges(iter(requests), timeout=5))
+        ]
     assert [answer.message_id for answer in answers] == [good.message_id, bad.message_id, last.message_id]
     assert [answer.WhichOneof("result") for answer in answers] == ["accepted", "refused", "accepted"]
     assert name_of(answers[1].refused.reason) == "INDIVIDUAL_NUMBER_CHECK_DIGIT"
@@ -327,7 +330,9 @@ async def test_an_element_that_breaks_the_contract_is_refused_in_its_place_and_t
     requests.insert(3, SubmitChangesRequest(submission=between, traceparent="00"))
     requests.insert(4, SubmitChangesRequest())
     async with network.channel(CS, SYSTEM) as channel:
-        answers = [answer async for answer in IntakeServiceStub(channel).SubmitChanges(iter(requests), timeout=5)]
+        answers = [
+            each async for each in answers_of(IntakeServiceStub(channel).SubmitChanges(iter(requests), timeout=5))
+        ]
     named = [each.message_id for each in (first, bad, between, between)]
     assert [answer.message_id for answer in answers] == [*named, "", "", last.message_id]
     assert [name_of(answer.refused.reason) for answer in answers if answer.HasField("refused")] == [INVALID[0]] * 4
@@ -349,11 +354,13 @@ async def test_what_is_no_element_ends_the_stream_after_the_answers_to_all_befor
     entries = [network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)) for _ in range(20)]
     sent = [SubmitChangesRequest(submission=each).SerializeToString() for each in entries]
     async with network.channel(CS, SYSTEM) as channel:
-        stream = channel.stream_stream("/jukinet.intake.v1.IntakeService/SubmitChanges")
+        stream = channel.stream_stream(
+            "/jukinet.intake.v1.IntakeService/SubmitChanges", response_deserializer=SubmitChangesResponse.FromString
+        )
         answers = []
         with refused() as refusal:
-            async for answer in stream(iter([*sent[:19], raw, sent[19]]), timeout=5):
-                answers.append(SubmitChangesResponse.FromString(answer))
+            async for answer in answers_of(stream(iter([*sent[:19], raw, sent[19]]), timeout=5)):
+                answers.append(answer)
     assert refusal.name == reason
     assert [answer.message_id for answer in answers] == [each.message_id for each in entries[:19]]
     assert all(answer.HasField("accepted") for answer in answers)
@@ -365,13 +372,15 @@ async def test_an_element_that_grpc_does_not_take_ends_the_stream_and_what_was_n
     entries = [network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)) for _ in range(20)]
     sent = [SubmitChangesRequest(submission=each).SerializeToString() for each in entries]
     async with network.channel(CS, SYSTEM) as channel:
-        stream = channel.stream_stream("/jukinet.intake.v1.IntakeService/SubmitChanges")
+        stream = channel.stream_stream(
+            "/jukinet.intake.v1.IntakeService/SubmitChanges", response_deserializer=SubmitChangesResponse.FromString
+        )
         before = 0
         with refused() as refusal:
-            async for _ in stream(iter([*sent, b"\0" * (2 * 1024 * 1024)]), timeout=5):
+            async for _ in answers_of(stream(iter([*sent, b"\0" * (2 * 1024 * 1024)]), timeout=5)):
                 before += 1
         assert (refusal.name, refusal.code) == ("", grpc.StatusCode.RESOURCE_EXHAUSTED)
-        answers = [SubmitChangesResponse.FromString(each) async for each in stream(iter(sent), timeout=5)]
+        answers = [each async for each in answers_of(stream(iter(sent), timeout=5))]
     assert all(answer.accepted.repeated for answer in answers[:before])
     assert [answer.message_id for answer in answers if answer.HasField("accepted")] == [e.message_id for e in entries]
 

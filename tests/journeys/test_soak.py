@@ -31,7 +31,7 @@ from jukinet.mesh.identity import Identity
 from tests import nightly
 from tests.faults.chaos_proxy import ChaosProxy
 from tests.journeys.judges import changes_in, judge_logs
-from tests.journeys.load import MUNICIPALITIES, PASSING, SECONDS, Agency, Network
+from tests.journeys.load import MUNICIPALITIES, PASSING, SECONDS, Agency, Network, answers_of
 
 MakeNetwork = Callable[..., Network]
 RATE = 200.0
@@ -124,7 +124,7 @@ class Reporter:
                 await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(self, call: Any) -> None:
-        async for answer in call:
+        async for answer in answers_of(call):
             assert answer.message_id == self._waiting[0].message_id
             assert answer.WhichOneof("result") == "accepted", answer.refused.reason
             self._waiting.popleft()

@@ -16,11 +16,7 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
-from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
-    SubmitChangeResponse,
-    SubmitChangesRequest,
-    SubmitChangesResponse,
-)
+from jukinet._pb.jukinet.intake.v1.intake_pb2 import ChangeAnswer, SubmitChangeResponse, SubmitChangesRequest
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
@@ -31,6 +27,7 @@ from jukinet.mesh.span_table import ATTRIBUTES, spans
 from jukinet.traces.receiver import Receiver
 from jukinet.traces.store import Span, SpanStore
 from jukinet.traces.tree import tree, walk
+from tests.journeys.load import answers_of
 
 Network = Any  # the fixture's own classes live in conftest.py
 Collector = Any
@@ -207,13 +204,13 @@ async def test_every_row_of_the_table_is_said_by_a_node(network: Network, collec
     assert {name: said[name] - {"error.reason"} for name in rows} == rows
 
 
-async def stream(network: Network, *requests: SubmitChangesRequest) -> list[SubmitChangesResponse]:
+async def stream(network: Network, *requests: SubmitChangesRequest) -> list[ChangeAnswer]:
     """Reports changes in a stream."""
     async with (
         network.channel(f"municipality-{CHIYODA}", Identity("municipal-system", CHIYODA)) as channel,
         streaming(IntakeServiceStub(channel).SubmitChanges(iter(requests), timeout=SECONDS)) as call,
     ):
-        return [answer async for answer in call]
+        return [answer async for answer in answers_of(call)]
 
 
 def at(answer: SubmitChangeResponse) -> str:
