@@ -15,10 +15,10 @@ from sqlalchemy import Connection, func, select
 from jukinet._pb.jukinet.link.v1.snapshot_pb2 import Chunk, Manifest
 from jukinet.cli.layout import Mesh
 from jukinet.link.apply_batch import Assembly
-from jukinet.link.bring import next_chunk
 from jukinet.link.install import install, offer, take
 from jukinet.link.manifest import chunk_digest, sign
 from jukinet.link.read_chunk import read_chunk
+from jukinet.link.snapshot_source import next_chunk
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.pki import load_signing_key
 from jukinet.store import journal

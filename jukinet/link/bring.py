@@ -4,34 +4,32 @@ Rule 1: a snapshot of a municipality is brought only where the node above does n
 outbox, or has a part of one. What is there of it is gone on with, chunk by chunk.
 Rule 2: a municipality signs its own manifest. A prefecture has only manifests that its municipalities signed; it makes
 their chunks again from what it holds, and asks a connected municipality for a manifest that is new enough.
-Rule 3: the stream goes on after the change before the oldest one in the outbox. What of it the node above holds by a
+Rule 3: who came to a prefecture by a snapshot and has reported nothing since is in no stream of it. Whether the node
+above holds those is asked at every welcome.
+Rule 4: the stream goes on after the change before the oldest one in the outbox. What of it the node above holds by a
 snapshot it takes as a repetition.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as pb
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceStub
-from jukinet.link.manifest import CHUNK_CHANGES, SealedChange, chunk_digest, cut, opened, sign
+from jukinet.link.manifest import chunk_digest, opened
+from jukinet.link.snapshot_source import Outbox, kept_manifest, make_manifest, next_chunk, read_outbox
 from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.failpoints import passing
-from jukinet.mesh.identity import Identity, parse_identity
+from jukinet.mesh.identity import Identity
 from jukinet.store import journal
 from jukinet.store.errors import StoreError
-from jukinet.store.outbox_start import kept_after
 from jukinet.store.reading import read
-from jukinet.store.schema import residents
-from jukinet.store.sealed_changes import next_changes
-from jukinet.store.signed_manifests import read_manifest
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceAsyncStub
@@ -47,18 +45,6 @@ _BROUGHT_AT_ONCE = 2
 """Municipalities whose chunks are under way at once: one ends or begins while the other fills the line."""
 _LOOK_AGAIN = 0.2  # seconds between two looks for a manifest that was asked for
 _ASK_AGAIN = 30.0  # seconds; a large register takes some to sign
-
-
-@dataclass(frozen=True, slots=True)
-class Outbox:
-    """Where this node's outbox begins: in its own stream, and in the stream of each municipality that it brings."""
-
-    epoch: int
-    sequence: int
-    chain: bytes
-    begins: dict[str, int]
-    held: dict[str, int]
-    """By municipality, the last change that is here."""
 
 
 class Snapshots:
@@ -97,7 +83,7 @@ class Snapshots:
         grpc.aio.AioRpcError, StoreError, and Refused: SNAPSHOT_CHUNK where this node's changes are not those of the
         manifest.
         """
-        outbox = await self._read(self._outbox)
+        outbox = await self._outbox()
         bringing = [asyncio.create_task(self._bring(channel, outbox, each)) for each in sorted(outbox.held)]
         held: grpc.aio.AioRpcError | None = None
         try:
@@ -119,7 +105,9 @@ class Snapshots:
 
     async def held_above(self, channel: grpc.aio.Channel, municipality: str, through: int) -> bool:
         """Whether the node above holds a municipality up to there. If not, begins to bring it beside the stream."""
-        outbox = await self._read(self._outbox)
+        return await self._see_to(channel, await self._outbox(), municipality, through)
+
+    async def _see_to(self, channel: grpc.aio.Channel, outbox: Outbox, municipality: str, through: int) -> bool:
         if _is_whole(await self._standing(channel, outbox, municipality), through):
             return True
         before = self._beside.get(municipality)
@@ -128,23 +116,41 @@ class Snapshots:
             self._beside[municipality] = asyncio.create_task(self._bring_beside(channel, outbox, municipality))
         return False
 
-    async def deposit(self, channel: grpc.aio.Channel) -> None:
-        """Leaves a new manifest of this municipality with the node above whenever that one asks for it, without end."""
+    async def attend(self, channel: grpc.aio.Channel, welcomed: asyncio.Event) -> None:
+        """What a stream needs beside it, from its welcome on and without end.
+
+        Whom the stream says nothing of is brought where the node above lacks them, and a new manifest of this
+        municipality is left there whenever it is asked for.
+        """
+        await welcomed.wait()
+        await self._bring_silent(channel)
         while True:
             await self.manifest_wanted.wait()
             self.manifest_wanted.clear()
-            signed = await self._read(self._signed) if self._key is not None else None
+            signed = await self._own_manifest()
             if signed:
                 epoch = (await self._read(journal.read_stream)).epoch
                 request = pb.DepositManifestRequest(epoch=epoch, manifest=signed)
                 await SnapshotServiceStub(channel).DepositManifest(request, timeout=_CALL_SECONDS)
 
+    async def _bring_silent(self, channel: grpc.aio.Channel) -> None:
+        if self._key is not None:
+            return
+        try:
+            outbox = await self._outbox()
+            for municipality in sorted(name for name, held in outbox.held.items() if outbox.begins[name] == held):
+                await self._see_to(channel, outbox, municipality, outbox.held[municipality])
+        except (grpc.aio.AioRpcError, StoreError) as failure:
+            log.warning(
+                "who is in no stream could not be looked for above; the next connection asks again",
+                extra={"reason": _reason_of(failure)},
+            )
+
     async def _bring_beside(self, channel: grpc.aio.Channel, outbox: Outbox, municipality: str) -> None:
         try:
             await self._bring(channel, outbox, municipality)
         except (grpc.aio.AioRpcError, Refused, StoreError) as failure:
-            reason = reason_of(failure) if isinstance(failure, grpc.aio.AioRpcError) else None
-            facts = {"municipality": municipality, "reason": name_of(reason) if reason else type(failure).__name__}
+            facts = {"municipality": municipality, "reason": _reason_of(failure)}
             log.warning("a snapshot could not be brought; its municipality will ask again", extra=facts)
 
     async def _standing(self, channel: grpc.aio.Channel, outbox: Outbox, municipality: str) -> pb.GetStandingResponse:
@@ -188,14 +194,14 @@ class Snapshots:
     async def _manifest(self, municipality: str, begins: int) -> pb.SignedManifest:
         """A signed manifest of a municipality that reaches to where the outbox begins."""
         if self._key is not None:
-            signed = await self._read(self._signed)
+            signed = await self._own_manifest()
             if signed is None:
                 raise Refused(errors.ERROR_REASON_SNAPSHOT_NOT_OFFERED)
             return signed
         waited = 0.0
         try:
             while True:
-                held, kept = await self._read(lambda connection: _kept(connection, municipality))
+                held, kept = await self._read(lambda connection: kept_manifest(connection, municipality))
                 if kept and begins <= kept[0] <= held:
                     return pb.SignedManifest(manifest=kept[1], seal=kept[2])
                 if waited % _ASK_AGAIN < _LOOK_AGAIN:
@@ -238,54 +244,26 @@ class Snapshots:
     def _public_key(self, municipality: str) -> Ed25519PublicKey | None:
         return self._key.public_key() if self._key is not None else self._key_of(municipality)
 
-    def _outbox(self, connection: Connection) -> Outbox:
-        sequence, chain = journal.outbox_start_of(connection)
-        held = {name: origin.sequence for name, origin in journal.read_origins(connection).items()}
-        kept = kept_after(connection)
-        if self._key is not None:
-            begins = {self._own.name: sequence}
-        else:
-            begins = dict(held) | {parse_identity(source).name: first for source, first in kept.items()}
-        return Outbox(journal.read_stream(connection).epoch, sequence, chain, begins, held)
+    async def _outbox(self) -> Outbox:
+        return await self._read(lambda connection: read_outbox(connection, self._own))
 
-    def _signed(self, connection: Connection) -> pb.SignedManifest | None:
-        """A manifest of this municipality as it stands, None without a change."""
-        assert self._key is not None  # noqa: S101  # asked by those who looked
-        origin = journal.read_origins(connection, [self._own.name]).get(self._own.name)
-        if origin is None:
-            return None
-        digests, after, epoch = [], 0, 0
-        while after < origin.sequence:
-            chunk = next_chunk(connection, self._own.name, epoch=epoch, after=after, until=origin.sequence)
-            if chunk is None:
-                raise Refused(errors.ERROR_REASON_SNAPSHOT_CHUNK)
-            digests.append(chunk_digest(chunk))
-            after, epoch = after + len(chunk.changes), chunk.changes[-1].epoch
-        manifest = pb.Manifest(
-            municipality=self._own.name,
-            epoch=origin.epoch,
-            sequence=origin.sequence,
-            segment_hash=origin.segment_hash,
-            residents=connection.execute(select(func.count()).select_from(residents)).scalar_one(),
-            chunks=digests,
-        )
-        return sign(manifest, self._key)
+    async def _own_manifest(self) -> pb.SignedManifest | None:
+        """That of this municipality as it stands; None at a prefecture, and without a change."""
+        key = self._key
+        return await self._read(lambda connection: make_manifest(connection, self._own.name, key)) if key else None
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
         return await asyncio.to_thread(read, self._reader, query)
 
 
+def _reason_of(failure: Exception) -> str:
+    reason = reason_of(failure) if isinstance(failure, grpc.aio.AioRpcError) else None
+    return name_of(reason) if reason else type(failure).__name__
+
+
 def _is_whole(standing: pb.GetStandingResponse, through: int) -> bool:
     """Whether the node above holds a municipality up to there, and not a part of a snapshot beside it."""
     return standing.sequence >= through and not standing.half_in
-
-
-def next_chunk(connection: Connection, municipality: str, *, epoch: int, after: int, until: int) -> pb.Chunk | None:
-    """The chunk after a municipality's change `after`, which was of incarnation `epoch`; None where changes lack."""
-    rows = next_changes(connection, municipality, epoch=epoch, after=after, until=until, limit=CHUNK_CHANGES)
-    if rows and rows[-1][0] != after + len(rows):  # they are in order, and none comes twice
-        return None
-    return next(cut(map(SealedChange._make, rows)), None)
 
 
 async def _put(
@@ -295,8 +273,3 @@ async def _put(
     answer: pb.PutChunkResponse = await stub.PutChunk(request, timeout=_CALL_SECONDS)
     passing("bring.taken")
     return answer
-
-
-def _kept(connection: Connection, municipality: str) -> tuple[int, tuple[int, bytes, bytes] | None]:
-    origin = journal.read_origins(connection, [municipality]).get(municipality)
-    return origin.sequence if origin else 0, read_manifest(connection, municipality)

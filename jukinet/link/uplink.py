@@ -103,6 +103,7 @@ class Uplink:
         self._progress = Progressed(writer=writer, restore=restore, on_center_marks=on_center_marks)
         self.state = self._progress.state
         self._channel: grpc.aio.Channel | None = None
+        self._known = asyncio.Event()  # set once the node above said where it stands
         self._grown = asyncio.Event()
         self._turn = asyncio.Lock()
         self._last_sequence = 0
@@ -173,7 +174,7 @@ class Uplink:
 
     async def _converse(self, call: _Call, channel: grpc.aio.Channel) -> None:
         passing("uplink.dialled")
-        sender, self._wanted = Sender(), asyncio.Queue()
+        sender, self._wanted, self._known = Sender(), asyncio.Queue(), asyncio.Event()
         restored = self._restore.restored
         stream, first_kept = await read_soon(
             self._reader, lambda conn: (journal.read_stream(conn), journal.first_kept(conn))
@@ -185,7 +186,7 @@ class Uplink:
             asyncio.create_task(self._listen(sender, call, greeting)),
             asyncio.create_task(self._watch(sender, call)),
             asyncio.create_task(self._pull_back(sender, call, channel)),
-            asyncio.create_task(self._snapshots.deposit(channel)),
+            asyncio.create_task(self._snapshots.attend(channel, self._known)),
             asyncio.create_task(self._progress.note()),
         }
         try:
@@ -228,6 +229,7 @@ class Uplink:
             self.state.connected = True
             self.state.last_error = errors.ERROR_REASON_UNSPECIFIED
             self._grown.set()  # the outbox may have grown since the greeting
+            self._known.set()
         return outputs
 
     async def _watch(self, sender: Sender, call: _Call) -> None:

@@ -14,7 +14,7 @@ from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceStub
 from jukinet.assembly.release_held import release_held
 from jukinet.domain.arrival import Arrival
 from jukinet.domain.brake import Brake
-from jukinet.link import bring, install, manifest
+from jukinet.link import bring, install, manifest, snapshot_source
 from jukinet.link.apply_batch import Assembly
 from jukinet.link.read_chunk import read_chunk
 from jukinet.mesh.client import open_channel
@@ -195,6 +195,28 @@ async def test_a_municipality_that_joins_with_its_register_reaches_the_center_wi
     assert digest_of(tiers.center, "141003") == digest_of(newcomer, "141003")
 
 
+async def test_a_municipality_that_came_by_a_snapshot_and_is_silent_since_reaches_a_center_that_lost_all(
+    mesh: Mesh, link: Any
+) -> None:
+    center, kanagawa, newcomer = mesh("center"), mesh("prefecture", "140007"), mesh("municipality", "141003")
+    accept(newcomer, *(link.change(500 + n, 1, "141003") for n in range(30)))
+    prune_all(newcomer)
+    await center.serve(forwards=False)
+    await kanagawa.serve(forwards=True)
+    kanagawa.dial(center)
+    newcomer.dial(kanagawa)
+    await link.until(lambda: newcomer.uplink.state.neighbour_mark == 30)
+    assert not kanagawa.rows("outbox")
+    await lose(center)
+    await kanagawa.stop_dialling()
+    rebuilt = mesh("center", instance="rebuilt")
+    await rebuilt.serve(forwards=False)
+    kanagawa.dial(rebuilt)
+    await link.until(lambda: digest_of(rebuilt, "141003") == digest_of(newcomer, "141003"))
+    accept(newcomer, link.change(600, 1, "141003"))
+    await link.until(lambda: newcomer.uplink.state.center_mark == 31)
+
+
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Snapshots of several chunks."""
@@ -371,7 +393,9 @@ async def test_a_lost_register_is_made_again_whatever_its_brake_would_hold(mesh:
 async def signed(node: Any, *, key: Any = None, **fake: Any) -> Any:
     """A manifest of a CS; `fake` puts other values into it before it is signed."""
     with node.reader.connect() as connection, connection.begin():
-        told = pb.Manifest.FromString(node._snapshots()._signed(connection).manifest)
+        made = snapshot_source.make_manifest(connection, node.identity.name, node._snapshots()._key)
+        assert made
+        told = pb.Manifest.FromString(made.manifest)
     for name, value in fake.items():
         setattr(told, name, value)
     return manifest.sign(told, key or node._snapshots()._key)
@@ -386,7 +410,7 @@ async def test_of_a_municipality_that_is_half_in_the_snapshot_comes_first_and_th
     offered = await signed(cs)
     prefecture = mesh("prefecture", "130001")
     with cs.reader.connect() as connection, connection.begin():
-        chunk = bring.next_chunk(connection, "131016", epoch=0, after=0, until=23)
+        chunk = snapshot_source.next_chunk(connection, "131016", epoch=0, after=0, until=23)
     assert chunk is not None
 
     changes = read_chunk("131016", chunk, scope="13")
