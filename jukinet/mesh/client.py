@@ -90,7 +90,7 @@ async def streaming(call: _Call) -> AsyncIterator[_Call]:
 
     def note(_: object) -> None:
         # Called once for the server's status and once for each write that fails; either may come first.
-        status = _status(call)
+        status = status_of(call)
         if not ended.done() and status.details() != _FAILED_WRITE:
             ended.set_result(status)
 
@@ -113,7 +113,8 @@ def _is_of_a_call(error: Exception) -> bool:
     return isinstance(error, grpc.aio.AioRpcError | asyncio.InvalidStateError)
 
 
-def _status(call: Any) -> grpc.aio.AioRpcError:
+def status_of(call: Any) -> grpc.aio.AioRpcError:
+    """How a call ended, as far as its done callbacks can know: a write that failed overwrites what the server said."""
     return grpc.aio.AioRpcError(
         _known(call.code()), _known(call.initial_metadata()), _known(call.trailing_metadata()), _known(call.details())
     )

@@ -34,7 +34,8 @@ from jukinet.link.service import LinkService
 from jukinet.link.snapshot_service import SnapshotService
 from jukinet.link.uplink import Uplink
 from jukinet.mesh import pki
-from jukinet.mesh.client import open_channel
+from jukinet.mesh.client import open_channel, status_of
+from jukinet.mesh.errors import reason_of
 from jukinet.mesh.identity import NODES, Identity
 from jukinet.mesh.server import NodeServer, build_server
 from jukinet.mesh.tls import TlsFiles
@@ -175,6 +176,26 @@ class Database:
         self.engine.dispose()
 
 
+class Speaking:
+    """A stream on which a test says what it likes; `refused` is the status with which its receiver ends it.
+
+    A write that fails because the stream is over ends the call with a status of its own, before or after that one.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self.refused: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+        call.add_done_callback(self._note)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def _note(self, _: object) -> None:
+        status = status_of(self._call)
+        if reason_of(status) is not None and not self.refused.done():
+            self.refused.set_result(status)
+
+
 class Node(Database):
     """A node with the parts of a link that it has."""
 
@@ -295,7 +316,7 @@ class Node(Database):
     async def speaks(self, upstream: "Node") -> AsyncIterator[Any]:
         """A stream to the node above on which a test says what it likes."""
         async with open_channel(upstream.address, self.tls, server=upstream.identity) as channel:
-            call = LinkServiceStub(channel).Stream()
+            call = Speaking(LinkServiceStub(channel).Stream())
             try:
                 yield call
             finally:

@@ -163,13 +163,14 @@ class Link(RuleBasedStateMachine):
     @rule(data=st.data())
     @precondition(lambda self: self.rows)
     def lose_the_senders_disk(self, data: st.DataObject) -> None:
-        """An older copy is put back; the epoch on it is older as well."""
+        """An older copy is put back; the epoch on it is older as well, but never older than a segment beside it."""
         self._cut()
         kept = self.rows[: data.draw(st.integers(0, len(self.rows) - 1))]
         self.rows, self.epoch, self.restored = [], 1, True
         self.origins = {name: Origin(1, 0, b"", 0) for name in MUNICIPALITIES}
         for row in kept:
             self._append(SealedSegment(segment=row.segment, seal=row.seal))
+        self.epoch = max(origin.epoch for origin in self.origins.values())
 
     @rule()
     @precondition(lambda self: self.back)
