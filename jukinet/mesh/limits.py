@@ -33,8 +33,9 @@ class Limits:
     concurrent_rpcs: Annotated[
         int,
         Setting(
-            "running calls of all peers, streams and health watches included; more are refused with OVERLOADED. One "
-            "caller may have as many as are still free, so at most half; more are refused with CALLER_AT_LIMIT",
+            "running calls of all peers, streams and health watches included; more are refused with OVERLOADED, but "
+            "for eight of operators. One caller may have as many as are still free, so at most half; more are refused "
+            "with CALLER_AT_LIMIT",
             "calls",
         ),
     ] = 200

@@ -5,6 +5,8 @@ what the others leave, and every newcomer gets in while there is a place at all.
 too small for a gateway, which asks the center for all agencies, or too large for a municipality of Hokkaido, whose
 prefecture keeps a stream open for each of its 179 and has 200 places.
 
+Operators have a few places beside these: whoever has to find out why a node is full must get in.
+
 Source: dynamic thresholds for shared buffers (Choudhury and Hahne, 1998), with a factor of one.
 """
 
@@ -19,6 +21,7 @@ from jukinet.mesh.identity import Identity
 
 # A node that is full or stopping must still say so when it is asked for its health.
 _ALWAYS_ANSWERED: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"})
+_FOR_OPERATORS: Final = 8
 # Stays open until its caller leaves: it takes a place, but a stopping node tells it so and does not wait for it.
 _WATCH: Final = "/grpc.health.v1.Health/Watch"
 
@@ -27,7 +30,7 @@ class Traffic:
     """Counts running calls, streams that stay open among them.
 
     Args:
-        most: calls at the same time.
+        most: calls at the same time, without the places that only operators have.
     """
 
     def __init__(self, most: int) -> None:
@@ -57,7 +60,8 @@ class Traffic:
         watching = rpc == _WATCH
         if self.draining.is_set() and not watching:
             raise Refused(errors_pb2.ERROR_REASON_DRAINING)
-        free, held = self._most - self.running, self._held.get(caller, 0)
+        places = self._most + (_FOR_OPERATORS if caller.kind == "operator" else 0)
+        free, held = places - self.running, self._held.get(caller, 0)
         if free <= 0:
             raise Refused(errors_pb2.ERROR_REASON_OVERLOADED)
         if held >= free:
