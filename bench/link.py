@@ -3,8 +3,11 @@
 Product: CS, prefecture and center as processes of their own, mutual TLS, all checks, three SQLite files, every
 acknowledgement durable, tracing off. Floors: `link_floor` for the rate, `single_commits` for the time.
 
-Rounds take turns: product rate, floor rate, product latency, floor latency. All rounds grow the same databases, the
-product's and the floor's alike, so that both work on tables of the same size.
+Latency is measured twice: of changes on one stream, as a system with 200 a second reports them, and of changes that
+come in a call each, where the client alone takes a third of a core from the nodes.
+
+Rounds take turns: product rate, floor rate, product latency on a stream and by calls, floor latency. All rounds grow
+the same databases, the product's and the floor's alike, so that both work on tables of the same size.
 """
 
 import asyncio
@@ -58,6 +61,10 @@ _LINK_FRAME_BYTES: Final = 300
 """What a batch of one change has beside the change: municipality, hashes, seal, frame."""
 
 
+_Reported = tuple[list[int], list[int]]
+"""Of each change the nanosecond at which it was due, and its sequence number."""
+
+
 @dataclass(slots=True)
 class _Found:
     """What the rounds gave: changes a second, microseconds of processor time a change, and milliseconds."""
@@ -67,17 +74,22 @@ class _Found:
     work: list[float] = field(default_factory=list)
     floor_work: list[float] = field(default_factory=list)
     times: list[list[float]] = field(default_factory=list)
+    call_times: list[list[float]] = field(default_factory=list)
     floor_times: list[list[float]] = field(default_factory=list)
 
     def results(self) -> list[Result]:
-        def of(share: float) -> tuple[list[float], list[float]]:
-            return [percentile(r, share) for r in self.times], [percentile(r, share) for r in self.floor_times]
+        def of(times: list[list[float]], share: float) -> tuple[list[float], list[float]]:
+            return [percentile(r, share) for r in times], [percentile(r, share) for r in self.floor_times]
+
+        visible = f"one change visible at the center at {RATE:.0f}/s"
 
         return [
             medians("changes a second, intake to center commit", "1/s", self.rates, self.floor_rates),
             medians("processor time of the three tiers, a change", "us", self.work, self.floor_work),
-            medians(f"one change visible at the center at {RATE:.0f}/s, p50", "ms", *of(0.5)),
-            medians(f"one change visible at the center at {RATE:.0f}/s, p99", "ms", *of(0.99)),
+            medians(f"{visible}, p50", "ms", *of(self.times, 0.5)),
+            medians(f"{visible}, p99", "ms", *of(self.times, 0.99)),
+            medians(f"{visible}, by a call each, p50", "ms", *of(self.call_times, 0.5)),
+            medians(f"{visible}, by a call each, p99", "ms", *of(self.call_times, 0.99)),
         ]
 
 
@@ -97,6 +109,9 @@ class _Bench:
         return CenterWatch(self.mesh.folder("center") / "register.db", MUNICIPALITY, interval=interval)
 
 
+_Way = Callable[[_Bench, Sequence[Submission]], Awaitable[_Reported]]
+
+
 async def run_link(*, changes: int, seconds: float, rounds: int) -> Report:
     """Runs the benchmark.
 
@@ -110,7 +125,7 @@ async def run_link(*, changes: int, seconds: float, rounds: int) -> Report:
     """
     load = load_now()
     paced = max(int(RATE * seconds), 1)
-    work = iter(submissions(_WARM_UP + rounds * (changes + paced)))
+    work = iter(submissions(_WARM_UP + rounds * (changes + 2 * paced)))
     found = _Found()
     with tempfile.TemporaryDirectory(prefix="jukinet-bench-") as folder:
         async with AsyncExitStack() as stack:
@@ -121,9 +136,11 @@ async def run_link(*, changes: int, seconds: float, rounds: int) -> Report:
             done = _WARM_UP
             for _ in range(rounds):
                 await _rates(bench, _take(work, changes), found, before=done)
-                found.times.append(await _product_times(bench, _take(work, paced), before=done + changes))
+                done += changes
+                for times, report in ((found.times, _on_a_stream), (found.call_times, _by_calls)):
+                    times.append(await _product_times(bench, _take(work, paced), report, before=done))
+                    done += paced
                 found.floor_times.append(await _floor_times(bench, paced))
-                done += changes + paced
             same_counts(await asyncio.to_thread(_rows, bench.mesh), done)
         same_counts(bench.floor.rows(), _WARM_UP + rounds * changes)
     return Report("link", found.results(), (load, load_now()))
@@ -197,8 +214,34 @@ async def _floor_rate(bench: _Bench, block: Sequence[Submission]) -> float:
     return len(block) / await asyncio.to_thread(bench.floor.run, _streamed(block))
 
 
-async def _product_times(bench: _Bench, block: Sequence[Submission], *, before: int) -> list[float]:
+async def _product_times(bench: _Bench, block: Sequence[Submission], report: _Way, *, before: int) -> list[float]:
     """Submits one change every 5 ms: milliseconds from the moment each was due until it can be read at the center."""
+    async with bench.watch(_FINE) as watch:
+        due, sequences = await report(bench, block)
+        seen = await watch.until(before + len(block), seconds=_SECONDS)
+    reached = [sequence for sequence, _ in seen]
+    visible = (seen[bisect_left(reached, sequence)][1] for sequence in sequences)
+    return [(at - due) / 1e6 for at, due in zip(visible, due, strict=True)]
+
+
+async def _on_a_stream(bench: _Bench, block: Sequence[Submission]) -> _Reported:
+    requests = _streamed(block)
+    sequences: list[int] = []
+    call: Any = bench.channel.stream_stream(_SUBMIT_MANY)(timeout=_SECONDS)
+
+    async def read() -> None:
+        while len(sequences) < len(requests):
+            answers = SubmitChangesResponse.FromString(await call.read()).answers
+            sequences.extend(answer.accepted.sequence for answer in answers)
+
+    reading = asyncio.create_task(read())
+    load = await open_loop(lambda number: call.write(requests[number]), rate=RATE, count=len(block), in_order=True)
+    await reading
+    call.cancel()
+    return load.due, sequences
+
+
+async def _by_calls(bench: _Bench, block: Sequence[Submission]) -> _Reported:
     requests = [SubmitChangeRequest(submission=each).SerializeToString() for each in block]
     answers = [b""] * len(block)
     call: Any = bench.channel.unary_unary(_SUBMIT_ONE)
@@ -206,13 +249,8 @@ async def _product_times(bench: _Bench, block: Sequence[Submission], *, before: 
     async def submit(number: int) -> None:
         answers[number] = await _insistently(lambda: call(requests[number], timeout=_SECONDS))
 
-    async with bench.watch(_FINE) as watch:
-        load = await open_loop(submit, rate=RATE, count=len(block))
-        seen = await watch.until(before + len(block), seconds=_SECONDS)
-    sequences = [SubmitChangeResponse.FromString(answer).sequence for answer in answers]
-    reached = [sequence for sequence, _ in seen]
-    visible = (seen[bisect_left(reached, sequence)][1] for sequence in sequences)
-    return [(at - due) / 1e6 for at, due in zip(visible, load.due, strict=True)]
+    load = await open_loop(submit, rate=RATE, count=len(block))
+    return load.due, [SubmitChangeResponse.FromString(answer).sequence for answer in answers]
 
 
 async def _insistently(call: Callable[[], Awaitable[bytes]]) -> bytes:

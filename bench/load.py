@@ -46,8 +46,12 @@ async def closed_loop(call: Callable[[int], Awaitable[object]], *, in_flight: in
     return Load((time.monotonic_ns() - began) / 1e9, due, latencies)
 
 
-async def open_loop(call: Callable[[int], Awaitable[object]], *, rate: float, count: int) -> Load:
+async def open_loop(
+    call: Callable[[int], Awaitable[object]], *, rate: float, count: int, in_order: bool = False
+) -> Load:
     """Makes `count` calls, one every 1/`rate` seconds, whether or not the earlier ones are answered.
+
+    `in_order` is for writes on one stream, of which none may begin before the last one has ended.
 
     Latency counts from when a call was due, so that a client which could not keep up does not hide a slow server.
     """
@@ -62,7 +66,10 @@ async def open_loop(call: Callable[[int], Awaitable[object]], *, rate: float, co
     async with _together() as group:
         for number in range(count):
             await asyncio.sleep(max(0.0, (due[number] - time.monotonic_ns()) / 1e9))
-            group.create_task(work(number))
+            if in_order:
+                await work(number)
+            else:
+                group.create_task(work(number))
     return Load((time.monotonic_ns() - began) / 1e9, due, latencies)
 
 
