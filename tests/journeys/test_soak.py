@@ -263,7 +263,7 @@ async def test_a_minute_under_load_with_broken_links_loses_nothing_and_leaves_no
     new_network: MakeNetwork, tmp_path: Path
 ) -> None:
     network = new_network(tmp_path, MUNICIPALITIES, brake=UNBRAKED)
-    found = await run_soak(network, seconds=60, warm_up=15, reconnect=15)
+    found = await run_soak(network, seconds=60, warm_up=15, reconnect=5)
     print(found)
     assert (found["lost"], found["equal"]) == (0, True)
     assert constant(found)
