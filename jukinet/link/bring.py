@@ -120,18 +120,27 @@ class Snapshots:
         """What a stream needs beside it, from its welcome on and without end.
 
         Whom the stream says nothing of is brought where the node above lacks them, and a new manifest of this
-        municipality is left there whenever it is asked for.
+        municipality is left there whenever it is asked for. What is brought beside the stream ends with it: the next
+        connection begins it again.
         """
-        await welcomed.wait()
-        await self._bring_silent(channel)
-        while True:
-            await self.manifest_wanted.wait()
-            self.manifest_wanted.clear()
-            signed = await self._own_manifest()
-            if signed:
-                epoch = (await self._read(journal.read_stream)).epoch
-                request = pb.DepositManifestRequest(epoch=epoch, manifest=signed)
-                await SnapshotServiceStub(channel).DepositManifest(request, timeout=_CALL_SECONDS)
+        try:
+            await welcomed.wait()
+            await self._bring_silent(channel)
+            while True:
+                await self.manifest_wanted.wait()
+                self.manifest_wanted.clear()
+                await self._deposit(channel)
+        finally:
+            for task in self._beside.values():
+                task.cancel()
+            self._beside.clear()
+
+    async def _deposit(self, channel: grpc.aio.Channel) -> None:
+        signed = await self._own_manifest()
+        if signed:
+            epoch = (await self._read(journal.read_stream)).epoch
+            request = pb.DepositManifestRequest(epoch=epoch, manifest=signed)
+            await SnapshotServiceStub(channel).DepositManifest(request, timeout=_CALL_SECONDS)
 
     async def _bring_silent(self, channel: grpc.aio.Channel) -> None:
         if self._key is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy import delete
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as pb
@@ -23,6 +24,7 @@ from jukinet.mesh.errors import reason_of
 from jukinet.store import digest, journal, register
 from jukinet.store.errors import StorageFull
 from jukinet.store.outbox_start import drop_outbox
+from jukinet.store.schema import manifests
 
 Mesh = Callable[..., Any]
 KEY = bytes(32)
@@ -215,6 +217,33 @@ async def test_a_municipality_that_came_by_a_snapshot_and_is_silent_since_reache
     await link.until(lambda: digest_of(rebuilt, "141003") == digest_of(newcomer, "141003"))
     accept(newcomer, link.change(600, 1, "141003"))
     await link.until(lambda: newcomer.uplink.state.center_mark == 31)
+
+
+async def test_a_silent_municipality_is_brought_over_the_connection_that_there_is_when_its_manifest_comes(
+    mesh: Mesh, link: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    center, kanagawa, newcomer = mesh("center"), mesh("prefecture", "140007"), mesh("municipality", "141003")
+    accept(newcomer, *(link.change(500 + n, 1, "141003") for n in range(30)))
+    prune_all(newcomer)
+    await center.serve(forwards=False)
+    await kanagawa.serve(forwards=True)
+    kanagawa.dial(center)
+    newcomer.dial(kanagawa)
+    await link.until(lambda: newcomer.uplink.state.neighbour_mark == 30)
+    await lose(center, newcomer)
+    await kanagawa.stop_dialling()
+    kanagawa.do(lambda connection: connection.execute(delete(manifests)))
+    rebuilt = mesh("center", instance="rebuilt")
+    await rebuilt.serve(forwards=False)
+    caplog.set_level("INFO")
+    kanagawa.dial(rebuilt)
+    await link.until(lambda: "waits for a municipality's manifest" in caplog.text)
+    await rebuilt.stop_serving()
+    await link.until(lambda: not kanagawa.uplink.state.connected)
+    await rebuilt.serve(forwards=False)
+    await link.until(lambda: kanagawa.uplink.state.connected)
+    newcomer.dial(kanagawa)
+    await link.until(lambda: digest_of(rebuilt, "141003") == digest_of(newcomer, "141003"))
 
 
 @pytest.fixture
