@@ -22,9 +22,9 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity, upstream_of
 from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
+from jukinet.store.current_rows import counts_by_status
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read
-from jukinet.store.register import counts_by_status
 from jukinet.store.schema import parked
 from jukinet.store.writer import Writer
 

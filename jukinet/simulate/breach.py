@@ -12,7 +12,7 @@ from jukinet.simulate.nodes import MUNICIPALITIES, PREFECTURES, Node, key_of, se
 from jukinet.simulate.offices import Offices
 from jukinet.simulate.timeline import Timeline
 from jukinet.store import journal
-from jukinet.store.register import look_up
+from jukinet.store.current_rows import look_up
 
 
 class Intruder:

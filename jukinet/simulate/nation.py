@@ -17,7 +17,7 @@ from jukinet.simulate.offices import Offices
 from jukinet.simulate.operators import Operators
 from jukinet.simulate.serving import Serving
 from jukinet.simulate.timeline import MS, SECOND, Timeline
-from jukinet.store.register import look_up
+from jukinet.store.current_rows import look_up
 
 Mode = Literal["safety", "liveness"]
 

@@ -12,28 +12,25 @@ Works on a run of changes at once: one look-up, the rules in memory, one write a
 history is read.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Connection, bindparam, delete, literal_column, select, update
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
-from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident, ResidentStatus
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.apply import ChangeRefused, apply
 from jukinet.domain.arrival import Arrival
 from jukinet.domain.overtaken import apply_overtaken
 from jukinet.domain.refusal import refuse
 from jukinet.domain.set_aside import apply_past_gap
-from jukinet.store.checksum import is_sound
+from jukinet.store.current_rows import sound_and_damaged
 from jukinet.store.rows import COLUMNS, Sealed, columns_of, parked_row, sealed_of
 from jukinet.store.schema import history, parked, residents
 from jukinet.store.set_aside import gone_of, is_anything_set_aside, parked_between
 from jukinet.store.statement import Prepared, Row, Rows, add, keep, one_of
-
-log = logging.getLogger(__name__)
 
 _WAITING = errors_pb2.ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
 
@@ -83,7 +80,7 @@ class Run:
         self._waiting: dict[str, list[_Parked]] = {}
         wanted = set(codes)
         self._load_waiting(connection, wanted)
-        self.rows, self._damaged = _sound_and_damaged(connection, wanted)
+        self.rows, self._damaged = sound_and_damaged(connection, wanted)
         self._changed: dict[str, Resident] = {}
         self._entered: dict[str, tuple[Row, Sealed]] = {}
         self._applied: list[Arrival] = []
@@ -260,29 +257,6 @@ class Run:
                 self._refused.append(entry)
 
 
-def look_up(connection: Connection, codes: Iterable[str]) -> dict[str, Resident]:
-    """Current rows by resident code; a code without a row, or with a damaged one, is left out."""
-    return _sound_and_damaged(connection, codes)[0]
-
-
-def _sound_and_damaged(connection: Connection, codes: Iterable[str]) -> tuple[dict[str, Resident], frozenset[str]]:
-    """The current rows by resident code, and the codes of those that are damaged."""
-    found = _ROWS.rows(connection, {"codes": sorted(codes)})
-    damaged = frozenset(code for code, row, checksum in found if not is_sound(row, checksum))
-    if damaged:
-        log.critical("stored records are damaged; `admin drift` names them", extra={"count": len(damaged)})
-    return {code: Resident.FromString(row) for code, row, _ in found if code not in damaged}, damaged
-
-
-def counts_by_status(connection: Connection) -> dict[str, int]:
-    """Number of current rows by the name of their status."""
-    query = select(residents.c.status, func.count()).group_by(residents.c.status)
-    return {
-        ResidentStatus.Name(status).removeprefix("RESIDENT_STATUS_"): count
-        for status, count in connection.execute(query)
-    }
-
-
 def _read_waiting(connection: Connection, codes: Iterable[str]) -> Iterable[_Parked]:
     for row_id, reason, *sealed in _WAITING_FOR.rows(connection, {"codes": sorted(codes)}):
         yield _Parked(row_id, _arrival(*sealed), reason)
@@ -295,9 +269,6 @@ def _arrival(municipality: str, epoch: int, sequence: int, payload: bytes) -> Ar
 _MESSAGE = COLUMNS.index("resident")
 _ENTER = Rows(residents, COLUMNS)
 _KEEP_RESIDENT = keep(residents, "resident_code")
-_ROWS = one_of(
-    select(residents.c.resident_code, residents.c.resident, residents.c.checksum), codes=residents.c.resident_code
-)
 _ADD_HISTORY = Rows(history, [column.name for column in history.c if column is not history.c.position])
 _HISTORY_OF = Prepared(
     select(history.c.municipality, history.c.epoch, history.c.sequence, history.c.change).where(

@@ -14,9 +14,9 @@ from jukinet.domain.resident_code import check_digit
 from jukinet.link.apply_batch import settle
 from jukinet.link.reading import read_change
 from jukinet.mesh.errors import Refused
+from jukinet.store.current_rows import look_up
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
-from jukinet.store.register import look_up
 from jukinet.store.rows import columns_of
 from jukinet.store.schema import history, operator_acts, parked, residents, set_aside
 

@@ -13,7 +13,8 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
 from jukinet.mesh.clock import today_in_japan
 from jukinet.store import search
 from jukinet.store.checksum import RecordDamaged, is_sound
-from jukinet.store.register import apply_arrivals, look_up
+from jukinet.store.current_rows import look_up
+from jukinet.store.register import apply_arrivals
 from jukinet.store.rows import checksum_of
 from jukinet.store.schema import history, parked, residents
 

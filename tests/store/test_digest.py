@@ -14,8 +14,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.domain.arrival import Arrival
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
+from jukinet.store.current_rows import look_up
 from jukinet.store.digest import BUCKETS, Place, Stopped, bucket_of, digest, places, rows_in
-from jukinet.store.register import apply_arrivals, look_up
+from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import residents, set_aside
 from tests.month_of_life import MUNICIPALITIES, merged, month_of_life
 

@@ -8,7 +8,8 @@ from sqlalchemy import Engine, select
 
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet.domain.arrival import Arrival
-from jukinet.store.register import Applied, apply_arrivals, look_up
+from jukinet.store.current_rows import look_up
+from jukinet.store.register import Applied, apply_arrivals
 from jukinet.store.schema import history, parked
 
 TOKYO, NEXT_DOOR, THIRD, OSAKA = "131016", "131024", "131032", "271004"

@@ -12,7 +12,8 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.arrival import Arrival
-from jukinet.store.register import Applied, Run, apply_arrivals, counts_by_status, look_up
+from jukinet.store.current_rows import counts_by_status, look_up
+from jukinet.store.register import Applied, Run, apply_arrivals
 from jukinet.store.rows import COLUMNS, columns_of
 from jukinet.store.schema import history, parked, residents
 
