@@ -12,7 +12,7 @@ text exposition format.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Result
 from jukinet._pb.jukinet.register.v1.change_pb2 import ChangeReason
+from jukinet.mesh.clock import now
 from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity
 
@@ -269,4 +270,4 @@ def _instruments(meter: Meter, stop: Callable[[], None]) -> _Serving:
 
 def _seconds_left(_options: CallbackOptions) -> Iterable[Observation]:
     if _not_after is not None:
-        yield Observation((_not_after - datetime.now(UTC)).total_seconds())
+        yield Observation((_not_after - now()).total_seconds())
