@@ -51,7 +51,8 @@ class _Register:
         self._assembly = Assembly(scope="", forwards=False, key_of=lambda _: self._key.public_key(), brake=_WIDE)
         self._sequence, self._chain, self._previous = 0, b"", b""
         with self._engine.begin() as connection:
-            journal.write_mark(connection, _PREFECTURE.uri, greet(None, Hello(epoch=1, version_min=1, version_max=1)))
+            hello = Hello(epoch=1, version_min=1, version_max=1)
+            journal.write_mark(connection, _PREFECTURE.uri, greet(None, hello, now_us=0))
 
     def take(self, changes: Sequence[change_pb2.Change]) -> None:
         """Seals a batch, and takes it in a transaction of its own; only the latter is timed."""

@@ -60,17 +60,17 @@ class Placed:
     """Of the municipalities that have fresh segments that are no repetitions."""
 
 
-def greet(known: Mark | None, hello: Hello) -> Mark:
+def greet(known: Mark | None, hello: Hello, *, now_us: int) -> Mark:
     """Takes a stream up: the mark to keep before Welcome is said.
 
-    `known` is None for a sender that was never seen. Raises Refused: LINK_VERSION, LINK_FENCED, LINK_FORK,
-    LINK_PROTOCOL.
+    `known` is None for a sender that was never seen; `now_us` is microseconds since 1970. Raises Refused:
+    LINK_VERSION, LINK_FENCED, LINK_FORK, LINK_PROTOCOL.
     """
     if not hello.version_min <= LINK_VERSION <= hello.version_max:
         raise Refused(errors.ERROR_REASON_LINK_VERSION)
     if hello.epoch > LARGEST or bool(hello.last_sequence) != bool(hello.last_chain):
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
-    epoch = _epoch(known, hello)
+    epoch = _epoch(known, hello, now_us)
     if known is None:
         return Mark(epoch=epoch, mark=0, chain=b"", center_mark=0, moved_at=0)
     if hello.last_sequence == known.mark and hello.last_chain != known.chain:
@@ -78,17 +78,19 @@ def greet(known: Mark | None, hello: Hello) -> Mark:
     return Mark(epoch, known.mark, known.chain, known.center_mark, known.moved_at)
 
 
-def _epoch(known: Mark | None, hello: Hello) -> int:
+def _epoch(known: Mark | None, hello: Hello, now_us: int) -> int:
     """The epoch in force from now on: a new one for a restored sender, even for one that nobody here has heard of.
 
-    We may have lost our own disk as well, and what its older incarnation sent may still be under way.
+    We may have lost our own disk as well, or gone back to an old one, and what its older incarnation sent may still be
+    under way. So the new one is no less than the time: no number is given again that only lost disks knew of. A clock
+    that is wrong changes nothing but that.
     """
     in_force = known.epoch if known else 0
     if not hello.restored:
         if hello.epoch < in_force:
             raise Refused(errors.ERROR_REASON_LINK_FENCED)
         return hello.epoch
-    epoch = max(in_force, hello.epoch) + 1
+    epoch = max(in_force + 1, hello.epoch + 1, now_us)
     if epoch > LARGEST:
         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
     return epoch

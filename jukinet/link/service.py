@@ -167,7 +167,9 @@ class LinkService(LinkServiceServicer):
         passing("link.hello")
         source = sender.uri
         try:
-            mark = await self._writer.run(self._if_ready(lambda connection: register(connection, sender, hello)))
+            mark = await self._writer.run(
+                self._if_ready(lambda connection: register(connection, sender, hello, now_us=now_us()))
+            )
         except StoreError as failure:
             raise _refusal(failure) from None
         passing("link.registered")
@@ -257,13 +259,13 @@ async def _hello(requests: AsyncIterator[StreamRequest]) -> Hello:
     return first.hello
 
 
-def register(connection: Connection, sender: Identity, hello: Hello) -> journal.Mark:
+def register(connection: Connection, sender: Identity, hello: Hello, *, now_us: int) -> journal.Mark:
     """Takes a sender's stream up in the caller's transaction: its mark, with the epoch that is in force now.
 
     A municipality that its change brake holds is told so before it sends anything, but for one that was restored: it
     must learn what it lost. Raises Refused as `greet`, and LINK_HELD.
     """
-    mark = greet(journal.read_mark(connection, sender.uri), hello)
+    mark = greet(journal.read_mark(connection, sender.uri), hello, now_us=now_us)
     if not hello.restored and sender.kind == "municipality" and is_held(connection, sender.name):
         raise Refused(errors.ERROR_REASON_LINK_HELD)
     journal.write_mark(connection, sender.uri, mark)

@@ -52,6 +52,8 @@ def read_then_fence() -> list[_Patch]:
             stream.refuse(reason)
             return
 
+        sender = parse_identity(stream.source)
+
         def fence(before: Mark | Exception | None) -> None:
             def welcome(outcome: Mark | Exception) -> None:
                 if isinstance(outcome, Mark) and isinstance(before, Mark):
@@ -61,7 +63,7 @@ def read_then_fence() -> list[_Patch]:
             process.later(
                 process.timeline.between(MS, SECOND),
                 "fences",
-                lambda: process.submit(lambda c: register(c, parse_identity(stream.source), hello), welcome),
+                lambda: process.submit(lambda c: register(c, sender, hello, now_us=process.now_us()), welcome),
             )
 
         process.submit(lambda connection: journal.read_mark(connection, stream.source), fence)
@@ -111,9 +113,9 @@ def no_chain_check() -> list[_Patch]:
 
     greet = receiver.greet
 
-    def greet_all(known: Mark | None, hello: Any) -> Mark:
+    def greet_all(known: Mark | None, hello: Any, *, now_us: int) -> Mark:
         try:
-            return greet(known, hello)
+            return greet(known, hello, now_us=now_us)
         except Refused as refused:
             if refused.reason != errors.ERROR_REASON_LINK_FORK or known is None:
                 raise

@@ -126,9 +126,11 @@ class Serving:
             stream.refuse(reason)
             return
 
+        sender = parse_identity(stream.source)
+
         def take_up() -> None:
             self._process.submit(
-                self._if_ready(lambda connection: register(connection, parse_identity(stream.source), hello)),
+                self._if_ready(lambda conn: register(conn, sender, hello, now_us=self._process.now_us())),
                 lambda outcome: self._taken_up(stream, outcome),
             )
 

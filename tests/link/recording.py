@@ -78,7 +78,7 @@ class Receiver:
         """Takes a message of a stream as the link service does: the mark after it."""
         with self.engine.begin() as connection:
             if request.WhichOneof("message") == "hello":
-                mark = greet(journal.read_mark(connection, sender.uri), request.hello)
+                mark = greet(journal.read_mark(connection, sender.uri), request.hello, now_us=1)
                 journal.write_mark(connection, sender.uri, mark)
                 return mark
             taken = apply_batch(

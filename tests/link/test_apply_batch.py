@@ -40,7 +40,7 @@ class Receiver:
 
     def greet(self, hello: Hello) -> journal.Mark:
         def job(connection: Connection) -> journal.Mark:
-            mark = greet(journal.read_mark(connection, self.sender.uri), hello)
+            mark = greet(journal.read_mark(connection, self.sender.uri), hello, now_us=1)
             journal.write_mark(connection, self.sender.uri, mark)
             return mark
 
@@ -115,7 +115,7 @@ def test_batches_cut_anew_over_the_mark_take_effect_once(data: st.DataObject, li
     sizes = data.draw(st.lists(st.integers(1, 3), min_size=2, max_size=6))
     segments = [sealer.segment([b"change"] * size) for size in sizes]
     ends = list(accumulate(sizes))
-    known = greet(None, link.Sealer().hello())
+    known = greet(None, link.Sealer().hello(), now_us=1)
     origins: dict[str, journal.Origin] = {}
     effect: list[int] = []
     while known.mark < ends[-1]:
@@ -361,6 +361,26 @@ def test_a_sender_that_lost_data_is_told_the_mark(receiver: Any, sealer: Any, li
     restored = link.Sealer(epoch=2)
     restored.births(1, 1)
     assert receiver.greet(restored.hello(restored=True)).mark == 3
+
+
+@pytest.mark.parametrize(
+    ("known", "own", "now_us", "given"),
+    [
+        (None, 1, 5_000, 5_000),
+        (1, 1, 5_000, 5_000),
+        (4_000, 1, 5_000, 5_000),
+        (4_000, 1, 7, 4_001),
+        (1, 4_000, 7, 4_001),
+    ],
+    ids=["lost above", "old above", "restored before", "clock behind", "clock behind, lost above"],
+)
+def test_an_epoch_that_only_lost_disks_knew_of_is_not_given_again(
+    known: int | None, own: int, now_us: int, given: int, link: Any
+) -> None:
+    """By the clock of the receiver; where that is wrong, the epoch is still above all that are known."""
+    hello = link.Sealer(epoch=own).hello(restored=True)
+    mark = None if known is None else journal.Mark(known, 0, b"", 0, 0)
+    assert greet(mark, hello, now_us=now_us).epoch == given
 
 
 def test_a_restored_sender_is_given_a_new_epoch_even_by_a_receiver_that_never_heard_of_it(

@@ -44,7 +44,9 @@ class Receiver:
         self.greet(Hello(epoch=1, version_min=1, version_max=1))
 
     def greet(self, hello: Hello, sender: Identity | None = None) -> journal.Mark:
-        mark: journal.Mark = self.database.do(lambda connection: register(connection, sender or self.sender, hello))
+        mark: journal.Mark = self.database.do(
+            lambda connection: register(connection, sender or self.sender, hello, now_us=1)
+        )
         return mark
 
     def take(self, batch: Batch, sender: Identity | None = None) -> Taken:

@@ -44,7 +44,7 @@ class Receiver:
         """What it can give back, with first sequence numbers."""
 
     def hello(self, hello: Hello) -> Mark:
-        self.mark = greet(self.mark, hello)
+        self.mark = greet(self.mark, hello, now_us=1)
         return self.mark
 
     def batch(self, batch: Batch, *, crash: bool) -> Mark | None:

@@ -179,7 +179,9 @@ async def test_an_open_stream_is_fenced_by_a_newer_epoch(prefecture: Any, cs: An
     async with cs.speaks(prefecture) as call:
         await say(call, hello=sealer.hello())
         await heard(call)
-        prefecture.do(lambda connection: service_module.register(connection, cs.identity, sealer.hello(epoch=2)))
+        prefecture.do(
+            lambda connection: service_module.register(connection, cs.identity, sealer.hello(epoch=2), now_us=1)
+        )
         await say(call, batch=sealer.births(1, 1))
         assert await refusal(call) == "LINK_FENCED"
     assert not prefecture.rows("history")

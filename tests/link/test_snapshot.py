@@ -146,7 +146,7 @@ async def test_a_prefecture_that_nobody_keeps_is_made_again_by_its_municipalitie
     await link.until(arrived(tiers, 21))
     assert_equal(tiers, rows=21)
     assert not tiers.prefecture.boot.restored
-    assert tiers.center.rows("marks")[0].epoch == 2
+    assert tiers.center.rows("marks")[0].epoch > 1
     accept(tiers.chiyoda, link.change(3, 2))
     await link.until(lambda: tiers.chiyoda.uplink.state.center_mark == 22)
     assert digest_of(tiers.chiyoda, "131016") == digest_of(tiers.center, "131016")
