@@ -62,12 +62,13 @@ async def test_a_cs_put_back_to_an_old_copy_has_every_acknowledged_change_again_
             assert again.repeated
             assert (again.version, again.sequence, again.epoch) == (answer.version, answer.sequence, answer.epoch)
         new = await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)))
-        assert (new.epoch, new.sequence, new.repeated) == (2, 9, False)
+        assert (new.sequence, new.repeated) == (9, False)
+        assert new.epoch > 1
         await network.arrived(CHIYODA)
         assert history(network, CS) == history(network, PREFECTURE) == history(network, CENTER)
-        assert [row[1:3] for row in history(network, CS)] == [*((1, n) for n in range(1, 9)), (2, 9)]
+        assert [row[1:3] for row in history(network, CS)] == [*((1, n) for n in range(1, 9)), (new.epoch, 9)]
         # A start after that is no restore: the epoch stays.
         await stop(network)
         await start(network)
         after = await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)))
-        assert (after.epoch, after.sequence) == (2, 10)
+        assert (after.epoch, after.sequence) == (new.epoch, 10)
