@@ -4,7 +4,7 @@ Product: CS, prefecture and center as processes of their own, mutual TLS, all ch
 acknowledgement durable, tracing off. Floors: `link_floor` for the rate, `single_commits` for the time.
 
 Latency is measured twice: of changes on one stream, as a system with 200 a second reports them, and of changes that
-come in a call each, where the client alone takes a third of a core from the nodes.
+come in a call each, which costs the client and the CS more.
 
 Rounds take turns: product rate, floor rate, product latency on a stream and by calls, floor latency. All rounds grow
 the same databases, the product's and the floor's alike, so that both work on tables of the same size.

@@ -21,7 +21,7 @@ from jukinet.mesh.identity import Identity
 
 # A node that is full or stopping must still say so when it is asked for its health.
 _ALWAYS_ANSWERED: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"})
-_FOR_OPERATORS: Final = 8
+_FOR_OPERATORS: Final = 8  # two people with a look at status, parked and digest each, while the node is full
 # Stays open until its caller leaves: it takes a place, but a stopping node tells it so and does not wait for it.
 _WATCH: Final = "/grpc.health.v1.Health/Watch"
 

@@ -197,9 +197,8 @@ async def test_a_municipality_that_joins_with_its_register_reaches_the_center_wi
     assert digest_of(tiers.center, "141003") == digest_of(newcomer, "141003")
 
 
-async def test_a_municipality_that_came_by_a_snapshot_and_is_silent_since_reaches_a_center_that_lost_all(
-    mesh: Mesh, link: Any
-) -> None:
+async def joined_by_snapshot(mesh: Mesh, link: Any) -> tuple[Any, Any, Any]:
+    """A center, a prefecture, and a municipality that came to both with its register and has reported nothing since."""
     center, kanagawa, newcomer = mesh("center"), mesh("prefecture", "140007"), mesh("municipality", "141003")
     accept(newcomer, *(link.change(500 + n, 1, "141003") for n in range(30)))
     prune_all(newcomer)
@@ -208,6 +207,13 @@ async def test_a_municipality_that_came_by_a_snapshot_and_is_silent_since_reache
     kanagawa.dial(center)
     newcomer.dial(kanagawa)
     await link.until(lambda: newcomer.uplink.state.neighbour_mark == 30)
+    return center, kanagawa, newcomer
+
+
+async def test_a_municipality_that_came_by_a_snapshot_and_is_silent_since_reaches_a_center_that_lost_all(
+    mesh: Mesh, link: Any
+) -> None:
+    center, kanagawa, newcomer = await joined_by_snapshot(mesh, link)
     assert not kanagawa.rows("outbox")
     await lose(center)
     await kanagawa.stop_dialling()
@@ -222,14 +228,7 @@ async def test_a_municipality_that_came_by_a_snapshot_and_is_silent_since_reache
 async def test_a_silent_municipality_is_brought_over_the_connection_that_there_is_when_its_manifest_comes(
     mesh: Mesh, link: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    center, kanagawa, newcomer = mesh("center"), mesh("prefecture", "140007"), mesh("municipality", "141003")
-    accept(newcomer, *(link.change(500 + n, 1, "141003") for n in range(30)))
-    prune_all(newcomer)
-    await center.serve(forwards=False)
-    await kanagawa.serve(forwards=True)
-    kanagawa.dial(center)
-    newcomer.dial(kanagawa)
-    await link.until(lambda: newcomer.uplink.state.neighbour_mark == 30)
+    center, kanagawa, newcomer = await joined_by_snapshot(mesh, link)
     await lose(center, newcomer)
     await kanagawa.stop_dialling()
     kanagawa.do(lambda connection: connection.execute(delete(manifests)))
