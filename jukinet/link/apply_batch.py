@@ -29,7 +29,7 @@ from jukinet.mesh.failpoints import passing
 from jukinet.mesh.identity import Identity
 from jukinet.store import journal
 from jukinet.store.brakes import brake_arrived
-from jukinet.store.register import Run, apply_arrivals
+from jukinet.store.register import apply_arrivals, park
 from jukinet.store.schema import parked
 from jukinet.store.snapshots import half_in
 
@@ -152,18 +152,15 @@ def settle(
     applied = apply_arrivals(
         connection, [arrival for arrival, fault in changes if fault is None], scope=scope, now_us=now_us
     )
-    unread = Run(connection, ())
+    park(connection, [(arrival, fault) for arrival, fault in changes if fault is not None], now_us=now_us)
     judged = iter(applied.outcomes)
     outcomes: list[ErrorReason.ValueType | None] = []
     notices = []
     for arrival, fault in changes:
-        if fault is not None:
-            unread.park(arrival, fault)
         reason = next(judged) if fault is None else fault
         outcomes.append(reason)
         if reason is not None:
             notices.append(ParkedNotice(municipality=arrival.municipality, sequence=arrival.sequence, reason=reason))
-    unread.write(connection, now_us)
     notices += [ParkedNotice(municipality=code, sequence=number, released=True) for code, number in applied.released]
     return outcomes, notices
 

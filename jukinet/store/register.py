@@ -59,6 +59,13 @@ def apply_arrivals(connection: Connection, arrivals: Sequence[Arrival], *, scope
     return outcome
 
 
+def park(
+    connection: Connection, arrivals: Sequence[tuple[Arrival, "ErrorReason.ValueType"]], *, now_us: int
+) -> None:
+    """Keeps changes that cannot be judged here, each with its reason. `now_us` is microseconds since 1970."""
+    _PARK.write(connection, [parked_row(arrival, reason, now_us) for arrival, reason in arrivals])
+
+
 @dataclass(slots=True, eq=False)
 class _Parked:
     """A parked change; `row_id` is 0 until it is written."""
@@ -177,7 +184,7 @@ class Run:
         _ENTER.write(connection, [row for row, _ in self._entered.values()])
         _KEEP_RESIDENT.write(connection, [columns_of(row) for row in self._changed.values()])
         _ADD_HISTORY.write(connection, [(*sealed, now_us) for sealed in self._sealed])
-        _PARK.write(connection, [parked_row(entry.arrival, entry.reason, now_us) for entry in self._parked])
+        park(connection, [(entry.arrival, entry.reason) for entry in self._parked], now_us=now_us)
         _UNPARK.write(connection, [{"row_id": entry.row_id} for entry in self._unparked])
         _REFUSE.write(connection, [{"row_id": entry.row_id, "final": entry.reason} for entry in self._refused])
 

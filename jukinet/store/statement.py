@@ -34,7 +34,8 @@ class Prepared:
 
     def rows(self, connection: Connection, values: Values = _NOTHING) -> list[Row]:
         """Runs a query with named values: all rows, their columns in the order of the statement."""
-        found: list[Row] = self._run(connection, values).fetchall()
+        text, constants = self._begun(connection)
+        found: list[Row] = run_on_driver(connection, text, {**constants, **values} if constants else values).fetchall()
         return found
 
     def row(self, connection: Connection, values: Values = _NOTHING) -> Row | None:
@@ -44,27 +45,30 @@ class Prepared:
 
     def write(self, connection: Connection, values: Sequence[Values]) -> None:
         """Runs a statement that changes rows, once for each set of values."""
+        if not values:
+            return
+        text, constants = self._begun(connection)
+        if constants:
+            values = [{**constants, **each} for each in values]
         if len(values) == 1:
-            self._run(connection, values[0])
-        elif values:
-            self._run(connection, values)
+            run_on_driver(connection, text, values[0])
+        else:
+            run_each_on_driver(connection, text, values)
 
-    def _run(self, connection: Connection, values: Values | Sequence[Values]) -> Any:
-        text, constants = self._text(connection.dialect)
+    def _begun(self, connection: Connection) -> tuple[str, Values]:
+        """Text and constants for the connection's database, in a transaction."""
         if not connection.in_transaction():
             connection.begin()
-        if isinstance(values, Mapping):
-            return run_on_driver(connection, text, {**constants, **values} if constants else values)
-        return run_on_driver(connection, text, [{**constants, **each} for each in values])
+        known = self._compiled.get(connection.dialect.name)
+        return known or self._compile(connection.dialect)
 
-    def _text(self, dialect: Dialect) -> tuple[str, Values]:
-        if dialect.name not in self._compiled:
-            statement = self._statement[dialect.name] if isinstance(self._statement, Mapping) else self._statement
-            compiled: Any = statement.compile(dialect=_NAMED[dialect.name])  # type: ignore[attr-defined]  # all compile
-            open_names = {name: None for bind, name in compiled.bind_names.items() if bind.required}
-            parameters = compiled.construct_params(open_names)
-            constants = {name: value for name, value in parameters.items() if name not in open_names}
-            self._compiled[dialect.name] = (str(compiled), constants)
+    def _compile(self, dialect: Dialect) -> tuple[str, Values]:
+        statement = self._statement[dialect.name] if isinstance(self._statement, Mapping) else self._statement
+        compiled: Any = statement.compile(dialect=_NAMED[dialect.name])  # type: ignore[attr-defined]  # all compile
+        open_names = {name: None for bind, name in compiled.bind_names.items() if bind.required}
+        parameters = compiled.construct_params(open_names)
+        constants = {name: value for name, value in parameters.items() if name not in open_names}
+        self._compiled[dialect.name] = (str(compiled), constants)
         return self._compiled[dialect.name]
 
 
@@ -83,18 +87,28 @@ class Rows:
         if not connection.in_transaction():
             connection.begin()
         if rows:
-            run_on_driver(connection, self._text[connection.dialect.name], rows)
+            run_each_on_driver(connection, self._text[connection.dialect.name], rows)
 
 
-def run_on_driver(connection: Connection, text: str, values: Values | Sequence[Values | Row] = _NOTHING) -> Any:
-    """Lets the driver run a statement, once or for each set of values. Returns the driver's cursor."""
+def run_on_driver(connection: Connection, text: str, values: Values | Row = _NOTHING) -> Any:
+    """Lets the driver run a statement. Returns the driver's cursor."""
     driver: Any = connection.connection.driver_connection
     try:
-        if isinstance(values, Mapping):
-            return driver.execute(text, values)
-        return driver.cursor().executemany(text, values)
+        return driver.execute(text, values)
     except connection.dialect.loaded_dbapi.Error as error:
         failure = _as_sqlalchemy(connection, error)
+    raise failure
+
+
+def run_each_on_driver(connection: Connection, text: str, values: Sequence[Values | Row]) -> None:
+    """Lets the driver run a statement that changes rows, once for each set of values."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        driver.cursor().executemany(text, values)
+    except connection.dialect.loaded_dbapi.Error as error:
+        failure = _as_sqlalchemy(connection, error)
+    else:
+        return
     raise failure
 
 
