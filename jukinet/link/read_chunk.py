@@ -32,7 +32,7 @@ def read_chunk(municipality: str, chunk: Chunk, *, scope: str) -> list[ReadChang
 
 
 def _read(municipality: str, epoch: int, sequence: int, payload: bytes, scope: str) -> ReadChange:
-    arrival, fault = read_change(municipality, epoch, sequence, payload, quickly=True)
+    arrival, fault = read_change(municipality, epoch, sequence, payload)
     change = arrival.change
     if fault is not None:
         return ReadChange(sequence, epoch, "", "", 0, payload, fault, None)

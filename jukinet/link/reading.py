@@ -18,7 +18,6 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Segment
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change, ChangeReason
 from jukinet.domain.arrival import Arrival
-from jukinet.domain.contract import is_plain
 from jukinet.mesh.errors import Refused, check_message
 
 Read = tuple[Arrival, "ErrorReason.ValueType | None"]
@@ -32,26 +31,22 @@ def read_changes(segment: Segment) -> Iterator[Read]:
         yield read_change(segment.municipality, segment.epoch, segment.first_sequence + offset, payload)
 
 
-def read_change(municipality: str, epoch: int, sequence: int, payload: bytes, *, quickly: bool = False) -> Read:
-    """Reads one serialised change of a municipality's stream.
-
-    `quickly` leaves the contract's rules to `is_plain` where it can tell: for whole registers, of which millions come.
-    """
+def read_change(municipality: str, epoch: int, sequence: int, payload: bytes) -> Read:
+    """Reads one serialised change of a municipality's stream."""
     try:
         change = Change.FromString(payload)
-        fault = _fault(change, quickly=quickly)
+        fault = _fault(change)
     except DecodeError:
         fault = errors.ERROR_REASON_INVALID_MESSAGE
         change = Change()
     return Arrival(municipality, epoch, sequence, Change() if fault else change, payload), fault
 
 
-def _fault(change: Change, *, quickly: bool) -> "ErrorReason.ValueType | None":
+def _fault(change: Change) -> "ErrorReason.ValueType | None":
     if change.reason not in _REASONS:
         return errors.ERROR_REASON_CHANGE_UNKNOWN_TYPE
     try:
-        if not (quickly and is_plain(change)):
-            check_message(change)
+        check_message(change)
     except Refused as refused:
         return refused.reason
     return None

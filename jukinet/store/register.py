@@ -59,9 +59,7 @@ def apply_arrivals(connection: Connection, arrivals: Sequence[Arrival], *, scope
     return outcome
 
 
-def park(
-    connection: Connection, arrivals: Sequence[tuple[Arrival, "ErrorReason.ValueType"]], *, now_us: int
-) -> None:
+def park(connection: Connection, arrivals: Sequence[tuple[Arrival, "ErrorReason.ValueType"]], *, now_us: int) -> None:
     """Keeps changes that cannot be judged here, each with its reason. `now_us` is microseconds since 1970."""
     _PARK.write(connection, [parked_row(arrival, reason, now_us) for arrival, reason in arrivals])
 
