@@ -2,7 +2,7 @@
 
 Rule: the contract is the protos, and protovalidate alone decides what breaks it. `is_plain` is true only of messages
 that break none of its rules, and says nothing of the others: protovalidate judges those. It takes a sixth of the time,
-and each change is checked five times on its way from the municipal system to the center.
+and each change is checked five times on its way to the center, each question twice.
 
 A test holds it against protovalidate and against the rules as they stand in the protos: whoever changes one of them
 there has to come here.
@@ -14,8 +14,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.link.v1 import link_pb2
+from jukinet._pb.jukinet.provision.v1 import provision_pb2
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 
 # Reasons that need nothing beside the record. A change that carries more is left to protovalidate.
@@ -25,12 +27,16 @@ _DAYS = (31, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 """Of each month; of an unknown one the most."""
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _MESSAGE_ID = re.compile("[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_PURPOSE = re.compile("B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?([.][0-9]{1,3})?")
+_FIELDS = frozenset(range(1, 8))
 _LARGEST = 2**63 - 1
 _SHORTEST_LIMIT = 100
 """Characters that each text may have at least: what all of them have together is within it for nearly everybody."""
 _MOST_ITEMS = 500
-_SEAL_BYTES = 64
+_SIGNATURE_BYTES = 64
 _SEGMENT_BYTES = 1024 * 1024
+_TICKET_BYTES = 8192
 
 
 def is_plain(message: Message) -> bool:
@@ -82,7 +88,9 @@ def _is_plain_stream_request(request: link_pb2.StreamRequest) -> bool:
         and batch.first_sequence >= 1
         and 1 <= len(batch.segments) <= _MOST_ITEMS
         and all(
-            1 <= len(sealed.segment) <= _SEGMENT_BYTES and len(sealed.seal) == _SEAL_BYTES and not sealed.traceparents
+            1 <= len(sealed.segment) <= _SEGMENT_BYTES
+            and len(sealed.seal) == _SIGNATURE_BYTES
+            and not sealed.traceparents
             for sealed in batch.segments
         )
     )
@@ -95,7 +103,60 @@ def _is_plain_segment(segment: link_pb2.Segment) -> bool:
         and segment.first_sequence >= 1
         and 1 <= len(segment.changes) <= _MOST_ITEMS
         and len(segment.message_keys) <= _MOST_ITEMS
-        and all(len(key) == _SEAL_BYTES for key in segment.message_keys)
+        and all(len(key) == _SIGNATURE_BYTES for key in segment.message_keys)
+    )
+
+
+def _is_plain_question(question: inquiry_pb2.InquireRequest) -> bool:
+    fields = question.fields
+    return (
+        len(fields) > 0
+        and len(set(fields)) == len(fields)
+        and _FIELDS.issuperset(fields)
+        and _is_plain_context(question.context)
+        and _is_plain_subject(question.subject)
+    )
+
+
+def _is_plain_verification(question: inquiry_pb2.VerifyIdentityRequest) -> bool:
+    return _is_plain_context(question.context) and _are_plain_items(question.four_items)
+
+
+def _is_plain_provision(request: provision_pb2.ProvideRequest) -> bool:
+    signed = request.ticket
+    return (
+        1 <= len(signed.ticket) <= _TICKET_BYTES
+        and len(signed.signature) == _SIGNATURE_BYTES
+        and _is_plain_subject(request.subject)
+    )
+
+
+def _is_plain_context(context: inquiry_pb2.InquiryContext) -> bool:
+    texts = context.case_reference + context.operator
+    return (
+        _REQUEST_ID.fullmatch(context.request_id) is not None
+        and _PURPOSE.fullmatch(context.purpose) is not None
+        and bool(context.case_reference and context.operator)
+        and _are_plain_texts(texts)
+    )
+
+
+def _is_plain_subject(subject: inquiry_pb2.Subject) -> bool:
+    if subject.HasField("four_items"):
+        return _are_plain_items(subject.four_items)
+    return _are_digits(subject.individual_number, 12)
+
+
+def _are_plain_items(items: inquiry_pb2.FourItems) -> bool:
+    if not (items.HasField("birth_date") and items.HasField("address")):
+        return False
+    name, address = items.name, items.address
+    return (
+        bool(name and address.town)
+        and items.sex in _SEXES
+        and _is_plain_birth(items.birth_date)
+        and _are_digits(address.local_government_code, 6)
+        and _are_plain_texts(name + _texts_of_address(address))
     )
 
 
@@ -110,14 +171,19 @@ def _is_plain_event(told: change_pb2.Change | intake_pb2.Submission) -> bool:
 def _is_plain_record(record: identity_pb2.IdentityRecord) -> bool:
     if not (record.HasField("name") and record.HasField("birth_date") and record.HasField("address")):
         return False
-    born = record.birth_date
-    year, month, day = born.year, born.month, born.day
+    name, address = record.name, record.address
     return (
         record.sex in _SEXES
-        and (_exists(year, month, day) or (day == 0 and _exists(year, month, 1)) or not (year or month or day))
-        and _are_plain_numbers(record.resident_code, record.individual_number, record.address.local_government_code)
-        and _are_plain_texts(record.name, record.address)
+        and _is_plain_birth(record.birth_date)
+        and _are_plain_numbers(record.resident_code, record.individual_number, address.local_government_code)
+        and bool(name.legal and address.town)
+        and _are_plain_texts(_texts_of_name(name) + _texts_of_address(address))
     )
+
+
+def _is_plain_birth(born: identity_pb2.BirthDate) -> bool:
+    year, month, day = born.year, born.month, born.day
+    return _exists(year, month, day) or (day == 0 and _exists(year, month, 1)) or not (year or month or day)
 
 
 def _are_plain_numbers(resident_code: str, individual_number: str, local_government_code: str) -> bool:
@@ -126,20 +192,17 @@ def _are_plain_numbers(resident_code: str, individual_number: str, local_governm
     return lengths in ((11, 0, 6), (11, 12, 6)) and _are_digits(digits, sum(lengths))
 
 
-def _are_plain_texts(name: identity_pb2.PersonName, address: identity_pb2.Address) -> bool:
-    legal, town = name.legal, address.town
-    texts = (
-        legal
-        + name.furigana
-        + name.former_surname
-        + name.former_surname_furigana
-        + name.alias
-        + name.alias_furigana
-        + town
-        + address.block
-        + address.building
-    )
-    return bool(legal and town) and len(texts) <= _SHORTEST_LIMIT and not _CONTROL.search(texts)
+def _texts_of_name(name: identity_pb2.PersonName) -> str:
+    former = name.former_surname + name.former_surname_furigana
+    return name.legal + name.furigana + former + name.alias + name.alias_furigana
+
+
+def _texts_of_address(address: identity_pb2.Address) -> str:
+    return address.town + address.block + address.building
+
+
+def _are_plain_texts(texts: str) -> bool:
+    return len(texts) <= _SHORTEST_LIMIT and not _CONTROL.search(texts)
 
 
 def _exists(year: int, month: int, day: int) -> bool:
@@ -157,5 +220,8 @@ JUDGES: Mapping[type[Message], Callable[[Any], bool]] = {
     intake_pb2.SubmitChangesRequest: _is_plain_element,
     link_pb2.StreamRequest: _is_plain_stream_request,
     link_pb2.Segment: _is_plain_segment,
+    inquiry_pb2.InquireRequest: _is_plain_question,
+    inquiry_pb2.VerifyIdentityRequest: _is_plain_verification,
+    provision_pb2.ProvideRequest: _is_plain_provision,
 }
 """The kinds of message that are judged here, and by what."""
