@@ -10,7 +10,7 @@ Errors are the ones that SQLAlchemy raises, so that whoever catches them need no
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, Dialect, Executable, Select, Table, any_, bindparam, func, insert
@@ -155,13 +155,33 @@ def keep(table: Table, key: str) -> Prepared:
     return Prepared(statements)
 
 
-def one_of(query: Select[Any], **columns: Column[Any]) -> Prepared:
+class Among:
+    """A query for rows whose columns are each in a list, which nearly always holds one value.
+
+    One value is compared and not looked for in a list: SQLite takes a list as JSON, which costs more than the row.
+    """
+
+    def __init__(self, lists: Collection[str], *, alone: Prepared, among: Prepared) -> None:
+        self._lists = lists
+        self._alone = alone
+        self._among = among
+
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[Row]:
+        """Runs the query with named values, lists among them: all rows, columns in the order of the statement."""
+        if all(len(values[name]) == 1 for name in self._lists):
+            return self._alone.rows(connection, {**values, **{name: values[name][0] for name in self._lists}})
+        return self._among.rows(connection, values)
+
+
+def one_of(query: Select[Any], **columns: Column[Any]) -> Among:
     """The query, narrowed to rows whose `columns` are each in the list that is given under its name."""
+    alone = [column == bindparam(name) for name, column in columns.items()]
     in_json = [
         column.in_(func.json_each(bindparam(name)).table_valued("value").select()) for name, column in columns.items()
     ]
     in_array = [column == any_(bindparam(name)) for name, column in columns.items()]
-    return Prepared({"sqlite": query.where(*in_json), "postgresql": query.where(*in_array)})
+    among = Prepared({"sqlite": query.where(*in_json), "postgresql": query.where(*in_array)})
+    return Among(tuple(columns), alone=Prepared(query.where(*alone)), among=among)
 
 
 # SQLite knows no lists; psycopg turns one into an array by itself.

@@ -1,0 +1,37 @@
+"""Statements that the driver runs: the same rows on both databases, whatever number of values is asked for."""
+
+import pytest
+from sqlalchemy import Engine, bindparam, select
+
+from jukinet.store.journal import Origin, write_origin
+from jukinet.store.schema import origins
+from jukinet.store.statement import one_of
+
+CODES = ["131016", "131024", "271004"]
+OF_EPOCH = one_of(
+    select(origins.c.municipality).where(origins.c.epoch == bindparam("epoch")).order_by(origins.c.municipality),
+    codes=origins.c.municipality,
+    sequences=origins.c.sequence,
+)
+
+
+@pytest.mark.parametrize(
+    ("codes", "found"),
+    [
+        ([], []),
+        (["131024"], ["131024"]),
+        (["999999"], []),
+        (["131024", "131016"], ["131016", "131024"]),
+        (["271004"], []),
+        (["131016"] * 2, ["131016"]),
+    ],
+)
+@pytest.mark.parametrize("sequences", [[1], [1, 2]])
+def test_one_value_finds_what_a_list_of_it_finds(
+    engine: Engine, codes: list[str], found: list[str], sequences: list[int]
+) -> None:
+    with engine.begin() as connection:
+        for code in CODES:
+            write_origin(connection, code, Origin(2 if code == "271004" else 1, 1, b"1", 1))
+        rows = OF_EPOCH.rows(connection, {"epoch": 1, "codes": codes, "sequences": sequences})
+    assert [code for (code,) in rows] == found
