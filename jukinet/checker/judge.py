@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jukinet.checker.answers import Answers
 from jukinet.checker.custody import Change, change_of
 from jukinet.checker.disks import Node, Place, gone_with, new_node, with_another_disk
 
@@ -56,8 +57,7 @@ class Judge:
         """By digest: a restored disk may seal another change under the same place."""
         self._places: dict[Place, str] = {}
         """Digest of what was sealed last under each place."""
-        self._answers: dict[tuple[str, str], tuple[int, str]] = {}
-        """By node and message: the version that was answered, and the digest of what was sealed."""
+        self._answers = Answers()
         self._gone: set[str] = set()
         """Digests of changes that no disk held at some moment."""
         self._records: dict[str, str] = {}
@@ -104,6 +104,7 @@ class Judge:
                 self._say(name, f"A2: {change.place} was taken before what was lost had come back")
             if change.digest not in sealed:
                 self._check_arrival(name, node, change)
+            self._check_once(node, change.digest)
         self._note_marks(name, node, event)
 
     def _note_sealed(self, name: str, node: Node, entry: Event) -> None:
@@ -132,6 +133,10 @@ class Judge:
         if change.place in node.applied_places:
             self._say(name, f"A2: {change.place} is applied and parked as well")
         node.parked[change.place] = change
+
+    def _check_once(self, node: Node, digest: str) -> None:
+        if self._answers.holds_two(node.held, digest):
+            self._say(node.name, "A2: two changes of one message are on one disk")
 
     def _check_arrival(self, name: str, node: Node, change: Change) -> None:
         """What came must be sealed, and come after all that its municipality sealed before."""
@@ -168,13 +173,15 @@ class Judge:
         digest = self._places.get(place, "")
         if not digest:
             self._say(name, f"A1: {place} was accepted and is not sealed")
-        elif digest in node.held:
+            return
+        if digest in node.held:
             node.answered = max(node.answered, event["sequence"])
-        told, before = self._answers.setdefault((name, event["message"]), (version, digest))
-        if told != version:
-            if before not in self._gone:
-                self._say(name, f"A2: one message was given version {told} and version {version}")
-            self._answers[name, event["message"]] = version, digest
+        told, before = self._answers.note(name, event["message"], version, digest)
+        # A disk that went back in time unnoticed does not know what it answered: that fork again, which nobody takes.
+        if told != version and before not in self._gone and not node.unsure:
+            self._say(name, f"A2: one message was given version {told} and version {version}")
+        for each in self._nodes.values():
+            self._check_once(each, digest)
 
     def _on_refused(self, event: Event) -> None:
         if event.get("lawful"):
@@ -208,24 +215,21 @@ class Judge:
         node.restoring = event.get("restoring", False)
 
     def _on_restored(self, event: Event) -> None:
-        name = event["node"]
-        old = self._nodes.pop(name)
-        new = with_another_disk(old, event)
+        old = self._nodes[event["node"]]
+        new = self._nodes[old.name] = with_another_disk(old, event)
         self._gone |= gone_with(old, new, self._nodes.values())
-        self._nodes[name] = new
 
     def _on_restoring(self, event: Event) -> None:
         self._nodes[event["node"]].restoring = True
 
     def _on_complete(self, event: Event) -> None:
-        name = event["node"]
-        node = self._nodes[name]
+        node = self._nodes[event["node"]]
         node.restoring = node.unsure = False
         node.epoch = event["epoch"]
         for digest in self._nodes[node.above].held - node.held:
             sealed = self._sealed.get(digest)
             if sealed and node.sees(sealed.change):
-                self._say(name, f"A2: it takes itself for whole and lacks {sealed.change.place}, which is above")
+                self._say(node.name, f"A2: it takes itself for whole and lacks {sealed.change.place}, which is above")
 
     def _on_seen(self, event: Event) -> None:
         node = self._nodes[event["node"]]

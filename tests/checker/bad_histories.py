@@ -2,7 +2,24 @@
 
 from collections.abc import Callable
 
-from tests.checker.story import BIRTH, CODE, DEATH, FAR, FROM_ABROAD, MOVE_IN, OUT, WITHIN, C, M, Make, N, P, Q, Story
+from tests.checker.story import (
+    BIRTH,
+    CODE,
+    DEATH,
+    FAR,
+    FROM_ABROAD,
+    MOVE_IN,
+    OUT,
+    WITHIN,
+    C,
+    Event,
+    M,
+    Make,
+    N,
+    P,
+    Q,
+    Story,
+)
 
 BAD: list[tuple[str, Make]] = []
 
@@ -228,6 +245,36 @@ def one_message_makes_two_versions(story: Story) -> None:
     story.up(born)
     story.seal(moved, accepted=False)
     story.accept(moved, message=born["digest"])
+
+
+def _answers_anew(story: Story, *kept: int) -> Event:
+    """A disk goes back unnoticed and seals another change for a message whose first one is above; not answered yet."""
+    first = [story.change(M, 1, BIRTH), story.change(M, 2, WITHIN)]
+    story.up(*first)
+    story.lose(M, *(first[each] for each in kept))
+    story.start(M, len(kept), restoring=False)
+    again = {**story.change(M, 3, WITHIN), "epoch": 2, "sequence": 3, "digest": "again"}
+    story.seal(again, accepted=False)
+    return again
+
+
+@bad("A2")
+def a_message_is_taken_again_after_another_answer(story: Story) -> None:
+    again = _answers_anew(story, 0)
+    story.accept(again, message=f"{M} 2")
+    story.arrive(P, again)
+
+
+@bad("A2")
+def a_message_is_taken_again_before_another_answer(story: Story) -> None:
+    again = _answers_anew(story, 0)
+    story.arrive(P, again)
+    story.accept(again, message=f"{M} 2")
+
+
+@bad("A2")
+def a_disk_that_went_back_forgets_a_message_that_it_holds(story: Story) -> None:
+    story.accept(_answers_anew(story, 0, 1), message=f"{M} 2")
 
 
 @bad("A2")

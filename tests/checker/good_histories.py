@@ -128,9 +128,28 @@ def a_prefecture_without_its_disk(story: Story) -> None:
     story.say("quiet")
 
 
+def a_disk_that_went_back_unnoticed_answers_anew(story: Story) -> None:
+    """Its fork is taken by nobody and goes with its disk."""
+    born, moved, again = story.change(M, 1, BIRTH), story.change(M, 2, WITHIN), story.change(M, 3, WITHIN)
+    story.up(born, moved, again)
+    story.lose(M, born)
+    story.start(M, 1, restoring=False)
+    other = {**story.change(M, 2, WITHIN), "digest": "other"}
+    story.seal(other, accepted=False)
+    story.accept(other, message=again["digest"])
+    story.lose(M)
+    story.start(M, 0)
+    story.commit(P, marks={M: [2, 3]})
+    story.put_back(M, born, moved, again)
+    story.whole(M, 3)
+    story.accept(again)
+    story.say("quiet")
+
+
 GOOD = [
     a_cs_takes_back_what_it_lost,
     what_no_other_disk_held_is_submitted_again,
+    a_disk_that_went_back_unnoticed_answers_anew,
     a_prefecture_without_its_disk,
     one_birth,
     a_correction,
