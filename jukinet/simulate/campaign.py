@@ -138,7 +138,8 @@ def kill(mutant: Mutant, first: int = 0, seeds: int = SEEDS_A_MUTANT) -> Run | N
         for seed in range(first, first + seeds):
             for mode in modes:
                 result = run(seed, mode)
-                if result.violations:
+                # Event 0 is an exception: it may be the mutant's own mistake, and no promise is seen to be broken.
+                if any(each.event for each in result.violations):
                     return result
     return None
 

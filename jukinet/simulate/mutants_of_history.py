@@ -26,7 +26,7 @@ def no_epoch() -> list[_Patch]:
     """Nobody is given a new epoch, and an older one is as good as any."""
     check, continued = receiver._check_frame, receiver._continued
 
-    def never_new(known: Mark | None, hello: Hello) -> int:
+    def never_new(known: Mark | None, hello: Hello, _now_us: int) -> int:
         return known.epoch if known else hello.epoch
 
     def of_any_epoch(known: Mark, batch: Batch) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from jukinet.link import service
 from jukinet.simulate.campaign import RARE, RARE_IN_SAFETY, Campaign, kill, simulate
-from jukinet.simulate.mutants import MUTANTS
+from jukinet.simulate.mutants import MUTANTS, Mutant
 from jukinet.simulate.nation import run
 
 MODES: Any = ("safety", "liveness")
@@ -59,6 +60,10 @@ def test_two_hundred_runs_have_the_same_hash_in_every_process() -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_found_within_200_seeds(mutant: Any) -> None:
     assert kill(mutant) is not None
+
+
+def test_a_mutant_that_only_raises_is_not_found() -> None:
+    assert kill(Mutant("raises", "nothing", lambda: [(service, "greet", lambda: None)]), seeds=1) is None
 
 
 def test_a_situation_that_hardly_occurred_makes_a_campaign_fail() -> None:
