@@ -18,7 +18,7 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Segment, StreamResponse,
 from jukinet.domain import apply as domain_apply
 from jukinet.domain import custody
 from jukinet.domain.refusal import ChangeRefused
-from jukinet.link import apply_batch, outbox, receiver
+from jukinet.link import apply_batch, outbox, reapply, receiver
 from jukinet.link.outputs import Output
 from jukinet.link.seal import link_chain, segment_hash
 from jukinet.link.sender import Sender
@@ -253,6 +253,11 @@ MUTANTS = (
     ),
     Mutant("restored-takes-changes", "a restored node takes nothing new", mutants_of_history.restored_takes_changes),
     Mutant("nothing-comes-back", "what was lost is put back", mutants_of_history.nothing_comes_back),
+    Mutant(
+        "message-ids-stay-lost",
+        "a message id comes back with its change",
+        lambda: [(reapply, "_messages", lambda _: [])],
+    ),
 )
 
 
