@@ -30,7 +30,7 @@ def link(
     """Measure a change's way, intake to center: changes a second, and how soon one is visible there.
 
     Floor of the rate: the same rules, tables and commits in one plain script a tier. Floor of the time: three durable
-    commits and two calls.
+    commits and two calls, at the same pace; beside it the same without pauses.
 
     Exit codes: 0 both sides did all the work, 1 they did not.
 
