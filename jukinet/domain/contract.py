@@ -2,7 +2,7 @@
 
 Rule: the contract is the protos, and protovalidate alone decides what breaks it. `is_plain` is true only of messages
 that break none of its rules, and says nothing of the others: protovalidate judges those. It takes a sixth of the time,
-and each change is checked five times on its way to the center, each question twice.
+and each change is checked seven times on its way to the center, each question twice.
 
 A test holds it against protovalidate and against the rules as they stand in the protos: whoever changes one of them
 there has to come here.
