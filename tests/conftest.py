@@ -13,9 +13,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from jukinet.cli.processes import end_when_stdin_closes
 from tests.faults import namespaces
+
+# How long an example takes says how busy the machine is, and nothing of the product.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _OPTIONS = "-c fsync=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=50 -c listen_addresses="
 

@@ -125,7 +125,7 @@ def test_two_operators_release_what_was_parked_in_the_order_in_which_it_was_seal
     assert (center.applied(), center.parked(), center.is_held()) == ([1, 2, 3, 4, 5, 6], [], False)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.sampled_from(OPERATORS), min_size=1, max_size=8), again=st.integers(0, 3))
 def test_one_operator_never_releases_and_two_different_ones_always_do(
     one_center: Center, calls: list[str], again: int

@@ -143,7 +143,7 @@ def submissions(draw: st.DrawFn, codec: str) -> Submission:
 
 @pytest.mark.parametrize("header", [NAMES, JAPANESE], ids=["english", "japanese"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp932"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(data=st.data())
 def test_a_submission_survives_the_csv_file(
     tmp_path: Path, encoding: str, header: tuple[str, ...], data: st.DataObject
@@ -155,7 +155,7 @@ def test_a_submission_survives_the_csv_file(
     assert open_change_file(path).encoding in (encoding, "utf-8")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(stated=st.lists(submissions("utf-8"), min_size=1, max_size=3), ascii_only=st.booleans())
 def test_a_submission_survives_json_lines(tmp_path: Path, stated: list[Submission], ascii_only: bool) -> None:
     lines = [json.dumps(values_of(one), ensure_ascii=ascii_only) for one in stated]

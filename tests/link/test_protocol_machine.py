@@ -320,9 +320,7 @@ def machine(link: Any) -> type[Link]:
 
 def _run(machine: Any, examples: int, steps: int) -> None:
     case = machine.TestCase
-    case.settings = settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, report_multiple_bugs=False
-    )
+    case.settings = settings(max_examples=examples, stateful_step_count=steps, report_multiple_bugs=False)
     case("runTest").runTest()
 
 

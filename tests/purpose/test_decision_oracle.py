@@ -72,7 +72,7 @@ def cases(draw: st.DrawFn) -> tuple[Agency, bool, str, int, list[int], date]:
 
 
 @given(cases())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_decision_agrees_with_an_independent_table(
     case: tuple[Agency, bool, str, int, list[int], date],
 ) -> None:

@@ -152,7 +152,7 @@ class Node:
 
 
 @given(data=st.data())
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_order_of_arrival_ends_in_the_same_registers_with_nothing_parked(
     data: st.DataObject, engine: Engine, change: Any, code: Any, arrivals_of: Any
 ) -> None:

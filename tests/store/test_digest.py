@@ -133,7 +133,7 @@ def test_every_damage_to_one_row_shows_in_a_digest(
         assert [root(connection, at) for at in ends] != sound
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_row_that_differs_is_found_in_its_bucket_and_no_other(
     engine: Engine, month: dict[str, list[Arrival]], data: st.DataObject

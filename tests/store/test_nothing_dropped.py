@@ -49,7 +49,7 @@ def sealed(change: Make, code: Make, at: str, number: int, version: int, reason:
 
 
 @given(steps=st.lists(STEP, min_size=8, max_size=30), size=st.integers(1, 8), scope=st.sampled_from(["13", ""]))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_arrival_is_kept_once_and_each_row_is_the_latest_of_its_history(
     steps: list[Any], size: int, scope: str, engine: Engine, change: Make, code: Make
 ) -> None:

@@ -79,7 +79,7 @@ def test_days_that_count_no_more_are_forgotten(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("is_center", [False, True])
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 20), st.integers(0, 6)), min_size=1, max_size=20),
 )

@@ -228,7 +228,7 @@ _PEOPLE = st.lists(
 @given(
     people=_PEOPLE, question=st.tuples(st.sampled_from(["斉藤一", "加藤　一"]), st.sampled_from(["本町１丁目", "栄町"]))
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_somebody_is_found_exactly_when_one_person_alone_matches(
     engine: Engine,
     change: Change,
