@@ -99,7 +99,7 @@ async def test_a_call_without_a_deadline_is_refused(
     node = await network.serve((service.add_to, None), callers=kinds_callers)
     channel = await network.dial(node)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call(channel, kind, submission())
+        await call(channel, kind, submission(), deadline=None)
     assert reason_of(refused.value) == errors_pb2.ERROR_REASON_DEADLINE_REQUIRED
     assert service.entered == 0
 

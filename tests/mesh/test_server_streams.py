@@ -50,7 +50,7 @@ async def test_a_stream_that_stays_open_needs_no_deadline(
 ) -> None:
     node = await network.serve((kinds(answer_caller).add_to, None), callers=kinds_callers)
     channel = await network.dial(node)
-    assert await call(channel, "StreamStream", submission())
+    assert await call(channel, "StreamStream", submission(), deadline=None)
 
 
 async def test_every_message_of_a_stream_is_checked(
