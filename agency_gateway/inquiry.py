@@ -8,11 +8,11 @@ way out, a refusal too, passes the ledger.
 import logging
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NoReturn
 
 import grpc
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agency_gateway.center import Center
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -22,19 +22,13 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
-from jukinet.mesh.errors import Refused, name_of, reason_of
+from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.interceptors import RefusedCall, current_caller
-from jukinet.mesh.rpc_spans import HEADER, client_call
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
-from jukinet.purpose.ticket import method_of, sign_ticket, subject_digest
-
-if TYPE_CHECKING:
-    from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceAsyncStub
+from jukinet.purpose.ticket import method_of, subject_digest
 
 log = logging.getLogger(__name__)
 
-_CENTER_SECONDS = 5.0
-_PROVIDE = "jukinet.provision.v1.ProvisionService/Provide"
 _ACTIONS = {
     "/jukinet.inquiry.v1.InquiryService/Inquire": ledger.ACTION_INQUIRE,
     "/jukinet.inquiry.v1.InquiryService/VerifyIdentity": ledger.ACTION_VERIFY_IDENTITY,
@@ -59,19 +53,15 @@ class InquiryService(InquiryServiceServicer):
     def __init__(
         self,
         *,
-        identity: str,
         policy: PurposePolicy,
         policy_digest: bytes,
-        center: "ProvisionServiceAsyncStub",
-        ticket_key: Ed25519PrivateKey,
+        center: Center,
         keys: EntryKeys,
         record: Record,
     ) -> None:
-        self._identity = identity
         self._policy = policy
         self._policy_digest = policy_digest
         self._center = center
-        self._ticket_key = ticket_key
         self._keys = keys
         self._record = record
 
@@ -153,15 +143,14 @@ class InquiryService(InquiryServiceServicer):
             await self._refuse(asked, decision.refusal, decision.article)
         return decision
 
-    async def _refuse(self, asked: _Asked, reason: "errors.ErrorReason.ValueType", article: str) -> None:
+    async def _refuse(self, asked: _Asked, reason: "errors.ErrorReason.ValueType", article: str) -> NoReturn:
         await self._keep(asked, article=article, result=ledger.RESULT_REFUSED, refusal=reason)
         log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
         raise Refused(reason)
 
-    async def _ask_center(self, asked: _Asked, decision: Decision) -> provision.ProvideResponse:
+    async def _ask_center(self, asked: _Asked, decision: Decision) -> provision.Provision:
         request_id = asked.context.request_id
         ticket = provision.Ticket(
-            gateway=self._identity,
             agency=asked.agency,
             purpose=asked.context.purpose,
             request_id=request_id,
@@ -170,27 +159,13 @@ class InquiryService(InquiryServiceServicer):
             fields=asked.fields,
             subject_digest=subject_digest(asked.subject, request_id),
         )
-        signed = sign_ticket(ticket, self._ticket_key, now=now())
         try:
-            with client_call(_PROVIDE) as context:
-                found = await self._center.Provide(
-                    provision.ProvideRequest(ticket=signed, subject=asked.subject),
-                    timeout=_CENTER_SECONDS,
-                    metadata=((HEADER, context),) if context else (),
-                )
-        except grpc.aio.AioRpcError as error:
-            reason = reason_of(error)
-            if reason is None or error.code() is not grpc.StatusCode.PERMISSION_DENIED:
-                reason = errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
-            await self._refuse(asked, reason, decision.article)
-            raise
-        if found.request_id != request_id or found.subject_digest != ticket.subject_digest:
-            log.error("the center answered another question")
-            await self._refuse(asked, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, decision.article)
-        return found
+            return await self._center.provide(ticket, asked.subject)
+        except Refused as refused:
+            await self._refuse(asked, refused.reason, decision.article)
 
     async def _keep_answer(
-        self, asked: _Asked, decision: Decision, found: provision.ProvideResponse, answer: bytes
+        self, asked: _Asked, decision: Decision, found: provision.Provision, answer: bytes
     ) -> ledger.Receipt:
         matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
         return await self._keep(

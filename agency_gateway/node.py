@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from agency_gateway.center import Center
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
@@ -50,12 +51,15 @@ async def run(config: NodeConfig) -> None:
     state = await writer.run(lambda connection: ledger.load(connection, signer))
     record = Record(writer=writer, signer=signer, state=state)
     channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""), limits=config.limits)
-    inquiry = InquiryService(
+    center = Center(
         identity=config.identity.uri,
+        stub=ProvisionServiceStub(channel),
+        ticket_key=load_signing_key(needed(settings.ticket_key)),
+    )
+    inquiry = InquiryService(
         policy=policy,
         policy_digest=policy_digest(needed(settings.agencies)),
-        center=ProvisionServiceStub(channel),
-        ticket_key=load_signing_key(needed(settings.ticket_key)),
+        center=center,
         keys=EntryKeys(load_secret(needed(settings.token_key))),
         record=record,
     )
@@ -75,7 +79,7 @@ async def run(config: NodeConfig) -> None:
                 "jukinet.inquiry.v1.InquiryService": lambda: _center_serves(channel),
                 "jukinet.ledger.v1.LedgerService": lambda: readable(reader),
             },
-            parts=[writer.watch, record.grouping.run],
+            parts=[writer.watch, record.grouping.run, *center.parts],
             on_refusal=inquiry.note_refusal,
         )
     finally:

@@ -13,7 +13,7 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh.clock import now, now_us
-from jukinet.purpose.ticket import sign_ticket, subject_digest
+from jukinet.purpose.ticket import sign_tickets, subject_digest
 
 AGENCY: Final = "spiffe://agencies.jukinet/agency/pension-service"
 _GATEWAY: Final = "spiffe://nodes.jukinet/gateway/gateway-1"
@@ -67,7 +67,6 @@ def sizes_of(request: bytes, answer: bytes) -> Sizes:
     """Sizes on both hops, from one question and its answer; the inner hop's are of messages of the same content."""
     asked, answered = inquiry.InquireRequest.FromString(request), inquiry.InquireResponse.FromString(answer)
     ticket = provision.Ticket(
-        gateway=_GATEWAY,
         agency=AGENCY,
         purpose=asked.context.purpose,
         request_id=asked.context.request_id,
@@ -76,10 +75,10 @@ def sizes_of(request: bytes, answer: bytes) -> Sizes:
         fields=asked.fields,
         subject_digest=subject_digest(asked.subject, asked.context.request_id),
     )
-    signed = sign_ticket(ticket, Ed25519PrivateKey.generate(), now=now())
+    signed = sign_tickets([ticket], Ed25519PrivateKey.generate(), gateway=_GATEWAY, now=now())
     freshness = inquiry.Freshness(municipality=MUNICIPALITY, sequence=1)
     freshness.as_of.FromMicroseconds(now_us())
-    response = provision.ProvideResponse(
+    found = provision.Provision(
         request_id=asked.context.request_id,
         subject_digest=ticket.subject_digest,
         outcome=answered.outcome,
@@ -87,7 +86,8 @@ def sizes_of(request: bytes, answer: bytes) -> Sizes:
         person_token=bytes(32),
         freshness=[freshness],
     )
-    provide = provision.ProvideRequest(ticket=signed, subject=asked.subject)
+    response = provision.ProvideResponse(provisions=[found])
+    provide = provision.ProvideRequest(tickets=signed, questions=[provision.Question(subject=asked.subject)])
     return Sizes(len(request), provide.ByteSize(), response.ByteSize(), len(answer))
 
 

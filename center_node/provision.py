@@ -1,13 +1,17 @@
 """Provides identity records to gateways (本人確認情報の提供, Act art. 30-9 to 30-12).
 
-Rule: the gateway's verdict counts for nothing. Its ticket is checked, the decision is made again by the center's own
-policy, directory and statute table, and only then is a resident table read. What is provided is cut to what was asked.
+Rule: the gateway's verdict counts for nothing. Each question's ticket is checked, the decision is made again by the
+center's own policy, directory and statute table, and only then is a resident table read. What is provided is cut to
+what was asked.
 """
 
 import logging
 from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, Engine
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -23,6 +27,7 @@ from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, method_of
 from jukinet.store import journal, search
+from jukinet.store.checksum import RecordDamaged
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read_soon
 
@@ -52,52 +57,95 @@ class ProvisionService(ProvisionServiceServicer):
         request: provision.ProvideRequest,
         context: "grpc.aio.ServicerContext[provision.ProvideRequest, provision.ProvideResponse]",
     ) -> provision.ProvideResponse:
-        """Looks one person up. Raises Refused: TICKET_INVALID, or why the policy forbids it."""
+        """Looks the persons up, all in one transaction. A question that is refused takes nothing from the others.
+
+        Raises Refused: TICKET_INVALID, when the sheet of tickets does not hold; DEPENDENCY_UNAVAILABLE.
+        """
+        moment = now()
         try:
-            ticket = self._tickets.accept(
-                request.ticket, caller=current_caller().uri, subject=request.subject, now=now()
-            )
+            tickets = self._tickets.accept(request.tickets, caller=current_caller().uri, now=moment)
+            if len(tickets.tickets) != len(request.questions):
+                raise TicketInvalid("they are for another number of questions")
         except TicketInvalid as invalid:
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
-        self._decide(ticket, request.subject)
-        response = provision.ProvideResponse(
+        asked = [
+            _Asked(ticket, question, self._refusal(ticket, question, until=tickets.expires_at, moment=moment))
+            for ticket, question in zip(tickets.tickets, request.questions, strict=True)
+        ]
+        if all(each.refusal for each in asked):
+            return provision.ProvideResponse(provisions=map(_refused, asked))
+        key = month_key(self._token_key, moment)
+        try:
+            provisions = await read_soon(
+                self._reader, lambda connection: [self._answer(connection, each, key) for each in asked]
+            )
+        except StoreError as failure:
+            raise as_refusal(failure) from None
+        return provision.ProvideResponse(provisions=provisions)
+
+    def _refusal(
+        self, ticket: provision.Ticket, question: provision.Question, *, until: Timestamp, moment: datetime
+    ) -> "errors.ErrorReason.ValueType":
+        """Why this question gets no look-up; UNSPECIFIED when it gets one. No resident table is read."""
+        try:
+            with tracing.span("provision.decide", parent=question.traceparent, **{"jukinet.purpose": ticket.purpose}):
+                self._tickets.use(ticket, subject=question.subject, until=until, now=moment)
+                self._decide(ticket, question.subject)
+        except TicketInvalid as invalid:
+            log.warning("a ticket was refused: %s", invalid.why)
+            return errors.ERROR_REASON_TICKET_INVALID
+        except Refused as refused:
+            log.warning("a gateway asked beyond the law", extra={"reason": name_of(refused.reason)})
+            return refused.reason
+        return errors.ERROR_REASON_UNSPECIFIED
+
+    def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject) -> None:
+        if ticket.method != method_of(subject):
+            raise TicketInvalid("it names the person in another way")
+        if bool(ticket.fields) != (ticket.kind == provision.PROVISION_KIND_RECORD):
+            raise TicketInvalid("its items do not fit its kind")
+        question = Question(ticket.agency, ticket.purpose, today_in_japan(), ticket.method, ticket.fields)
+        decision = self._policy.decide(question)
+        if not decision.allowed:
+            raise Refused(decision.refusal)
+
+    def _answer(self, connection: Connection, asked: "_Asked", key: bytes) -> provision.Provision:
+        """What is provided; `key` is of the month's person tokens."""
+        if asked.refusal:
+            return _refused(asked)
+        ticket, question = asked.ticket, asked.question
+        answer = provision.Provision(
             request_id=ticket.request_id,
             subject_digest=ticket.subject_digest,
             outcome=inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH,
         )
-        resident, freshness = await self._find(ticket, request.subject)
-        if resident is not None:
-            response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
-            response.person_token = person_token(month_key(self._token_key, now()), resident.record.resident_code)
-            response.freshness.extend(freshness)
+        try:
+            with tracing.span("provision.look_up", parent=question.traceparent):
+                resident, freshness = _look_up(connection, question.subject)
+        except RecordDamaged:
+            return _refused(asked._replace(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE))
+        if resident is not None and self._policy.covers(ticket.agency, ticket.purpose, resident.holder):
+            answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
+            answer.person_token = person_token(key, resident.record.resident_code)
+            answer.freshness.extend(freshness)
             if ticket.kind == provision.PROVISION_KIND_RECORD:
-                response.provided.CopyFrom(cut(resident, ticket.fields))
-        return response
+                answer.provided.CopyFrom(cut(resident, ticket.fields))
+        return answer
 
-    async def _find(
-        self, ticket: provision.Ticket, subject: inquiry.Subject
-    ) -> tuple[Resident | None, list[inquiry.Freshness]]:
-        """The one person who matches and whom the ticket's row covers, and how fresh that is."""
-        with tracing.span("provision.look_up"):
-            try:
-                resident, freshness = await read_soon(self._reader, lambda connection: _look_up(connection, subject))
-            except StoreError as failure:
-                raise as_refusal(failure) from None
-        if resident is None or not self._policy.covers(ticket.agency, ticket.purpose, resident.holder):
-            return None, []
-        return resident, freshness
 
-    def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject) -> None:
-        if ticket.method != method_of(subject):
-            raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="it names the person in another way")
-        if bool(ticket.fields) != (ticket.kind == provision.PROVISION_KIND_RECORD):
-            raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="its items do not fit its kind")
-        with tracing.span("provision.decide", **{"jukinet.purpose": ticket.purpose}):
-            question = Question(ticket.agency, ticket.purpose, today_in_japan(), ticket.method, ticket.fields)
-            decision = self._policy.decide(question)
-        if not decision.allowed:
-            log.warning("a gateway asked beyond the law", extra={"reason": name_of(decision.refusal)})
-            raise Refused(decision.refusal)
+class _Asked(NamedTuple):
+    """One question and its ticket; `refusal` says why it gets no look-up."""
+
+    ticket: provision.Ticket
+    question: provision.Question
+    refusal: "errors.ErrorReason.ValueType"
+
+
+def _refused(asked: _Asked) -> provision.Provision:
+    ticket = asked.ticket
+    return provision.Provision(
+        request_id=ticket.request_id, subject_digest=ticket.subject_digest, refusal=asked.refusal
+    )
 
 
 def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]") -> inquiry.ProvidedRecord:

@@ -21,7 +21,6 @@ _ARRIVE_SECONDS: Final = 15.0
 
 _SUBMIT: Final = "jukinet.intake.v1.IntakeService/SubmitChange"
 _INQUIRE: Final = "jukinet.inquiry.v1.InquiryService/Inquire"
-_PROVIDE: Final = "jukinet.provision.v1.ProvisionService/Provide"
 
 NOTIFICATION: Final[Shape] = [
     (0, "client", _SUBMIT),
@@ -39,10 +38,9 @@ INQUIRY: Final[Shape] = [
     (0, "client", _INQUIRE),
     (1, "gateway", _INQUIRE),
     (2, "gateway", "inquiry.decide"),
-    (2, "gateway", _PROVIDE),
-    (3, "center", _PROVIDE),
-    (4, "center", "provision.decide"),
-    (4, "center", "provision.look_up"),
+    (2, "gateway", "inquiry.provide"),
+    (3, "center", "provision.decide"),
+    (3, "center", "provision.look_up"),
     (2, "gateway", "ledger.append"),
 ]
 """The trace of one inquiry, parent by parent."""

@@ -29,6 +29,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _MESSAGE_ID = re.compile("[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PURPOSE = re.compile("B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?([.][0-9]{1,3})?")
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _FIELDS = frozenset(range(1, 8))
 _LARGEST = 2**63 - 1
 _SHORTEST_LIMIT = 100
@@ -36,7 +37,8 @@ _SHORTEST_LIMIT = 100
 _MOST_ITEMS = 500
 _SIGNATURE_BYTES = 64
 _SEGMENT_BYTES = 1024 * 1024
-_TICKET_BYTES = 8192
+_TICKETS_BYTES = 128 * 1024
+_MOST_QUESTIONS = 100
 
 
 def is_plain(message: Message) -> bool:
@@ -123,11 +125,16 @@ def _is_plain_verification(question: inquiry_pb2.VerifyIdentityRequest) -> bool:
 
 
 def _is_plain_provision(request: provision_pb2.ProvideRequest) -> bool:
-    signed = request.ticket
+    signed, questions = request.tickets, request.questions
     return (
-        1 <= len(signed.ticket) <= _TICKET_BYTES
+        1 <= len(signed.tickets) <= _TICKETS_BYTES
         and len(signed.signature) == _SIGNATURE_BYTES
-        and _is_plain_subject(request.subject)
+        and 1 <= len(questions) <= _MOST_QUESTIONS
+        and all(
+            (not question.traceparent or _TRACEPARENT.fullmatch(question.traceparent) is not None)
+            and _is_plain_subject(question.subject)
+            for question in questions
+        )
     )
 
 

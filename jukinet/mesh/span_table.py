@@ -68,6 +68,8 @@ _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     # One change at the prefecture or the center: applied, repeated, or why it was parked or its batch refused.
     "link.receive": (*_ALWAYS, "jukinet.municipality", "jukinet.sequence", "jukinet.outcome"),
     "inquiry.decide": _DECISION,
+    # One question on its way to the center and back; its call is shared with others.
+    "inquiry.provide": _ALWAYS,
     "provision.decide": _DECISION,
     "provision.look_up": _ALWAYS,  # whether somebody was found is personal data
     "ledger.append": _ALWAYS,
@@ -76,21 +78,25 @@ _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 metric `jukinet_commit_duration_seconds`."""
 
 
+_SHARED: Final = frozenset({"jukinet.provision.v1.ProvisionService/Provide"})
+"""Calls that serve many traces: each question has spans of its own, below its gateway's."""
+
+
 @cache
 def spans() -> Mapping[str, tuple[str, ...]]:
     """Gives the allowed attributes of every span name.
 
     RPCs are in it by `package.Service/Method`. Streams that stay open are not: their span would last for ever, so each
-    change that they carry has its own. Neither are health checks and reflection.
+    change that they carry has its own. Neither are calls that many traces share, health checks and reflection.
     """
-    open_ended = network_callers().without_deadline
+    without = {rpc.removeprefix("/") for rpc in network_callers().without_deadline} | _SHARED
     rpcs = (
         f"{service.full_name}/{method.name}"
         for file in contract()
         for service in file.services_by_name.values()
         for method in service.methods
     )
-    return MappingProxyType({**_PARTS, **{rpc: _RPC for rpc in rpcs if f"/{rpc}" not in open_ended}})
+    return MappingProxyType({**_PARTS, **{rpc: _RPC for rpc in rpcs if rpc not in without}})
 
 
 def allowed(name: str, attributes: Mapping[str, object]) -> dict[str, object]:

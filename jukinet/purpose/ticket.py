@@ -2,12 +2,13 @@
 
 A gateway may read for others, which makes it worth deceiving (confused deputy). So it does not ask in its own name: it
 states, under its signature, which agency asks what about whom, for thirty seconds and for one use. The center checks
-the statement against its caller and the question, and then decides again by the same policy.
+the statement against its caller and the question, and then decides again by the same policy. Questions that are asked
+together share the signature; each has its own ticket.
 """
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from cryptography.exceptions import InvalidSignature
@@ -21,11 +22,11 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     InquiryMethod,
     Subject,
 )
-from jukinet._pb.jukinet.provision.v1.provision_pb2 import SignedTicket, Ticket
+from jukinet._pb.jukinet.provision.v1.provision_pb2 import SignedTickets, Ticket, Tickets
 
 LIFETIME = timedelta(seconds=30)
 CLOCK_SKEW = timedelta(seconds=5)
-_CONTEXT = b"jukinet provision ticket v1\0"
+_CONTEXT = b"jukinet provision tickets v2\0"
 
 
 class TicketInvalid(Exception):
@@ -48,12 +49,20 @@ def subject_digest(subject: Subject, request_id: str) -> bytes:
     return hmac.digest(request_id.encode(), subject.SerializeToString(deterministic=True), hashlib.sha256)
 
 
-def sign_ticket(ticket: Ticket, key: Ed25519PrivateKey, *, now: datetime) -> SignedTicket:
-    """Dates the ticket and signs it. `now` is UTC."""
-    ticket.issued_at.FromDatetime(now)
-    ticket.expires_at.FromDatetime(now + LIFETIME)
-    body = ticket.SerializeToString()
-    return SignedTicket(ticket=body, signature=key.sign(_CONTEXT + body))
+def sign_tickets(tickets: Sequence[Ticket], key: Ed25519PrivateKey, *, gateway: str, now: datetime) -> SignedTickets:
+    """Dates tickets and signs them together: one signature costs as much as everything else about a question.
+
+    Args:
+        tickets: at most 100.
+        key: the gateway's ticket key.
+        gateway: its SPIFFE ID.
+        now: UTC.
+    """
+    sheet = Tickets(gateway=gateway, tickets=tickets)
+    sheet.issued_at.FromDatetime(now)
+    sheet.expires_at.FromDatetime(now + LIFETIME)
+    body = sheet.SerializeToString()
+    return SignedTickets(tickets=body, signature=key.sign(_CONTEXT + body))
 
 
 class TicketOffice:
@@ -69,8 +78,8 @@ class TicketOffice:
         self._used: dict[tuple[str, str], datetime] = {}
         self._swept = opened
 
-    def accept(self, signed: SignedTicket, *, caller: str, subject: Subject, now: datetime) -> Ticket:
-        """The ticket, once, if it holds for this caller (a SPIFFE ID), this subject and this moment.
+    def accept(self, signed: SignedTickets, *, caller: str, now: datetime) -> Tickets:
+        """The tickets, if they hold for this caller (a SPIFFE ID) and this moment; `use` then takes each of them.
 
         Raises TicketInvalid.
         """
@@ -78,30 +87,33 @@ class TicketOffice:
         if key is None:
             raise TicketInvalid("no ticket key is known for the gateway")
         try:
-            key.verify(signed.signature, _CONTEXT + signed.ticket)
-            ticket = Ticket.FromString(signed.ticket)
+            key.verify(signed.signature, _CONTEXT + signed.tickets)
+            tickets = Tickets.FromString(signed.tickets)
         except (InvalidSignature, DecodeError):
             raise TicketInvalid("the signature does not verify") from None
-        if ticket.gateway != caller:
+        if tickets.gateway != caller:
             raise TicketInvalid("it was made by another gateway")
-        _check_time(ticket, self._opened, now)
+        _check_time(tickets, self._opened, now)
+        return tickets
+
+    def use(self, ticket: Ticket, *, subject: Subject, until: Timestamp, now: datetime) -> None:
+        """Takes a ticket that was accepted, once, if it is for this subject; `until` is when its sheet expires.
+
+        Raises TicketInvalid.
+        """
         if not hmac.compare_digest(ticket.subject_digest, subject_digest(subject, ticket.request_id)):
             raise TicketInvalid("it is for another person")
-        self._use_once(ticket, now)
-        return ticket
-
-    def _use_once(self, ticket: Ticket, now: datetime) -> None:
         if now - self._swept > LIFETIME:
             self._used = {key: end for key, end in self._used.items() if end > now}
             self._swept = now
         key = (ticket.agency, ticket.request_id)
         if key in self._used:
             raise TicketInvalid("it was used before")
-        self._used[key] = _utc(ticket.expires_at, now) + CLOCK_SKEW
+        self._used[key] = _utc(until, now) + CLOCK_SKEW
 
 
-def _check_time(ticket: Ticket, opened: datetime, now: datetime) -> None:
-    issued, expires = _utc(ticket.issued_at, now), _utc(ticket.expires_at, now)
+def _check_time(tickets: Tickets, opened: datetime, now: datetime) -> None:
+    issued, expires = _utc(tickets.issued_at, now), _utc(tickets.expires_at, now)
     if expires - issued > LIFETIME:
         raise TicketInvalid("its life is too long")
     if issued < opened or not issued - CLOCK_SKEW <= now <= expires:

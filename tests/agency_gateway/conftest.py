@@ -1,7 +1,6 @@
 """A gateway and a center in one process, on real databases, joined by a direct call instead of a channel."""
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_status import rpc_status
 from sqlalchemy import Engine, event
 
+from agency_gateway.center import Center
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.node import MIGRATIONS
 from agency_gateway.record import Record
@@ -91,18 +91,22 @@ def make_record(number: int, **changed: Any) -> IdentityRecord:
 
 
 class DirectCenter:
-    """Calls the center's service as the gateway would; `fail` stands for a center that does not answer."""
+    """Calls the center's service as the gateway would.
+
+    `fail` stands for a center that does not answer, `ready` for one that takes its time.
+    """
 
     def __init__(self, service: ProvisionService) -> None:
         self._service = service
         self.requests: list[provision.ProvideRequest] = []
         self.fail: grpc.StatusCode | None = None
         self.alter: Callable[[provision.ProvideResponse], None] = lambda _response: None
+        self.ready = asyncio.Event()
+        self.ready.set()
 
-    async def Provide(
-        self, request: provision.ProvideRequest, timeout: float, metadata: object
-    ) -> provision.ProvideResponse:
+    async def Provide(self, request: provision.ProvideRequest, timeout: float) -> provision.ProvideResponse:
         self.requests.append(request)
+        await self.ready.wait()
         if self.fail is not None:
             raise grpc.aio.AioRpcError(self.fail, grpc.aio.Metadata(), grpc.aio.Metadata())
         with called_by(GATEWAY):
@@ -143,12 +147,15 @@ class Network:
             state = ledger.load(connection, self.signer)
         self.writer = Writer(self.ledger_engine)
         self.record = Record(writer=self.writer, signer=self.signer, state=state)
-        self.inquiry = InquiryService(
+        self.asking = Center(
             identity=GATEWAY.uri,
+            stub=self.center,  # type: ignore[arg-type]  # one method of the stub
+            ticket_key=self.ticket_key,
+        )
+        self.inquiry = InquiryService(
             policy=policy,
             policy_digest=bytes(32),
-            center=self.center,  # type: ignore[arg-type]  # one method of the stub
-            ticket_key=self.ticket_key,
+            center=self.asking,
             keys=EntryKeys(bytes(32)),
             record=self.record,
         )
@@ -250,11 +257,11 @@ class Network:
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[Network]:
     built = Network(tmp_path)
-    grouping = asyncio.create_task(built.record.grouping.run())
+    running = [asyncio.ensure_future(part()) for part in (built.record.grouping.run, *built.asking.parts)]
     yield built
-    grouping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await grouping
+    for part in running:
+        part.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
     built.close()
 
 

@@ -177,7 +177,7 @@ async def test_an_answer_about_another_question_never_leaves(network: Network) -
     network.enter(network.record_of(1))
 
     def swap(response: provision.ProvideResponse) -> None:
-        response.subject_digest = bytes(32)
+        response.provisions[0].subject_digest = bytes(32)
 
     network.center.alter = swap
     assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE

@@ -22,7 +22,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
 )
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangesRequest
 from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Heartbeat, SealedSegment, Segment, StreamRequest
-from jukinet._pb.jukinet.provision.v1.provision_pb2 import ProvideRequest, SignedTicket
+from jukinet._pb.jukinet.provision.v1.provision_pb2 import ProvideRequest, Question, SignedTickets
 from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_ENTRY_EX_OFFICIO, Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import (
     SEX_MALE,
@@ -37,7 +37,7 @@ from jukinet.domain.contract import JUDGES, is_plain
 from jukinet.domain.submission import complete
 from nation import residents
 
-RULES = "ea0b217267200e0850f0e4c477dacef37c2de739869fb0d00aa587700bd5c39f"
+RULES = "14ade811a3a69b3ba78faa8a1d716daaae3150ef915ddc8d291b618a07b572b2"
 """Digest of the rules that `is_plain` knows. Where it fails: hold `jukinet/domain/contract.py` against the protos."""
 
 TEXTS = (
@@ -143,6 +143,22 @@ def submission() -> Submission:
     )
 
 
+def put(message: Message, path: str, value: Any) -> None:
+    """Sets a field; None clears it."""
+    *parents, name = path.split(".")
+    within: Any = message
+    for parent in parents:
+        within = getattr(within, parent)
+    if value is None or isinstance(value, list):
+        within.ClearField(name)
+    if isinstance(value, list):
+        getattr(within, name).extend(value)
+    elif isinstance(value, Message):
+        getattr(within, name).CopyFrom(value)
+    elif value is not None:
+        setattr(within, name, value)
+
+
 def under(name: str, fields: Fields) -> Fields:
     return {f"{name}.{path}": values for path, values in fields.items()}
 
@@ -195,7 +211,7 @@ ITEMS: Fields = {
 }
 SUBJECT: Fields = {**under("four_items", ITEMS), "individual_number": DIGITS}
 ASKED: tuple[Any, ...] = ([], [1], [1, 1], [0], [8], [-1], [7, 6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6, 7, 1])
-TICKETS = (b"", b"1", b"1" * 8192, b"1" * 8193)
+TICKETS = (b"", b"1", b"1" * 131072, b"1" * 131073)
 SIGNATURES = (b"", b"1" * 63, b"1" * 64, b"1" * 65)
 ITEMS_MESSAGES = ("birth_date", "address")
 
@@ -207,6 +223,25 @@ def context() -> InquiryContext:
 def four_items() -> FourItems:
     record = plain().record
     return FourItems(name=record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address)
+
+
+def question(traceparent: str = "") -> Question:
+    return Question(subject=Subject(individual_number="000000000011"), traceparent=traceparent)
+
+
+def questions() -> Iterator[Question]:
+    """Questions with one part of their subject at the edge of its rule, or beyond, or left out."""
+    for path, values in SUBJECT.items():
+        for value in values:
+            asked = question()
+            if path.startswith("four_items"):
+                asked.subject.four_items.CopyFrom(four_items())
+            put(asked, f"subject.{path}", value)
+            yield asked
+    for path in ITEMS_MESSAGES:
+        asked = Question(subject=Subject(four_items=four_items()))
+        put(asked, f"subject.four_items.{path}", None)
+        yield asked
 
 
 KINDS["InquireRequest"] = (
@@ -224,11 +259,18 @@ KINDS["VerifyIdentityRequest"] = (
     ("context", "four_items", *(f"four_items.{name}" for name in ITEMS_MESSAGES)),
 )
 KINDS["ProvideRequest"] = (
-    ProvideRequest(
-        ticket=SignedTicket(ticket=b"1", signature=b"1" * 64), subject=Subject(individual_number="000000000011")
-    ),
-    {**under("subject", SUBJECT), "ticket.ticket": TICKETS, "ticket.signature": SIGNATURES},
-    ("ticket", "subject"),
+    ProvideRequest(tickets=SignedTickets(tickets=b"1", signature=b"1" * 64), questions=[question()]),
+    {
+        "tickets.tickets": TICKETS,
+        "tickets.signature": SIGNATURES,
+        "questions": (
+            [Question()],
+            *([question()] * count for count in (0, 1, 2, 100, 101)),
+            *([question(), question(trace)] for trace in TRACES),
+            *([question(), asked] for asked in questions()),
+        ),
+    },
+    ("tickets",),
 )
 EACH_FIELD = [(kind, path) for kind, (_, fields, _) in KINDS.items() for path in sorted(fields)]
 EACH_MESSAGE = [(kind, path) for kind, (_, _, messages) in KINDS.items() for path in messages]
@@ -243,22 +285,6 @@ def one_of(kind: str) -> Message:
     message = type(KINDS[kind][0])()
     message.CopyFrom(KINDS[kind][0])
     return message
-
-
-def put(message: Message, path: str, value: Any) -> None:
-    """Sets a field; None clears it."""
-    *parents, name = path.split(".")
-    within: Any = message
-    for parent in parents:
-        within = getattr(within, parent)
-    if value is None or isinstance(value, list):
-        within.ClearField(name)
-    if isinstance(value, list):
-        getattr(within, name).extend(value)
-    elif isinstance(value, Message):
-        getattr(within, name).CopyFrom(value)
-    elif value is not None:
-        setattr(within, name, value)
 
 
 @st.composite

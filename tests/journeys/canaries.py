@@ -106,8 +106,8 @@ def _inside(name: str, value: Any) -> Message | None:
                 return link.Segment.FromString(value)
             case "jukinet.link.v1.Segment.changes" | "jukinet.link.v1.ChunkChange.change":
                 return change_pb2.Change.FromString(value)
-            case "jukinet.provision.v1.SignedTicket.ticket":
-                return provision.Ticket.FromString(value)
+            case "jukinet.provision.v1.SignedTickets.tickets":
+                return provision.Tickets.FromString(value)
     except Exception:
         return None  # a segment that is none, planted as such
     return None

@@ -24,7 +24,7 @@ from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.mesh.clock import now
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
-from jukinet.purpose.ticket import sign_ticket, subject_digest
+from jukinet.purpose.ticket import sign_tickets, subject_digest
 from tests.change_columns import values_of
 from tests.journeys.canaries import CHIYODA, Canaries, traced
 
@@ -166,7 +166,6 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
     subject = inquiry.Subject(four_items=network.four_items(known))
     request_id = network.context().request_id
     ticket = provision.Ticket(
-        gateway=Identity("gateway", GATEWAY).uri,
         agency=Identity("agency", PENSION_SERVICE).uri,
         purpose="B1-77.12",
         request_id=request_id,
@@ -175,16 +174,19 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
         fields=[inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_CHANGE],
         subject_digest=subject_digest(subject, request_id),
     )
-    signed = sign_ticket(ticket, load_signing_key(network.folder(GATEWAY) / "ticket.key"), now=now())
-    forged = provision.SignedTicket(ticket=signed.ticket, signature=bytes(64))
-    about_another = inquiry.Subject(individual_number=known.individual_number)
-    async with network.channel(CENTER, Identity("gateway", GATEWAY)) as channel:
+    gateway = Identity("gateway", GATEWAY)
+    key = load_signing_key(network.folder(GATEWAY) / "ticket.key")
+    signed = sign_tickets([ticket], key, gateway=gateway.uri, now=now())
+    forged = provision.SignedTickets(tickets=signed.tickets, signature=bytes(64))
+    question = provision.Question(subject=subject, traceparent=traced()[0][1])
+    about_another = provision.Question(subject=inquiry.Subject(individual_number=known.individual_number))
+    async with network.channel(CENTER, gateway) as channel:
         for request in (
-            provision.ProvideRequest(ticket=forged, subject=subject),
-            provision.ProvideRequest(ticket=signed, subject=about_another),
-            provision.ProvideRequest(subject=subject),
-            provision.ProvideRequest(ticket=signed, subject=subject),
-            provision.ProvideRequest(ticket=signed, subject=subject),
+            provision.ProvideRequest(tickets=forged, questions=[question]),
+            provision.ProvideRequest(tickets=signed, questions=[about_another]),
+            provision.ProvideRequest(questions=[question]),
+            provision.ProvideRequest(tickets=signed, questions=[question]),
+            provision.ProvideRequest(tickets=signed, questions=[question]),
         ):
             call = ProvisionServiceStub(channel).Provide(request, timeout=5, metadata=traced())
             await canaries.attempt(call, request)

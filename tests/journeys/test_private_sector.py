@@ -37,7 +37,7 @@ METHODS = {
 }
 """Every RPC of the contract."""
 ASKING = {rpc: method for rpc, method in METHODS.items() if rpc.startswith("/jukinet.inquiry.v1.InquiryService/")}
-LOOKED_UP = ("center", "jukinet.provision.v1.ProvisionService/Provide"), ("center", "provision.look_up")
+LOOKED_UP = ("center", "provision.decide"), ("center", "provision.look_up")
 """Spans of a question that reached the center, and of its reading the residents' table."""
 
 

@@ -74,10 +74,9 @@ INQUIRY = """
 agency/command-line client jukinet.inquiry.v1.InquiryService/Inquire rpc.grpc.status_code=0
   gateway/gateway-1 server jukinet.inquiry.v1.InquiryService/Inquire rpc.grpc.status_code=0
     gateway/gateway-1 internal inquiry.decide jukinet.purpose=B1-77.12
-    gateway/gateway-1 client jukinet.provision.v1.ProvisionService/Provide rpc.grpc.status_code=0
-      center server jukinet.provision.v1.ProvisionService/Provide rpc.grpc.status_code=0
-        center internal provision.decide jukinet.purpose=B1-77.12
-        center internal provision.look_up
+    gateway/gateway-1 internal inquiry.provide
+      center internal provision.decide jukinet.purpose=B1-77.12
+      center internal provision.look_up
     gateway/gateway-1 internal ledger.append
 """
 REFUSED_INQUIRY = """
@@ -258,7 +257,7 @@ async def barrier(network: Network, collector: Collector) -> None:
         trace_id,
         ("municipality", "jukinet.intake.v1.IntakeService/SubmitChange"),
         ("prefecture", "link.receive"),
-        ("center", "jukinet.provision.v1.ProvisionService/Provide"),
+        ("center", "provision.decide"),
         ("gateway", "jukinet.inquiry.v1.InquiryService/Inquire"),
     )
 

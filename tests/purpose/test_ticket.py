@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet.purpose.ticket import CLOCK_SKEW, LIFETIME, TicketInvalid, TicketOffice, sign_ticket, subject_digest
+from jukinet.purpose.ticket import CLOCK_SKEW, LIFETIME, TicketInvalid, TicketOffice, sign_tickets, subject_digest
 
 NOW = datetime(2026, 4, 1, 3, 0, tzinfo=UTC)
 GATEWAY = "spiffe://nodes.jukinet/gateway/gateway-1"
@@ -17,109 +17,135 @@ SUBJECT = inquiry.Subject(individual_number="001234567890")
 REQUEST_ID = "5f7d1c1e-0000-4000-8000-000000000001"
 
 
-def make_ticket(**changed: object) -> provision.Ticket:
+def make_ticket(request_id: str = REQUEST_ID, **changed: object) -> provision.Ticket:
     parts: dict[str, object] = {
-        "gateway": GATEWAY,
         "agency": "spiffe://agencies.jukinet/agency/pension-service",
         "purpose": "B1-77.12",
-        "request_id": REQUEST_ID,
+        "request_id": request_id,
         "kind": provision.PROVISION_KIND_RECORD,
         "method": inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER,
         "fields": [inquiry.IDENTITY_FIELD_NAME],
-        "subject_digest": subject_digest(SUBJECT, REQUEST_ID),
+        "subject_digest": subject_digest(SUBJECT, request_id),
     }
     return provision.Ticket(**{**parts, **changed})  # type: ignore[arg-type]  # parts by name
+
+
+def sign(*tickets: provision.Ticket, gateway: str = GATEWAY, now: datetime = NOW) -> provision.SignedTickets:
+    return sign_tickets(tickets or [make_ticket()], KEY, gateway=gateway, now=now)
 
 
 def make_office() -> TicketOffice:
     return TicketOffice({GATEWAY: KEY.public_key()}.get, opened=NOW)
 
 
-def test_a_sound_ticket_is_accepted_once() -> None:
+def use_all(
+    office: TicketOffice, signed: provision.SignedTickets, *, now: datetime = NOW, subject: inquiry.Subject = SUBJECT
+) -> list[str]:
+    """What the center does with a sheet: accepts it, and uses each ticket; gives their request ids."""
+    tickets = office.accept(signed, caller=GATEWAY, now=now)
+    for ticket in tickets.tickets:
+        office.use(ticket, subject=subject, until=tickets.expires_at, now=now)
+    return [ticket.request_id for ticket in tickets.tickets]
+
+
+def test_a_sound_ticket_is_used_once() -> None:
     office = make_office()
-    signed = sign_ticket(make_ticket(), KEY, now=NOW)
-    assert office.accept(signed, caller=GATEWAY, subject=SUBJECT, now=NOW).request_id == REQUEST_ID
+    signed = sign()
+    assert use_all(office, signed) == [REQUEST_ID]
     with pytest.raises(TicketInvalid, match="used before"):
-        office.accept(signed, caller=GATEWAY, subject=SUBJECT, now=NOW + timedelta(seconds=1))
+        use_all(office, signed, now=NOW + timedelta(seconds=1))
+
+
+def test_tickets_signed_together_hold_each_for_itself() -> None:
+    office = make_office()
+    ids = [f"5f7d1c1e-0000-4000-8000-{number:012x}" for number in range(100)]
+    assert use_all(office, sign(*map(make_ticket, ids))) == ids
+    with pytest.raises(TicketInvalid, match="used before"):
+        use_all(office, sign(make_ticket(ids[57])))
+
+
+def test_a_ticket_that_stands_twice_on_a_sheet_is_used_once() -> None:
+    with pytest.raises(TicketInvalid, match="used before"):
+        use_all(make_office(), sign(make_ticket(), make_ticket()))
 
 
 def test_a_used_ticket_stays_used_until_it_has_run_out_everywhere() -> None:
     office = make_office()
-    signed = sign_ticket(make_ticket(), KEY, now=NOW)
-    office.accept(signed, caller=GATEWAY, subject=SUBJECT, now=NOW)
-    other = sign_ticket(make_ticket(request_id="5f7d1c1e-0000-4000-8000-000000000002"), KEY, now=NOW)
-    with pytest.raises(TicketInvalid, match="another person"):
-        office.accept(other, caller=GATEWAY, subject=SUBJECT, now=NOW + LIFETIME)
-    with pytest.raises(TicketInvalid, match="used before"):
-        office.accept(signed, caller=GATEWAY, subject=SUBJECT, now=NOW + LIFETIME)
+    signed = sign()
+    use_all(office, signed)
+    other = sign(make_ticket(), now=NOW + LIFETIME - timedelta(seconds=1))
+    use_all(office, sign(make_ticket("5f7d1c1e-0000-4000-8000-000000000002"), now=NOW + LIFETIME), now=NOW + LIFETIME)
+    for late in (signed, other):
+        with pytest.raises(TicketInvalid, match="used before"):
+            use_all(office, late, now=NOW + LIFETIME)
 
 
-def other_key(signed: provision.SignedTicket) -> provision.SignedTicket:
-    return sign_ticket(provision.Ticket.FromString(signed.ticket), Ed25519PrivateKey.generate(), now=NOW)
+def other_key(signed: provision.SignedTickets) -> provision.SignedTickets:
+    tickets = provision.Tickets.FromString(signed.tickets).tickets
+    return sign_tickets(tickets, Ed25519PrivateKey.generate(), gateway=GATEWAY, now=NOW)
 
 
-def one_bit(signed: provision.SignedTicket) -> provision.SignedTicket:
-    return provision.SignedTicket(
-        ticket=signed.ticket[:-1] + bytes([signed.ticket[-1] ^ 1]), signature=signed.signature
-    )
+def one_bit(signed: provision.SignedTickets) -> provision.SignedTickets:
+    altered = signed.tickets[:-1] + bytes([signed.tickets[-1] ^ 1])
+    return provision.SignedTickets(tickets=altered, signature=signed.signature)
 
 
-@pytest.mark.parametrize("forge", [other_key, one_bit])
+def one_less(signed: provision.SignedTickets) -> provision.SignedTickets:
+    tickets = provision.Tickets.FromString(signed.tickets)
+    del tickets.tickets[1:]
+    return provision.SignedTickets(tickets=tickets.SerializeToString(), signature=signed.signature)
+
+
+@pytest.mark.parametrize("forge", [other_key, one_bit, one_less])
 def test_an_altered_or_foreign_signature_is_refused(
-    forge: Callable[[provision.SignedTicket], provision.SignedTicket],
+    forge: Callable[[provision.SignedTickets], provision.SignedTickets],
 ) -> None:
-    forged = forge(sign_ticket(make_ticket(), KEY, now=NOW))
+    forged = forge(sign(make_ticket(), make_ticket("5f7d1c1e-0000-4000-8000-000000000002")))
     with pytest.raises(TicketInvalid, match="signature"):
-        make_office().accept(forged, caller=GATEWAY, subject=SUBJECT, now=NOW)
+        make_office().accept(forged, caller=GATEWAY, now=NOW)
 
 
 @pytest.mark.parametrize(
     "now", [NOW - CLOCK_SKEW - timedelta(seconds=1), NOW + LIFETIME + timedelta(milliseconds=1)], ids=["early", "late"]
 )
 def test_a_ticket_of_another_moment_is_refused(now: datetime) -> None:
-    signed = sign_ticket(make_ticket(), KEY, now=NOW)
     with pytest.raises(TicketInvalid, match="moment"):
-        make_office().accept(signed, caller=GATEWAY, subject=SUBJECT, now=now)
+        make_office().accept(sign(), caller=GATEWAY, now=now)
 
 
 def test_a_ticket_from_before_a_restart_is_refused() -> None:
-    signed = sign_ticket(make_ticket(), KEY, now=NOW)
     opened_later = TicketOffice({GATEWAY: KEY.public_key()}.get, opened=NOW + CLOCK_SKEW + timedelta(seconds=1))
     with pytest.raises(TicketInvalid, match="moment"):
-        opened_later.accept(signed, caller=GATEWAY, subject=SUBJECT, now=NOW + timedelta(seconds=10))
+        opened_later.accept(sign(), caller=GATEWAY, now=NOW + timedelta(seconds=10))
 
 
-def test_a_ticket_cannot_give_itself_a_longer_life() -> None:
-    ticket = make_ticket()
-    signed = sign_ticket(ticket, KEY, now=NOW)
-    ticket.expires_at.FromDatetime(NOW + LIFETIME * 2)
-    body = ticket.SerializeToString()
-    forged = provision.SignedTicket(ticket=body, signature=KEY.sign(b"jukinet provision ticket v1\0" + body))
-    assert signed.ticket != forged.ticket
+def test_tickets_cannot_give_themselves_a_longer_life() -> None:
+    tickets = provision.Tickets.FromString(sign().tickets)
+    tickets.expires_at.FromDatetime(NOW + LIFETIME * 2)
+    body = tickets.SerializeToString()
+    forged = provision.SignedTickets(tickets=body, signature=KEY.sign(b"jukinet provision tickets v2\0" + body))
     with pytest.raises(TicketInvalid, match="life"):
-        make_office().accept(forged, caller=GATEWAY, subject=SUBJECT, now=NOW)
+        make_office().accept(forged, caller=GATEWAY, now=NOW)
 
 
-def test_a_ticket_for_another_person_is_refused() -> None:
-    signed = sign_ticket(make_ticket(), KEY, now=NOW)
-    other = inquiry.Subject(individual_number="009876543210")
+def test_a_ticket_for_another_person_is_refused_and_stays_unused() -> None:
+    office, signed = make_office(), sign()
     with pytest.raises(TicketInvalid, match="another person"):
-        make_office().accept(signed, caller=GATEWAY, subject=other, now=NOW)
+        use_all(office, signed, subject=inquiry.Subject(individual_number="009876543210"))
+    assert use_all(office, signed) == [REQUEST_ID]
 
 
-def test_a_ticket_of_another_gateway_is_refused() -> None:
-    signed = sign_ticket(make_ticket(gateway="spiffe://nodes.jukinet/gateway/other"), KEY, now=NOW)
+def test_tickets_of_another_gateway_are_refused() -> None:
+    other = "spiffe://nodes.jukinet/gateway/other"
     with pytest.raises(TicketInvalid, match="another gateway"):
-        make_office().accept(signed, caller=GATEWAY, subject=SUBJECT, now=NOW)
+        make_office().accept(sign(gateway=other), caller=GATEWAY, now=NOW)
     with pytest.raises(TicketInvalid, match="no ticket key"):
-        make_office().accept(signed, caller="spiffe://nodes.jukinet/gateway/other", subject=SUBJECT, now=NOW)
+        make_office().accept(sign(), caller=other, now=NOW)
 
 
 def test_what_is_remembered_of_used_tickets_does_not_grow_for_ever() -> None:
     office = make_office()
     for number in range(100):
         now = NOW + timedelta(seconds=number)
-        request_id = f"5f7d1c1e-0000-4000-8000-{number:012x}"
-        ticket = make_ticket(request_id=request_id, subject_digest=subject_digest(SUBJECT, request_id))
-        office.accept(sign_ticket(ticket, KEY, now=now), caller=GATEWAY, subject=SUBJECT, now=now)
+        use_all(office, sign(make_ticket(f"5f7d1c1e-0000-4000-8000-{number:012x}"), now=now), now=now)
     assert len(office._used) < 80

@@ -1,0 +1,100 @@
+"""The gateway's way to the center: questions that wait together are asked in one call, under one signature.
+
+Each question keeps its own ticket, its own trace and its own answer, and gets nothing that is not about it: an answer
+with another request id or about another person is thrown away.
+"""
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.mesh import tracing
+from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused, code_of, reason_of
+from jukinet.purpose.ticket import sign_tickets
+from jukinet.store.grouping import Grouping
+from jukinet.store.writer import WriterClosed
+
+if TYPE_CHECKING:
+    from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceAsyncStub
+
+log = logging.getLogger(__name__)
+
+MOST_TOGETHER: Final = 64
+AT_ONCE: Final = 2
+"""Calls under way: while the center works on one group, the next one travels."""
+_CENTER_SECONDS: Final = 5.0
+
+
+class _Question(NamedTuple):
+    ticket: provision.Ticket
+    subject: Subject
+    traceparent: str
+
+
+class Center:
+    """The center as the gateway sees it.
+
+    Args:
+        identity: SPIFFE ID of the gateway.
+        stub: the center's provision service.
+        ticket_key: the gateway's.
+    """
+
+    def __init__(self, *, identity: str, stub: "ProvisionServiceAsyncStub", ticket_key: Ed25519PrivateKey) -> None:
+        self._identity = identity
+        self._stub = stub
+        self._ticket_key = ticket_key
+        self._grouping: Grouping[_Question, provision.Provision] = Grouping(self._ask, limit=MOST_TOGETHER)
+        self.parts: list[Callable[[], Coroutine[Any, Any, None]]] = [self._grouping.run] * AT_ONCE
+        """To be run beside the server."""
+
+    async def provide(self, ticket: provision.Ticket, subject: Subject) -> provision.Provision:
+        """Asks about one person.
+
+        Raises Refused: what the law does not open (the center's own decision), TICKET_INVALID,
+        DEPENDENCY_UNAVAILABLE.
+        """
+        with tracing.span("inquiry.provide"):
+            try:
+                return await self._grouping.hand_in(_Question(ticket, subject, tracing.traceparent()))
+            except WriterClosed:
+                raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="the gateway stops") from None
+
+    async def _ask(self, group: list[_Question]) -> Sequence[provision.Provision | Exception]:
+        signed = sign_tickets(
+            [question.ticket for question in group], self._ticket_key, gateway=self._identity, now=now()
+        )
+        questions = [
+            provision.Question(subject=question.subject, traceparent=question.traceparent) for question in group
+        ]
+        request = provision.ProvideRequest(tickets=signed, questions=questions)
+        try:
+            answered = await self._stub.Provide(request, timeout=_CENTER_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            reason = _told(reason_of(error))
+            return [Refused(reason) for _ in group]
+        if len(answered.provisions) != len(group):
+            log.error("the center answered another number of questions")
+            return [Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE) for _ in group]
+        return [_checked(question, found) for question, found in zip(group, answered.provisions, strict=True)]
+
+
+def _checked(question: _Question, found: provision.Provision) -> provision.Provision | Refused:
+    ticket = question.ticket
+    if (found.request_id, found.subject_digest) != (ticket.request_id, ticket.subject_digest):
+        log.error("the center answered another question")
+        return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+    return Refused(_told(found.refusal)) if found.refusal else found
+
+
+def _told(reason: "errors.ErrorReason.ValueType | None") -> "errors.ErrorReason.ValueType":
+    """What an agency hears of a refusal by the center: that the law forbids it, or that no answer is to be had now."""
+    forbidden = reason is not None and code_of(reason) is grpc.StatusCode.PERMISSION_DENIED
+    return reason if forbidden and reason is not None else errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE

@@ -1,0 +1,166 @@
+"""Questions that reach a gateway together share a call to the center, and nothing else."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from agency_gateway.center import AT_ONCE, MOST_TOGETHER
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.mesh.errors import Refused
+from jukinet.store.schema import residents
+
+Network = Any  # the fixture's own class lives in conftest.py
+
+
+async def waiting(network: Network, *questions: Any) -> "list[asyncio.Task[Any]]":
+    """Asks while the center takes its time: the first questions are under way, the others wait together."""
+    network.center.ready.clear()
+    tasks = []
+    for question in questions:
+        tasks.append(asyncio.ensure_future(question))
+        while len(network.center.requests) < min(len(tasks), AT_ONCE):
+            await asyncio.sleep(0)
+    return tasks
+
+
+async def outcomes(tasks: "list[asyncio.Task[Any]]") -> list[Any]:
+    """Answers and refusals, in the order of the questions."""
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_waits_while_calls_are_under_way_shares_the_next_one(network: Network) -> None:
+    network.enter(*map(network.record_of, range(1, 21)))
+    tasks = await waiting(network, *(network.inquire(number=number) for number in range(1, 21)))
+    network.center.ready.set()
+    answers = await asyncio.gather(*tasks)
+    assert [answer.provided.record.name.legal for answer in answers] == [f"試験花子{n}" for n in range(1, 21)]
+    assert [len(request.questions) for request in network.center.requests] == [1, 1, 18]
+    assert len({answer.receipt.index for answer in answers}) == 20
+
+
+async def test_no_call_holds_more_than_the_center_takes(network: Network) -> None:
+    network.enter(network.record_of(1))
+    count = 3 * MOST_TOGETHER
+    tasks = await waiting(network, *(network.inquire() for _ in range(count)))
+    network.center.ready.set()
+    assert {answer.outcome for answer in await asyncio.gather(*tasks)} == {inquiry.INQUIRY_OUTCOME_MATCH}
+    sizes = [len(request.questions) for request in network.center.requests]
+    assert (sum(sizes), max(sizes)) == (count, MOST_TOGETHER)
+
+
+async def test_a_question_that_the_center_refuses_takes_nothing_from_the_others(network: Network) -> None:
+    network.enter(network.record_of(1), network.record_of(2))
+    network.inquiry._policy = Lenient(network.inquiry._policy)
+    tasks = await waiting(
+        network,
+        *(network.inquire() for _ in range(AT_ONCE)),
+        network.inquire(),
+        network.inquire("example-bank"),
+        network.inquire(purpose="B1-41"),
+        network.inquire(number=2),
+        network.inquire(number=3),
+    )
+    network.center.ready.set()
+    lawful, bank, ungranted, other, nobody = (await outcomes(tasks))[AT_ONCE:]
+    assert len(network.center.requests[-1].questions) == 5
+    assert lawful.provided.record.name.legal == "試験花子1"
+    assert isinstance(bank, Refused)
+    assert bank.reason == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED
+    assert isinstance(ungranted, Refused)
+    assert ungranted.reason == errors.ERROR_REASON_PURPOSE_NOT_GRANTED
+    assert other.provided.record.name.legal == "試験花子2"
+    assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+    assert len(network.leaves()) == 5 + AT_ONCE
+
+
+class Lenient:
+    """A gateway's policy that lets everybody ask everything that the pension service may ask under its own row."""
+
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+
+    def decide(self, question: Any) -> Any:
+        pension = "spiffe://agencies.jukinet/agency/pension-service"
+        return self._policy.decide(question._replace(agency=pension, purpose="B1-77.12"))
+
+
+async def test_answers_in_another_order_never_leave(network: Network) -> None:
+    network.enter(*map(network.record_of, range(1, 7)))
+
+    def turn(response: provision.ProvideResponse) -> None:
+        turned = list(reversed(response.provisions))
+        del response.provisions[:]
+        response.provisions.extend(turned)
+
+    network.center.alter = turn
+    tasks = await waiting(network, *(network.inquire(number=number) for number in range(1, 3 + AT_ONCE)))
+    network.center.ready.set()
+    answers = await outcomes(tasks)
+    assert [type(answer) for answer in answers[AT_ONCE:]] == [Refused, Refused]
+
+
+async def test_an_answer_too_few_answers_nobody(network: Network) -> None:
+    network.enter(network.record_of(1))
+
+    def cut(response: provision.ProvideResponse) -> None:
+        del response.provisions[-1]
+
+    network.center.alter = cut
+    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+
+
+async def test_a_center_that_fails_is_told_to_each_and_recorded_for_each(network: Network) -> None:
+    network.center.fail = grpc.StatusCode.UNAVAILABLE
+    tasks = await waiting(network, *(network.inquire() for _ in range(10)))
+    network.center.ready.set()
+    refusals = await outcomes(tasks)
+    assert [refusal.reason for refusal in refusals] == [errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE] * 10
+    assert len(network.leaves()) == 10
+
+
+async def test_a_caller_who_hangs_up_takes_nothing_from_the_others(network: Network) -> None:
+    network.enter(network.record_of(1), network.record_of(2))
+    tasks = await waiting(network, *(network.inquire(number=1 + number % 2) for number in range(8)))
+    for impatient in (tasks[0], tasks[5]):
+        impatient.cancel()
+    network.center.ready.set()
+    answers = await outcomes(tasks)
+    told = [answer if isinstance(answer, BaseException) else answer.provided.record.name.legal for answer in answers]
+    for number in (1, 2, 3, 4, 6, 7):
+        assert told[number] == f"試験花子{1 + number % 2}"
+    assert isinstance(told[0], asyncio.CancelledError)
+    assert isinstance(told[5], asyncio.CancelledError)
+    assert len(network.leaves()) == 6
+
+
+async def test_one_damaged_record_takes_nothing_from_the_others(network: Network) -> None:
+    network.enter(network.record_of(1), network.record_of(2))
+    damaged = network.record_of(2).resident_code
+    with network.register.begin() as connection:
+        connection.execute(residents.update().where(residents.c.resident_code == damaged).values(checksum=1))
+    tasks = await waiting(network, *(network.inquire(number=1 + number % 2) for number in range(6)))
+    network.center.ready.set()
+    answers = await outcomes(tasks)
+    for number, answer in enumerate(answers):
+        if number % 2:
+            assert isinstance(answer, Refused)
+            assert answer.reason == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+        else:
+            assert answer.provided.record.name.legal == "試験花子1"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_a_sheet_for_another_number_of_questions_is_refused(network: Network, count: int) -> None:
+    network.enter(network.record_of(1))
+    await network.inquire()
+    (request,) = network.center.requests
+    questions = [request.questions[0]] * count
+    network.reads.clear()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await network.center.Provide(provision.ProvideRequest(tickets=request.tickets, questions=questions), timeout=1)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert network.reads == []
