@@ -305,7 +305,7 @@ def test_what_is_taken_here_for_plain_is_plain(kind: str) -> None:
     assert is_plain(one_of(kind))
 
 
-@settings(max_examples=4000)
+@settings(max_examples=2000)
 @given(message=messages())
 def test_no_message_is_plain_that_breaks_a_rule(message: Message) -> None:
     assert not is_plain(message) or not breaks_a_rule(message)

@@ -57,7 +57,7 @@ def test_every_named_place_is_passed_by_some_role() -> None:
 @pytest.mark.parametrize(
     ("database", "blows"),
     [
-        ("sqlite", 3),
+        ("sqlite", 2),
         pytest.param("sqlite", 30, marks=pytest.mark.slow),
         pytest.param("postgresql", 3, marks=pytest.mark.slow),
     ],
