@@ -23,6 +23,7 @@ from jukinet.cli import (
     simulate,
     submit_command,
     traces,
+    yearly_report,
 )
 from jukinet.cli.output import show
 
@@ -69,6 +70,7 @@ admin.app.command()(drift.digest)
 admin.app.command()(drift.drift)
 admin.app.add_typer(drift.certificate, name="certificate")
 app.add_typer(ledger.app, name="ledger")
+ledger.app.command()(yearly_report.report)
 app.add_typer(traces.app, name="traces")
 app.command()(traces.trace)
 app.command()(simulate.simulate)

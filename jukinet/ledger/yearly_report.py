@@ -1,0 +1,189 @@
+"""The yearly report on provisions (提供の状況の公表): who was provided with how many records, by month and method.
+
+Rules:
+
+1. It is computed from the ledger alone, up to a signed checkpoint: whoever has the ledger gets the same bytes. Entries
+   are read and hashed by the stand-alone verifier, and counted only if they add up to the signed root.
+2. No number under ten stands in it, for a small one beside a place and a month may point at a person. Sums are of the
+   numbers that stand in it, so that none that is missing can be found by subtraction.
+3. Attempts of private organisations (Act art. 30-38) are counted to the last one: they are about no person.
+
+Months are Japan's; a year (年度) begins in April. Source: Act art. 30-16, Rules art. 22 (receiver, year and month,
+number, method; resident codes by month and number).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import BinaryIO
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.verify.layout import read_entry
+from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
+from jukinet.ledger.verify.notes import Key, SignedTree, read_checkpoint
+from jukinet.ledger.verify.report import Unsound
+from jukinet.ledger.verify.tree import GrowingTree, hash_leaf
+
+SMALLEST = 10
+"""The smallest number that is published."""
+
+_JAPAN = timezone(timedelta(hours=9))
+_METHODS = {
+    ledger_pb2.ACTION_INQUIRE: "immediate",
+    ledger_pb2.ACTION_VERIFY_IDENTITY: "immediate",
+}
+"""即時提供: one person at a time."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A ledger, as far as a checkpoint of it covers."""
+
+    origin: str
+    checkpoint: str
+    """The signed note."""
+    size: int
+    root: str
+    """32 bytes in hex digits."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number of the report; `number` is None where it is under ten, and where a column says nothing it is empty.
+
+    `kind` is `provided`, `resident_code` (provisions that held a 住民票コード), `private_attempt`, `refused` or
+    `no_single_match`; `month` is `2026-04`, `receiver` an agency's SPIFFE ID, `reason` of the error catalogue.
+    """
+
+    kind: str
+    receiver: str = ""
+    month: str = ""
+    method: str = ""
+    reason: str = ""
+    number: int | None = None
+
+
+@dataclass
+class YearlyReport:
+    """The report of one year: `lines` are sorted, and each ledger is named with its checkpoint."""
+
+    year: int
+    sources: list[Source] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def first_day(self) -> date:
+        """1 April."""
+        return date(self.year, 4, 1)
+
+    @property
+    def last_day(self) -> date:
+        """31 March of the next year."""
+        return date(self.year + 1, 3, 31)
+
+
+def report_year(
+    year: int, ledgers: Sequence[Path], keys: Sequence[Key], checkpoints: Iterable[str] = ()
+) -> YearlyReport:
+    """Makes the report of a year.
+
+    Args:
+        year: the one that begins in April of it.
+        ledgers: files of `jukinet-ledger/1`, one a gateway.
+        keys: public keys of their ledgers, in any order.
+        checkpoints: signed notes up to which ledgers are read; a ledger without one is read to its own.
+
+    Returns:
+        The report, the same for the same ledgers and checkpoints.
+
+    Raises:
+        Unsound: a ledger is not what was signed, or has no key here, or is given twice.
+        OSError: a file cannot be read.
+    """
+    by_origin = {key.name: key for key in keys}
+    ends = {note.partition("\n")[0]: note for note in checkpoints}
+    counted: Counter[Line] = Counter()
+    report = YearlyReport(year)
+    for path in ledgers:
+        with path.open("rb") as file:
+            report.sources.append(_count(file, path.name, by_origin, ends, report, counted))
+    origins = [source.origin for source in report.sources]
+    if len(set(origins)) != len(origins):
+        raise Unsound("one ledger is given twice")
+    if unused := ends.keys() - set(origins):
+        raise Unsound(f"a checkpoint is of no given ledger: {', '.join(sorted(unused))}")
+    report.sources.sort(key=lambda source: source.origin)
+    report.lines = sorted((_published(line, number) for line, number in counted.items()), key=_order)
+    return report
+
+
+def _count(
+    file: BinaryIO,
+    name: str,
+    keys: dict[str, Key],
+    ends: dict[str, str],
+    report: YearlyReport,
+    counted: Counter[Line],
+) -> Source:
+    header = read_header(file)
+    key = keys.get(header.origin)
+    if key is None:
+        raise Unsound(f"{name}: no key of {header.origin} is given")
+    note = ends.get(header.origin, header.checkpoint)
+    signed = read_checkpoint(note, key)
+    tree = GrowingTree()
+    for line in read_lines(file):
+        if tree.size == signed.size:
+            break
+        if isinstance(line, EntryLine):
+            tree.add(hash_leaf(line.leaf))
+            counted.update(_lines_of(read_entry(line.leaf), report, name))
+    _require_same(tree, signed, name)
+    return Source(header.origin, note, signed.size, signed.root.hex())
+
+
+def _require_same(tree: GrowingTree, signed: SignedTree, name: str) -> None:
+    if (tree.size, tree.root()) != (signed.size, signed.root):
+        raise Unsound(f"{name}: its entries are not those that were signed; `jukinet ledger verify` says where")
+
+
+def _lines_of(entry: ledger_pb2.Entry, report: YearlyReport, name: str) -> Iterable[Line]:
+    """What an entry adds one to; nothing for those of other years."""
+    at = datetime.fromtimestamp(entry.time.seconds, UTC).astimezone(_JAPAN)
+    if not report.first_day <= at.date() <= report.last_day:
+        return
+    month = f"{at:%Y-%m}"
+    if entry.result == ledger_pb2.RESULT_PROVIDED:
+        method = _METHODS.get(entry.action)
+        if method is None:
+            raise Unsound(f"{name}: it holds a kind of provision that this version does not know")
+        yield Line("provided", entry.agency, month, method)
+        if inquiry_pb2.IDENTITY_FIELD_RESIDENT_CODE in entry.fields:
+            yield Line("resident_code", month=month)
+    elif entry.result == ledger_pb2.RESULT_NO_SINGLE_MATCH:
+        yield Line("no_single_match", month=month)
+    elif entry.refusal == errors_pb2.ERROR_REASON_PRIVATE_SECTOR_BANNED:
+        yield Line("private_attempt", month=month)
+    elif entry.action in _METHODS:
+        yield Line("refused", month=month, reason=_reason(entry.refusal))
+
+
+def _reason(number: int) -> str:
+    known = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix("ERROR_REASON_") if known else f"REASON_{number}"
+
+
+def _published(line: Line, number: int) -> Line:
+    shown = number if number >= SMALLEST or line.kind == "private_attempt" else None
+    return Line(line.kind, line.receiver, line.month, line.method, line.reason, shown)
+
+
+_KINDS = ("provided", "resident_code", "private_attempt", "refused", "no_single_match")
+
+
+def _order(line: Line) -> tuple[int, str, str, str, str]:
+    return _KINDS.index(line.kind), line.receiver, line.month, line.method, line.reason
