@@ -4,6 +4,7 @@ Each question keeps its own ticket, its own trace and its own answer, and gets n
 with another request id or about another person is thrown away.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -32,6 +33,10 @@ AT_ONCE: Final = 2
 _CENTER_SECONDS: Final = 5.0
 
 
+class CenterAway(Refused):
+    """The call to the center failed: DEPENDENCY_UNAVAILABLE, or why the center refused all questions of the call."""
+
+
 class _Question(NamedTuple):
     ticket: provision.Ticket
     subject: Subject
@@ -58,14 +63,39 @@ class Center:
     async def provide(self, ticket: provision.Ticket, subject: Subject) -> provision.Provision:
         """Asks about one person.
 
-        Raises Refused: what the law does not open (the center's own decision), TICKET_INVALID,
+        Raises CenterAway, and Refused: what the law does not open (the center's own decision), TICKET_INVALID,
         DEPENDENCY_UNAVAILABLE.
         """
         with tracing.span("inquiry.provide"):
-            try:
-                return await self._grouping.hand_in(_Question(ticket, subject, tracing.traceparent()))
-            except WriterClosed:
-                raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="the gateway stops") from None
+            return await self._asked(_Question(ticket, subject, tracing.traceparent()))
+
+    async def provide_each(
+        self, asked: Sequence[tuple[provision.Ticket, Subject]]
+    ) -> list[provision.Provision | Refused]:
+        """Asks about persons of one batch; in a trace only the first of them is shown.
+
+        Returns: for each what `provide` gives, or raises.
+        """
+        with tracing.span("inquiry.provide"):
+            context = tracing.traceparent()
+            return await asyncio.gather(
+                *(
+                    self._caught(_Question(ticket, subject, "" if number else context))
+                    for number, (ticket, subject) in enumerate(asked)
+                )
+            )
+
+    async def _caught(self, question: _Question) -> provision.Provision | Refused:
+        try:
+            return await self._asked(question)
+        except Refused as refused:
+            return refused
+
+    async def _asked(self, question: _Question) -> provision.Provision:
+        try:
+            return await self._grouping.hand_in(question)
+        except WriterClosed:
+            raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="the gateway stops") from None
 
     async def _ask(self, group: list[_Question]) -> Sequence[provision.Provision | Exception]:
         signed = sign_tickets(
@@ -79,10 +109,10 @@ class Center:
             answered = await self._stub.Provide(request, timeout=_CENTER_SECONDS)
         except grpc.aio.AioRpcError as error:
             reason = _told(reason_of(error))
-            return [Refused(reason) for _ in group]
+            return [CenterAway(reason) for _ in group]
         if len(answered.provisions) != len(group):
             log.error("the center answered another number of questions")
-            return [Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE) for _ in group]
+            return [CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE) for _ in group]
         return [_checked(question, found) for question, found in zip(group, answered.provisions, strict=True)]
 
 

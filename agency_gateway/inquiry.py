@@ -2,68 +2,43 @@
 
 One question goes through, top to bottom: who asks (the certificate) → may they (policy) → ticket → the center's
 answer → is it about the person and the question that we asked → ledger entry on disk → reply with its receipt. Every
-way out, a refusal too, passes the ledger.
+way out, a refusal too, passes the ledger. Those of a batch go the same way side by side.
 """
 
-import logging
-import uuid
-from dataclasses import dataclass
-from typing import NoReturn
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 
 import grpc
 
-from agency_gateway.center import Center
-from agency_gateway.record import Record
-from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from agency_gateway.batch import in_order, question_id
+from agency_gateway.center import Center, CenterAway
+from agency_gateway.desk import Asked, Desk
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServicer
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet.ledger.entry import EntryKeys, make_entry
-from jukinet.mesh import metrics, tracing
-from jukinet.mesh.clock import now, today_in_japan
-from jukinet.mesh.errors import Refused, name_of
+from jukinet.mesh import tracing
+from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import RefusedCall, current_caller
-from jukinet.purpose.decision import Decision, PurposePolicy, Question
-from jukinet.purpose.ticket import method_of, subject_digest
-
-log = logging.getLogger(__name__)
+from jukinet.purpose.decision import Decision
+from jukinet.purpose.ticket import method_of
 
 _ACTIONS = {
     "/jukinet.inquiry.v1.InquiryService/Inquire": ledger.ACTION_INQUIRE,
     "/jukinet.inquiry.v1.InquiryService/VerifyIdentity": ledger.ACTION_VERIFY_IDENTITY,
+    "/jukinet.inquiry.v1.InquiryService/InquireBatch": ledger.ACTION_INQUIRE_BATCH,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One question in the gateway's own terms."""
-
-    agency: str
-    context: inquiry.InquiryContext
-    subject: inquiry.Subject
-    action: "ledger.Action.ValueType"
-    method: "inquiry.InquiryMethod.ValueType"
-    fields: "tuple[inquiry.IdentityField.ValueType, ...]"
 
 
 class InquiryService(InquiryServiceServicer):
     """The gateway's face to agencies."""
 
-    def __init__(
-        self,
-        *,
-        policy: PurposePolicy,
-        policy_digest: bytes,
-        center: Center,
-        keys: EntryKeys,
-        record: Record,
-    ) -> None:
-        self._policy = policy
-        self._policy_digest = policy_digest
+    def __init__(self, *, desk: Desk, center: Center) -> None:
+        self._desk = desk
         self._center = center
-        self._keys = keys
-        self._record = record
+        self._stopping = asyncio.Event()
 
     async def Inquire(  # gRPC names its methods so
         self,
@@ -71,7 +46,7 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.InquireRequest, inquiry.InquireResponse]",
     ) -> inquiry.InquireResponse:
         """Provides the wanted items of the one person who matches (Act art. 30-9 to 30-12)."""
-        question = _Asked(
+        asked = Asked(
             agency=current_caller().uri,
             context=request.context,
             subject=request.subject,
@@ -79,8 +54,7 @@ class InquiryService(InquiryServiceServicer):
             method=method_of(request.subject),
             fields=tuple(request.fields),
         )
-        decision = await self._decide(question)
-        found = await self._ask_center(question, decision)
+        decision, found = await self._found(asked)
         answer = inquiry.InquireResponse(
             request_id=request.context.request_id,
             outcome=found.outcome,
@@ -88,7 +62,9 @@ class InquiryService(InquiryServiceServicer):
             legal_basis=decision.basis,
             freshness=found.freshness,
         )
-        answer.receipt.CopyFrom(await self._keep_answer(question, decision, found, answer.SerializeToString()))
+        with tracing.span("ledger.append"):
+            receipt = await self._desk.keep_answer(asked, decision, found, answer.SerializeToString())
+        answer.receipt.CopyFrom(receipt)
         return answer
 
     async def VerifyIdentity(  # gRPC names its methods so
@@ -97,7 +73,7 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.VerifyIdentityRequest, inquiry.VerifyIdentityResponse]",
     ) -> inquiry.VerifyIdentityResponse:
         """Tells whether exactly one person is as stated (本人確認)."""
-        question = _Asked(
+        asked = Asked(
             agency=current_caller().uri,
             context=request.context,
             subject=inquiry.Subject(four_items=request.four_items),
@@ -105,15 +81,36 @@ class InquiryService(InquiryServiceServicer):
             method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
             fields=(),
         )
-        decision = await self._decide(question)
-        found = await self._ask_center(question, decision)
+        decision, found = await self._found(asked)
         answer = inquiry.VerifyIdentityResponse(
             request_id=request.context.request_id,
             verified=found.outcome == inquiry.INQUIRY_OUTCOME_MATCH,
             legal_basis=decision.basis,
         )
-        answer.receipt.CopyFrom(await self._keep_answer(question, decision, found, answer.SerializeToString()))
+        with tracing.span("ledger.append"):
+            receipt = await self._desk.keep_answer(asked, decision, found, answer.SerializeToString())
+        answer.receipt.CopyFrom(receipt)
         return answer
+
+    async def InquireBatch(  # gRPC names its methods so
+        self,
+        request_iterator: AsyncIterator[inquiry.InquireBatchRequest],
+        context: "grpc.aio.ServicerContext[inquiry.InquireBatchRequest, inquiry.InquireBatchResponse]",
+    ) -> AsyncIterator[inquiry.InquireBatchResponse]:
+        """Provides the wanted items of many persons, message by message (一括提供)."""
+        agency = current_caller().uri
+
+        async def answer(request: inquiry.InquireBatchRequest) -> inquiry.InquireBatchResponse:
+            return await self._answer_batch(agency, request)
+
+        answers = in_order(self._readable(agency, request_iterator), answer, stopping=self._stopping)
+        async with aclosing(answers):
+            async for response in answers:
+                yield response
+
+    async def end_batches(self) -> None:
+        """Lets streams end with what they have read: the node stops."""
+        self._stopping.set()
 
     async def note_refusal(self, call: RefusedCall) -> None:
         """Puts on record what was refused before a question could be read: malformed, without a deadline, too many.
@@ -123,93 +120,75 @@ class InquiryService(InquiryServiceServicer):
         action = _ACTIONS.get(call.rpc)
         if action is None or call.entered or call.caller is None or call.caller.kind != "agency":
             return
-        unread = _Asked(
-            agency=call.caller.uri,
-            # Nothing of a question that breaks the contract is kept, not even the id that it claims.
-            context=inquiry.InquiryContext(request_id=str(uuid.uuid4())),
-            subject=inquiry.Subject(),
-            action=action,
-            method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
-            fields=(),
-        )
-        await self._keep(unread, article="", result=ledger.RESULT_REFUSED, refusal=call.refused.reason)
+        await self._desk.refuse_unread(call.caller.uri, action, call.refused.reason)
 
-    async def _decide(self, asked: _Asked) -> Decision:
-        with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
-            decision = self._policy.decide(
-                Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields)
-            )
-        if not decision.allowed:
-            await self._refuse(asked, decision.refusal, decision.article)
-        return decision
-
-    async def _refuse(self, asked: _Asked, reason: "errors.ErrorReason.ValueType", article: str) -> NoReturn:
-        await self._keep(asked, article=article, result=ledger.RESULT_REFUSED, refusal=reason)
-        log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
-        raise Refused(reason)
-
-    async def _ask_center(self, asked: _Asked, decision: Decision) -> provision.Provision:
-        request_id = asked.context.request_id
-        ticket = provision.Ticket(
-            agency=asked.agency,
-            purpose=asked.context.purpose,
-            request_id=request_id,
-            kind=provision.PROVISION_KIND_RECORD if asked.fields else provision.PROVISION_KIND_VERIFICATION,
-            method=asked.method,
-            fields=asked.fields,
-            subject_digest=subject_digest(asked.subject, request_id),
-        )
+    async def _found(self, asked: Asked) -> tuple[Decision, provision.Provision]:
+        decision = await self._desk.decide(asked)
         try:
-            return await self._center.provide(ticket, asked.subject)
+            return decision, await self._center.provide(asked.ticket(), asked.subject)
         except Refused as refused:
-            await self._refuse(asked, refused.reason, decision.article)
+            await self._desk.refuse(asked, refused.reason, decision.article)
 
-    async def _keep_answer(
-        self, asked: _Asked, decision: Decision, found: provision.Provision, answer: bytes
-    ) -> ledger.Receipt:
-        matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
-        return await self._keep(
-            asked,
-            article=decision.article,
-            result=ledger.RESULT_PROVIDED if matched else ledger.RESULT_NO_SINGLE_MATCH,
-            fields=asked.fields if matched else (),
-            token=found.person_token,
-            answer=answer,
+    async def _readable(
+        self, agency: str, requests: AsyncIterator[inquiry.InquireBatchRequest]
+    ) -> AsyncIterator[inquiry.InquireBatchRequest]:
+        """The messages of a batch; one that cannot be read ends it, and is on record."""
+        try:
+            async for request in requests:
+                yield request
+        except Refused as refused:
+            await self._desk.refuse_unread(agency, ledger.ACTION_INQUIRE_BATCH, refused.reason)
+            raise
+
+    async def _answer_batch(self, agency: str, request: inquiry.InquireBatchRequest) -> inquiry.InquireBatchResponse:
+        """Answers about all persons of a message, or refuses it as a whole: then nothing of it leaves."""
+        whole = Asked(
+            agency=agency,
+            context=request.context,
+            subject=inquiry.Subject(),
+            action=ledger.ACTION_INQUIRE_BATCH,
+            method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
+            fields=tuple(request.fields),
+        )
+        questions = [_one_of(whole, number, subject) for number, subject in enumerate(request.subjects)]
+        ways = dict.fromkeys(question.method for question in questions)
+        decisions = {method: await self._desk.decide(replace(whole, method=method)) for method in ways}
+        found = await self._center.provide_each([(each.ticket(), each.subject) for each in questions])
+        for away in found:
+            if isinstance(away, CenterAway):
+                await self._desk.refuse(whole, away.reason, decisions[questions[0].method].article)
+        with tracing.span("ledger.append"):
+            answers = await asyncio.gather(
+                *(
+                    self._keep_one(question, decisions[question.method], each)
+                    for question, each in zip(questions, found, strict=True)
+                )
+            )
+        return inquiry.InquireBatchResponse(
+            request_id=request.context.request_id,
+            answers=answers,
+            legal_basis=decisions[questions[0].method].basis,
         )
 
-    async def _keep(  # the parts of one entry
-        self,
-        asked: _Asked,
-        *,
-        article: str,
-        result: "ledger.Result.ValueType",
-        refusal: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED,
-        fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
-        token: bytes = b"",
-        answer: bytes | None = None,
-    ) -> ledger.Receipt:
-        with tracing.span("ledger.append"):
-            entry = make_entry(
-                self._keys,
-                time=now(),
-                request_id=asked.context.request_id,
-                agency=asked.agency,
-                operator=asked.context.operator,
-                purpose=asked.context.purpose,
-                article=article,
-                case_reference=asked.context.case_reference,
-                action=asked.action,
-                result=result,
-                refusal=refusal,
-                fields=fields,
-                token=token,
-                answer=answer,
-                policy_digest=self._policy_digest,
-            )
-            try:
-                receipt = await self._record.keep(entry)
-            except Refused as refused:
-                metrics.inquiry(ledger.RESULT_REFUSED, refused.reason)
-                raise
-            metrics.inquiry(result, refusal or None)
-            return receipt
+    async def _keep_one(
+        self, asked: Asked, decision: Decision, found: provision.Provision | Refused
+    ) -> inquiry.BatchAnswer:
+        if isinstance(found, Refused):
+            receipt = await self._desk.keep_refusal(asked, found.reason, decision.article)
+            return inquiry.BatchAnswer(refusal=found.reason, receipt=receipt)
+        answer = inquiry.BatchAnswer(
+            outcome=found.outcome,
+            provided=found.provided if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH else None,
+            freshness=found.freshness,
+        )
+        receipt = await self._desk.keep_answer(asked, decision, found, answer.SerializeToString())
+        answer.receipt.CopyFrom(receipt)
+        return answer
+
+
+def _one_of(whole: Asked, number: int, subject: inquiry.Subject) -> Asked:
+    """One person's question in a message."""
+    context = inquiry.InquiryContext()
+    context.CopyFrom(whole.context)
+    context.request_id = question_id(whole.context.request_id, number)
+    return replace(whole, context=context, subject=subject, method=method_of(subject))

@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agency_gateway.center import Center
+from agency_gateway.desk import Desk
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
@@ -56,13 +57,13 @@ async def run(config: NodeConfig) -> None:
         stub=ProvisionServiceStub(channel),
         ticket_key=load_signing_key(needed(settings.ticket_key)),
     )
-    inquiry = InquiryService(
+    desk = Desk(
         policy=policy,
         policy_digest=policy_digest(needed(settings.agencies)),
-        center=center,
         keys=EntryKeys(load_secret(needed(settings.token_key))),
         record=record,
     )
+    inquiry = InquiryService(desk=desk, center=center)
 
     def describe(status: admin.GetStatusResponse) -> None:
         status.ledger_entries = record.size
@@ -80,6 +81,7 @@ async def run(config: NodeConfig) -> None:
                 "jukinet.ledger.v1.LedgerService": lambda: readable(reader),
             },
             parts=[writer.watch, record.grouping.run, *center.parts],
+            on_drain=inquiry.end_batches,
             on_refusal=inquiry.note_refusal,
         )
     finally:

@@ -15,6 +15,7 @@ from jukinet.cli import (
     demo_command,
     drift,
     inquire,
+    inquire_batch,
     ledger,
     mesh,
     nation,
@@ -64,6 +65,7 @@ app.add_typer(nation.app, name="nation")
 app.command()(submit_command.submit)
 app.command()(inquire.inquire)
 app.command("verify-identity")(inquire.verify_identity)
+app.command()(inquire_batch.inquire_batch)
 app.add_typer(admin.app, name="admin")
 admin.app.command()(release.release)
 admin.app.command()(drift.digest)

@@ -104,13 +104,13 @@ def inquire(
     --field address --subject person.json --receipt receipt.json
     """
     with failures_told():
-        target = _target(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
+        target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
         from jukinet.cli import answer
 
         wanted = (f"IDENTITY_FIELD_{name.value.upper().replace('-', '_')}" for name in dict.fromkeys(field))
         request = inquiry_pb2.InquireRequest(
-            context=_context(purpose, case, operator, request_id),
+            context=context_of(purpose, case, operator, request_id),
             subject=_subject(subject, individual_number),
             fields=[inquiry_pb2.IdentityField.Value(name) for name in wanted],
         )
@@ -146,14 +146,14 @@ def verify_identity(
     --operator op-7 --subject person.json
     """
     with failures_told():
-        target = _target(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
+        target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import VerifyIdentityRequest
         from jukinet.cli import answer
 
         person = _subject(subject, None)
         if not person.HasField("four_items"):
             raise Failure("An identity is verified by the four items; an individual number is not enough.", Exit.USAGE)
-        context = _context(purpose, case, operator, request_id)
+        context = context_of(purpose, case, operator, request_id)
         request = VerifyIdentityRequest(context=context, four_items=person.four_items)
         found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
         if as_json:
@@ -162,7 +162,12 @@ def verify_identity(
             answer.show_verification(found)
 
 
-def _target(mesh: Path | None, agency: str | None, gateway: str | None, options: TlsOptions) -> Target:
+def target_of(mesh: Path | None, agency: str | None, gateway: str | None, options: TlsOptions) -> Target:
+    """The gateway to ask, and as whom: of a mesh, or by address and files.
+
+    Raises:
+        Failure: the options do not say which, or who asks.
+    """
     if mesh is None:
         return by_files(options)
     from jukinet.mesh.identity import Identity, IdentityError
@@ -175,7 +180,8 @@ def _target(mesh: Path | None, agency: str | None, gateway: str | None, options:
     return in_mesh(found, gateway or found.gateways[0], asking)
 
 
-def _context(purpose: str, case: str, operator: str, request_id: str | None) -> "InquiryContext":
+def context_of(purpose: str, case: str, operator: str, request_id: str | None) -> "InquiryContext":
+    """The affair of a question, under this id or a new one."""
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquiryContext
 
     return InquiryContext(

@@ -11,8 +11,11 @@ The file is one JSON object of texts; its keys are columns of a change file, in 
     {"individual_number": "…"}
 """
 
+import io
 import json
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +23,7 @@ from google.protobuf.message import Message
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, Subject
 from jukinet.cli.change_columns import BY_HEADER
+from jukinet.cli.csv_records import records, split
 from jukinet.cli.output import Exit, Failure
 from jukinet.domain.refusal import ChangeRefused
 
@@ -37,7 +41,59 @@ def read_subject(source: Path) -> Subject:
     Raises:
         Failure: the file cannot be read or names nobody in one of the two ways.
     """
-    values = _read_object(source)
+    return subject_of(_parse(source, _read_text(source)), source)
+
+
+def read_subjects(source: Path) -> Iterator[tuple[int, Subject | Failure]]:
+    """Reads many persons from a file: JSON lines of the same objects, or CSV in UTF-8 with the same columns.
+
+    Args:
+        source: the first character decides: `{` begins JSON lines, anything else a CSV header.
+
+    Returns:
+        For each record its first physical line, from 1, and who it names, or what is wrong with it.
+
+    Raises:
+        Failure: the file cannot be read, or its header names an unknown column.
+    """
+    text = _read_text(source)
+    if text.lstrip().startswith("{"):
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                yield number, _named(source, line, _parse)
+        return
+    header, _, rest = text.partition("\n")
+    columns = split(header.rstrip("\r")) or []
+    if not columns or any(name not in BY_HEADER for name in columns) or len(set(columns)) != len(columns):
+        raise Failure(f"{source}: the first line must name columns of a change file, each once.", Exit.USAGE)
+    for number, record in records(io.StringIO(rest, newline="\n"), len(columns)):
+        yield number, _named(source, record, partial(_of_record, columns))
+
+
+def _named(source: Path, text: str, read: Callable[[Path, str], dict[str, str]]) -> Subject | Failure:
+    try:
+        return subject_of(read(source, text), source)
+    except Failure as failure:
+        return failure
+
+
+def _of_record(columns: list[str], source: Path, record: str) -> dict[str, str]:
+    fields = split(record)
+    if fields is None or len(fields) != len(columns):
+        raise Failure(f"{source}: the line has not {len(columns)} fields, or its quotes do not match.", Exit.USAGE)
+    return {BY_HEADER[name].name: value for name, value in zip(columns, fields, strict=True) if value}
+
+
+def subject_of(values: dict[str, str], source: Path) -> Subject:
+    """Whom an object of texts names.
+
+    Args:
+        values: by English name of the column.
+        source: for the text of a failure.
+
+    Raises:
+        Failure: it names nobody in one of the two ways.
+    """
     if set(values) == {_NUMBER}:
         return Subject(individual_number=values[_NUMBER])
     missing, more = _NEEDED - set(values), set(values) - _ITEMS
@@ -74,9 +130,9 @@ def _four_items(source: Path, values: dict[str, str]) -> FourItems:
     return items
 
 
-def _read_object(source: Path) -> dict[str, str]:
+def _parse(source: Path, text: str) -> dict[str, str]:
     try:
-        content = json.loads(_read_text(source))
+        content = json.loads(text)
     # What was raised may quote the file, so it goes no further.
     except (ValueError, RecursionError):
         content = None

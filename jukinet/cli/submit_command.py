@@ -2,24 +2,21 @@
 
 import asyncio
 import secrets
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jukinet.cli.connect import Target, TlsOptions, by_files, channel_to, in_mesh
 from jukinet.cli.layout import Mesh
+from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
 from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json, tell
 
 if TYPE_CHECKING:
     from jukinet.cli.answers_file import AnswersFile
     from jukinet.cli.submit import Report
-
-_REFUSALS_SHOWN: Final = 20
-"""All of them stand in the reject file; these first ones show what kind of mistake it is."""
 
 
 def submit(
@@ -116,7 +113,7 @@ async def _submit(
     from jukinet.cli.reject_file import RejectFileExists
     from jukinet.cli.retry import CallRefused, DeadlinePassed
 
-    progress = _Progress()
+    progress = LinesSettled()
     async with channel_to(target) as channel:
         try:
             with progress, _kept_in(answers, file) as kept:
@@ -141,39 +138,6 @@ async def _submit(
             raise Failure(f"{target.address} breaks the contract: {error}") from None
         except OSError as error:
             raise Failure(f"{error.filename or file}: {error.strerror or error}", Exit.USAGE) from None
-
-
-class _Progress:
-    """Shows on standard error how many lines are settled, where a person looks at it, and which were refused first."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.completed:,.0f} lines settled"), BarColumn(), TimeElapsedColumn())
-        console = Console(stderr=True)
-        self._bar = Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True)
-        self._task = self._bar.add_task("", total=None)
-        self._refused = 0
-
-    def __enter__(self) -> None:
-        self._bar.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def settled(self, lines: int) -> None:
-        """Takes the number of settled lines."""
-        self._bar.update(self._task, completed=lines)
-
-    def refused(self, line: int, column: str, reason: str) -> None:
-        """Takes a refused line: its number, the column at fault or an empty text, the reason."""
-        self._refused += 1
-        if self._refused > _REFUSALS_SHOWN:
-            return
-        text = f"line {line}{f', {column}' if column else ''}: {reason}"
-        # Through the bar's own console, which keeps the bar below what is printed.
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(report: "Report", answers: Path | None, traces: _Traces | None, as_json: bool) -> None:

@@ -9,7 +9,7 @@ there has to come here.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -39,6 +39,7 @@ _SIGNATURE_BYTES = 64
 _SEGMENT_BYTES = 1024 * 1024
 _TICKETS_BYTES = 128 * 1024
 _MOST_QUESTIONS = 100
+_MOST_SUBJECTS = 64
 
 
 def is_plain(message: Message) -> bool:
@@ -110,13 +111,20 @@ def _is_plain_segment(segment: link_pb2.Segment) -> bool:
 
 
 def _is_plain_question(question: inquiry_pb2.InquireRequest) -> bool:
-    fields = question.fields
     return (
-        len(fields) > 0
-        and len(set(fields)) == len(fields)
-        and _FIELDS.issuperset(fields)
+        _are_plain_fields(question.fields)
         and _is_plain_context(question.context)
         and _is_plain_subject(question.subject)
+    )
+
+
+def _is_plain_batch(question: inquiry_pb2.InquireBatchRequest) -> bool:
+    subjects = question.subjects
+    return (
+        _are_plain_fields(question.fields)
+        and 1 <= len(subjects) <= _MOST_SUBJECTS
+        and _is_plain_context(question.context)
+        and all(map(_is_plain_subject, subjects))
     )
 
 
@@ -136,6 +144,10 @@ def _is_plain_provision(request: provision_pb2.ProvideRequest) -> bool:
             for question in questions
         )
     )
+
+
+def _are_plain_fields(fields: Sequence[int]) -> bool:
+    return len(fields) > 0 and len(set(fields)) == len(fields) and _FIELDS.issuperset(fields)
 
 
 def _is_plain_context(context: inquiry_pb2.InquiryContext) -> bool:
@@ -229,6 +241,7 @@ JUDGES: Mapping[type[Message], Callable[[Any], bool]] = {
     link_pb2.Segment: _is_plain_segment,
     inquiry_pb2.InquireRequest: _is_plain_question,
     inquiry_pb2.VerifyIdentityRequest: _is_plain_verification,
+    inquiry_pb2.InquireBatchRequest: _is_plain_batch,
     provision_pb2.ProvideRequest: _is_plain_provision,
 }
 """The kinds of message that are judged here, and by what."""

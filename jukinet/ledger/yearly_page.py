@@ -28,6 +28,7 @@ KINDS_EN = {
     "refused": "Questions refused",
     "no_single_match": "Questions that named no single person",
 }
+_METHODS = {"immediate": "即時提供 immediate", "batch": "一括提供 batch"}
 
 
 class Name(NamedTuple):
@@ -106,5 +107,5 @@ def _label(key: tuple[str, ...], names: Names) -> str:
     receiver, method, reason = key
     name = names.get(receiver)
     who = f"{name.ja} {name.en}" if name else receiver
-    how = "即時提供 immediate" if method == "immediate" else method
+    how = _METHODS.get(method, "")
     return " · ".join(part for part in (who, how, reason) if part)

@@ -35,8 +35,9 @@ _JAPAN = timezone(timedelta(hours=9))
 _METHODS = {
     ledger_pb2.ACTION_INQUIRE: "immediate",
     ledger_pb2.ACTION_VERIFY_IDENTITY: "immediate",
+    ledger_pb2.ACTION_INQUIRE_BATCH: "batch",
 }
-"""即時提供: one person at a time."""
+"""即時提供: one person at a time; 一括提供: many."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from sqlalchemy import Engine, event
 
 from agency_gateway.center import Center
+from agency_gateway.desk import Desk
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.node import MIGRATIONS
 from agency_gateway.record import Record
@@ -152,13 +153,8 @@ class Network:
             stub=self.center,  # type: ignore[arg-type]  # one method of the stub
             ticket_key=self.ticket_key,
         )
-        self.inquiry = InquiryService(
-            policy=policy,
-            policy_digest=bytes(32),
-            center=self.asking,
-            keys=EntryKeys(bytes(32)),
-            record=self.record,
-        )
+        self.desk = Desk(policy=policy, policy_digest=bytes(32), keys=EntryKeys(bytes(32)), record=self.record)
+        self.inquiry = InquiryService(desk=self.desk, center=self.asking)
 
     def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:
         """Enters residents of 131016 into the center's register."""
@@ -191,6 +187,31 @@ class Network:
         request = inquiry.VerifyIdentityRequest(context=self.context(), four_items=items)
         with called_by(Identity("agency", agency)):
             return await self.inquiry.VerifyIdentity(request, None)  # type: ignore[arg-type]  # the context is not used
+
+    async def inquire_batch(
+        self, *requests: inquiry.InquireBatchRequest, agency: str = PENSION.name
+    ) -> list[inquiry.InquireBatchResponse]:
+        """Sends a batch, message by message, and gives all answers."""
+        return [answer async for answer in self.batch(_each(requests), agency)]
+
+    async def batch(
+        self, requests: AsyncIterator[inquiry.InquireBatchRequest], agency: str = PENSION.name
+    ) -> AsyncIterator[inquiry.InquireBatchResponse]:
+        """The answers to a stream of messages as they come."""
+        with called_by(Identity("agency", agency)):
+            answers = self.inquiry.InquireBatch(requests, None)  # type: ignore[arg-type]  # the context is not used
+            async for answer in answers:
+                yield answer
+
+    def batch_of(self, *numbers: int, **changed: Any) -> inquiry.InquireBatchRequest:
+        """A lawful message about these residents, by their four items, with parts changed."""
+        people = [inquiry.Subject(four_items=self.four_items(make_record(number))) for number in numbers]
+        parts: dict[str, Any] = {
+            "subjects": people,
+            "fields": [inquiry.IDENTITY_FIELD_NAME],
+            "context": self.context(**{key: changed.pop(key) for key in ("purpose", "request_id") if key in changed}),
+        }
+        return inquiry.InquireBatchRequest(**{**parts, **changed})
 
     async def note_refusal(
         self,
@@ -263,6 +284,14 @@ async def network(tmp_path: Path) -> AsyncIterator[Network]:
         part.cancel()
     await asyncio.gather(*running, return_exceptions=True)
     built.close()
+
+
+async def _each(requests: Iterable[Any]) -> AsyncIterator[Any]:
+    """A stream of requests; an exception among them is raised in its place."""
+    for request in requests:
+        if isinstance(request, Exception):
+            raise request
+        yield request
 
 
 def _open(path: Path, scripts: Path) -> Engine:

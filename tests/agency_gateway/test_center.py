@@ -54,7 +54,7 @@ async def test_no_call_holds_more_than_the_center_takes(network: Network) -> Non
 
 async def test_a_question_that_the_center_refuses_takes_nothing_from_the_others(network: Network) -> None:
     network.enter(network.record_of(1), network.record_of(2))
-    network.inquiry._policy = Lenient(network.inquiry._policy)
+    network.desk._policy = Lenient(network.desk._policy)
     tasks = await waiting(
         network,
         *(network.inquire() for _ in range(AT_ONCE)),

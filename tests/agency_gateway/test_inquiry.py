@@ -114,7 +114,7 @@ async def test_what_the_law_does_not_open_is_refused_before_anything_is_read(
 
 async def test_the_center_decides_again_whatever_the_gateway_says(network: Network) -> None:
     network.enter(network.record_of(1))
-    network.inquiry._policy = Lenient(network.inquiry._policy)
+    network.desk._policy = Lenient(network.desk._policy)
     assert await network.refusal_of(network.inquire("example-bank")) == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED
     assert network.reads == []
     assert [entry.refusal for entry in network.leaves()] == [errors.ERROR_REASON_PRIVATE_SECTOR_BANNED]

@@ -15,6 +15,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     IDENTITY_FIELD_CHANGE,
     IDENTITY_FIELD_NAME,
     FourItems,
+    InquireBatchRequest,
     InquireRequest,
     InquiryContext,
     Subject,
@@ -37,7 +38,7 @@ from jukinet.domain.contract import JUDGES, is_plain
 from jukinet.domain.submission import complete
 from nation import residents
 
-RULES = "14ade811a3a69b3ba78faa8a1d716daaae3150ef915ddc8d291b618a07b572b2"
+RULES = "2e996cb4e4ca14c57606c05cc682e2f46c6b39e6fa1cb608b937d221b1466f7b"
 """Digest of the rules that `is_plain` knows. Where it fails: hold `jukinet/domain/contract.py` against the protos."""
 
 TEXTS = (
@@ -252,6 +253,19 @@ KINDS["InquireRequest"] = (
     ),
     {**under("context", CONTEXT), **under("subject", SUBJECT), "fields": ASKED},
     ("context", "subject", "subject.four_items", *(f"subject.four_items.{name}" for name in ITEMS_MESSAGES)),
+)
+KINDS["InquireBatchRequest"] = (
+    InquireBatchRequest(context=context(), subjects=[question().subject], fields=[IDENTITY_FIELD_NAME]),
+    {
+        **under("context", CONTEXT),
+        "fields": ASKED,
+        "subjects": (
+            [Subject()],
+            *([question().subject] * count for count in (0, 1, 2, 64, 65)),
+            *([question().subject, asked.subject] for asked in questions()),
+        ),
+    },
+    ("context",),
 )
 KINDS["VerifyIdentityRequest"] = (
     VerifyIdentityRequest(context=context(), four_items=four_items()),

@@ -156,6 +156,11 @@ async def plant_questions(canaries: Canaries, network: Network, known: identity_
             for request in requests:
                 rpc = stub.Inquire if isinstance(request, inquiry.InquireRequest) else stub.VerifyIdentity
                 await canaries.attempt(rpc(request, timeout=5, metadata=traced()), request)
+            people = [found.subject, by_number, inquiry.Subject(four_items=nobody)]
+            batch = inquiry.InquireBatchRequest(context=context(), subjects=people, fields=wanted)
+            broken = inquiry.InquireBatchRequest(context=context(), subjects=[*people, letters], fields=wanted)
+            for messages in ([batch], [broken]):
+                await canaries.attempt(stub.InquireBatch(iter(messages), timeout=5, metadata=traced()), *messages)
             raw = channel.unary_unary("/jukinet.inquiry.v1.InquiryService/Inquire")
             serialised = found.SerializeToString()
             await canaries.attempt(raw(serialised * (64 * 1024 // len(serialised) + 1), timeout=5))

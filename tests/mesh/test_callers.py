@@ -82,6 +82,7 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("link.v1.LinkService/Stream", GATEWAY): set(),
     ("inquiry.v1.InquiryService/Inquire", GATEWAY): {AGENCY},
     ("inquiry.v1.InquiryService/VerifyIdentity", GATEWAY): {AGENCY},
+    ("inquiry.v1.InquiryService/InquireBatch", GATEWAY): {AGENCY},
     ("provision.v1.ProvisionService/Provide", CENTER): {GATEWAY},
     ("consistency.v1.ConsistencyService/ListPlaces", CS): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListPlaces", TOKYO): {OPERATOR},

@@ -1,0 +1,153 @@
+"""What every question passes at a gateway, however it comes: the decision before it, and the ledger entry after it.
+
+Every way out, a refusal too, passes the ledger.
+"""
+
+import logging
+import uuid
+from dataclasses import dataclass
+from typing import NoReturn
+
+from agency_gateway.record import Record
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.ledger.entry import EntryKeys, make_entry
+from jukinet.mesh import metrics, tracing
+from jukinet.mesh.clock import now, today_in_japan
+from jukinet.mesh.errors import Refused, name_of
+from jukinet.purpose.decision import Decision, PurposePolicy, Question
+from jukinet.purpose.ticket import subject_digest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question in the gateway's own terms."""
+
+    agency: str
+    context: inquiry.InquiryContext
+    subject: inquiry.Subject
+    action: "ledger.Action.ValueType"
+    method: "inquiry.InquiryMethod.ValueType"
+    fields: "tuple[inquiry.IdentityField.ValueType, ...]"
+
+    def ticket(self) -> provision.Ticket:
+        """What the gateway states about it to the center."""
+        request_id = self.context.request_id
+        return provision.Ticket(
+            agency=self.agency,
+            purpose=self.context.purpose,
+            request_id=request_id,
+            kind=provision.PROVISION_KIND_RECORD if self.fields else provision.PROVISION_KIND_VERIFICATION,
+            method=self.method,
+            fields=self.fields,
+            subject_digest=subject_digest(self.subject, request_id),
+        )
+
+
+class Desk:
+    """Decides questions and keeps the entries of their answers and refusals.
+
+    Args:
+        policy: the law, the statute table and the agencies.
+        policy_digest: SHA-256 of all that, 32 bytes.
+        keys: of the ledger's pseudonyms and digests.
+        record: the way into the ledger.
+    """
+
+    def __init__(self, *, policy: PurposePolicy, policy_digest: bytes, keys: EntryKeys, record: Record) -> None:
+        self._policy = policy
+        self._policy_digest = policy_digest
+        self._keys = keys
+        self._record = record
+
+    async def decide(self, asked: Asked) -> Decision:
+        """Raises Refused, with the reason of the law, after that is on record."""
+        with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
+            decision = self._policy.decide(
+                Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields)
+            )
+        if not decision.allowed:
+            await self.refuse(asked, decision.refusal, decision.article)
+        return decision
+
+    async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", article: str) -> NoReturn:
+        """Raises Refused, with this reason, after that is on record."""
+        with tracing.span("ledger.append"):
+            await self.keep_refusal(asked, reason, article)
+        log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
+        raise Refused(reason)
+
+    async def refuse_unread(
+        self, agency: str, action: "ledger.Action.ValueType", reason: "errors.ErrorReason.ValueType"
+    ) -> None:
+        """Puts on record what was refused before a question could be read: malformed, without a deadline, too many."""
+        unread = Asked(
+            agency=agency,
+            # Nothing of a question that breaks the contract is kept, not even the id that it claims.
+            context=inquiry.InquiryContext(request_id=str(uuid.uuid4())),
+            subject=inquiry.Subject(),
+            action=action,
+            method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
+            fields=(),
+        )
+        with tracing.span("ledger.append"):
+            await self.keep_refusal(unread, reason, "")
+
+    async def keep_refusal(self, asked: Asked, reason: "errors.ErrorReason.ValueType", article: str) -> ledger.Receipt:
+        """Puts a refusal on record."""
+        return await self._keep(asked, article=article, result=ledger.RESULT_REFUSED, refusal=reason)
+
+    async def keep_answer(
+        self, asked: Asked, decision: Decision, found: provision.Provision, answer: bytes
+    ) -> ledger.Receipt:
+        """Puts an answer on record; `answer` is its message without the receipt."""
+        matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
+        return await self._keep(
+            asked,
+            article=decision.article,
+            result=ledger.RESULT_PROVIDED if matched else ledger.RESULT_NO_SINGLE_MATCH,
+            fields=asked.fields if matched else (),
+            token=found.person_token,
+            answer=answer,
+        )
+
+    async def _keep(  # the parts of one entry
+        self,
+        asked: Asked,
+        *,
+        article: str,
+        result: "ledger.Result.ValueType",
+        refusal: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED,
+        fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
+        token: bytes = b"",
+        answer: bytes | None = None,
+    ) -> ledger.Receipt:
+        """Returns when the entry is on disk. Raises Refused: LEDGER_UNAVAILABLE, REQUEST_ID_REUSED."""
+        entry = make_entry(
+            self._keys,
+            time=now(),
+            request_id=asked.context.request_id,
+            agency=asked.agency,
+            operator=asked.context.operator,
+            purpose=asked.context.purpose,
+            article=article,
+            case_reference=asked.context.case_reference,
+            action=asked.action,
+            result=result,
+            refusal=refusal,
+            fields=fields,
+            token=token,
+            answer=answer,
+            policy_digest=self._policy_digest,
+        )
+        try:
+            receipt = await self._record.keep(entry)
+        except Refused as refused:
+            metrics.inquiry(ledger.RESULT_REFUSED, refused.reason)
+            raise
+        metrics.inquiry(result, refusal or None)
+        return receipt

@@ -1,0 +1,99 @@
+"""The answers of a batch (一括提供) on disk: JSON lines that grow as answers come, and from which a batch goes on.
+
+The first line says which batch it is; each other one answers one record of the questions, by the number of its line.
+The file holds identity records: only its owner can read it. What is in it is on disk before more is asked for, and a
+line that was cut off by a crash is asked again.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from jukinet.cli.output import Exit, Failure
+from jukinet.cli.reject_file import sync_folder
+
+FORMAT: Final = "jukinet-batch-answers/1"
+
+
+class BatchAnswers:
+    """The answers of one batch; a context manager.
+
+    Args:
+        path: a new file, or one that the same batch began.
+        batch: what makes the batch the same: digest of the questions, row, items.
+
+    Raises:
+        Failure: the file belongs to something else, or cannot be written.
+    """
+
+    def __init__(self, path: Path, batch: Mapping[str, Any]) -> None:
+        self._path = path
+        self._header = {"format": FORMAT, **batch}
+        self.last_line = 0
+        """Line of the last record that is answered; 0 when none is."""
+        self.answered = 0
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise Failure(f"{path}: {error.strerror}.", Exit.USAGE) from None
+        try:
+            self._go_on()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def keep(self, answers: Iterable[Mapping[str, Any]]) -> None:
+        """Adds answers, each with the `line` of its record; returns when they are on disk."""
+        lines = [*answers]
+        self._write(lines)
+        self.last_line = lines[-1]["line"]
+        self.answered += len(lines)
+
+    def _go_on(self) -> None:
+        with open(self._file, "rb", closefd=False) as file:
+            whole = 0
+            for raw in file:
+                if not raw.endswith(b"\n"):
+                    break
+                self._take(raw, first=whole == 0)
+                whole += len(raw)
+        os.ftruncate(self._file, whole)
+        os.lseek(self._file, 0, os.SEEK_END)
+        if not whole:
+            self._write([self._header])
+            sync_folder(self._path.absolute().parent)
+
+    def _take(self, raw: bytes, *, first: bool) -> None:
+        try:
+            content = json.loads(raw)
+            if first:
+                same = content == self._header
+            else:
+                self.last_line = int(content["line"])
+                self.answered += 1
+                same = True
+        except (ValueError, KeyError, TypeError):
+            same = False
+        if not same:
+            raise Failure(
+                f"{self._path} holds something else than answers to these questions for this row and these items; "
+                "name another file.",
+                Exit.USAGE,
+            )
+
+    def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+        while text:
+            text = text[os.write(self._file, text) :]
+        os.fsync(self._file)

@@ -1,0 +1,264 @@
+"""A batch is answered message by message, in order, with one entry a person; what is refused leaves nothing."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agency_gateway.batch import UNDER_WAY, in_order, question_id
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger import merkle
+from jukinet.ledger.note import open_checkpoint
+from jukinet.mesh.errors import Refused
+from jukinet.store.schema import residents
+from tests.ledger.proofs import verify_inclusion
+
+Network = Any  # the fixture's own class lives in conftest.py
+REQUEST_ID = "5f7d1c1e-0000-4000-8000-000000000001"
+
+
+def names(answers: list[inquiry.InquireBatchResponse]) -> list[list[str]]:
+    return [[each.provided.record.name.legal for each in answer.answers] for answer in answers]
+
+
+async def test_each_person_of_each_message_is_answered_in_order_with_one_entry(network: Network) -> None:
+    network.enter(*map(network.record_of, range(1, 101)))
+    messages = [network.batch_of(*range(first, first + 20)) for first in range(1, 101, 20)]
+    answers = await network.inquire_batch(*messages)
+    assert [answer.request_id for answer in answers] == [message.context.request_id for message in messages]
+    assert [name for each in names(answers) for name in each] == [f"試験花子{number}" for number in range(1, 101)]
+    assert {answer.legal_basis.article for answer in answers} == {"30-9"}
+    entries = network.leaves()
+    asked = [question_id(message.context.request_id, number) for message in messages for number in range(20)]
+    assert sorted(entry.request_id for entry in entries) == sorted(asked)
+    assert {(entry.action, entry.result) for entry in entries} == {
+        (ledger.ACTION_INQUIRE_BATCH, ledger.RESULT_PROVIDED)
+    }
+    assert len({entry.person_token for entry in entries}) == 100
+
+
+async def test_each_receipt_proves_the_entry_of_its_own_person(network: Network) -> None:
+    network.enter(*map(network.record_of, range(1, 9)))
+    message = network.batch_of(*range(1, 9))
+    (answer,) = await network.inquire_batch(message)
+    for number, each in enumerate(answer.answers):
+        checkpoint = open_checkpoint(each.receipt.checkpoint, network.signer.verifier)
+        leaf = merkle.leaf_hash(each.receipt.entry)
+        where = {"leaf": leaf, "index": each.receipt.index, "size": checkpoint.size, "root": checkpoint.root}
+        assert verify_inclusion(**where, proof=list(each.receipt.proof))
+        entry = ledger.Entry.FromString(each.receipt.entry)
+        assert entry.request_id == question_id(message.context.request_id, number)
+
+
+async def test_who_is_not_found_and_who_is_named_by_number_stand_in_their_places(network: Network) -> None:
+    network.enter(network.record_of(1), network.record_of(2))
+    message = network.batch_of(1, 9)
+    message.subjects.append(inquiry.Subject(individual_number=network.number_of(2)))
+    (answer,) = await network.inquire_batch(message)
+    found, nobody, by_number = answer.answers
+    assert found.provided.record.name.legal == "試験花子1"
+    assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+    assert not nobody.HasField("provided")
+    assert not nobody.freshness
+    assert by_number.provided.record.name.legal == "試験花子2"
+    assert [entry.result for entry in network.leaves()].count(ledger.RESULT_NO_SINGLE_MATCH) == 1
+
+
+@pytest.mark.parametrize(
+    ("agency", "changed", "reason"),
+    [
+        ("example-bank", {}, errors.ERROR_REASON_PRIVATE_SECTOR_BANNED),
+        ("pension-service", {"purpose": "B1-41"}, errors.ERROR_REASON_PURPOSE_NOT_GRANTED),
+        (
+            "pension-service",
+            {"fields": [inquiry.IDENTITY_FIELD_RESIDENT_CODE]},
+            errors.ERROR_REASON_FIELD_NOT_ALLOWED,
+        ),
+    ],
+)
+async def test_a_message_that_the_law_does_not_open_is_refused_once_before_anything_is_read(
+    network: Network, agency: str, changed: dict[str, Any], reason: int
+) -> None:
+    network.enter(network.record_of(1))
+    message = network.batch_of(1, 1, 1, request_id=REQUEST_ID, **changed)
+    assert await network.refusal_of(network.inquire_batch(message, agency=agency)) == reason
+    assert network.reads == []
+    assert [(entry.request_id, entry.refusal) for entry in network.leaves()] == [(REQUEST_ID, reason)]
+
+
+async def test_messages_before_a_refused_one_are_answered_and_those_behind_it_are_not(network: Network) -> None:
+    network.enter(network.record_of(1))
+    messages = [network.batch_of(1), network.batch_of(1, purpose="B1-41"), network.batch_of(1)]
+
+    async def requests() -> AsyncIterator[inquiry.InquireBatchRequest]:
+        for message in messages:
+            yield message
+
+    told = []
+    with pytest.raises(Refused) as caught:
+        async for answer in network.batch(requests()):
+            told.append(answer.request_id)
+    assert caught.value.reason == errors.ERROR_REASON_PURPOSE_NOT_GRANTED
+    assert told == [messages[0].context.request_id]
+
+
+async def test_a_message_that_cannot_be_read_ends_the_batch_and_is_on_record(network: Network) -> None:
+    network.enter(network.record_of(1))
+    broken = Refused(errors.ERROR_REASON_INVALID_MESSAGE)
+    answered = network.batch_of(1)
+    refusal = await network.refusal_of(network.inquire_batch(answered, broken))
+    assert refusal == errors.ERROR_REASON_INVALID_MESSAGE
+    entries = network.leaves()
+    assert sorted(entry.refusal for entry in entries) == [0, errors.ERROR_REASON_INVALID_MESSAGE]
+    assert [entry.purpose for entry in entries if entry.refusal] == [""]
+
+
+async def test_when_the_center_is_away_nothing_of_the_message_leaves_and_one_entry_says_so(network: Network) -> None:
+    network.center.fail = grpc.StatusCode.UNAVAILABLE
+    refusal = await network.refusal_of(network.inquire_batch(network.batch_of(1, 2, 3, request_id=REQUEST_ID)))
+    assert refusal == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert [(entry.request_id, entry.refusal) for entry in network.leaves()] == [(REQUEST_ID, refusal)]
+
+
+async def test_one_damaged_record_is_refused_in_its_place_and_on_record(network: Network) -> None:
+    network.enter(*map(network.record_of, (1, 2, 3)))
+    damaged = network.record_of(2).resident_code
+    with network.register.begin() as connection:
+        connection.execute(residents.update().where(residents.c.resident_code == damaged).values(checksum=1))
+    (answer,) = await network.inquire_batch(network.batch_of(1, 2, 3))
+    assert [each.refusal for each in answer.answers] == [0, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, 0]
+    assert ledger.Entry.FromString(answer.answers[1].receipt.entry).refusal == answer.answers[1].refusal
+    assert len(network.leaves()) == 3
+
+
+async def test_a_request_id_answers_once(network: Network) -> None:
+    network.enter(network.record_of(1))
+    message = network.batch_of(1, request_id=REQUEST_ID)
+    assert names(await network.inquire_batch(message)) == [["試験花子1"]]
+    with pytest.raises(Refused):
+        answers = await network.inquire_batch(message)
+        raise Refused(answers[0].answers[0].refusal)
+    assert [entry.result for entry in network.leaves()] == [ledger.RESULT_PROVIDED, ledger.RESULT_REFUSED]
+
+
+async def test_without_its_entries_nothing_is_answered(network: Network) -> None:
+    network.enter(network.record_of(1))
+    network.writer.close()
+    refusal = await network.refusal_of(network.inquire_batch(network.batch_of(1)))
+    assert refusal == errors.ERROR_REASON_LEDGER_UNAVAILABLE
+
+
+async def test_a_node_that_stops_answers_what_it_has_read_and_says_so(network: Network) -> None:
+    network.enter(network.record_of(1))
+    more = asyncio.Event()
+
+    async def requests() -> AsyncIterator[inquiry.InquireBatchRequest]:
+        yield network.batch_of(1)
+        await more.wait()
+
+    answers = []
+    with pytest.raises(Refused) as caught:
+        async for answer in network.batch(requests()):
+            answers.append(answer)
+            await network.inquiry.end_batches()
+    assert caught.value.reason == errors.ERROR_REASON_DRAINING
+    assert names(answers) == [["試験花子1"]]
+
+
+def test_the_id_of_a_question_is_the_one_that_the_contract_describes() -> None:
+    digest = hashlib.sha256(f"{REQUEST_ID}/63".encode()).hexdigest()
+    assert question_id(REQUEST_ID, 63).replace("-", "") == digest[:32]
+    assert str(uuid.UUID(question_id(REQUEST_ID, 63))) == question_id(REQUEST_ID, 63)
+
+
+@given(st.lists(st.integers(0, 5), max_size=30))
+async def test_answers_come_in_the_order_of_the_requests_however_long_each_takes(turns: list[int]) -> None:
+    working = most = 0
+
+    async def requests() -> AsyncIterator[int]:
+        for number in range(len(turns)):
+            yield number
+
+    async def answer(number: int) -> int:
+        nonlocal working, most
+        working += 1
+        most = max(most, working)
+        for _ in range(turns[number]):
+            await asyncio.sleep(0)
+        working -= 1
+        return number
+
+    assert [each async for each in in_order(requests(), answer, stopping=asyncio.Event())] == [*range(len(turns))]
+    assert most <= UNDER_WAY
+
+
+async def test_a_caller_who_leaves_leaves_no_work_behind() -> None:
+    begun, ended = [], []
+
+    async def requests() -> AsyncIterator[int]:
+        for number in range(100):
+            yield number
+
+    async def answer(number: int) -> int:
+        begun.append(number)
+        try:
+            if number:
+                await asyncio.Event().wait()
+        finally:
+            ended.append(number)
+        return number
+
+    answers = in_order(requests(), answer, stopping=asyncio.Event())
+    assert await anext(answers) == 0
+    while len(begun) < UNDER_WAY:
+        await asyncio.sleep(0)
+    await answers.aclose()
+    assert sorted(ended) == sorted(begun)
+
+
+async def test_what_a_request_raises_comes_in_its_turn_and_ends_the_rest() -> None:
+    async def requests() -> AsyncIterator[int]:
+        for number in range(10):
+            yield number
+
+    async def answer(number: int) -> int:
+        if number == 2:
+            raise Refused(errors.ERROR_REASON_PURPOSE_UNKNOWN)
+        return number
+
+    told = []
+    with pytest.raises(Refused):
+        async for each in in_order(requests(), answer, stopping=asyncio.Event()):
+            told.append(each)
+    assert told == [0, 1]
+
+
+async def test_no_more_is_read_than_is_worked_on() -> None:
+    begun: list[int] = []
+    done = asyncio.Event()
+
+    async def requests() -> AsyncIterator[int]:
+        for number in range(100):
+            yield number
+
+    async def answer(number: int) -> int:
+        begun.append(number)
+        await done.wait()
+        return number
+
+    answers = in_order(requests(), answer, stopping=asyncio.Event())
+    first = asyncio.ensure_future(anext(answers))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert begun == [*range(UNDER_WAY)]
+    done.set()
+    assert await first == 0
+    await answers.aclose()

@@ -1,0 +1,152 @@
+"""`jukinet inquire-batch` against a running mesh: every record is answered in its line, whatever interrupts it."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+
+Network = Any  # the fixture's own class lives in conftest.py
+CHIYODA = "131016"
+SEXES = {1: "male", 2: "female", 3: "unknown"}
+
+
+@pytest.fixture
+async def people(network: Network) -> list[Any]:
+    """Some residents that the center knows."""
+    return [await network.enter(CHIYODA) for _ in range(6)]
+
+
+def line(record: Any) -> str:
+    born, address = record.birth_date, record.address
+    return json.dumps(
+        {
+            "name": record.name.legal,
+            "birth_date": f"{born.year:04}-{born.month:02}-{born.day:02}",
+            "sex": SEXES[record.sex],
+            "local_government_code": address.local_government_code,
+            "town": address.town,
+            "block": address.block,
+        },
+        ensure_ascii=False,
+    )
+
+
+class Batch:
+    """One batch of a test: its files and its command."""
+
+    def __init__(self, network: Network, folder: Path, lines: list[str]) -> None:
+        self.questions, self.answers = folder / "people.jsonl", folder / "answers.jsonl"
+        self.questions.write_text("".join(f"{each}\n" for each in lines), encoding="utf-8")
+        self._mesh = str(network.mesh.root)
+
+    async def start(self, agency: str = PENSION_SERVICE, purpose: str = "B1-77.12") -> asyncio.subprocess.Process:
+        affair = ("--purpose", purpose, "--case", "case-1", "--operator", "operator-1", "--field", "name")
+        files = (str(self.questions), "--out", str(self.answers), "--mesh", self._mesh, "--agency", agency)
+        command = (sys.executable, "-m", "jukinet.cli", "inquire-batch", *files, *affair, "--json")
+        environ = {**os.environ, "NO_PROXY": "127.0.0.1"}
+        return await asyncio.create_subprocess_exec(*command, env=environ, stdout=PIPE, stderr=PIPE)
+
+    async def run(self, *, code: int = 0, **asked: str) -> tuple[Any, str]:
+        process = await self.start(**asked)
+        printed, told = await process.communicate()
+        assert process.returncode == code, told.decode()
+        return json.loads(printed or b"null"), told.decode()
+
+    def answered(self) -> list[dict[str, Any]]:
+        return [json.loads(each) for each in self.answers.read_text(encoding="utf-8").splitlines()[1:]]
+
+
+async def test_every_person_is_answered_in_its_line_with_one_entry(
+    network: Network, people: list[Any], tmp_path: Path
+) -> None:
+    before = len(await network.ledger())
+    asked = [people[number % len(people)] for number in range(150)]
+    batch = Batch(network, tmp_path, [line(record) for record in asked])
+    said, _ = await batch.run()
+    assert said == {"answered": 150, "matches": 150, "faulty": 0}
+    answers = batch.answered()
+    assert [answer["line"] for answer in answers] == [*range(1, 151)]
+    names = [answer["provided"]["record"]["name"]["legal"] for answer in answers]
+    assert names == [record.name.legal for record in asked]
+    entries = (await network.ledger())[before:]
+    assert len({entry.request_id for entry in entries}) == len(entries) == 150
+    assert {entry.action for entry in entries} == {ledger.ACTION_INQUIRE_BATCH}
+
+
+async def test_a_killed_command_goes_on_behind_its_last_answer(
+    network: Network, people: list[Any], tmp_path: Path
+) -> None:
+    asked = [people[number % len(people)] for number in range(1000)]
+    batch = Batch(network, tmp_path, [line(record) for record in asked])
+    process = await batch.start()
+    while not batch.answers.exists() or batch.answers.read_bytes().count(b"\n") < 70:
+        assert process.returncode is None
+        await asyncio.sleep(0.01)
+    process.kill()
+    await process.communicate()
+    begun = batch.answers.read_bytes()
+    assert begun.count(b"\n") < 1000, "it was killed in the middle"
+    said, _ = await batch.run()
+    assert said["answered"] == 1000
+    assert batch.answers.read_bytes().startswith(begun[: begun.rindex(b"\n") + 1])
+    answers = batch.answered()
+    assert [answer["line"] for answer in answers] == [*range(1, 1001)]
+    names = [answer["provided"]["record"]["name"]["legal"] for answer in answers]
+    assert names == [record.name.legal for record in asked]
+    assert (await batch.run())[0] == {"answered": 1000, "matches": 0, "faulty": 0}, "nothing is asked twice"
+
+
+async def test_wrong_lines_are_named_and_the_others_answered(
+    network: Network, people: list[Any], tmp_path: Path
+) -> None:
+    wrong = ['{"name": 7}'] * 70
+    batch = Batch(network, tmp_path, [*wrong, line(people[0]), *wrong, line(people[1]), *wrong])
+    said, _ = await batch.run(code=1)
+    assert said == {"answered": 212, "matches": 2, "faulty": 210}
+    found = {answer["line"]: answer for answer in batch.answered()}
+    assert [number for number, answer in found.items() if "provided" in answer] == [71, 142]
+    assert all("not one JSON object" in found[number]["problem"] for number in (1, 70, 72, 212))
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [({"agency": BANK}, "PRIVATE_SECTOR_BANNED"), ({"purpose": "B1-41"}, "PURPOSE_NOT_GRANTED")],
+)
+async def test_a_batch_that_the_law_does_not_open_ends_at_once(
+    network: Network, people: list[Any], tmp_path: Path, asked: dict[str, str], reason: str
+) -> None:
+    batch = Batch(network, tmp_path, [line(people[0])] * 5)
+    _, told = await batch.run(code=4, **asked)
+    assert reason in told
+    assert batch.answered() == []
+
+
+@pytest.mark.slow
+async def test_a_batch_goes_on_at_a_gateway_that_was_killed_and_came_back(
+    new_network: Callable[..., Network], tmp_path: Path
+) -> None:
+    network = new_network(tmp_path, [CHIYODA])
+    async with network.nodes:
+        network.nodes.start_all()
+        await network.nodes.wait_healthy(seconds=60)
+        person = await network.enter(CHIYODA)
+        batch = Batch(network, tmp_path, [line(person)] * 1000)
+        process = await batch.start()
+        while not batch.answers.exists() or batch.answers.read_bytes().count(b"\n") < 70:
+            assert process.returncode is None
+            await asyncio.sleep(0.01)
+        network.nodes.kill("gateway-1")
+        network.nodes.start("gateway-1")
+        printed, told = await process.communicate()
+    assert process.returncode == 0, told.decode()
+    assert json.loads(printed)["answered"] == 1000
+    assert [answer["line"] for answer in batch.answered()] == [*range(1, 1001)]
