@@ -61,7 +61,6 @@ class InquiryService(InquiryServiceServicer):
         *,
         identity: str,
         policy: PurposePolicy,
-        policy_digest: bytes,
         center: "ProvisionServiceAsyncStub",
         ticket_key: Ed25519PrivateKey,
         keys: EntryKeys,
@@ -69,7 +68,6 @@ class InquiryService(InquiryServiceServicer):
     ) -> None:
         self._identity = identity
         self._policy = policy
-        self._policy_digest = policy_digest
         self._center = center
         self._ticket_key = ticket_key
         self._keys = keys
@@ -142,7 +140,7 @@ class InquiryService(InquiryServiceServicer):
             method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
             fields=(),
         )
-        await self._keep(unread, article="", result=ledger.RESULT_REFUSED, refusal=call.refused.reason)
+        await self._keep(unread, None, result=ledger.RESULT_REFUSED, refusal=call.refused.reason)
 
     async def _decide(self, asked: _Asked) -> Decision:
         with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
@@ -150,11 +148,11 @@ class InquiryService(InquiryServiceServicer):
                 Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields)
             )
         if not decision.allowed:
-            await self._refuse(asked, decision.refusal, decision.article)
+            await self._refuse(asked, decision.refusal, decision)
         return decision
 
-    async def _refuse(self, asked: _Asked, reason: "errors.ErrorReason.ValueType", article: str) -> None:
-        await self._keep(asked, article=article, result=ledger.RESULT_REFUSED, refusal=reason)
+    async def _refuse(self, asked: _Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> None:
+        await self._keep(asked, decision, result=ledger.RESULT_REFUSED, refusal=reason)
         log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
         raise Refused(reason)
 
@@ -182,11 +180,11 @@ class InquiryService(InquiryServiceServicer):
             reason = reason_of(error)
             if reason is None or error.code() is not grpc.StatusCode.PERMISSION_DENIED:
                 reason = errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
-            await self._refuse(asked, reason, decision.article)
+            await self._refuse(asked, reason, decision)
             raise
         if found.request_id != request_id or found.subject_digest != ticket.subject_digest:
             log.error("the center answered another question")
-            await self._refuse(asked, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, decision.article)
+            await self._refuse(asked, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, decision)
         return found
 
     async def _keep_answer(
@@ -195,7 +193,7 @@ class InquiryService(InquiryServiceServicer):
         matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
         return await self._keep(
             asked,
-            article=decision.article,
+            decision,
             result=ledger.RESULT_PROVIDED if matched else ledger.RESULT_NO_SINGLE_MATCH,
             fields=asked.fields if matched else (),
             token=found.person_token,
@@ -205,8 +203,8 @@ class InquiryService(InquiryServiceServicer):
     async def _keep(  # the parts of one entry
         self,
         asked: _Asked,
+        decision: Decision | None,
         *,
-        article: str,
         result: "ledger.Result.ValueType",
         refusal: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED,
         fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
@@ -221,7 +219,7 @@ class InquiryService(InquiryServiceServicer):
                 agency=asked.agency,
                 operator=asked.context.operator,
                 purpose=asked.context.purpose,
-                article=article,
+                article=decision.article if decision else "",
                 case_reference=asked.context.case_reference,
                 action=asked.action,
                 result=result,
@@ -229,7 +227,10 @@ class InquiryService(InquiryServiceServicer):
                 fields=fields,
                 token=token,
                 answer=answer,
-                policy_digest=self._policy_digest,
+                policy_digest=decision.digest if decision else self._policy.digest_on(today_in_japan()),
+                method=asked.method,
+                wanted=asked.fields,
+                edition=decision.edition if decision else "",
             )
             try:
                 receipt = await self._record.keep(entry)

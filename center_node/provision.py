@@ -6,6 +6,7 @@ policy, directory and statute table, and only then is a resident table read. Wha
 
 import logging
 from collections.abc import Iterable
+from datetime import date
 
 import grpc
 from sqlalchemy import Connection, Engine
@@ -59,13 +60,14 @@ class ProvisionService(ProvisionServiceServicer):
             )
         except TicketInvalid as invalid:
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
-        self._decide(ticket, request.subject)
+        day = today_in_japan()
+        self._decide(ticket, request.subject, day)
         response = provision.ProvideResponse(
             request_id=ticket.request_id,
             subject_digest=ticket.subject_digest,
             outcome=inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH,
         )
-        resident, freshness = await self._find(ticket, request.subject)
+        resident, freshness = await self._find(ticket, request.subject, day)
         if resident is not None:
             response.outcome = inquiry.INQUIRY_OUTCOME_MATCH
             response.person_token = person_token(month_key(self._token_key, now()), resident.record.resident_code)
@@ -75,25 +77,27 @@ class ProvisionService(ProvisionServiceServicer):
         return response
 
     async def _find(
-        self, ticket: provision.Ticket, subject: inquiry.Subject
+        self, ticket: provision.Ticket, subject: inquiry.Subject, day: date
     ) -> tuple[Resident | None, list[inquiry.Freshness]]:
         """The one person who matches and whom the ticket's row covers, and how fresh that is."""
         with tracing.span("provision.look_up"):
             try:
-                resident, freshness = await read_soon(self._reader, lambda connection: _look_up(connection, subject))
+                resident, freshness = await read_soon(
+                    self._reader, lambda connection: _look_up(connection, subject, day)
+                )
             except StoreError as failure:
                 raise as_refusal(failure) from None
-        if resident is None or not self._policy.covers(ticket.agency, ticket.purpose, resident.holder):
+        if resident is None or not self._policy.covers(ticket.agency, ticket.purpose, resident.holder, day):
             return None, []
         return resident, freshness
 
-    def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject) -> None:
+    def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject, day: date) -> None:
         if ticket.method != method_of(subject):
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="it names the person in another way")
         if bool(ticket.fields) != (ticket.kind == provision.PROVISION_KIND_RECORD):
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="its items do not fit its kind")
         with tracing.span("provision.decide", **{"jukinet.purpose": ticket.purpose}):
-            question = Question(ticket.agency, ticket.purpose, today_in_japan(), ticket.method, ticket.fields)
+            question = Question(ticket.agency, ticket.purpose, day, ticket.method, ticket.fields)
             decision = self._policy.decide(question)
         if not decision.allowed:
             log.warning("a gateway asked beyond the law", extra={"reason": name_of(decision.refusal)})
@@ -120,8 +124,9 @@ def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]")
     return provided
 
 
-def _look_up(connection: Connection, subject: inquiry.Subject) -> tuple[Resident | None, list[inquiry.Freshness]]:
-    day = today_in_japan()
+def _look_up(
+    connection: Connection, subject: inquiry.Subject, day: date
+) -> tuple[Resident | None, list[inquiry.Freshness]]:
     if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
         resident = search.by_individual_number(connection, subject.individual_number, day=day)
     else:

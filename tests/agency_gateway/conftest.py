@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -37,35 +36,24 @@ from jukinet.domain.arrival import Arrival
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
-from jukinet.mesh import interceptors
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused, to_status
-from jukinet.mesh.identity import Identity, Peer
+from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import RefusedCall
 from jukinet.purpose.agencies import Agency
 from jukinet.purpose.decision import PurposePolicy
-from jukinet.purpose.statute import load_statute
+from jukinet.purpose.edition import load_statute
+from jukinet.purpose.editions import Editions
 from jukinet.purpose.ticket import TicketOffice
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
 from jukinet.store.writer import Writer
+from tests.agency_gateway.calls import GATEWAY, called_by
 
-GATEWAY = Identity("gateway", "gateway-1")
 PENSION = Identity("agency", "pension-service")
 BANK = Identity("agency", "example-bank")
 STRANGER = Identity("agency", "unlisted")
-
-
-@contextmanager
-def called_by(identity: Identity) -> Iterator[None]:
-    """Runs a block as if this identity had called."""
-    peer = Peer(identity=identity, not_after=datetime(2100, 1, 1, tzinfo=UTC), fingerprint="")
-    token = interceptors._peer.set(peer)
-    try:
-        yield
-    finally:
-        interceptors._peer.reset(token)
 
 
 def synthetic_code(number: int) -> str:
@@ -129,8 +117,7 @@ class Network:
         # At the driver: not all statements pass through SQLAlchemy.
         event.listen(self.register_reader, "connect", lambda driver, _: driver.set_trace_callback(self._note))
         self.ticket_key = Ed25519PrivateKey.generate()
-        statute = load_statute()
-        policy = PurposePolicy(statute, {agency.spiffe_id: agency for agency in _agencies()})
+        policy = PurposePolicy(Editions([load_statute()]), {agency.spiffe_id: agency for agency in _agencies()})
         self.center_service = ProvisionService(
             reader=self.register_reader,
             policy=policy,
@@ -146,7 +133,6 @@ class Network:
         self.inquiry = InquiryService(
             identity=GATEWAY.uri,
             policy=policy,
-            policy_digest=bytes(32),
             center=self.center,  # type: ignore[arg-type]  # one method of the stub
             ticket_key=self.ticket_key,
             keys=EntryKeys(bytes(32)),
