@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from typing import Any
 
 import pytest
@@ -102,6 +103,10 @@ def test_only_what_was_proposed_can_be_approved(node: Node) -> None:
     other = sound_edition(draft_text("2026-04", date(2026, 4, 1))).digest
     assert node.refusal_of(node.approve, other) == "EDITION_UNKNOWN"
     assert node.refusal_of(node.approve, bytes(32)) == "EDITION_UNKNOWN"
+    with node.engine.begin() as connection:
+        never = sound_edition(draft_text("2027-04", date(2027, 4, 1)))
+        approve = partial(approve_edition, connection, never, operator=BOB, in_force=node.in_force, now_us=7)
+        assert node.refusal_of(approve) == "EDITION_UNKNOWN"
     assert node.editions() == ["2019-01"]
 
 
@@ -123,6 +128,13 @@ def test_what_was_approved_cannot_be_changed_and_a_correction_has_its_own_name(n
     reader = open_reader(node.url)
     assert open_editions(reader).on(date(2026, 4, 1)).edition == "2026-04.1"
     reader.dispose()
+
+
+def test_an_edition_that_is_in_force_is_corrected_by_one_of_the_same_first_day(node: Node) -> None:
+    node.approve(node.propose(draft_text("2025-01", date(2025, 1, 1))))
+    assert node.in_force.edition == "2025-01"
+    node.approve(node.propose(draft_text("2025-01.1", date(2025, 1, 1), rows={"B1-77": None})))
+    assert node.in_force.edition == "2025-01.1"
 
 
 def test_of_two_proposals_of_one_name_the_first_approved_one_has_it(node: Node) -> None:
