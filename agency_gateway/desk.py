@@ -17,10 +17,18 @@ from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
+from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
 from jukinet.purpose.ticket import subject_digest
 
 log = logging.getLogger(__name__)
+
+
+_KINDS = {
+    ledger.ACTION_INQUIRE: provision.PROVISION_KIND_RECORD,
+    ledger.ACTION_VERIFY_IDENTITY: provision.PROVISION_KIND_VERIFICATION,
+    ledger.ACTION_INQUIRE_BATCH: provision.PROVISION_KIND_BATCH,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class Asked:
             agency=self.agency,
             purpose=self.context.purpose,
             request_id=request_id,
-            kind=provision.PROVISION_KIND_RECORD if self.fields else provision.PROVISION_KIND_VERIFICATION,
+            kind=_KINDS[self.action],
             method=self.method,
             fields=self.fields,
             subject_digest=subject_digest(self.subject, request_id),
@@ -53,31 +61,29 @@ class Desk:
 
     Args:
         policy: the law, the statute table and the agencies.
-        policy_digest: SHA-256 of all that, 32 bytes.
         keys: of the ledger's pseudonyms and digests.
         record: the way into the ledger.
     """
 
-    def __init__(self, *, policy: PurposePolicy, policy_digest: bytes, keys: EntryKeys, record: Record) -> None:
+    def __init__(self, *, policy: PurposePolicy, keys: EntryKeys, record: Record) -> None:
         self._policy = policy
-        self._policy_digest = policy_digest
         self._keys = keys
         self._record = record
 
     async def decide(self, asked: Asked) -> Decision:
         """Raises Refused, with the reason of the law, after that is on record."""
         with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
-            decision = self._policy.decide(
-                Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields)
-            )
+            way: Provision = "batch" if asked.action == ledger.ACTION_INQUIRE_BATCH else "immediate"
+            question = Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields, way)
+            decision = self._policy.decide(question)
         if not decision.allowed:
-            await self.refuse(asked, decision.refusal, decision.article)
+            await self.refuse(asked, decision.refusal, decision)
         return decision
 
-    async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", article: str) -> NoReturn:
+    async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
         """Raises Refused, with this reason, after that is on record."""
         with tracing.span("ledger.append"):
-            await self.keep_refusal(asked, reason, article)
+            await self.keep_refusal(asked, reason, decision)
         log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
         raise Refused(reason)
 
@@ -95,11 +101,13 @@ class Desk:
             fields=(),
         )
         with tracing.span("ledger.append"):
-            await self.keep_refusal(unread, reason, "")
+            await self.keep_refusal(unread, reason, None)
 
-    async def keep_refusal(self, asked: Asked, reason: "errors.ErrorReason.ValueType", article: str) -> ledger.Receipt:
-        """Puts a refusal on record."""
-        return await self._keep(asked, article=article, result=ledger.RESULT_REFUSED, refusal=reason)
+    async def keep_refusal(
+        self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision | None
+    ) -> ledger.Receipt:
+        """Puts a refusal on record; without a decision where none was made."""
+        return await self._keep(asked, decision, result=ledger.RESULT_REFUSED, refusal=reason)
 
     async def keep_answer(
         self, asked: Asked, decision: Decision, found: provision.Provision, answer: bytes
@@ -108,7 +116,7 @@ class Desk:
         matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
         return await self._keep(
             asked,
-            article=decision.article,
+            decision,
             result=ledger.RESULT_PROVIDED if matched else ledger.RESULT_NO_SINGLE_MATCH,
             fields=asked.fields if matched else (),
             token=found.person_token,
@@ -118,8 +126,8 @@ class Desk:
     async def _keep(  # the parts of one entry
         self,
         asked: Asked,
+        decision: Decision | None,
         *,
-        article: str,
         result: "ledger.Result.ValueType",
         refusal: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED,
         fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
@@ -134,7 +142,7 @@ class Desk:
             agency=asked.agency,
             operator=asked.context.operator,
             purpose=asked.context.purpose,
-            article=article,
+            article=decision.article if decision else "",
             case_reference=asked.context.case_reference,
             action=asked.action,
             result=result,
@@ -142,7 +150,10 @@ class Desk:
             fields=fields,
             token=token,
             answer=answer,
-            policy_digest=self._policy_digest,
+            policy_digest=decision.digest if decision else self._policy.digest_on(today_in_japan()),
+            method=asked.method,
+            wanted=asked.fields,
+            edition=decision.edition if decision else "",
         )
         try:
             receipt = await self._record.keep(entry)

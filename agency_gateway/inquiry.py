@@ -127,7 +127,7 @@ class InquiryService(InquiryServiceServicer):
         try:
             return decision, await self._center.provide(asked.ticket(), asked.subject)
         except Refused as refused:
-            await self._desk.refuse(asked, refused.reason, decision.article)
+            await self._desk.refuse(asked, refused.reason, decision)
 
     async def _readable(
         self, agency: str, requests: AsyncIterator[inquiry.InquireBatchRequest]
@@ -156,7 +156,7 @@ class InquiryService(InquiryServiceServicer):
         found = await self._center.provide_each([(each.ticket(), each.subject) for each in questions])
         for away in found:
             if isinstance(away, CenterAway):
-                await self._desk.refuse(whole, away.reason, decisions[questions[0].method].article)
+                await self._desk.refuse(whole, away.reason, decisions[questions[0].method])
         with tracing.span("ledger.append"):
             answers = await asyncio.gather(
                 *(
@@ -174,7 +174,7 @@ class InquiryService(InquiryServiceServicer):
         self, asked: Asked, decision: Decision, found: provision.Provision | Refused
     ) -> inquiry.BatchAnswer:
         if isinstance(found, Refused):
-            receipt = await self._desk.keep_refusal(asked, found.reason, decision.article)
+            receipt = await self._desk.keep_refusal(asked, found.reason, decision)
             return inquiry.BatchAnswer(refusal=found.reason, receipt=receipt)
         answer = inquiry.BatchAnswer(
             outcome=found.outcome,

@@ -1,18 +1,19 @@
-"""Keeps the ledger entry of every answer and refusal, before either leaves (no record, no answer).
+"""Keeps the ledger entry of every answer and refusal, before either leaves (no record, no answer), and of every act of
+an operator in the same transaction as its effect (no record, no effect).
 
 Entries that wait together are appended in one transaction under one signed checkpoint. If an entry cannot be written,
 whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Receipt
-from jukinet.ledger import entry as entries
+from jukinet.ledger import layout
 from jukinet.ledger import store as ledger
 from jukinet.ledger.note import Signer
 from jukinet.mesh import metrics
@@ -37,6 +38,16 @@ asked = Table(
 )
 
 
+Act = Callable[[Connection], bool]
+"""Does something that must be on record; tells whether it did anything, or raises Refused before it has written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Handed:
+    entry: Entry
+    act: Act | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     receipt: Receipt
@@ -50,7 +61,7 @@ class Record:
         self._writer = writer
         self._signer = signer
         self._state = state
-        self.grouping: Grouping[Entry, _Kept] = Grouping(self._commit, pause=CHECKPOINT_SECONDS)
+        self.grouping: Grouping[_Handed, _Kept] = Grouping(self._commit, pause=CHECKPOINT_SECONDS)
 
     async def keep(self, entry: Entry) -> Receipt:
         """Appends one entry; returns when it is on disk.
@@ -58,32 +69,47 @@ class Record:
         Raises Refused: REQUEST_ID_REUSED (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
         """
         try:
-            kept = await self.grouping.hand_in(entry)
+            kept = await self.grouping.hand_in(_Handed(entry))
         except Exception as failure:
-            log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
-            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
+            raise _unavailable(failure) from None
         if kept.repeated:
             raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
         return kept.receipt
+
+    async def carry_out(self, entry: Entry, act: Act) -> None:
+        """Carries an act out and appends its entry, in one transaction; returns when both are on disk.
+
+        An act that did nothing has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
+        """
+        try:
+            await self.grouping.hand_in(_Handed(entry, act))
+        except Refused:
+            raise
+        except Exception as failure:
+            raise _unavailable(failure) from None
 
     @property
     def size(self) -> int:
         """Number of entries under the last checkpoint."""
         return self._state.frontier.size
 
-    async def _commit(self, group: list[Entry]) -> Sequence[_Kept]:
+    async def _commit(self, group: list[_Handed]) -> "Sequence[_Kept | Exception]":
         state, kept = await self._writer.run(lambda connection: self._append(connection, group))
         passing("ledger.committed")
         self._state = state
         metrics.ledger_entries(self.size)
         return kept
 
-    def _append(self, connection: Connection, group: list[Entry]) -> tuple[ledger.LedgerState, list[_Kept]]:
-        before = _asked_before(connection, group)
+    def _append(
+        self, connection: Connection, group: list[_Handed]
+    ) -> "tuple[ledger.LedgerState, list[_Kept | Exception]]":
+        outcomes = [_carry_out(connection, handed) for handed in group]
+        recorded = [handed.entry for handed, outcome in zip(group, outcomes, strict=True) if outcome is None]
+        before = _asked_before(connection, recorded)
         leaves: list[bytes] = []
         repeated: list[bool] = []
         new: list[dict[str, str]] = []
-        for entry in group:
+        for entry in recorded:
             key = (entry.agency, entry.request_id)
             repeated.append(key in before)
             if key in before:
@@ -91,13 +117,29 @@ class Record:
             else:
                 before.add(key)
                 new.append({"agency": entry.agency, "request_id": entry.request_id})
-            leaves.append(entries.encode(entry))
+            leaves.append(layout.encode(entry))
         passing("ledger.judged")
         _ADD_ASKED.write(connection, new)
         passing("ledger.asked")
         state, receipts = ledger.append(connection, self._state, leaves, self._signer)
         passing("ledger.appended")
-        return state, [_Kept(receipt, again) for receipt, again in zip(receipts, repeated, strict=True)]
+        kept = map(_Kept, receipts, repeated)
+        return state, [next(kept) if outcome is None else outcome for outcome in outcomes]
+
+
+def _unavailable(failure: Exception) -> Refused:
+    log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
+    return Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE)
+
+
+def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | None:
+    """What becomes of an act that leaves no entry; None where there is one to be written."""
+    if handed.act is None:
+        return None
+    try:
+        return None if handed.act(connection) else _Kept(Receipt(), repeated=False)
+    except Refused as refused:
+        return refused
 
 
 # By agency too, though the ids would do: the key begins with it, and without it every commit walks through the table.

@@ -5,32 +5,36 @@ from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_Consiste
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import add_ProvisionServiceServicer_to_server
+from jukinet._pb.jukinet.statute.v1.statute_pb2_grpc import add_StatuteServiceServicer_to_server
+from jukinet.assembly.editions import open_editions
 from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.register_node import RegisterNode
+from jukinet.assembly.statute_service import StatuteService
 from jukinet.mesh.clock import now
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_public_keys, load_secret
 from jukinet.purpose.agencies import load_agencies
 from jukinet.purpose.decision import PurposePolicy
-from jukinet.purpose.statute import load_statute
 from jukinet.purpose.ticket import TicketOffice
 
 
 async def run(config: NodeConfig) -> None:
     """Runs the node until SIGTERM."""
     start_telemetry(config)
-    statute = load_statute()
-    policy = PurposePolicy(statute, load_agencies(needed(config.center.agencies), statute))
     keys = load_public_keys(needed(config.center.gateway_keys))
     gateways = {Identity("gateway", name).uri: key for name, key in keys.items()}
     node = RegisterNode(config)
+    editions = open_editions(node.reader)
+    policy = PurposePolicy(editions, load_agencies(needed(config.center.agencies), editions))
     provision = ProvisionService(
         reader=node.reader,
         policy=policy,
         tickets=TicketOffice(gateways.get, opened=now()),
         token_key=load_secret(needed(config.center.token_key)),
     )
+    # The center keeps no ledger: its record of the act is the row of the operator.
+    statutes = StatuteService(policy=policy, reader=node.reader, carry_out=lambda _act, job: node.writer.run(job))
     try:
         await serve(
             config,
@@ -39,6 +43,7 @@ async def run(config: NodeConfig) -> None:
                 (add_SnapshotServiceServicer_to_server, node.take_snapshots("")),
                 (add_ProvisionServiceServicer_to_server, provision),
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
+                (add_StatuteServiceServicer_to_server, statutes),
             ],
             admin=node.admin(),
             checks={

@@ -7,7 +7,7 @@ what was asked.
 
 import logging
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 import grpc
@@ -24,6 +24,7 @@ from jukinet.mesh import tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.interceptors import current_caller
+from jukinet.purpose.articles import Provision as Way
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, method_of
 from jukinet.store import journal, search
@@ -61,9 +62,9 @@ class ProvisionService(ProvisionServiceServicer):
 
         Raises Refused: TICKET_INVALID, when the sheet of tickets does not hold; DEPENDENCY_UNAVAILABLE.
         """
-        moment = now()
+        moment = _Moment(now(), today_in_japan())
         try:
-            tickets = self._tickets.accept(request.tickets, caller=current_caller().uri, now=moment)
+            tickets = self._tickets.accept(request.tickets, caller=current_caller().uri, now=moment.now)
             if len(tickets.tickets) != len(request.questions):
                 raise TicketInvalid("they are for another number of questions")
         except TicketInvalid as invalid:
@@ -74,23 +75,23 @@ class ProvisionService(ProvisionServiceServicer):
         ]
         if all(each.refusal for each in asked):
             return provision.ProvideResponse(provisions=map(_refused, asked))
-        key = month_key(self._token_key, moment)
+        key = month_key(self._token_key, moment.now)
         try:
             provisions = await read_soon(
-                self._reader, lambda connection: [self._answer(connection, each, key) for each in asked]
+                self._reader, lambda connection: [self._answer(connection, each, moment.day, key) for each in asked]
             )
         except StoreError as failure:
             raise as_refusal(failure) from None
         return provision.ProvideResponse(provisions=provisions)
 
     def _refusal(
-        self, ticket: provision.Ticket, question: provision.Question, *, until: Timestamp, moment: datetime
+        self, ticket: provision.Ticket, question: provision.Question, *, until: Timestamp, moment: "_Moment"
     ) -> "errors.ErrorReason.ValueType":
         """Why this question gets no look-up; UNSPECIFIED when it gets one. No resident table is read."""
         try:
             with tracing.span("provision.decide", parent=question.traceparent, **{"jukinet.purpose": ticket.purpose}):
-                self._tickets.use(ticket, subject=question.subject, until=until, now=moment)
-                self._decide(ticket, question.subject)
+                self._tickets.use(ticket, subject=question.subject, until=until, now=moment.now)
+                self._decide(ticket, question.subject, moment.day)
         except TicketInvalid as invalid:
             log.warning("a ticket was refused: %s", invalid.why)
             return errors.ERROR_REASON_TICKET_INVALID
@@ -99,17 +100,17 @@ class ProvisionService(ProvisionServiceServicer):
             return refused.reason
         return errors.ERROR_REASON_UNSPECIFIED
 
-    def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject) -> None:
+    def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject, day: date) -> None:
         if ticket.method != method_of(subject):
             raise TicketInvalid("it names the person in another way")
-        if bool(ticket.fields) != (ticket.kind == provision.PROVISION_KIND_RECORD):
+        if bool(ticket.fields) != (ticket.kind != provision.PROVISION_KIND_VERIFICATION):
             raise TicketInvalid("its items do not fit its kind")
-        question = Question(ticket.agency, ticket.purpose, today_in_japan(), ticket.method, ticket.fields)
-        decision = self._policy.decide(question)
+        way: Way = "batch" if ticket.kind == provision.PROVISION_KIND_BATCH else "immediate"
+        decision = self._policy.decide(Question(ticket.agency, ticket.purpose, day, ticket.method, ticket.fields, way))
         if not decision.allowed:
             raise Refused(decision.refusal)
 
-    def _answer(self, connection: Connection, asked: "_Asked", key: bytes) -> provision.Provision:
+    def _answer(self, connection: Connection, asked: "_Asked", day: date, key: bytes) -> provision.Provision:
         """What is provided; `key` is of the month's person tokens."""
         if asked.refusal:
             return _refused(asked)
@@ -121,16 +122,24 @@ class ProvisionService(ProvisionServiceServicer):
         )
         try:
             with tracing.span("provision.look_up", parent=question.traceparent):
-                resident, freshness = _look_up(connection, question.subject)
+                resident, freshness = _look_up(connection, question.subject, day)
         except RecordDamaged:
             return _refused(asked._replace(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE))
-        if resident is not None and self._policy.covers(ticket.agency, ticket.purpose, resident.holder):
+        if resident is not None and self._policy.covers(ticket.agency, ticket.purpose, resident.holder, day):
             answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
             answer.person_token = person_token(key, resident.record.resident_code)
             answer.freshness.extend(freshness)
-            if ticket.kind == provision.PROVISION_KIND_RECORD:
+            if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
                 answer.provided.CopyFrom(cut(resident, ticket.fields))
         return answer
+
+
+class _Moment(NamedTuple):
+    """When a call is answered; all its questions have one day."""
+
+    now: datetime
+    day: date
+    """In Japan."""
 
 
 class _Asked(NamedTuple):
@@ -168,8 +177,9 @@ def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]")
     return provided
 
 
-def _look_up(connection: Connection, subject: inquiry.Subject) -> tuple[Resident | None, list[inquiry.Freshness]]:
-    day = today_in_japan()
+def _look_up(
+    connection: Connection, subject: inquiry.Subject, day: date
+) -> tuple[Resident | None, list[inquiry.Freshness]]:
     if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
         resident = search.by_individual_number(connection, subject.individual_number, day=day)
     else:

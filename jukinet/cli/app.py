@@ -22,6 +22,8 @@ from jukinet.cli import (
     node,
     release,
     simulate,
+    statute_acts,
+    statutes,
     submit_command,
     traces,
     yearly_report,
@@ -73,6 +75,10 @@ admin.app.command()(drift.drift)
 admin.app.add_typer(drift.certificate, name="certificate")
 app.add_typer(ledger.app, name="ledger")
 ledger.app.command()(yearly_report.report)
+app.add_typer(statutes.app, name="statutes")
+statutes.app.command()(statute_acts.propose)
+statutes.app.command()(statute_acts.approve)
+statutes.app.command()(statute_acts.editions)
 app.add_typer(traces.app, name="traces")
 app.command()(traces.trace)
 app.command()(simulate.simulate)

@@ -10,7 +10,7 @@ from typing import Final
 
 from jukinet.domain.local_government import prefecture_code_of
 from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
-from jukinet.purpose.statute import load_statute
+from jukinet.purpose.edition import load_statute
 
 PENSION_SERVICE: Final = "pension-service"
 TAX_AGENCY: Final = "national-tax-agency"

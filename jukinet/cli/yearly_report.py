@@ -67,11 +67,9 @@ def _made(year: int, files: list[Path], keys: list[Path], checkpoints: list[Path
 
 def _names(path: Path) -> "Names":
     from jukinet.ledger.yearly_page import Name
-    from jukinet.purpose.agencies import AgencyDirectoryError, load_agencies
-    from jukinet.purpose.statute import load_statute
+    from jukinet.purpose.agencies import AgencyDirectoryError, load_names
 
     try:
-        directory = load_agencies(path, load_statute())
+        return {agency: Name(*name) for agency, name in load_names(path).items()}
     except AgencyDirectoryError as error:
         raise Failure(str(error), Exit.USAGE) from None
-    return {agency.spiffe_id: Name(agency.name_ja, agency.name_en) for agency in directory.values()}

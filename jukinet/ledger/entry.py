@@ -1,18 +1,18 @@
-"""What a leaf of the ledger says, and that it says nothing about a person (個人情報を含まない記録).
+"""Makes the ledger's entries: what stands for persons, operators and cases, and what an entry says (記録の作成).
 
 Rules:
 
-1. Every field is a number of a closed list, a fixed-length keyed digest, or a string of a narrow pattern. There is no
-   field into which a name or an address could be written, and bytes that do not come from such an entry are refused.
+1. Every field is within the layout (`layout`): there is none into which a name or an address could be written.
 2. A resident code has only 10^10 values, so a plain hash of it can be undone within hours. Persons, operators and cases
    stand in the ledger as HMACs under keys that the ledger's readers do not hold.
 3. Person tokens change their key every month (UTC), so that the ledger alone gives no profile over years. Whoever holds
    the root key, and only he, can find a person's entries of all months (開示).
+4. Layout 2 says also what was asked (how the person was named, the wanted items) and which edition of the law decided,
+   so that every decision can be made again. Entries of layout 1 stay what they are; no new ones are made.
 """
 
 import hashlib
 import hmac
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,17 +21,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
-from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.errors import EntryInvalid
-
-VERSION = 1
-DIGEST_BYTES = 32
-
-_REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_AGENCY = re.compile(r"spiffe://(agencies|nodes|operators)\.jukinet(/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){1,3}")
-_PURPOSE = re.compile(r"B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?([.][0-9]{1,3})?")
-_ARTICLE = re.compile(r"(number-act-)?[0-9]{1,3}(-[0-9]{1,3}){0,3}([(][0-9]{1,2}[)])?")
+from jukinet.ledger.layout import PURPOSE, VERSION, check
 
 
 class EntryKeys:
@@ -93,6 +85,9 @@ def make_entry(
     action: ledger_pb2.Action.ValueType,
     result: ledger_pb2.Result.ValueType,
     policy_digest: bytes,
+    method: int,
+    wanted: Iterable[int],
+    edition: str,
     refusal: errors_pb2.ErrorReason.ValueType = errors_pb2.ERROR_REASON_UNSPECIFIED,
     fields: Iterable[int] = (),
     token: bytes = b"",
@@ -113,6 +108,9 @@ def make_entry(
         action: what was asked for.
         result: what became of it.
         policy_digest: SHA-256, 32 bytes.
+        method: number of the InquiryMethod by which the person was named; 0 for a refusal that did not read it.
+        wanted: numbers of the IdentityFields that were asked for.
+        edition: of the statute table that decided, such as `2019-01`; may be empty for a refusal.
         refusal: why, for a refusal only.
         fields: numbers of the released IdentityFields.
         token: `person_token`, or empty when nobody was found.
@@ -125,7 +123,7 @@ def make_entry(
         request_id=request_id,
         agency=agency,
         operator_pseudonym=keys.operator_pseudonym(agency, operator),
-        purpose="" if refused and not _PURPOSE.fullmatch(purpose) else purpose,
+        purpose="" if refused and not PURPOSE.fullmatch(purpose) else purpose,
         article=article,
         case_commitment=keys.case_commitment(agency, case_reference),
         person_token=token,
@@ -135,75 +133,60 @@ def make_entry(
         fields=sorted(fields),
         policy_digest=policy_digest,
         answer_digest=b"" if answer is None else keys.answer_digest(answer),
+        method=method,
+        wanted=sorted(wanted),
+        edition=edition,
     )
+    return _dated(entry, time)
+
+
+def make_act(
+    keys: EntryKeys,
+    *,
+    time: datetime,
+    request_id: str,
+    gateway: str,
+    operator: str,
+    action: ledger_pb2.Action.ValueType,
+    edition: str,
+    edition_digest: bytes,
+    policy_digest: bytes,
+) -> ledger_pb2.Entry:
+    """The entry of what an operator (運用者) did to the law that the gateway decides by.
+
+    Args:
+        keys: the gateway's.
+        time: of the act, timezone-aware.
+        request_id: a new UUID in lower case.
+        gateway: SPIFFE ID of the gateway itself.
+        operator: SPIFFE ID of the operator; only a pseudonym is kept, the same one each time.
+        action: ACTION_PROPOSE_EDITION or ACTION_APPROVE_EDITION.
+        edition: name of the edition, such as `2026-04`.
+        edition_digest: SHA-256 of its file, 32 bytes.
+        policy_digest: SHA-256 of what decided before the act, 32 bytes.
+    Raises EntryInvalid naming the field that breaks the layout.
+    """
+    entry = ledger_pb2.Entry(
+        version=VERSION,
+        request_id=request_id,
+        agency=gateway,
+        operator_pseudonym=keys.operator_pseudonym(gateway, operator),
+        case_commitment=keys.case_commitment(gateway, edition),
+        action=action,
+        result=ledger_pb2.RESULT_DONE,
+        policy_digest=policy_digest,
+        edition=edition,
+        edition_digest=edition_digest,
+    )
+    return _dated(entry, time)
+
+
+def _dated(entry: ledger_pb2.Entry, time: datetime) -> ledger_pb2.Entry:
     if time.tzinfo is None:
         raise EntryInvalid("Field time: it needs a time zone.")
     entry.time.FromDatetime(time.astimezone(UTC))
     check(entry)
     return entry
-
-
-def encode(entry: ledger_pb2.Entry) -> bytes:
-    """The leaf of a checked entry. Raises EntryInvalid."""
-    check(entry)
-    return entry.SerializeToString(deterministic=True)
-
-
-def decode(leaf: bytes) -> ledger_pb2.Entry:
-    """The entry in a leaf.
-
-    Raises EntryInvalid unless `leaf` is exactly what `encode` makes of a sound entry: unknown fields, a second spelling
-    or a field out of its pattern could carry what the ledger must not hold.
-    """
-    entry = ledger_pb2.Entry()
-    try:
-        entry.ParseFromString(leaf)
-    except Exception:
-        # The decoder's own error may quote the bytes.
-        raise EntryInvalid("It is not a serialised Entry.") from None
-    entry.DiscardUnknownFields()
-    if entry.SerializeToString(deterministic=True) != leaf:
-        raise EntryInvalid("It holds unknown fields or is not serialised canonically.")
-    check(entry)
-    return entry
-
-
-def check(entry: ledger_pb2.Entry) -> None:
-    """Refuses an entry that could hold more than the layout says. Raises EntryInvalid naming the first bad field."""
-    refused = entry.result == ledger_pb2.RESULT_REFUSED
-    provided = entry.result == ledger_pb2.RESULT_PROVIDED
-    claims = (
-        ("version", entry.version == VERSION),
-        ("time", entry.HasField("time") and 0 < entry.time.seconds < 253402300800 and 0 <= entry.time.nanos < 10**9),
-        ("request_id", _REQUEST_ID.fullmatch(entry.request_id) is not None),
-        ("agency", _AGENCY.fullmatch(entry.agency) is not None),
-        ("operator_pseudonym", len(entry.operator_pseudonym) == DIGEST_BYTES),
-        ("purpose", _PURPOSE.fullmatch(entry.purpose) is not None or (refused and not entry.purpose)),
-        ("article", _ARTICLE.fullmatch(entry.article) is not None or (refused and not entry.article)),
-        ("case_commitment", len(entry.case_commitment) == DIGEST_BYTES),
-        ("person_token", len(entry.person_token) in ((DIGEST_BYTES,) if provided else (0, DIGEST_BYTES))),
-        ("action", entry.action in _ACTIONS),
-        ("result", entry.result in _RESULTS),
-        ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
-        ("fields", _are_released_fields(list(entry.fields), provided)),
-        ("policy_digest", len(entry.policy_digest) == DIGEST_BYTES),
-        ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
-    )
-    for name, holds in claims:
-        if not holds:
-            raise EntryInvalid(f"Field {name}.")
-
-
-_ACTIONS = frozenset(ledger_pb2.Action.values()) - {0}
-_RESULTS = frozenset(ledger_pb2.Result.values()) - {0}
-_REFUSALS = frozenset(errors_pb2.ErrorReason.values()) - {0}
-_FIELDS = frozenset(inquiry_pb2.IdentityField.values()) - {0}
-
-
-def _are_released_fields(fields: list[int], provided: bool) -> bool:
-    if not fields:
-        return True
-    return provided and fields == sorted(set(fields)) and _FIELDS.issuperset(fields)
 
 
 @lru_cache(maxsize=16)

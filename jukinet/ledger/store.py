@@ -17,8 +17,7 @@ from sqlalchemy import Connection, Table, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.ledger import entry as entry_layout
-from jukinet.ledger import merkle, schema
+from jukinet.ledger import layout, merkle, schema
 from jukinet.ledger.errors import EntryInvalid, LedgerCorrupt, LedgerDiverged
 from jukinet.ledger.note import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from jukinet.ledger.reread import roots_on_disk
@@ -82,7 +81,7 @@ def append(
     Args:
         connection: in a transaction that the caller commits before it uses the result.
         state: of `load` or of the last committed append.
-        entries: leaves of `entry.encode`, any number; none changes nothing.
+        entries: leaves of `layout.encode`, any number; none changes nothing.
         signer: the key that signed `state`.
     Returns: the new state, and one receipt an entry.
     Raises:
@@ -145,7 +144,7 @@ def consistency_proof(connection: Connection, old: int, new: int) -> list[bytes]
 
 def _check(leaf: bytes, position: int) -> None:
     try:
-        entry_layout.decode(leaf)
+        layout.decode(leaf)
     except EntryInvalid as error:
         raise EntryInvalid(f"Entry {position} of the batch: {error}") from None
 

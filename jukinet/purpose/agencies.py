@@ -31,7 +31,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from jukinet.domain.local_government import is_prefecture_code
-from jukinet.purpose.statute import StatuteTable
+from jukinet.purpose.editions import Editions
 
 AgencyKind = Literal["public", "private"]
 
@@ -67,12 +67,12 @@ AgencyDirectory = Mapping[str, Agency]
 """Agencies by SPIFFE ID."""
 
 
-def load_agencies(path: Path, table: StatuteTable) -> AgencyDirectory:
+def load_agencies(path: Path, editions: Editions) -> AgencyDirectory:
     """Reads the agency directory of a node.
 
     Args:
         path: the TOML file that the node's config names.
-        table: the statute table whose rows and bodies the directory speaks of.
+        editions: of the statute table; the directory may name rows and bodies of any of them.
 
     Returns:
         The agencies by SPIFFE ID.
@@ -80,19 +80,42 @@ def load_agencies(path: Path, table: StatuteTable) -> AgencyDirectory:
     Raises:
         AgencyDirectoryError: the file cannot be read, or an entry is not as described above.
     """
+    return parse_agencies(_text_of(path), editions)
+
+
+def load_names(path: Path) -> Mapping[str, tuple[str, str]]:
+    """Reads how the agencies of a directory are called, whatever they are granted under whichever edition.
+
+    Args:
+        path: the TOML file that a node's config names.
+
+    Returns:
+        Japanese and English name by SPIFFE ID.
+
+    Raises:
+        AgencyDirectoryError: the file cannot be read, or an entry has no names.
+    """
+    names = {}
+    for number, entry in enumerate(_entries(_text_of(path)), 1):
+        where = f"agency {entry.get('id', f'number {number}')}"
+        spiffe_id, ja, en = (_text(entry.get(key), f"{where}: {key}") for key in ("spiffe_id", "name_ja", "name_en"))
+        names[spiffe_id] = (ja, en)
+    return names
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise AgencyDirectoryError(f"the agency directory {path} cannot be read: {error}") from error
-    return parse_agencies(text, table)
 
 
-def parse_agencies(text: str, table: StatuteTable) -> AgencyDirectory:
+def parse_agencies(text: str, editions: Editions) -> AgencyDirectory:
     """Understands the text of an agency directory.
 
     Args:
         text: TOML as described above.
-        table: the statute table whose rows and bodies the directory speaks of.
+        editions: of the statute table; the directory may name rows and bodies of any of them.
 
     Returns:
         The agencies by SPIFFE ID.
@@ -101,6 +124,16 @@ def parse_agencies(text: str, table: StatuteTable) -> AgencyDirectory:
         AgencyDirectoryError: the text is no TOML, has an unknown key, lacks one, or names a row, body or kind that
             does not exist.
     """
+    directory: dict[str, Agency] = {}
+    for number, entry in enumerate(_entries(text), 1):
+        agency = _agency(entry, editions, where=f"agency {entry.get('id', f'number {number}')}")
+        if agency.spiffe_id in directory:
+            raise AgencyDirectoryError(f"agency {agency.id} stands twice in the directory")
+        directory[agency.spiffe_id] = agency
+    return MappingProxyType(directory)
+
+
+def _entries(text: str) -> list[dict[str, object]]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -110,13 +143,7 @@ def parse_agencies(text: str, table: StatuteTable) -> AgencyDirectory:
     entries = content.get("agency", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise AgencyDirectoryError("the agency directory needs one [[agency]] table per organisation")
-    directory: dict[str, Agency] = {}
-    for number, entry in enumerate(entries, 1):
-        agency = _agency(entry, table, where=f"agency {entry.get('id', f'number {number}')}")
-        if agency.spiffe_id in directory:
-            raise AgencyDirectoryError(f"agency {agency.id} stands twice in the directory")
-        directory[agency.spiffe_id] = agency
-    return MappingProxyType(directory)
+    return entries
 
 
 def format_agencies(agencies: Iterable[Agency]) -> str:
@@ -149,7 +176,7 @@ def _format_agency(agency: Agency) -> str:
     return "\n".join(["[[agency]]", *lines, days])
 
 
-def _agency(entry: dict[str, object], table: StatuteTable, *, where: str) -> Agency:
+def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agency:
     if unknown := entry.keys() - _ALLOWED:
         raise AgencyDirectoryError(f"{where}: unknown key {', '.join(sorted(unknown))}")
     if missing := _REQUIRED - entry.keys():
@@ -173,8 +200,8 @@ def _agency(entry: dict[str, object], table: StatuteTable, *, where: str) -> Age
         name_en=_text(entry["name_en"], f"{where}: name_en"),
         name_ja=_text(entry["name_ja"], f"{where}: name_ja"),
         kind=kind,
-        bodies=_known(entry["bodies"], table.bodies, f"{where}: bodies"),
-        rows=_known(entry["rows"], table.rows, f"{where}: rows"),
+        bodies=_known(entry["bodies"], editions.bodies, f"{where}: bodies"),
+        rows=_known(entry["rows"], editions.rows, f"{where}: rows"),
         valid_from=valid_from,
         valid_to=valid_to,
         prefecture=_prefecture(entry.get("prefecture", ""), f"{where}: prefecture"),
@@ -205,9 +232,9 @@ def _day(value: object, where: str) -> date:
     return value
 
 
-def _known(value: object, known: Mapping[str, object], where: str) -> frozenset[str]:
+def _known(value: object, known: frozenset[str], where: str) -> frozenset[str]:
     if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
         raise AgencyDirectoryError(f"{where} must be a list of texts")
-    if unknown := set(value) - known.keys():
-        raise AgencyDirectoryError(f"{where}: the statute table has no {', '.join(sorted(unknown))}")
+    if unknown := set(value) - known:
+        raise AgencyDirectoryError(f"{where}: no edition of the statute table has {', '.join(sorted(unknown))}")
     return frozenset(value)

@@ -5,10 +5,12 @@ be evaluated. The ban on private organisations (Act art. 30-38) wins over every 
 banned learns nothing else. Gateway and center both decide by this module; neither trusts the other's verdict.
 
 The law's structure is policies, its content is data: rows of the statute table and agencies are Cedar entities, parsed
-once. The policies are checked against `schema.cedarschema` before the first question; a node whose policies do not
-fit does not start. No clock is read here: the day comes with the question.
+once an edition. The edition in force on the day of the question decides (`editions`). The policies are checked against
+`schema.cedarschema` before the first question; a node whose policies do not fit does not start. No clock is read here:
+the day comes with the question.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -20,13 +22,15 @@ import cedarpy
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
-from jukinet.purpose.agencies import Agency, AgencyDirectory
-from jukinet.purpose.statute import StatuteRow, StatuteTable
+from jukinet.purpose.agencies import AgencyDirectory, format_agencies
+from jukinet.purpose.articles import Provision
+from jukinet.purpose.editions import Editions
+from jukinet.purpose.entities import entities_of, request_of
+from jukinet.purpose.statute import NO_EDITION, StatuteRow, StatuteTable
 from jukinet.purpose.territory import covers
 
 _log = logging.getLogger(__name__)
 
-_NO_ROW = "no such row"
 _REMEMBERED = 4096
 
 # What each forbid means to the asker: reason and article; an empty article stands for the row's own. The order is the
@@ -37,6 +41,7 @@ _REFUSALS: dict[str, tuple["errors_pb2.ErrorReason.ValueType", str]] = {
     "juki-30-25-row-unknown": (errors_pb2.ERROR_REASON_PURPOSE_UNKNOWN, "30-25"),
     "juki-30-25-row-expired": (errors_pb2.ERROR_REASON_PURPOSE_EXPIRED, "30-25"),
     "juki-30-25-not-granted": (errors_pb2.ERROR_REASON_PURPOSE_NOT_GRANTED, "30-25"),
+    "juki-30-25-provision": (errors_pb2.ERROR_REASON_PROVISION_NOT_ALLOWED, ""),
     "juki-30-25-method": (errors_pb2.ERROR_REASON_METHOD_NOT_ALLOWED, "30-25"),
     "number-act-9-method": (errors_pb2.ERROR_REASON_METHOD_NOT_ALLOWED, "number-act-9"),
     "number-act-9-field": (errors_pb2.ERROR_REASON_FIELD_NOT_ALLOWED, "number-act-9"),
@@ -45,16 +50,6 @@ _REFUSALS: dict[str, tuple["errors_pb2.ErrorReason.ValueType", str]] = {
 }
 _PRIVATE_BAN = "juki-30-38-private-ban"
 _PERMITS = frozenset({"juki-30-9", "juki-30-10", "juki-30-11", "juki-30-12", "juki-30-15"})
-
-_FIELDS = {number: name for name, number in inquiry_pb2.IdentityField.items()}
-_METHODS = {number: name for name, number in inquiry_pb2.InquiryMethod.items()}
-_FIELDS_OF_EVERY_ROW = (
-    inquiry_pb2.IDENTITY_FIELD_NAME,
-    inquiry_pb2.IDENTITY_FIELD_BIRTH_DATE,
-    inquiry_pb2.IDENTITY_FIELD_SEX,
-    inquiry_pb2.IDENTITY_FIELD_ADDRESS,
-    inquiry_pb2.IDENTITY_FIELD_CHANGE,
-)
 
 
 class PolicyError(RuntimeError):
@@ -72,6 +67,7 @@ class Question(NamedTuple):
     """Day of the question, in Japan."""
     method: "inquiry_pb2.InquiryMethod.ValueType"
     fields: Sequence["inquiry_pb2.IdentityField.ValueType"] = ()
+    provision: Provision = "immediate"
 
 
 class Decision(NamedTuple):
@@ -82,7 +78,9 @@ class Decision(NamedTuple):
     article: str
     """Article that allows or forbids, such as `30-9`, `30-38`; `number-act-9` for the Number Use Act."""
     edition: str
-    """Edition of the row, such as `2019-01`; empty when the row was not looked at."""
+    """Edition in force on the day of the question, such as `2019-01`; empty when none was."""
+    digest: bytes
+    """SHA-256 of all that decided: policies, directory and edition, 32 bytes."""
     policy: str
     """Name of the policy that decided; empty when none did."""
     basis: inquiry_pb2.LegalBasis | None
@@ -95,29 +93,41 @@ class Decision(NamedTuple):
 
 
 class PurposePolicy:
-    """The policies together with one edition of the statute table and one agency directory, ready to decide."""
+    """The policies together with editions of the statute table and one agency directory, ready to decide."""
 
-    def __init__(self, table: StatuteTable, directory: AgencyDirectory) -> None:
+    def __init__(self, editions: Editions, directory: AgencyDirectory) -> None:
         """Checks the policies and parses rows and agencies once.
 
         Args:
-            table: the statute table.
+            editions: of the statute table.
             directory: the agencies by SPIFFE ID.
 
         Raises:
             PolicyError: policies, schema, rows and agencies do not fit together.
         """
-        schema = _own_file("schema.cedarschema")
-        self._policies = check_policies(_own_file("policies.cedar"), schema)
-        self._table = table
+        policies, self._schema = _own_file("policies.cedar"), _own_file("schema.cedarschema")
+        self._policies = check_policies(policies, self._schema)
         self._directory = directory
-        # The same question has the same answer: policies, rows and agencies stay, and the day is part of the question.
+        self.editions = editions
+        self._common = _digest(policies.encode(), self._schema.encode(), format_agencies(directory.values()).encode())
+        self._books = {table.edition: self._book(table) for table in (NO_EDITION, *editions)}
+        # The same question has the same answer: policies, editions and agencies stay, and the day is part of it.
         self._decided: dict[Question, Decision] = {}
-        entities = [*_row_entities(table), *map(_agency_entity, directory.values())]
-        try:
-            self._entities = cedarpy.Entities.from_json_str(json.dumps(entities), schema)
-        except ValueError as error:
-            raise PolicyError(f"rows and agencies do not fit the policy schema: {error}") from error
+
+    def adopt(self, table: StatuteTable) -> None:
+        """Lets one more edition decide from its first day on.
+
+        Args:
+            table: approved after all others.
+
+        Raises:
+            PolicyError: its rows do not fit the schema of the policies; nothing is changed.
+            StatuteTableError: another edition has its name; nothing is changed.
+        """
+        editions, book = self.editions + table, self._book(table)
+        self._books[table.edition] = book
+        self.editions = editions
+        self._decided.clear()
 
     def decide(self, question: Question) -> Decision:
         """Decides one question.
@@ -139,29 +149,52 @@ class PurposePolicy:
         return known
 
     def _decide(self, question: Question) -> Decision:
+        table = self.editions.on(question.day)
+        book = self._books[table.edition]
         if question.agency not in self._directory:
-            return Decision(errors_pb2.ERROR_REASON_AGENCY_UNKNOWN, "30-25", "", "", None)
-        row = self._table.find(question.purpose)
-        result = cedarpy.is_authorized(_request(question, row), self._policies, self._entities)
+            return _refused(errors_pb2.ERROR_REASON_AGENCY_UNKNOWN, "30-25", book)
+        row = table.find(question.purpose)
+        result = cedarpy.is_authorized(request_of(question, row), self._policies, book.entities)
         fired = result.diagnostics.id_annotations_by_reason.values()
         if result.diagnostics.errors and _PRIVATE_BAN not in fired:
             # The texts speak of policies and of attributes of rows and agencies, never of a person.
             _log.error("policies could not be evaluated: %s", "; ".join(result.diagnostics.errors))
-            return Decision(errors_pb2.ERROR_REASON_POLICY_ERROR, "30-25", _edition(row), "", None)
+            return _refused(errors_pb2.ERROR_REASON_POLICY_ERROR, "30-25", book)
         if result.allowed and row is not None:
-            return _allow(row, question.purpose, next(iter(fired)))
-        return _refuse(row, fired)
+            return _allow(row, question.purpose, next(iter(fired)), book)
+        return _refuse(row, fired, book)
 
-    def covers(self, agency: str, purpose: str, holder: str) -> bool:
+    def covers(self, agency: str, purpose: str, holder: str, day: date) -> bool:
         """Whether an allowed question may hear of residents of this municipality.
 
         Args:
             agency: SPIFFE ID.
             purpose: row, or row and item.
             holder: six-digit code of the municipality that holds the record.
+            day: of the question, in Japan.
         """
-        row = self._table.find(purpose)
+        row = self.editions.on(day).find(purpose)
         return row is not None and agency in self._directory and covers(row, self._directory[agency], holder)
+
+    def digest_on(self, day: date) -> bytes:
+        """SHA-256 of all that decides on a day in Japan, 32 bytes: for what was refused before it could be decided."""
+        return self._books[self.editions.on(day).edition].digest
+
+    def _book(self, table: StatuteTable) -> "_Book":
+        try:
+            text = json.dumps(entities_of(table, self._directory.values()))
+            entities = cedarpy.Entities.from_json_str(text, self._schema)
+        except ValueError as error:
+            raise PolicyError(f"rows and agencies do not fit the policy schema: {error}") from error
+        return _Book(table.edition, _digest(self._common, table.digest), entities)
+
+
+class _Book(NamedTuple):
+    """What one edition is decided with."""
+
+    edition: str
+    digest: bytes
+    entities: cedarpy.Entities
 
 
 def check_policies(policies: str, schema: str) -> cedarpy.PolicySet:
@@ -189,108 +222,37 @@ def check_policies(policies: str, schema: str) -> cedarpy.PolicySet:
     return cedarpy.PolicySet.from_str(policies)
 
 
-def _allow(row: StatuteRow, purpose: str, policy: str) -> Decision:
+def _allow(row: StatuteRow, purpose: str, policy: str, book: _Book) -> Decision:
     basis = inquiry_pb2.LegalBasis(
         purpose=purpose,
         article=row.article,
         label_en=row.label_en,
         label_ja=row.label_ja,
         law_ja=row.law_ja,
-        edition=row.edition,
+        edition=book.edition,
     )
-    return Decision(errors_pb2.ERROR_REASON_UNSPECIFIED, row.article, row.edition, policy, basis)
+    return Decision(errors_pb2.ERROR_REASON_UNSPECIFIED, row.article, book.edition, book.digest, policy, basis)
 
 
-def _refuse(row: StatuteRow | None, fired: Iterable[str]) -> Decision:
+def _refuse(row: StatuteRow | None, fired: Iterable[str], book: _Book) -> Decision:
     fired = frozenset(fired)
     for policy, (reason, article) in _REFUSALS.items():
         if policy in fired:
-            return Decision(reason, article or _article(row), _edition(row), policy, None)
+            return _refused(reason, article or (row.article if row else "30-25"), book, policy)
     # No policy forbade it, but none permitted it either.
-    return Decision(errors_pb2.ERROR_REASON_PURPOSE_NOT_GRANTED, "30-25", _edition(row), "", None)
+    return _refused(errors_pb2.ERROR_REASON_PURPOSE_NOT_GRANTED, "30-25", book)
 
 
-def _article(row: StatuteRow | None) -> str:
-    return row.article if row else "30-25"
+def _refused(reason: "errors_pb2.ErrorReason.ValueType", article: str, book: _Book, policy: str = "") -> Decision:
+    return Decision(reason, article, book.edition, book.digest, policy, None)
 
 
-def _edition(row: StatuteRow | None) -> str:
-    return row.edition if row else ""
-
-
-def _request(question: Question, row: StatuteRow | None) -> dict[str, object]:
-    return {
-        "principal": {"type": "Agency", "id": question.agency},
-        "action": {"type": "Action", "id": "provide"},
-        "resource": {"type": "Row", "id": row.key if row else _NO_ROW},
-        "context": {
-            "day": _day_number(question.day),
-            "fields": [_FIELDS.get(field, "") for field in question.fields],
-            "method": _METHODS.get(question.method, ""),
-        },
-    }
-
-
-def _row_entities(table: StatuteTable) -> list[dict[str, object]]:
-    return [_no_row_entity(), *map(_row_entity, table.rows.values())]
-
-
-def _row_entity(row: StatuteRow) -> dict[str, object]:
-    fields = list(_FIELDS_OF_EVERY_ROW)
-    if row.individual_number:
-        fields.append(inquiry_pb2.IDENTITY_FIELD_INDIVIDUAL_NUMBER)
-    if row.resident_code:
-        fields.append(inquiry_pb2.IDENTITY_FIELD_RESIDENT_CODE)
-    return {
-        "uid": {"type": "Row", "id": row.key},
-        "attrs": {
-            "table": row.table,
-            "inForce": row.status == "in_force",
-            "bodies": list(row.bodies),
-            "fields": [_FIELDS[field] for field in fields],
-            "individualNumber": row.individual_number,
-            "residentCode": row.resident_code,
-            "validFrom": _day_number(row.valid_from),
-            "validTo": _day_number(row.valid_to),
-        },
-        "parents": [],
-    }
-
-
-def _no_row_entity() -> dict[str, object]:
-    # Stands for every row that does not exist, so that the policies can still say who may not ask at all.
-    return {
-        "uid": {"type": "Row", "id": _NO_ROW},
-        "attrs": {
-            "table": 0,
-            "inForce": False,
-            "bodies": [],
-            "fields": [],
-            "individualNumber": False,
-            "residentCode": False,
-            "validFrom": 0,
-            "validTo": 0,
-        },
-        "parents": [],
-    }
-
-
-def _agency_entity(agency: Agency) -> dict[str, object]:
-    return {
-        "uid": {"type": "Agency", "id": agency.spiffe_id},
-        "attrs": {
-            "kind": agency.kind,
-            "bodies": sorted(agency.bodies),
-            "rows": [{"__entity": {"type": "Row", "id": key}} for key in sorted(agency.rows)],
-            "validFrom": _day_number(agency.valid_from),
-            "validTo": _day_number(agency.valid_to),
-        },
-        "parents": [],
-    }
-
-
-def _day_number(day: date) -> int:
-    return day.year * 10_000 + day.month * 100 + day.day
+def _digest(*parts: bytes) -> bytes:
+    """SHA-256 over parts, each behind its length, so that none can pass for another."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
 
 
 def _own_file(name: str) -> str:

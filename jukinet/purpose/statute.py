@@ -1,16 +1,20 @@
 """The statute table: rows of the Act's annexed tables 1 to 6 (住民基本台帳法 別表第一-第六) and the ordinance's items.
 
 Rule: what is not a row in force here is open to nobody (Act art. 30-25). The files state facts and labels in the
-project's own words, never a sentence of the law; article and row numbers let the reader look it up.
+project's own words, never a sentence of the law; article and row numbers let the reader look it up. One edition (版)
+holds each row once; what changes is a new edition (`edition`), and `editions` knows which one decides on a day.
 
 - `statute.csv`: the Act's rows as of January 2019, each with the bodies that it opens. A row of status `deleted` has
   been taken out of the Act. A row of status `ordinance_only` (key ending in `*`) is known from the ordinance alone;
   as only the Act can open the network to a body, such a row is refused until a newer edition holds it.
-  `valid_from` is the day of the edition, because the days on which single rows came into force are not recorded.
+  `valid_from` is the day of the edition, because the days on which single rows came into force are not recorded;
+  `as_of` is the text that the row was read in. `provisions` narrows the methods of provision; empty = all that the
+  article allows.
 - `statute_items.csv`: the affairs that the ordinance (平成14年総務省令第13号) numbers within a row, as of October 2020.
   Both texts have their own numbering. For 18 keys the same number means different affairs, and 14 of the ordinance's
   rows have no counterpart: those items have an empty `purpose_key` and can be named by nobody.
 - `statute_bodies.csv`: the bodies that the rows open. Bodies designated under different laws are different bodies.
+- `articles.csv`: what the articles open (`articles`).
 
 `individual_number` says whether the Number Use Act (番号利用法) art. 9(1) lets the row's bodies use the individual
 number. No source lists this row by row, so the column is conservative: `no` by default (certainty `default`), `yes`
@@ -19,16 +23,25 @@ Check each `memory` row against the Number Use Act's own table before real use. 
 the articles that let municipalities and prefectures receive the code concern resident records, not these rows.
 """
 
-import csv
-import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib import resources
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal, NamedTuple
+
+from jukinet.purpose.articles import PROVISIONS, Articles, ArticlesError, build_articles, read_provisions
 
 RowStatus = Literal["in_force", "deleted", "ordinance_only"]
+Record = Mapping[str, str]
+
+ROW_COLUMNS: Final = (
+    *("purpose_key", "table", "row", "status", "article", "bodies", "law_ja", "law_en", "label_en", "label_ja"),
+    *("individual_number", "individual_number_certainty", "resident_code", "valid_from", "valid_to", "as_of", "items"),
+    "provisions",
+)
+ITEM_COLUMNS: Final = ("ordinance_row", "item", "purpose_key", "as_of")
+BODY_COLUMNS: Final = ("body", "name_en", "name_ja")
 
 _STATUSES: dict[str, RowStatus] = {
     "in_force": "in_force",
@@ -36,10 +49,13 @@ _STATUSES: dict[str, RowStatus] = {
     "ordinance_only": "ordinance_only",
 }
 _TRUTH = {"yes": True, "no": False}
+# As in `ledger.proto`: what could not be named in a question or stand in an entry is no row.
+_KEY: Final = re.compile(r"B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?")
+_ITEM: Final = re.compile(r"[0-9]{1,3}")
 
 
 class StatuteTableError(ValueError):
-    """The statute table contradicts itself. Restore the files that came with this version of the program."""
+    """The statute table contradicts itself. Correct what the text names, or restore the files of this version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +74,36 @@ class StatuteRow:
     individual_number: bool
     individual_number_certainty: str
     resident_code: bool
+    provisions: frozenset[str]
+    """Its own; the article narrows them."""
     valid_from: date
     valid_to: date
-    edition: str
+    as_of: str
     items: frozenset[str]
+
+
+class Allowance(NamedTuple):
+    """What a row may give beside the four items, and how: its own columns, narrowed by its article."""
+
+    individual_number: bool
+    resident_code: bool
+    provisions: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class StatuteTable:
-    """All rows by key, and all bodies by key with their English and Japanese names."""
+    """One edition: all rows by key, and all bodies by key with their English and Japanese names."""
 
+    edition: str
+    """Name, such as `2019-01`."""
+    in_force_from: date
+    """First day on which it decides."""
+    sources: tuple[str, ...]
     rows: Mapping[str, StatuteRow]
     bodies: Mapping[str, tuple[str, str]]
+    articles: Articles
+    digest: bytes
+    """SHA-256 of its file, 32 bytes."""
 
     def find(self, purpose: str) -> StatuteRow | None:
         """Looks up the row that a purpose names.
@@ -86,57 +120,94 @@ class StatuteTable:
             return None
         return row
 
-
-@functools.cache
-def load_statute() -> StatuteTable:
-    """Reads the statute table that is part of the program.
-
-    Returns:
-        The table; the same object each time.
-
-    Raises:
-        StatuteTableError: the files contradict themselves.
-
-    Source: Act tables 1 to 6; ordinance 平成14年総務省令第13号.
-    """
-    return build_statute(_read("statute.csv"), _read("statute_items.csv"), _read("statute_bodies.csv"))
+    def allowance(self, row: StatuteRow) -> Allowance:
+        """What a row of this edition may give, and how. A row whose table no article opens may give nothing."""
+        article = self.articles.get(row.table)
+        if article is None or article.article != row.article:
+            return Allowance(False, False, frozenset())
+        return Allowance(
+            individual_number=row.individual_number and article.individual_number,
+            resident_code=row.resident_code and article.resident_code,
+            provisions=row.provisions & article.provisions,
+        )
 
 
-def build_statute(
-    rows: list[dict[str, str]], items: list[dict[str, str]], bodies: list[dict[str, str]]
-) -> StatuteTable:
-    """Builds the table from the records of its three files, and checks that they agree.
+NO_EDITION: Final = StatuteTable(
+    "", date.min, (), MappingProxyType({}), MappingProxyType({}), MappingProxyType({}), b""
+)
+"""What decides on a day on which no edition is in force: nothing is open."""
+
+
+class Parts(NamedTuple):
+    """What an edition's file says, before it is understood."""
+
+    name: str
+    in_force_from: date
+    sources: tuple[str, ...]
+    articles: Sequence[Record]
+    rows: Sequence[Record]
+    bodies: Sequence[Record]
+    items: Sequence[Record]
+    digest: bytes
+
+
+def build_statute(parts: Parts) -> StatuteTable:
+    """Builds an edition from its parts, and checks that they agree.
 
     Args:
-        rows, items, bodies: one mapping of column to text per record of `statute.csv`, `statute_items.csv` and
-            `statute_bodies.csv`.
+        parts: header, and one mapping of column to text per line of each of the four tables.
 
     Returns:
-        The table.
+        The edition.
 
     Raises:
-        StatuteTableError: a record is malformed, doubled, or speaks of something that does not exist.
+        StatuteTableError: a line is malformed, doubled, or speaks of something that does not exist.
     """
-    names = {body["body"]: (body["name_en"], body["name_ja"]) for body in bodies}
-    items_of: dict[str, set[str]] = {}
-    for item in items:
-        if item["purpose_key"] and item["item"]:
-            items_of.setdefault(item["purpose_key"], set()).add(item["item"])
+    names = {body["body"]: (body["name_en"], body["name_ja"]) for body in parts.bodies}
+    try:
+        articles = build_articles(parts.articles)
+    except ArticlesError as error:
+        raise StatuteTableError(str(error)) from error
+    items = items_by_row(parts.items)
     table: dict[str, StatuteRow] = {}
-    for record in rows:
-        row = _row(record, frozenset(items_of.pop(record["purpose_key"], ())))
+    for record in parts.rows:
+        row = build_row(record, frozenset(items.pop(record["purpose_key"], ())))
         if row.key in table:
-            raise StatuteTableError(f"row {row.key} stands twice in statute.csv")
+            raise StatuteTableError(f"row {row.key} stands twice in one edition")
         if unknown := set(row.bodies) - names.keys():
-            raise StatuteTableError(f"row {row.key} names bodies that do not exist: {sorted(unknown)}")
+            raise StatuteTableError(f"row {row.key} names bodies that do not exist: {', '.join(sorted(unknown))}")
         table[row.key] = row
-    if items_of:
-        raise StatuteTableError(f"statute_items.csv has items of rows that do not exist: {sorted(items_of)}")
-    return StatuteTable(MappingProxyType(table), MappingProxyType(names))
+    if items:
+        raise StatuteTableError(f"there are items of rows that do not exist: {', '.join(sorted(items))}")
+    return StatuteTable(
+        edition=parts.name,
+        in_force_from=parts.in_force_from,
+        sources=parts.sources,
+        rows=MappingProxyType(table),
+        bodies=MappingProxyType(names),
+        articles=articles,
+        digest=parts.digest,
+    )
 
 
-def _row(record: dict[str, str], items: frozenset[str]) -> StatuteRow:
+def items_by_row(records: Sequence[Record]) -> dict[str, set[str]]:
+    """The items that can be named, by their row. Raises StatuteTableError for one that is no number."""
+    found: dict[str, set[str]] = {}
+    for item in records:
+        if item["item"] and not _ITEM.fullmatch(item["item"]):
+            raise StatuteTableError(
+                f"row {item['ordinance_row']} has an item that is no number of at most three digits"
+            )
+        if item["purpose_key"] and item["item"]:
+            found.setdefault(item["purpose_key"], set()).add(item["item"])
+    return found
+
+
+def build_row(record: Record, items: frozenset[str]) -> StatuteRow:
+    """Understands one line of `statute.csv`. Raises StatuteTableError when it is malformed."""
     key = record["purpose_key"]
+    if not _KEY.fullmatch(key):
+        raise StatuteTableError(f"a row has the key {key!r}, which is not of the form B1-77")
     try:
         row = StatuteRow(
             key=key,
@@ -151,22 +222,18 @@ def _row(record: dict[str, str], items: frozenset[str]) -> StatuteRow:
             individual_number=_TRUTH[record["individual_number"]],
             individual_number_certainty=record["individual_number_certainty"],
             resident_code=_TRUTH[record["resident_code"]],
+            provisions=read_provisions(record["provisions"]) or PROVISIONS,
             valid_from=_day(record["valid_from"], date.min),
             valid_to=_day(record["valid_to"], date.max),
-            edition=record["edition"],
+            as_of=record["as_of"],
             items=items,
         )
     except (KeyError, ValueError) as error:
-        raise StatuteTableError(f"row {key} of statute.csv is malformed: {error}") from error
+        raise StatuteTableError(f"row {key} of the statute table is malformed: {error}") from error
     if row.table not in range(1, 7) or not key.startswith(f"B{row.table}-"):
-        raise StatuteTableError(f"row {key} of statute.csv stands under table {row.table}")
+        raise StatuteTableError(f"row {key} of the statute table stands under table {row.table}")
     return row
 
 
 def _day(text: str, otherwise: date) -> date:
     return date.fromisoformat(text) if text else otherwise
-
-
-def _read(name: str) -> list[dict[str, str]]:
-    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))

@@ -2,7 +2,7 @@
 
 Rule 1: `history` is append-only (保存, Order art. 30-6: 150 years). Triggers in the database refuse
 whatever would change or remove a row, so that no later code path can rewrite what was received. So are `set_aside` and
-`operator_acts`: what two people gave up stays, with their names.
+`operator_acts`: what two people gave up stays, with their names. So are `editions`: a law that decided is not changed.
 Rule 2: sequence numbers come from the `stream` row, inside the transaction that uses them. A PostgreSQL sequence hands
 numbers out before commit, and a reader would skip the one that commits late.
 Rule 3: whole messages are kept as bytes; columns beside them exist only to find rows.
@@ -199,7 +199,17 @@ operator_acts = Table(
     Column("reason", Integer, nullable=False, comment="jukinet.errors.v1.ErrorReason that the operator looked at"),
     Column("operator", Text, nullable=False, comment="SPIFFE ID"),
     Column("acted_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    Column("edition", String(64), comment="SHA-256 of the edition acted on, hexadecimal; NULL for another act"),
     Index("operator_acts_on", "municipality", "epoch", "sequence"),
+)
+
+editions = Table(
+    "editions",
+    metadata,
+    Column("digest", String(64), primary_key=True, comment="SHA-256 of its file, hexadecimal"),
+    Column("name", String(16), nullable=False, comment="such as 2026-04"),
+    Column("in_force_from", String(10), nullable=False, comment="YYYY-MM-DD in Japan"),
+    Column("content", LargeBinary, nullable=False, comment="the file, as it was proposed"),
 )
 
 outbox_start = Table(
@@ -257,4 +267,4 @@ boot = Table(
     Column("boot_id", String(32), nullable=False, comment="as in the file outside the database"),
 )
 
-APPEND_ONLY = ("history", "operator_acts", "set_aside")
+APPEND_ONLY = ("editions", "history", "operator_acts", "set_aside")

@@ -3,8 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -38,35 +37,24 @@ from jukinet.domain.arrival import Arrival
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
-from jukinet.mesh import interceptors
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused, to_status
-from jukinet.mesh.identity import Identity, Peer
+from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import RefusedCall
 from jukinet.purpose.agencies import Agency
 from jukinet.purpose.decision import PurposePolicy
-from jukinet.purpose.statute import load_statute
+from jukinet.purpose.edition import load_statute
+from jukinet.purpose.editions import Editions
 from jukinet.purpose.ticket import TicketOffice
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
 from jukinet.store.writer import Writer
+from tests.agency_gateway.calls import GATEWAY, called_by
 
-GATEWAY = Identity("gateway", "gateway-1")
 PENSION = Identity("agency", "pension-service")
 BANK = Identity("agency", "example-bank")
 STRANGER = Identity("agency", "unlisted")
-
-
-@contextmanager
-def called_by(identity: Identity) -> Iterator[None]:
-    """Runs a block as if this identity had called."""
-    peer = Peer(identity=identity, not_after=datetime(2100, 1, 1, tzinfo=UTC), fingerprint="")
-    token = interceptors._peer.set(peer)
-    try:
-        yield
-    finally:
-        interceptors._peer.reset(token)
 
 
 def synthetic_code(number: int) -> str:
@@ -134,8 +122,7 @@ class Network:
         # At the driver: not all statements pass through SQLAlchemy.
         event.listen(self.register_reader, "connect", lambda driver, _: driver.set_trace_callback(self._note))
         self.ticket_key = Ed25519PrivateKey.generate()
-        statute = load_statute()
-        policy = PurposePolicy(statute, {agency.spiffe_id: agency for agency in _agencies()})
+        policy = PurposePolicy(Editions([load_statute()]), {agency.spiffe_id: agency for agency in _agencies()})
         self.center_service = ProvisionService(
             reader=self.register_reader,
             policy=policy,
@@ -153,7 +140,7 @@ class Network:
             stub=self.center,  # type: ignore[arg-type]  # one method of the stub
             ticket_key=self.ticket_key,
         )
-        self.desk = Desk(policy=policy, policy_digest=bytes(32), keys=EntryKeys(bytes(32)), record=self.record)
+        self.desk = Desk(policy=policy, keys=EntryKeys(bytes(32)), record=self.record)
         self.inquiry = InquiryService(desk=self.desk, center=self.asking)
 
     def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:

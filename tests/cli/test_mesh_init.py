@@ -22,7 +22,8 @@ from jukinet.mesh.pki import load_public_key, load_public_keys, load_signing_key
 from jukinet.mesh.tls import TlsMaterial
 from jukinet.purpose.agencies import load_agencies
 from jukinet.purpose.decision import PurposePolicy
-from jukinet.purpose.statute import load_statute
+from jukinet.purpose.edition import load_statute
+from jukinet.purpose.editions import Editions
 
 RUNNER = CliRunner()
 CODES = ["131016", "131024", "011002"]
@@ -111,14 +112,14 @@ def test_token_keys_are_32_bytes_and_differ(mesh: Mesh) -> None:
 
 
 def test_center_and_gateway_hold_the_same_directory_and_can_decide_by_it(mesh: Mesh) -> None:
-    table = load_statute()
-    gateway, center = (load_agencies(mesh.folder(name) / "agencies.toml", table) for name in ("gateway-1", "center"))
+    editions = Editions([load_statute()])
+    gateway, center = (load_agencies(mesh.folder(name) / "agencies.toml", editions) for name in ("gateway-1", "center"))
     assert gateway == center
-    PurposePolicy(table, gateway)
+    PurposePolicy(editions, gateway)
 
 
 def test_the_bank_is_private_and_holds_rows_by_mistake(mesh: Mesh) -> None:
-    directory = load_agencies(mesh.folder("center") / "agencies.toml", load_statute())
+    directory = load_agencies(mesh.folder("center") / "agencies.toml", Editions([load_statute()]))
     bank = directory[Identity("agency", BANK).uri]
     assert bank.kind == "private"
     assert bank.rows

@@ -235,6 +235,9 @@ async def plant_on_the_command_line(canaries: Canaries, network: Network, folder
     for submission in submissions:
         canaries.plant(submission)
     await _run(canaries, "submit", str(file), "--mesh", str(network.mesh.root), "--municipality", CHIYODA)
+    # By mistake, for an edition of the law.
+    decide = ("--to", CENTER, "--to", GATEWAY)
+    await _run(canaries, "statutes", "propose", str(file), "--mesh", str(network.mesh.root), *decide)
     await _run(canaries, "admin", "parked", "--mesh", str(network.mesh.root), "--node", PREFECTURE)
     await _run(canaries, "admin", "release", CHIYODA, "--mesh", str(network.mesh.root), "--node", PREFECTURE)
     for node in network.mesh.names:

@@ -13,7 +13,7 @@ from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.cli.development_agencies import PENSION_SERVICE, TAX_AGENCY
 from jukinet.mesh.errors import name_of, violations_of
 from jukinet.mesh.identity import Identity
-from jukinet.purpose.statute import load_statute
+from jukinet.purpose.edition import load_statute
 
 Network = Any  # the fixture's own class lives in conftest.py
 Question = Callable[[Network, Any], inquiry.InquireRequest]

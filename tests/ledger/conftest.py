@@ -13,7 +13,8 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import schema
-from jukinet.ledger.entry import EntryKeys, encode, make_entry
+from jukinet.ledger.entry import EntryKeys, make_entry
+from jukinet.ledger.layout import encode
 from jukinet.ledger.note import Signer
 
 MakeLeaf = Callable[..., bytes]
@@ -45,6 +46,9 @@ def entry_arguments() -> Callable[[int], dict[str, Any]]:
             "action": ledger_pb2.ACTION_INQUIRE,
             "result": ledger_pb2.RESULT_PROVIDED,
             "policy_digest": b"\x07" * 32,
+            "method": 1,
+            "wanted": [1, 2, 4],
+            "edition": "2019-01",
             "fields": [1, 2, 4],
             "token": b"\x01" * 32,
             "answer": b"answer",

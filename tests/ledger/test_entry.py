@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.ledger.entry import EntryKeys, check, decode, encode, make_entry, month_key, person_token
+from jukinet.ledger.entry import EntryKeys, make_act, make_entry, month_key, person_token
 from jukinet.ledger.errors import EntryInvalid
+from jukinet.ledger.layout import check, decode, encode
 from jukinet.ledger.verify.layout import read_entry
-from jukinet.purpose.statute import load_statute
+from jukinet.ledger.verify.report import Unsound
+from jukinet.purpose.edition import load_statute
 
 KEYS = EntryKeys(b"\x05" * 32)
 CODE = "00000000019"
@@ -24,8 +26,9 @@ MakeLeaf = Callable[..., bytes]
 def test_an_entry_comes_back_as_it_was_made(entry_arguments: Arguments) -> None:
     entry = make_entry(KEYS, **entry_arguments(1))
     assert decode(encode(entry)) == entry
-    assert entry.version == 1
-    assert list(entry.fields) == [1, 2, 4]
+    assert entry.version == 2
+    assert list(entry.fields) == list(entry.wanted) == [1, 2, 4]
+    assert (entry.method, entry.edition) == (1, "2019-01")
 
 
 def test_no_personal_value_is_in_the_bytes_of_an_entry(leaf: MakeLeaf) -> None:
@@ -36,7 +39,7 @@ def test_no_personal_value_is_in_the_bytes_of_an_entry(leaf: MakeLeaf) -> None:
         assert canary.encode() not in made
 
 
-@pytest.mark.parametrize("field", ["request_id", "agency", "purpose", "article"])
+@pytest.mark.parametrize("field", ["request_id", "agency", "purpose", "article", "edition"])
 @given(text=st.text(min_size=1))
 def test_free_text_gets_into_no_field(entry_arguments: Arguments, field: str, text: str) -> None:
     with pytest.raises(EntryInvalid) as refused:
@@ -64,7 +67,8 @@ def test_any_bytes_are_refused_by_a_typed_error(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("version", 2),
+        ("version", 0),
+        ("version", 3),
         ("request_id", ""),
         ("request_id", "5F7D1C1E-0000-4000-8000-000000000001"),
         ("agency", "spiffe://elsewhere/agency/x"),
@@ -83,6 +87,11 @@ def test_any_bytes_are_refused_by_a_typed_error(content: bytes) -> None:
         ("refusal", errors_pb2.ERROR_REASON_PURPOSE_UNKNOWN),
         ("policy_digest", b""),
         ("answer_digest", b""),
+        ("method", 0),
+        ("method", 3),
+        ("edition", ""),
+        ("edition", "2019-1"),
+        ("edition_digest", b"x" * 32),
     ],
 )
 def test_a_field_outside_its_layout_is_named(entry_arguments: Arguments, field: str, value: Any) -> None:
@@ -99,6 +108,84 @@ def test_released_fields_are_known_ones_in_order(entry_arguments: Arguments, fie
     entry.fields.extend(fields)
     with pytest.raises(EntryInvalid, match="Field fields"):
         encode(entry)
+
+
+@pytest.mark.parametrize("wanted", [[0], [8], [1, 1, 2, 4], [2, 1, 4], [1, 2]])
+def test_wanted_fields_are_known_ones_in_order_and_all_that_was_released(
+    entry_arguments: Arguments, wanted: list[int]
+) -> None:
+    entry = make_entry(KEYS, **entry_arguments(1))
+    del entry.wanted[:]
+    entry.wanted.extend(wanted)
+    with pytest.raises(EntryInvalid, match="Field wanted"):
+        encode(entry)
+
+
+ACT: dict[str, Any] = {
+    "time": datetime(2026, 4, 1, tzinfo=UTC),
+    "request_id": "5f7d1c1e-0000-4000-8000-000000000001",
+    "gateway": "spiffe://nodes.jukinet/gateway/gateway-1",
+    "operator": "spiffe://operators.jukinet/operator/CANARY",
+    "action": ledger_pb2.ACTION_APPROVE_EDITION,
+    "edition": "2026-04",
+    "edition_digest": b"\x03" * 32,
+    "policy_digest": b"\x07" * 32,
+}
+
+
+def test_an_act_names_the_edition_and_its_operator_by_a_pseudonym_alone() -> None:
+    made = encode(make_act(KEYS, **ACT))
+    assert b"CANARY" not in made
+    entry = read_entry(made)
+    assert decode(made) == entry
+    assert (entry.result, entry.edition, entry.edition_digest) == (ledger_pb2.RESULT_DONE, "2026-04", b"\x03" * 32)
+    again = make_act(KEYS, **{**ACT, "action": ledger_pb2.ACTION_PROPOSE_EDITION})
+    other = make_act(KEYS, **{**ACT, "operator": "spiffe://operators.jukinet/operator/other"})
+    assert entry.operator_pseudonym == again.operator_pseudonym != other.operator_pseudonym
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("version", 1),
+        ("agency", "somebody"),
+        ("purpose", "B1-77"),
+        ("article", "30-9"),
+        ("person_token", b"x" * 32),
+        ("action", ledger_pb2.ACTION_INQUIRE),
+        ("result", ledger_pb2.RESULT_PROVIDED),
+        ("refusal", errors_pb2.ERROR_REASON_PURPOSE_UNKNOWN),
+        ("answer_digest", b"x" * 32),
+        ("method", 1),
+        ("edition", ""),
+        ("edition", "next year"),
+        ("edition_digest", b""),
+        ("policy_digest", b""),
+    ],
+)
+def test_an_act_says_nothing_of_a_question(field: str, value: Any) -> None:
+    entry = make_act(KEYS, **ACT)
+    setattr(entry, field, value)
+    with pytest.raises(EntryInvalid):
+        encode(entry)
+    with pytest.raises(Unsound):
+        read_entry(entry.SerializeToString(deterministic=True))
+
+
+def test_an_entry_of_layout_1_is_read_and_has_none_of_the_new_fields(entry_arguments: Arguments) -> None:
+    entry = make_entry(KEYS, **entry_arguments(1))
+    entry.version = 1
+    for name in ("method", "wanted", "edition"):
+        entry.ClearField(name)
+    old = entry.SerializeToString(deterministic=True)
+    assert decode(old) == read_entry(old) == entry
+    for name, value in (("method", 1), ("edition", "2019-01"), ("edition_digest", b"x" * 32)):
+        mixed = ledger_pb2.Entry.FromString(old)
+        setattr(mixed, name, value)
+        with pytest.raises(EntryInvalid, match=f"Field {name}"):
+            encode(mixed)
+        with pytest.raises(Unsound, match=f"wrong {name}"):
+            read_entry(mixed.SerializeToString(deterministic=True))
 
 
 def test_an_entry_needs_a_time(entry_arguments: Arguments) -> None:
@@ -119,6 +206,7 @@ def test_every_row_of_the_statute_table_and_every_article_fits(leaf: MakeLeaf) -
 
 def test_a_refusal_does_not_keep_a_purpose_that_could_be_a_number(leaf: MakeLeaf) -> None:
     refusal = {"result": 3, "refusal": 73, "fields": [], "token": b"", "answer": None}
+    assert decode(leaf(1, **refusal, method=0, wanted=[], edition="")).method == 0
     assert decode(leaf(1, **refusal, purpose="B1-123456789018")).purpose == ""
     assert decode(leaf(1, **refusal, purpose="B1-999")).purpose == "B1-999"
 

@@ -78,6 +78,8 @@ async def test_the_longest_entries_fit_into_what_a_gateway_may_send(
         purpose="B1-100-100-100*.100",
         agency=f"spiffe://agencies.jukinet/agency/{'x' * 63}",
         fields=IdentityField.values()[1:],
+        wanted=IdentityField.values()[1:],
+        edition="2019-01.99",
     )
     assert ENTRIES_PER_MESSAGE * (len(longest) + 4) <= MESSAGE_SLACK_BYTES
     messages = [message async for message in stub.ListEntries(ledger_pb2.ListEntriesRequest(), timeout=10)]

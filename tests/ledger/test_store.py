@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import merkle, schema, store
-from jukinet.ledger.entry import decode
 from jukinet.ledger.errors import EntryInvalid, LedgerCorrupt, LedgerDiverged, NoteInvalid
+from jukinet.ledger.layout import decode
 from jukinet.ledger.note import Signer, open_checkpoint, sign_checkpoint
 from jukinet.ledger.reread import roots_on_disk
 from tests.ledger.proofs import verify_consistency, verify_inclusion

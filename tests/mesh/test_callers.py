@@ -14,6 +14,7 @@ from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.link.v1 import link_pb2, snapshot_pb2
 from jukinet._pb.jukinet.provision.v1 import provision_pb2
+from jukinet._pb.jukinet.statute.v1 import statute_pb2
 from jukinet.mesh.callers import Callers, CallersError, network_callers, parse_callers
 from jukinet.mesh.identity import Identity
 
@@ -33,6 +34,7 @@ FILES = (
     link_pb2,
     provision_pb2,
     snapshot_pb2,
+    statute_pb2,
     health_pb2,
     reflection_pb2,
 )
@@ -93,6 +95,12 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("consistency.v1.ConsistencyService/ListRows", CS): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListRows", TOKYO): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListRows", CENTER): {OPERATOR},
+    ("statute.v1.StatuteService/ProposeEdition", GATEWAY): {OPERATOR},
+    ("statute.v1.StatuteService/ProposeEdition", CENTER): {OPERATOR},
+    ("statute.v1.StatuteService/ApproveEdition", GATEWAY): {OPERATOR},
+    ("statute.v1.StatuteService/ApproveEdition", CENTER): {OPERATOR},
+    ("statute.v1.StatuteService/ListEditions", GATEWAY): {OPERATOR},
+    ("statute.v1.StatuteService/ListEditions", CENTER): {OPERATOR},
     ("ledger.v1.LedgerService/GetCheckpoint", GATEWAY): {OPERATOR},
     ("ledger.v1.LedgerService/ListEntries", GATEWAY): {OPERATOR},
     ("admin.v1.AdminService/GetStatus", CS): {OPERATOR},

@@ -14,7 +14,8 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
 from jukinet.purpose.decision import Decision, PolicyError, PurposePolicy, Question
-from jukinet.purpose.statute import load_statute
+from jukinet.purpose.edition import load_statute
+from jukinet.purpose.editions import Editions
 
 TABLE = load_statute()
 LIVE = [row for row in TABLE.rows.values() if row.status == "in_force"]
@@ -54,7 +55,7 @@ AGENCIES = [
     agency("private-ended", "private", bodies=TABLE.bodies, rows=TABLE.rows, until=date(2025, 3, 31)),
     agency("private-bare", "private"),
 ]
-POLICY = PurposePolicy(TABLE, {each.spiffe_id: each for each in AGENCIES})
+POLICY = PurposePolicy(Editions([TABLE]), {each.spiffe_id: each for each in AGENCIES})
 
 
 def decide(
@@ -85,6 +86,11 @@ def lone_agency(attributes: dict[str, object]) -> cedarpy.Entities:
     return cedarpy.Entities.from_json_str(json.dumps([{"uid": uid, "attrs": attributes, "parents": []}]))
 
 
+def decide_with(policy: PurposePolicy, monkeypatch: pytest.MonkeyPatch, entities: cedarpy.Entities) -> None:
+    policy._decided.clear()
+    monkeypatch.setitem(policy._books, TABLE.edition, policy._books[TABLE.edition]._replace(entities=entities))
+
+
 def reason(decision: Decision) -> str:
     return errors.ErrorReason.Name(decision.refusal).removeprefix("ERROR_REASON_")
 
@@ -100,7 +106,7 @@ def test_every_live_row_is_open_to_its_own_bodies() -> None:
                 label_en=row.label_en,
                 label_ja=row.label_ja,
                 law_ja=row.law_ja,
-                edition=row.edition,
+                edition=TABLE.edition,
             )
 
 
@@ -157,17 +163,21 @@ def test_rows_that_are_deleted_or_known_from_the_ordinance_alone_are_not_in_forc
 def test_row_opens_and_ends_on_its_days() -> None:
     first = agency("early", bodies=TABLE.bodies, rows=TABLE.rows)
     first = replace(first, valid_from=date.min)
-    policy = PurposePolicy(TABLE, {first.spiffe_id: first})
+    policy = PurposePolicy(Editions([TABLE]), {first.spiffe_id: first})
     asked = Question(first.spiffe_id, "B1-77", date(2019, 1, 7), BY_FOUR_ITEMS, FOUR)
     assert policy.decide(asked).allowed
-    assert reason(policy.decide(asked._replace(day=date(2019, 1, 6)))) == "PURPOSE_EXPIRED"
+    last = replace(TABLE.rows["B1-77"], valid_from=date(2020, 4, 1), valid_to=date(2020, 4, 2))
+    short = PurposePolicy(Editions([replace(TABLE, rows={"B1-77": last})]), {first.spiffe_id: first})
+    days = [date(2020, 3, 31), date(2020, 4, 1), date(2020, 4, 2), date(2020, 4, 3)]
+    outcomes = [reason(short.decide(asked._replace(day=day))) for day in days]
+    assert outcomes == ["PURPOSE_EXPIRED", "UNSPECIFIED", "UNSPECIFIED", "PURPOSE_EXPIRED"]
     assert policy.decide(asked._replace(day=date.max)).allowed
 
 
 @pytest.mark.parametrize("purpose", ["B1-999", "B1-77.999", "B2-1.1", "B1-40-3", "no such row", "", 'B1"', "\n"])
 def test_purpose_that_does_not_exist_is_unknown(purpose: str) -> None:
     decision = decide("everything", purpose)
-    assert (reason(decision), decision.edition) == ("PURPOSE_UNKNOWN", "")
+    assert (reason(decision), decision.edition) == ("PURPOSE_UNKNOWN", TABLE.edition)
 
 
 def test_item_of_a_row_is_open_like_the_row_and_named_in_the_basis() -> None:
@@ -192,8 +202,9 @@ def test_resident_code_is_provided_for_no_row() -> None:
 
 def test_resident_code_stays_shut_for_table_one_even_if_a_row_says_otherwise() -> None:
     rows = {key: replace(TABLE.rows[key], resident_code=True) for key in ("B1-77", "B2-1")}
+    articles = {number: replace(article, resident_code=True) for number, article in TABLE.articles.items()}
     asker = agency("everything", bodies=TABLE.bodies, rows=rows)
-    policy = PurposePolicy(replace(TABLE, rows=rows), {asker.spiffe_id: asker})
+    policy = PurposePolicy(Editions([replace(TABLE, rows=rows, articles=articles)]), {asker.spiffe_id: asker})
     fields = [inquiry.IDENTITY_FIELD_RESIDENT_CODE]
     assert reason(policy.decide(question("everything", "B1-77", TODAY, BY_FOUR_ITEMS, fields))) == "FIELD_NOT_ALLOWED"
     assert policy.decide(question("everything", "B2-1", TODAY, BY_FOUR_ITEMS, fields)).allowed
@@ -229,8 +240,8 @@ def test_method_that_does_not_exist_is_refused(method: int) -> None:
 def test_policy_that_cannot_be_evaluated_denies(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    policy = PurposePolicy(TABLE, {each.spiffe_id: each for each in AGENCIES[:1]})
-    monkeypatch.setattr(policy, "_entities", lone_agency({"kind": "public"}))
+    policy = PurposePolicy(Editions([TABLE]), {each.spiffe_id: each for each in AGENCIES[:1]})
+    decide_with(policy, monkeypatch, lone_agency({"kind": "public"}))
     with caplog.at_level(logging.ERROR):
         decision = policy.decide(Question(AGENCIES[0].spiffe_id, "B1-77", TODAY, BY_FOUR_ITEMS, FOUR))
     assert (reason(decision), decision.allowed) == ("POLICY_ERROR", False)
@@ -239,7 +250,7 @@ def test_policy_that_cannot_be_evaluated_denies(
 
 def test_error_beside_a_permit_denies(monkeypatch: pytest.MonkeyPatch) -> None:
     # Cedar skips a forbid that errs and lets the permit stand; the decision must not.
-    policy = PurposePolicy(TABLE, {each.spiffe_id: each for each in AGENCIES})
+    policy = PurposePolicy(Editions([TABLE]), {each.spiffe_id: each for each in AGENCIES})
     lax = cedarpy.PolicySet.from_str(
         '@id("juki-30-9") permit (principal, action, resource);'
         '@id("juki-30-6-field-mask") forbid (principal, action, resource) unless { resource.nothing };'
@@ -253,23 +264,23 @@ def test_error_beside_a_permit_denies(monkeypatch: pytest.MonkeyPatch) -> None:
             "resource": {"type": "Row", "id": "B1-77"},
         },
         lax,
-        policy._entities,
+        policy._books[TABLE.edition].entities,
     )
     assert raw.allowed
     assert reason(policy.decide(asked)) == "POLICY_ERROR"
 
 
 def test_agency_whose_kind_is_not_stated_counts_as_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = PurposePolicy(TABLE, {each.spiffe_id: each for each in AGENCIES[:1]})
+    policy = PurposePolicy(Editions([TABLE]), {each.spiffe_id: each for each in AGENCIES[:1]})
     kinds: list[dict[str, object]] = [{}, {"kind": "Public"}, {"kind": True}]
     for attributes in kinds:
-        monkeypatch.setattr(policy, "_entities", lone_agency(attributes))
+        decide_with(policy, monkeypatch, lone_agency(attributes))
         decision = policy.decide(Question(AGENCIES[0].spiffe_id, "B1-77", TODAY, BY_FOUR_ITEMS, FOUR))
         assert reason(decision) == "PRIVATE_SECTOR_BANNED"
 
 
 def test_no_permit_is_a_refusal_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = PurposePolicy(TABLE, {each.spiffe_id: each for each in AGENCIES})
+    policy = PurposePolicy(Editions([TABLE]), {each.spiffe_id: each for each in AGENCIES})
     monkeypatch.setattr(policy, "_policies", cedarpy.PolicySet.from_str(""))
     decision = policy.decide(question("everything", "B1-77", TODAY, BY_FOUR_ITEMS, FOUR))
     assert (reason(decision), decision.policy) == ("PURPOSE_NOT_GRANTED", "")
@@ -279,4 +290,4 @@ def test_agency_that_does_not_fit_the_schema_keeps_the_node_from_starting() -> N
     misshapen = agency("misshapen")
     object.__setattr__(misshapen, "kind", 7)
     with pytest.raises(PolicyError, match="do not fit the policy schema"):
-        PurposePolicy(TABLE, {misshapen.spiffe_id: misshapen})
+        PurposePolicy(Editions([TABLE]), {misshapen.spiffe_id: misshapen})

@@ -7,7 +7,8 @@ from importlib import resources
 
 import pytest
 
-from jukinet.purpose.statute import StatuteTable, StatuteTableError, build_statute, load_statute
+from jukinet.purpose.edition import load_statute, program_edition, read_parts
+from jukinet.purpose.statute import StatuteTable, StatuteTableError, build_statute
 
 KEY = re.compile(r"B[1-6]-[0-9]+(-[0-9]+){0,2}[*]?")
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
@@ -54,7 +55,7 @@ def test_table_holds_every_row_of_the_six_annexed_tables(table: StatuteTable) ->
 def test_every_row_names_its_article_law_and_edition(table: StatuteTable) -> None:
     for row in table.rows.values():
         assert row.article == ARTICLES[row.table]
-        assert row.edition == ("2020-10" if row.status == "ordinance_only" else "2019-01")
+        assert row.as_of == ("2020-10" if row.status == "ordinance_only" else "2019-01")
         if row.status == "in_force":
             assert all((row.law_ja, row.law_en, row.bodies))
             assert row.valid_from == date(2019, 1, 7) <= row.valid_to
@@ -144,6 +145,9 @@ def test_number_of_items_agrees_with_each_row(table: StatuteTable) -> None:
         assert named == int(record["items"]) or (named == 0 and record["items"] == "1")
 
 
+PARTS = read_parts(program_edition())
+
+
 def one_row(**changes: str) -> dict[str, str]:
     return {**records("statute.csv")[0], **changes}
 
@@ -157,20 +161,21 @@ def one_row(**changes: str) -> dict[str, str]:
         ({"table": "2"}, "stands under table 2"),
         ({"table": "7"}, "stands under table 7"),
         ({"valid_from": "spring"}, "malformed"),
+        ({"provisions": "immediate, batch"}, "malformed"),
         ({"bodies": "nobody"}, "bodies that do not exist"),
     ],
 )
 def test_broken_table_is_refused_with_the_row_named(changes: dict[str, str], told: str) -> None:
     with pytest.raises(StatuteTableError, match=rf"row B1-1 .*{told}"):
-        build_statute([one_row(**changes)], [], records("statute_bodies.csv"))
+        build_statute(PARTS._replace(rows=[one_row(**changes)], items=[]))
 
 
 def test_table_with_a_row_twice_is_refused() -> None:
     with pytest.raises(StatuteTableError, match="twice"):
-        build_statute([one_row(), one_row()], [], records("statute_bodies.csv"))
+        build_statute(PARTS._replace(rows=[one_row(), one_row()], items=[]))
 
 
 def test_item_of_a_row_that_does_not_exist_is_refused() -> None:
-    item = {"ordinance_row": "B1-9", "item": "1", "purpose_key": "B1-9", "edition": "2020-10"}
+    item = {"ordinance_row": "B1-9", "item": "1", "purpose_key": "B1-9", "as_of": "2020-10"}
     with pytest.raises(StatuteTableError, match="B1-9"):
-        build_statute([one_row()], [item], records("statute_bodies.csv"))
+        build_statute(PARTS._replace(rows=[one_row()], items=[item]))

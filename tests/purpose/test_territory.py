@@ -7,10 +7,13 @@ import pytest
 from jukinet.purpose.agencies import Agency as Listed
 from jukinet.purpose.agencies import AgencyDirectoryError, format_agencies, parse_agencies
 from jukinet.purpose.decision import PurposePolicy
-from jukinet.purpose.statute import load_statute
+from jukinet.purpose.edition import load_statute
+from jukinet.purpose.editions import Editions
 
 TOKYO, SHINJUKU, YOKOSUKA = "130001", "131041", "142018"
 STATUTE = load_statute()
+EDITIONS = Editions([STATUTE])
+TODAY = date(2026, 4, 1)
 
 
 def a_row_of(table: int) -> str:
@@ -37,29 +40,29 @@ def agency_with(prefecture: str) -> Listed:
 )
 def test_each_table_covers_its_own_residents_only(table: int, own: bool, other: bool) -> None:
     agency = agency_with(TOKYO)
-    policy = PurposePolicy(STATUTE, {agency.spiffe_id: agency})
-    assert policy.covers(agency.spiffe_id, a_row_of(table), SHINJUKU) is own
-    assert policy.covers(agency.spiffe_id, a_row_of(table), YOKOSUKA) is other
+    policy = PurposePolicy(EDITIONS, {agency.spiffe_id: agency})
+    assert policy.covers(agency.spiffe_id, a_row_of(table), SHINJUKU, TODAY) is own
+    assert policy.covers(agency.spiffe_id, a_row_of(table), YOKOSUKA, TODAY) is other
 
 
 def test_a_local_body_without_a_prefecture_is_told_nothing() -> None:
     agency = agency_with("")
-    policy = PurposePolicy(STATUTE, {agency.spiffe_id: agency})
-    covered = [policy.covers(agency.spiffe_id, a_row_of(table), SHINJUKU) for table in range(1, 7)]
+    policy = PurposePolicy(EDITIONS, {agency.spiffe_id: agency})
+    covered = [policy.covers(agency.spiffe_id, a_row_of(table), SHINJUKU, TODAY) for table in range(1, 7)]
     assert covered == [True, False, False, False, False, False]
 
 
 def test_nobody_is_covered_for_an_unknown_agency_or_row() -> None:
     agency = agency_with(TOKYO)
-    policy = PurposePolicy(STATUTE, {agency.spiffe_id: agency})
-    assert not policy.covers("spiffe://agencies.jukinet/agency/other", a_row_of(1), SHINJUKU)
-    assert not policy.covers(agency.spiffe_id, "B1-999", SHINJUKU)
+    policy = PurposePolicy(EDITIONS, {agency.spiffe_id: agency})
+    assert not policy.covers("spiffe://agencies.jukinet/agency/other", a_row_of(1), SHINJUKU, TODAY)
+    assert not policy.covers(agency.spiffe_id, "B1-999", SHINJUKU, TODAY)
 
 
 def test_the_prefecture_is_read_back_as_written_and_must_be_one() -> None:
     text = format_agencies([agency_with(TOKYO)])
-    (agency,) = parse_agencies(text, STATUTE).values()
+    (agency,) = parse_agencies(text, EDITIONS).values()
     assert agency.prefecture == TOKYO
     for wrong in (SHINJUKU, "130002", "13"):
         with pytest.raises(AgencyDirectoryError, match="prefecture"):
-            parse_agencies(text.replace(TOKYO, wrong), STATUTE)
+            parse_agencies(text.replace(TOKYO, wrong), EDITIONS)

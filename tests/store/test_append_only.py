@@ -57,7 +57,7 @@ def test_every_key_of_an_append_only_table_is_guarded(engine: Engine) -> None:
             for name in APPEND_ONLY:
                 made = connection.execute(text(trigger), {"name": f"{name}_no_replace"}).scalar_one()
                 assert made == append_only_ddl(name, "sqlite", keys_of(metadata.tables[name]))[-1]
-    assert APPEND_ONLY == ("history", "operator_acts", "set_aside")
+    assert APPEND_ONLY == ("editions", "history", "operator_acts", "set_aside")
 
 
 def test_the_keys_of_a_table_are_its_primary_key_and_its_unique_constraints() -> None:

@@ -1,6 +1,11 @@
-"""What an entry may look like, so that nothing about a person can hide in it."""
+"""What an entry may look like, so that nothing about a person can hide in it.
+
+Layout 2 has four fields more than layout 1, of which no entry of layout 1 has any. It knows acts of operators too,
+which speak of an edition of the law and of nobody's question.
+"""
 
 import re
+from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
 
@@ -13,16 +18,22 @@ _PATTERNS = {
     "purpose": re.compile(r"B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}\*?(\.[0-9]{1,3})?"),
     "article": re.compile(r"(number-act-)?[0-9]{1,3}(-[0-9]{1,3}){0,3}(\([0-9]{1,2}\))?"),
 }
+_EDITION = re.compile(r"[0-9]{4}-[0-9]{2}(\.[0-9]{1,2})?")
 _ABSENT_IN_REFUSALS = ("purpose", "article")
+_ABSENT_IN_ACTS = ("purpose", "article", "person_token", "refusal", "fields", "answer_digest", "method", "wanted")
+_NEW_IN_2 = ("method", "wanted", "edition", "edition_digest")
 _DIGESTS = ("operator_pseudonym", "case_commitment", "policy_digest")
 _REFUSED = ledger_pb2.RESULT_REFUSED
 _PROVIDED = ledger_pb2.RESULT_PROVIDED
+_DONE = ledger_pb2.RESULT_DONE
+_ACTS = (ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION)
 _MAX_FIELD = 7
+_MAX_METHOD = 2
 _END_OF_TIME = 253_402_300_800  # Year 10000: the end of what a Timestamp may say.
 
 
 def read_entry(leaf: bytes) -> ledger_pb2.Entry:
-    """The entry in a leaf. Raises Unsound when it is not a canonical entry of version 1 within its layout."""
+    """The entry in a leaf. Raises Unsound when it is not a canonical entry within its layout."""
     entry = ledger_pb2.Entry()
     try:
         entry.ParseFromString(leaf)
@@ -37,27 +48,57 @@ def read_entry(leaf: bytes) -> ledger_pb2.Entry:
 
 
 def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
+    wrong = [name for name in _DIGESTS if len(getattr(entry, name)) != 32]
+    wrong += [name for name in ("request_id", "agency") if not _PATTERNS[name].fullmatch(getattr(entry, name))]
+    if not (0 < entry.time.seconds < _END_OF_TIME and 0 <= entry.time.nanos < 1_000_000_000):
+        wrong.append("time")
+    if entry.version not in (1, 2):
+        wrong.append("version")
+    if entry.version == 1:
+        wrong += [name for name in _NEW_IN_2 if getattr(entry, name)]
+    if entry.action in _ACTS:
+        return wrong + _wrong_in_act(entry)
+    return wrong + _wrong_in_question(entry) + _wrong_outcome(entry, entry.result == _REFUSED)
+
+
+def _wrong_in_act(entry: ledger_pb2.Entry) -> list[str]:
+    wrong = [name for name in _ABSENT_IN_ACTS if getattr(entry, name)]
+    if entry.version == 1:
+        wrong.append("action")
+    if entry.result != _DONE:
+        wrong.append("result")
+    if not _EDITION.fullmatch(entry.edition):
+        wrong.append("edition")
+    if len(entry.edition_digest) != 32:
+        wrong.append("edition_digest")
+    return wrong
+
+
+def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
     refused = entry.result == _REFUSED
     wrong = [
         name
-        for name, pattern in _PATTERNS.items()
-        if not pattern.fullmatch(value := getattr(entry, name))
-        and not (refused and not value and name in _ABSENT_IN_REFUSALS)
+        for name in _ABSENT_IN_REFUSALS
+        if not _PATTERNS[name].fullmatch(value := getattr(entry, name)) and not (refused and not value)
     ]
-    wrong += [name for name in _DIGESTS if len(getattr(entry, name)) != 32]
-    if entry.version != 1:
-        wrong.append("version")
-    if not (0 < entry.time.seconds < _END_OF_TIME and 0 <= entry.time.nanos < 1_000_000_000):
-        wrong.append("time")
     if not entry.action or entry.action not in ledger_pb2.Action.values():
         wrong.append("action")
-    return wrong + _wrong_outcome(entry, refused)
+    if entry.edition_digest:
+        wrong.append("edition_digest")
+    if entry.version == 2:
+        if not (0 if refused else 1) <= entry.method <= _MAX_METHOD:
+            wrong.append("method")
+        if not (_EDITION.fullmatch(entry.edition) or (refused and not entry.edition)):
+            wrong.append("edition")
+        if not _rise(entry.wanted) or not set(entry.fields) <= set(entry.wanted):
+            wrong.append("wanted")
+    return wrong
 
 
 def _wrong_outcome(entry: ledger_pb2.Entry, refused: bool) -> list[str]:
     wrong = []
     provided = entry.result == _PROVIDED
-    if not entry.result or entry.result not in ledger_pb2.Result.values():
+    if not entry.result or entry.result == _DONE or entry.result not in ledger_pb2.Result.values():
         wrong.append("result")
     if bool(entry.refusal) != refused or entry.refusal < 0:
         wrong.append("refusal")
@@ -65,7 +106,12 @@ def _wrong_outcome(entry: ledger_pb2.Entry, refused: bool) -> list[str]:
         wrong.append("answer_digest")
     if len(entry.person_token) != 32 and (provided or entry.person_token):
         wrong.append("person_token")
-    fields = list(entry.fields)
-    if fields and not (provided and fields == sorted(set(fields)) and fields[0] >= 1 and fields[-1] <= _MAX_FIELD):
+    if entry.fields and not (provided and _rise(entry.fields)):
         wrong.append("fields")
     return wrong
+
+
+def _rise(numbers: Iterable[int]) -> bool:
+    """Whether these are numbers of items, each once, in order."""
+    listed = list(numbers)
+    return listed == sorted(set(listed)) and all(1 <= number <= _MAX_FIELD for number in listed)

@@ -345,7 +345,8 @@ def test_a_signed_entry_outside_the_layout_is_named(case: Case, leaf: MakeLeaf) 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("version", 2),
+        ("version", 0),
+        ("version", 3),
         ("request_id", "x"),
         ("operator_pseudonym", b"x"),
         ("purpose", ""),
@@ -354,11 +355,18 @@ def test_a_signed_entry_outside_the_layout_is_named(case: Case, leaf: MakeLeaf) 
         ("person_token", b""),
         ("action", 0),
         ("action", 9),
+        ("action", 3),
         ("result", 0),
         ("result", 9),
+        ("result", 4),
         ("refusal", 70),
         ("policy_digest", b""),
         ("answer_digest", b""),
+        ("method", 0),
+        ("method", 3),
+        ("edition", ""),
+        ("edition", "山田"),
+        ("edition_digest", b"x" * 32),
     ],
 )
 def test_each_field_of_the_layout_is_checked(case: Case, leaf: MakeLeaf, field: str, value: Any) -> None:
@@ -374,6 +382,20 @@ def test_released_fields_are_checked(case: Case, leaf: MakeLeaf, fields: list[in
     del entry.fields[:]
     entry.fields.extend(fields)
     assert checks(case.verify(lines=case.signed([entry.SerializeToString(deterministic=True)]))) == ["layout"]
+
+
+@pytest.mark.parametrize("wanted", [[0], [8], [2, 1, 4], [1, 1, 2, 4], [1, 2]])
+def test_wanted_fields_are_checked(case: Case, leaf: MakeLeaf, wanted: list[int]) -> None:
+    entry = ledger_pb2.Entry.FromString(leaf(0))
+    del entry.wanted[:]
+    entry.wanted.extend(wanted)
+    assert checks(case.verify(lines=case.signed([entry.SerializeToString(deterministic=True)]))) == ["layout"]
+
+
+def test_a_ledger_that_was_written_in_layout_1_is_sound(tmp_path: Path) -> None:
+    recorded = Path(__file__).parent / "recorded" / "layout-1"
+    report = verify_files(recorded / "ledger.jsonl", recorded / "ledger.vkey", [recorded / "receipt"])
+    assert (report.findings, report.entries, report.receipts) == ([], 6, 1)
 
 
 def test_an_entry_without_a_time_is_told(case: Case, leaf: MakeLeaf) -> None:

@@ -1,0 +1,259 @@
+"""`jukinet statutes`: the law as data (別表): check an edition, show rows, begin a draft, replay questions by it."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, require_new_file, show, show_json, show_table
+
+if TYPE_CHECKING:
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
+    from jukinet.purpose.agencies import AgencyDirectory
+    from jukinet.purpose.replay import Replay
+    from jukinet.purpose.statute import StatuteRow, StatuteTable
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The law as data: editions (版) of the annexed tables, checked, replayed, approved by two.",
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+OnOption = Annotated[
+    datetime | None, typer.Option("--on", metavar="DAY", formats=["%Y-%m-%d"], help="Day in Japan, such as 2026-04-01.")
+]
+DirectoryOption = Annotated[
+    Path | None, typer.Option("--agencies", metavar="FILE", help="Agency directory whose grants to check too.")
+]
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Edition to check; that of the program if left out.")
+    ] = None,
+    agencies: DirectoryOption = None,
+    on: OnOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find rows that contradict each other, overlap or expired, and grants of rows that are gone.
+
+    Validity is held against --on, or else the edition's first day. Prints the digest by which an edition is approved.
+
+    Exit codes: 0 nothing found, 1 something found, 2 a file cannot be read.
+
+    Example: jukinet statutes check draft.toml --agencies mesh/nodes/center/agencies.toml
+    """
+    with failures_told():
+        from hashlib import sha256
+
+        from jukinet.purpose.edition import parse_edition, program_edition
+        from jukinet.purpose.statute_check import check_edition, check_grants
+
+        content = program_edition() if file is None else _read(file)
+        day = on.date() if on else None
+        findings = check_edition(content, on=day)
+        if agencies is not None and not findings:
+            table = parse_edition(content)
+            findings = check_grants(table, _directory(agencies, table), on=day or table.in_force_from)
+        digest = sha256(content).hexdigest()
+        if as_json:
+            show_json({"digest": digest, "findings": [finding._asdict() for finding in findings]})
+        else:
+            show_table(["kind", "where", "what"], [list(finding) for finding in findings])
+            show(f"{len(findings)} findings in edition {digest}")
+        raise typer.Exit(Exit.REFUSED if findings else Exit.OK)
+
+
+@app.command("show")
+def show_rows(
+    row: Annotated[
+        str | None, typer.Argument(metavar="ROW", help="Such as B1-77; all rows in force if left out.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--edition", metavar="FILE", help="Edition; that of the program if left out.")
+    ] = None,
+    on: OnOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show rows of an edition: to whom they open what, by which article, and how they may be provided.
+
+    Example: jukinet statutes show B1-77 --on 2026-04-01
+    """
+    with failures_told():
+        from jukinet.mesh.clock import today_in_japan
+
+        table = _table(file)
+        day = on.date() if on else today_in_japan()
+        if row is None:
+            rows = [each for each in table.rows.values() if _is_live(each, day)]
+        elif row in table.rows:
+            rows = [table.rows[row]]
+        else:
+            raise Failure(f"Edition {table.edition} has no row {row}.", Exit.USAGE)
+        found = [_row_as_json(table, each, day) for each in rows]
+        if as_json:
+            show_json({"edition": table.edition, "in_force_from": table.in_force_from.isoformat(), "rows": found})
+            return
+        headers = ["row", "live", "article", "bodies", "number", "code", "provided", "label"]
+        shown = ["row", "live", "article", "bodies", "individual_number", "resident_code", "provisions", "label_ja"]
+        show_table(headers, [[_cell(each[key]) for key in shown] for each in found])
+
+
+@app.command()
+def draft(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the draft goes; must not exist.")],
+) -> None:
+    """Write the program's own edition as a file, to begin the next one from. Give it another name and first day.
+
+    Example: jukinet statutes draft draft.toml
+    """
+    with failures_told():
+        from jukinet.purpose.edition import program_edition
+
+        require_new_file(file)
+        file.write_bytes(program_edition())
+        show(f"Change {file}, then check it with `jukinet statutes check {file}`.")
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="DRAFT", help="Edition, proposed or not.")],
+    ledger: Annotated[
+        Path, typer.Option("--ledger", metavar="EXPORT", help="Ledger file, as `ledger fetch` wrote it.")
+    ],
+    agencies: Annotated[
+        Path, typer.Option("--agencies", metavar="FILE", help="Agency directory of the time of the questions.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Tell which of a ledger's past questions would be decided differently under a draft.
+
+    Of entries of layout 1, which do not say all that was asked, it says how many cannot be known. Check the ledger with
+    `jukinet ledger verify` first: this command takes it as it is.
+
+    Exit codes: 0 nothing would change, 1 something would, 2 a file cannot be read.
+
+    Example: jukinet statutes replay draft.toml --ledger ledger.jsonl --agencies mesh/nodes/gateway-1/agencies.toml
+    """
+    with failures_told():
+        from jukinet.ledger.verify.report import Unsound
+        from jukinet.purpose.replay import replay as replay_entries
+
+        table = _table(file)
+        try:
+            found = replay_entries(_entries(ledger), table, _directory(agencies, table))
+        except (Unsound, OSError) as error:
+            raise Failure(f"{ledger} cannot be read as a ledger: {error}", Exit.USAGE) from None
+        result = _replay_as_json(table, found)
+        if as_json:
+            show_json(result)
+        else:
+            headers = ["questions", "agency", "row", "edition", "was", "would be"]
+            show_table(headers, [[_cell(value) for value in each.values()] for each in result["different"]])
+            counts = {key: value for key, value in result.items() if isinstance(value, int)}
+            show(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts.items()))
+        raise typer.Exit(Exit.REFUSED if found.different else Exit.OK)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror}", Exit.USAGE) from None
+
+
+def _table(file: Path | None) -> "StatuteTable":
+    from jukinet.purpose.edition import load_statute, parse_edition
+    from jukinet.purpose.statute import StatuteTableError
+
+    try:
+        return load_statute() if file is None else parse_edition(_read(file))
+    except StatuteTableError as error:
+        raise Failure(f"{file}: {error}", Exit.USAGE) from None
+
+
+def _directory(path: Path, table: "StatuteTable") -> "AgencyDirectory":
+    """A directory that may name rows of the program's edition and of this one."""
+    from jukinet.purpose.agencies import AgencyDirectoryError, load_agencies
+    from jukinet.purpose.edition import load_statute
+    from jukinet.purpose.editions import Editions
+    from jukinet.purpose.statute import StatuteTableError
+
+    try:
+        return load_agencies(path, Editions([load_statute(), table]))
+    except (AgencyDirectoryError, StatuteTableError) as error:
+        raise Failure(f"{path}: {error}", Exit.USAGE) from None
+
+
+def _entries(path: Path) -> "Iterator[Entry]":
+    """The entries of a ledger file, one by one. Raises Unsound, OSError."""
+    from jukinet.ledger.verify.layout import read_entry
+    from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
+
+    with path.open("rb") as file:
+        read_header(file)
+        for line in read_lines(file):
+            if isinstance(line, EntryLine):
+                yield read_entry(line.leaf)
+
+
+def _is_live(row: "StatuteRow", day: date) -> bool:
+    return row.status == "in_force" and row.valid_from <= day <= row.valid_to
+
+
+def _row_as_json(table: "StatuteTable", row: "StatuteRow", day: date) -> dict[str, Any]:
+    allowance = table.allowance(row)
+    return {
+        "row": row.key,
+        "live": _is_live(row, day),
+        "status": row.status,
+        "article": row.article,
+        "bodies": list(row.bodies),
+        "law_ja": row.law_ja,
+        "label_ja": row.label_ja,
+        "label_en": row.label_en,
+        "individual_number": allowance.individual_number,
+        "individual_number_certainty": row.individual_number_certainty,
+        "resident_code": allowance.resident_code,
+        "provisions": sorted(allowance.provisions),
+        "valid_from": None if row.valid_from == date.min else row.valid_from.isoformat(),
+        "valid_to": None if row.valid_to == date.max else row.valid_to.isoformat(),
+        "items": sorted(row.items, key=int),
+    }
+
+
+def _replay_as_json(table: "StatuteTable", found: "Replay") -> dict[str, Any]:
+    from jukinet.mesh.errors import name_of
+
+    def outcome(refusal: Any) -> str:
+        return name_of(refusal) if refusal else "answered"
+
+    return {
+        "edition": table.edition,
+        "digest": table.digest.hex(),
+        "questions": found.questions,
+        "same": found.same,
+        "not_by_the_table": found.not_by_the_table,
+        "cannot_know": found.cannot_know,
+        "would_differ": found.different.total(),
+        "different": [
+            {
+                "questions": count,
+                "agency": change.agency,
+                "row": change.purpose,
+                "edition": change.edition or None,
+                "was": outcome(change.was),
+                "would_be": outcome(change.would_be),
+            }
+            for change, count in sorted(found.different.items())
+        ],
+    }
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value or "")

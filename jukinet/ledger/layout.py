@@ -1,0 +1,125 @@
+"""What a leaf of the ledger may say, so that nothing about a person can hide in it (個人情報を含まない記録).
+
+Rule: every field is a number of a closed list, a fixed-length keyed digest, or a string of a narrow pattern. Bytes that
+do not come from such an entry are refused. Layout 2 adds what was asked and the edition that decided, and acts of
+operators; entries of layout 1 have none of that, and no new ones are made.
+"""
+
+import re
+from collections.abc import Iterable
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.errors import EntryInvalid
+
+VERSION = 2
+VERSIONS = frozenset({1, VERSION})
+DIGEST_BYTES = 32
+
+_REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_AGENCY = re.compile(r"spiffe://(agencies|nodes|operators)\.jukinet(/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){1,3}")
+PURPOSE = re.compile(r"B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?([.][0-9]{1,3})?")
+_EDITION = re.compile(r"[0-9]{4}-[0-9]{2}([.][0-9]{1,2})?")
+_ARTICLE = re.compile(r"(number-act-)?[0-9]{1,3}(-[0-9]{1,3}){0,3}([(][0-9]{1,2}[)])?")
+
+
+def encode(entry: ledger_pb2.Entry) -> bytes:
+    """The leaf of a checked entry. Raises EntryInvalid."""
+    check(entry)
+    return entry.SerializeToString(deterministic=True)
+
+
+def decode(leaf: bytes) -> ledger_pb2.Entry:
+    """The entry in a leaf.
+
+    Raises EntryInvalid unless `leaf` is exactly what `encode` makes of a sound entry: unknown fields, a second spelling
+    or a field out of its pattern could carry what the ledger must not hold.
+    """
+    entry = ledger_pb2.Entry()
+    try:
+        entry.ParseFromString(leaf)
+    except Exception:
+        # The decoder's own error may quote the bytes.
+        raise EntryInvalid("It is not a serialised Entry.") from None
+    entry.DiscardUnknownFields()
+    if entry.SerializeToString(deterministic=True) != leaf:
+        raise EntryInvalid("It holds unknown fields or is not serialised canonically.")
+    check(entry)
+    return entry
+
+
+def check(entry: ledger_pb2.Entry) -> None:
+    """Refuses an entry that could hold more than the layout says. Raises EntryInvalid naming the first bad field."""
+    claims = _common_claims(entry)
+    claims += _claims_of_act(entry) if entry.action in _ACTS else _claims_of_question(entry)
+    for name, holds in claims:
+        if not holds:
+            raise EntryInvalid(f"Field {name}.")
+
+
+_Claims = tuple[tuple[str, bool], ...]
+_ACTS = frozenset({ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION})
+_QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - {0}
+_RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
+_REFUSALS = frozenset(errors_pb2.ErrorReason.values()) - {0}
+_FIELDS = frozenset(inquiry_pb2.IdentityField.values()) - {0}
+_METHODS = frozenset(inquiry_pb2.InquiryMethod.values()) - {0}
+
+
+def _common_claims(entry: ledger_pb2.Entry) -> _Claims:
+    return (
+        ("version", entry.version in VERSIONS),
+        ("time", entry.HasField("time") and 0 < entry.time.seconds < 253402300800 and 0 <= entry.time.nanos < 10**9),
+        ("request_id", _REQUEST_ID.fullmatch(entry.request_id) is not None),
+        ("agency", _AGENCY.fullmatch(entry.agency) is not None),
+        ("operator_pseudonym", len(entry.operator_pseudonym) == DIGEST_BYTES),
+        ("case_commitment", len(entry.case_commitment) == DIGEST_BYTES),
+        ("policy_digest", len(entry.policy_digest) == DIGEST_BYTES),
+    )
+
+
+def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
+    refused = entry.result == ledger_pb2.RESULT_REFUSED
+    provided = entry.result == ledger_pb2.RESULT_PROVIDED
+    claims: _Claims = (
+        ("purpose", PURPOSE.fullmatch(entry.purpose) is not None or (refused and not entry.purpose)),
+        ("article", _ARTICLE.fullmatch(entry.article) is not None or (refused and not entry.article)),
+        ("person_token", len(entry.person_token) in ((DIGEST_BYTES,) if provided else (0, DIGEST_BYTES))),
+        ("action", entry.action in _QUESTIONS),
+        ("result", entry.result in _RESULTS),
+        ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
+        ("fields", not entry.fields or (provided and _are_fields(entry.fields))),
+        ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
+        ("edition_digest", not entry.edition_digest),
+    )
+    if entry.version == 1:
+        return (*claims, ("method", entry.method == 0), ("wanted", not entry.wanted), ("edition", not entry.edition))
+    return (
+        *claims,
+        ("method", entry.method in _METHODS or (refused and entry.method == 0)),
+        ("wanted", _are_fields(entry.wanted) and set(entry.fields) <= set(entry.wanted)),
+        ("edition", _EDITION.fullmatch(entry.edition) is not None or (refused and not entry.edition)),
+    )
+
+
+def _claims_of_act(entry: ledger_pb2.Entry) -> _Claims:
+    return (
+        ("version", entry.version > 1),
+        ("purpose", not entry.purpose),
+        ("article", not entry.article),
+        ("person_token", not entry.person_token),
+        ("result", entry.result == ledger_pb2.RESULT_DONE),
+        ("refusal", entry.refusal == 0),
+        ("fields", not entry.fields),
+        ("answer_digest", not entry.answer_digest),
+        ("method", entry.method == 0),
+        ("wanted", not entry.wanted),
+        ("edition", _EDITION.fullmatch(entry.edition) is not None),
+        ("edition_digest", len(entry.edition_digest) == DIGEST_BYTES),
+    )
+
+
+def _are_fields(numbers: Iterable[int]) -> bool:
+    listed = list(numbers)
+    return listed == sorted(set(listed)) and _FIELDS.issuperset(listed)

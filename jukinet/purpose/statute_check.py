@@ -1,0 +1,173 @@
+"""What is wrong with an edition of the statute table, found before it decides anything.
+
+Rule: an edition with a finding is proposed to nobody. The kinds:
+
+- `malformed`: a line cannot be understood, or speaks of something that does not exist.
+- `overlap`: one row stands twice, and both are valid on some day.
+- `contradiction`: a line denies itself, its article or another line, such as a row that is in force and opens to
+  nobody, one that gives what its article does not, or two rows for one affair that differ in what they give.
+- `expired`: a row counts as in force, but its validity ended before the day.
+- `grant`: the agency directory grants a row that is gone on the day.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import date
+from itertools import combinations
+from typing import NamedTuple
+
+from jukinet.purpose.agencies import AgencyDirectory
+from jukinet.purpose.edition import read_parts
+from jukinet.purpose.statute import (
+    Parts,
+    Record,
+    StatuteRow,
+    StatuteTable,
+    StatuteTableError,
+    build_row,
+    build_statute,
+    items_by_row,
+)
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong."""
+
+    kind: str
+    """As above."""
+    where: str
+    """Row such as `B1-77`, agency, or `edition`."""
+    text: str
+    """What it is, for people; of the law and the directory alone."""
+
+
+def check_edition(content: bytes, *, on: date | None = None) -> list[Finding]:
+    """Finds what is wrong with the file of an edition.
+
+    Args:
+        content: as in `jukinet.purpose.edition`.
+        on: day in Japan against which validity is held; the edition's first day if None.
+
+    Returns:
+        All findings; none when it may be proposed.
+    """
+    try:
+        parts = read_parts(content)
+    except StatuteTableError as error:
+        return [Finding("malformed", "edition", str(error))]
+    findings = [*_malformed(parts), *_twice(parts)]
+    if findings:
+        return findings
+    try:
+        table = build_statute(parts)
+    except StatuteTableError as error:
+        return [Finding("malformed", "edition", str(error))]
+    day = on or table.in_force_from
+    rows = [finding for row in table.rows.values() for finding in _of_row(table, row, day)]
+    return rows + list(_between_rows(table))
+
+
+def check_grants(table: StatuteTable, directory: AgencyDirectory, *, on: date) -> list[Finding]:
+    """Finds grants of an agency directory that lead nowhere under an edition.
+
+    Args:
+        table: the edition.
+        directory: the agencies by SPIFFE ID; those whose listing is not in force on the day are left out.
+        on: day in Japan.
+    """
+    return [
+        Finding("grant", agency.id, f"row {key} is granted and {gone}")
+        for agency in directory.values()
+        if agency.valid_from <= on <= agency.valid_to
+        for key in sorted(agency.rows)
+        if (gone := _gone(table.rows.get(key), on))
+    ]
+
+
+def _malformed(parts: Parts) -> Iterator[Finding]:
+    try:
+        items = items_by_row(parts.items)
+    except StatuteTableError as error:
+        yield Finding("malformed", "edition", str(error))
+        items = {}
+    bodies = {body["body"] for body in parts.bodies}
+    for record in parts.rows:
+        try:
+            row = build_row(record, frozenset(items.get(record["purpose_key"], ())))
+        except StatuteTableError as error:
+            yield Finding("malformed", record["purpose_key"] or "edition", str(error))
+            continue
+        if unknown := set(row.bodies) - bodies:
+            yield Finding("malformed", row.key, f"bodies that do not exist: {', '.join(sorted(unknown))}")
+
+
+def _twice(parts: Parts) -> Iterator[Finding]:
+    by_key: defaultdict[str, list[Record]] = defaultdict(list)
+    for record in parts.rows:
+        by_key[record["purpose_key"]].append(record)
+    for key, records in by_key.items():
+        for one, other in combinations(records, 2):
+            # ISO days compare as texts; what is left open reaches to either end.
+            first, last = max(one["valid_from"], other["valid_from"]), min(_end(one), _end(other))
+            if first <= last:
+                yield Finding("overlap", key, "it stands twice, and both are valid on some day")
+            else:
+                yield Finding("contradiction", key, "it stands twice: what changes later belongs in a later edition")
+
+
+def _of_row(table: StatuteTable, row: StatuteRow, day: date) -> Iterator[Finding]:
+    article = table.articles.get(row.table)
+    if row.valid_to < row.valid_from:
+        yield Finding("contradiction", row.key, "it ends before it begins")
+    if article is None:
+        yield Finding("contradiction", row.key, f"no article opens table {row.table}")
+    elif article.article != row.article:
+        yield Finding("contradiction", row.key, f"it cites article {row.article}, its table has {article.article}")
+    elif row.status == "in_force":
+        yield from _beyond_article(table, row)
+    if row.status == "in_force":
+        if not (row.bodies and row.law_ja and row.label_ja and row.label_en):
+            yield Finding("contradiction", row.key, "it is in force and lacks bodies, law or label")
+        if row.valid_to < day:
+            yield Finding("expired", row.key, f"it ended on {row.valid_to}")
+    elif row.individual_number or row.resident_code:
+        yield Finding("contradiction", row.key, "it is not in force and gives a number or a code")
+    if row.status == "deleted" and row.bodies:
+        yield Finding("contradiction", row.key, "it is deleted and opens to bodies")
+
+
+def _beyond_article(table: StatuteTable, row: StatuteRow) -> Iterator[Finding]:
+    allowance = table.allowance(row)
+    if row.individual_number and not allowance.individual_number:
+        yield Finding("contradiction", row.key, f"it gives the individual number, article {row.article} does not")
+    if row.resident_code and not allowance.resident_code:
+        yield Finding("contradiction", row.key, f"it gives the resident code, article {row.article} does not")
+    if not allowance.provisions:
+        yield Finding("contradiction", row.key, f"article {row.article} leaves it no method of provision")
+
+
+def _between_rows(table: StatuteTable) -> Iterator[Finding]:
+    """Rows for one affair of the same bodies, valid on one day, that differ in what they give."""
+    affairs: defaultdict[tuple[object, ...], list[StatuteRow]] = defaultdict(list)
+    for row in table.rows.values():
+        if row.status == "in_force":
+            affairs[row.table, frozenset(row.bodies), row.law_ja, row.label_ja].append(row)
+    for rows in affairs.values():
+        for one, other in combinations(rows, 2):
+            on_one_day = max(one.valid_from, other.valid_from) <= min(one.valid_to, other.valid_to)
+            if on_one_day and table.allowance(one) != table.allowance(other):
+                text = f"it opens the same affair to the same bodies as {one.key} and gives something else"
+                yield Finding("contradiction", other.key, text)
+
+
+def _gone(row: StatuteRow | None, on: date) -> str:
+    """Why a granted row leads nowhere; empty when it does not."""
+    if row is None:
+        return "does not exist"
+    if row.status != "in_force":
+        return "is deleted" if row.status == "deleted" else "is known from the ordinance alone"
+    return f"ended on {row.valid_to}" if row.valid_to < on else ""
+
+
+def _end(record: Record) -> str:
+    return record["valid_to"] or date.max.isoformat()

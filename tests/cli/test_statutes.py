@@ -1,0 +1,156 @@
+"""`jukinet statutes` on files: what is wrong with an edition, what a row opens, what a draft would change."""
+
+import json
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
+
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.cli.app import app
+from jukinet.cli.development_agencies import PENSION_SERVICE, development_agencies
+from jukinet.cli.output import Exit
+from jukinet.ledger import merkle
+from jukinet.ledger.entry import EntryKeys, make_entry
+from jukinet.ledger.export import export
+from jukinet.ledger.layout import encode
+from jukinet.ledger.note import Signer, sign_checkpoint
+from jukinet.purpose.agencies import SPIFFE_PREFIX, format_agencies
+from jukinet.purpose.edition import program_edition
+from tests.purpose.drafts import draft_text
+
+RUNNER = CliRunner()
+
+
+def run(*words: object, code: Exit = Exit.OK) -> str:
+    result = RUNNER.invoke(app, ["statutes", *map(str, words)], env={"COLUMNS": "200"})
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Path:
+    file = tmp_path / "draft.toml"
+    file.write_bytes(draft_text(rows={"B1-77": None}))
+    return file
+
+
+@pytest.fixture
+def agencies(tmp_path: Path) -> Path:
+    file = tmp_path / "agencies.toml"
+    file.write_text(format_agencies(development_agencies("131016")), "utf-8")
+    return file
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """A ledger of two questions of the pension service for two rows."""
+    leaves = [_leaf(number, purpose) for number, purpose in enumerate(("B1-77", "B1-72"))]
+    root = merkle.append(merkle.EMPTY, [merkle.leaf_hash(leaf) for leaf in leaves]).root
+    checkpoint = sign_checkpoint(Signer("jukinet/gateway-1", Ed25519PrivateKey.generate()), len(leaves), root)
+    path = tmp_path / "ledger.jsonl"
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        export(leaves, checkpoint, file)
+    return path
+
+
+def _leaf(number: int, purpose: str) -> bytes:
+    entry = make_entry(
+        EntryKeys(bytes(32)),
+        time=datetime(2026, 4, 2, tzinfo=UTC),
+        request_id=f"5f7d1c1e-0000-4000-8000-{number:012x}",
+        agency=f"{SPIFFE_PREFIX}{PENSION_SERVICE}",
+        operator="op",
+        purpose=purpose,
+        article="30-9",
+        case_reference="case",
+        action=ledger.ACTION_INQUIRE,
+        result=ledger.RESULT_PROVIDED,
+        policy_digest=bytes(32),
+        method=1,
+        wanted=[1],
+        edition="2019-01",
+        fields=[1],
+        token=bytes(32),
+        answer=b"answer",
+    )
+    return encode(entry)
+
+
+def test_the_programs_own_edition_is_clean(agencies: Path) -> None:
+    assert f"0 findings in edition {sha256(program_edition()).hexdigest()}" in run("check", "--agencies", agencies)
+    assert json.loads(run("check", "--json")) == {"digest": sha256(program_edition()).hexdigest(), "findings": []}
+
+
+def test_what_is_wrong_with_a_draft_is_told_and_ends_with_1(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_bytes(draft_text(rows={"B1-77": {"valid_to": "2026-04-30"}, "B1-72": {"bodies": ""}}))
+    found: list[dict[str, Any]] = json.loads(run("check", file, "--json", code=Exit.REFUSED))["findings"]
+    assert [(each["kind"], each["where"]) for each in found] == [("contradiction", "B1-72")]
+    told = run("check", file, "--on", "2026-05-01", code=Exit.REFUSED)
+    assert "expired" in told
+    assert "2 findings" in told
+
+
+def test_grants_of_rows_that_a_draft_takes_away_are_told(draft: Path, agencies: Path) -> None:
+    assert "grant" in run("check", draft, "--agencies", agencies, code=Exit.REFUSED)
+    run("check", draft)
+
+
+def test_files_that_cannot_be_read_are_wrong_usage(tmp_path: Path, draft: Path, exported: Path, agencies: Path) -> None:
+    absent = tmp_path / "absent"
+    run("check", absent, code=Exit.USAGE)
+    run("check", "--agencies", absent, code=Exit.USAGE)
+    run("show", "--edition", exported, code=Exit.USAGE)
+    run("replay", draft, "--ledger", draft, "--agencies", agencies, code=Exit.USAGE)
+    run("replay", draft, "--ledger", absent, "--agencies", agencies, code=Exit.USAGE)
+    run("replay", exported, "--ledger", exported, "--agencies", agencies, code=Exit.USAGE)
+
+
+def test_a_row_is_shown_with_what_it_opens(draft: Path) -> None:
+    shown = json.loads(run("show", "B1-77", "--on", "2026-04-01", "--json"))
+    (row,) = shown["rows"]
+    assert (shown["edition"], row["article"], row["live"]) == ("2019-01", "30-9", True)
+    assert row["bodies"] == ["ministry-of-health-labour-and-welfare", "japan-pension-service"]
+    assert (row["individual_number"], row["resident_code"]) == (True, False)
+    assert row["provisions"] == ["batch", "changes", "immediate"]
+    assert json.loads(run("show", "B1-77", "--on", "2019-01-06", "--json"))["rows"][0]["live"] is False
+    assert len(json.loads(run("show", "--on", "2026-04-01", "--json"))["rows"]) == 418
+    assert "B1-77" in run("show", "B1-77")
+    run("show", "B1-77", "--edition", draft, code=Exit.USAGE)
+
+
+def test_a_draft_begins_as_the_programs_own_edition_and_never_replaces_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "new.toml"
+    run("draft", file)
+    assert file.read_bytes() == program_edition()
+    run("draft", file, code=Exit.USAGE)
+
+
+def test_a_replay_tells_what_a_draft_would_change(draft: Path, exported: Path, agencies: Path, tmp_path: Path) -> None:
+    words = ("--ledger", exported, "--agencies", agencies)
+    found = json.loads(run("replay", draft, *words, "--json", code=Exit.REFUSED))
+    assert (found["questions"], found["same"], found["would_differ"], found["cannot_know"]) == (2, 1, 1, 0)
+    assert found["different"] == [
+        {
+            "questions": 1,
+            "agency": f"{SPIFFE_PREFIX}{PENSION_SERVICE}",
+            "row": "B1-77",
+            "edition": "2019-01",
+            "was": "answered",
+            "would_be": "PURPOSE_UNKNOWN",
+        }
+    ]
+    assert "would differ: 1" in run("replay", draft, *words, code=Exit.REFUSED)
+    same = tmp_path / "same.toml"
+    same.write_bytes(draft_text("2026-04", date(2026, 4, 1)))
+    assert "would differ: 0" in run("replay", same, *words)
+
+
+@pytest.mark.parametrize("digest", ["", "6f0c", "x" * 64])
+def test_a_digest_that_is_none_is_wrong_usage(tmp_path: Path, digest: str) -> None:
+    run("approve", digest, "--mesh", tmp_path, "--to", "center", code=Exit.USAGE)

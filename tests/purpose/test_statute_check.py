@@ -1,0 +1,105 @@
+"""A draft that contradicts itself is found before it decides anything, and the program's own edition is clean."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from jukinet.cli.development_agencies import development_agencies
+from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency
+from jukinet.purpose.edition import format_edition, load_statute, program_edition
+from jukinet.purpose.statute_check import Finding, check_edition, check_grants
+from tests.purpose.drafts import OWN, draft, draft_text
+
+DAY = date(2026, 4, 1)
+
+
+def kinds(findings: list[Finding]) -> set[tuple[str, str]]:
+    return {(finding.kind, finding.where) for finding in findings}
+
+
+def test_the_programs_own_edition_is_clean_today_and_on_its_first_day() -> None:
+    assert check_edition(program_edition()) == []
+    assert check_edition(program_edition(), on=date(2026, 11, 27)) == []
+    directory = {agency.spiffe_id: agency for agency in development_agencies("131016")}
+    assert check_grants(load_statute(), directory, on=DAY) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"valid_to": "2026-03-31"}, "expired"),
+        ({"valid_from": "2027-01-01", "valid_to": "2026-12-31"}, "contradiction"),
+        ({"article": "30-10"}, "contradiction"),
+        ({"resident_code": "yes"}, "contradiction"),
+        ({"bodies": ""}, "contradiction"),
+        ({"law_ja": ""}, "contradiction"),
+        ({"status": "deleted"}, "contradiction"),
+        ({"status": "ordinance_only"}, "contradiction"),
+        ({"bodies": "nobody"}, "malformed"),
+        ({"status": "soon"}, "malformed"),
+    ],
+)
+def test_a_row_that_denies_itself_or_its_article_is_named(change: Mapping[str, str], kind: str) -> None:
+    findings = check_edition(draft_text(rows={"B1-77": change}))
+    assert kinds(findings) >= {(kind, "B1-77")}
+    assert {finding.where for finding in findings} == {"B1-77"}
+
+
+def test_an_article_that_takes_away_what_rows_give_is_a_contradiction() -> None:
+    number = check_edition(draft_text(articles={"1": {"individual_number": "no"}}))
+    assert ("contradiction", "B1-77") in kinds(number)
+    assert ("contradiction", "B1-30") not in kinds(number)
+    provisions = check_edition(
+        draft_text(rows={"B6-1": {"provisions": "batch"}}, articles={"6": {"provisions": "immediate"}})
+    )
+    assert kinds(provisions) == {("contradiction", "B6-1")}
+
+
+def test_two_rows_of_one_affair_that_give_different_things_contradict_each_other() -> None:
+    row = next(record for record in OWN.rows if record["purpose_key"] == "B1-77")
+    twin = {**row, "purpose_key": "B1-400", "row": "400"}
+    same = OWN._replace(rows=[*OWN.rows, twin])
+    assert check_edition(format_edition(same)) == []
+    other = OWN._replace(rows=[*OWN.rows, {**twin, "individual_number": "no"}])
+    assert kinds(check_edition(format_edition(other))) == {("contradiction", "B1-400")}
+    later = {**twin, "individual_number": "no", "valid_from": "2030-01-01"}
+    ended = [{**record, "valid_to": "2029-12-31"} if record is row else record for record in OWN.rows]
+    assert check_edition(format_edition(OWN._replace(rows=[*ended, later]))) == []
+
+
+def test_a_row_that_stands_twice_overlaps_where_both_are_valid() -> None:
+    row = next(record for record in OWN.rows if record["purpose_key"] == "B1-77")
+    twice = format_edition(OWN._replace(rows=[*OWN.rows, {**row, "valid_from": "2030-01-01"}]))
+    assert kinds(check_edition(twice)) == {("overlap", "B1-77")}
+    ended = [{**record, "valid_to": "2029-12-31"} if record is row else record for record in OWN.rows]
+    apart = format_edition(OWN._replace(rows=[*ended, {**row, "valid_from": "2030-01-01"}]))
+    assert kinds(check_edition(apart)) == {("contradiction", "B1-77")}
+
+
+def test_all_that_is_malformed_is_told_at_once() -> None:
+    findings = check_edition(draft_text(rows={"B1-77": {"status": "soon"}, "B1-72": {"table": "2"}}))
+    assert kinds(findings) == {("malformed", "B1-77"), ("malformed", "B1-72")}
+    assert kinds(check_edition(b"no edition")) == {("malformed", "edition")}
+
+
+def test_expiry_is_held_against_the_day_that_is_asked_for() -> None:
+    content = draft_text(rows={"B1-77": {"valid_to": "2027-03-31"}})
+    assert check_edition(content) == []
+    assert check_edition(content, on=date(2027, 3, 31)) == []
+    assert kinds(check_edition(content, on=date(2027, 4, 1))) == {("expired", "B1-77")}
+
+
+def test_a_grant_of_a_row_that_is_gone_is_named() -> None:
+    rows = frozenset({"B1-72", "B1-74", "B1-75", "B1-77", "B1-40-2*"})
+    agency = Agency("p", SPIFFE_PREFIX + "p", "p", "p", "public", frozenset(), rows, date(2019, 1, 7))
+    table = draft(
+        rows={"B1-72": None, "B1-74": {"status": "deleted", "bodies": "", "individual_number": "no"},
+              "B1-75": {"valid_to": "2026-04-01"}}
+    )  # fmt: skip
+    found = check_grants(table, {agency.spiffe_id: agency}, on=date(2026, 4, 2))
+    assert [(finding.kind, finding.where) for finding in found] == [("grant", "p")] * 4
+    assert [finding.text.split()[1] for finding in found] == ["B1-40-2*", "B1-72", "B1-74", "B1-75"]
+    ended = replace(agency, valid_to=date(2026, 4, 1))
+    assert check_grants(table, {agency.spiffe_id: ended}, on=date(2026, 4, 2)) == []
