@@ -61,7 +61,6 @@ async def run(config: NodeConfig) -> None:
         keys=keys,
         record=record,
     )
-
     carry_out = acts_on_record(record, keys, policy, config.identity)
     statutes = StatuteService(policy=policy, reader=reader, carry_out=carry_out)
 
