@@ -37,11 +37,13 @@ def own(new_network: Callable[..., Network], tmp_path_factory: pytest.TempPathFa
     assert set(codes.values()) == {0}
 
 
-async def statutes(network: Network, *words: object, code: Exit = Exit.OK) -> str:
-    """Runs `jukinet statutes …` at center and gateway as a person at a terminal does; gives all that it said."""
+async def statutes(
+    network: Network, *words: object, to: tuple[str, ...] = (CENTER, GATEWAY), code: Exit = Exit.OK
+) -> str:
+    """Runs `jukinet statutes …` at nodes as a person at a terminal does; gives all that it said."""
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "jukinet.cli", "statutes", *map(str, words)),
-        *("--mesh", str(network.mesh.root), "--to", CENTER, "--to", GATEWAY),
+        *("--mesh", str(network.mesh.root), *(word for node in to for word in ("--to", node))),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -110,3 +112,10 @@ async def test_only_operators_touch_the_law_and_only_where_it_decides(network: N
             with refused() as refusal:
                 await StatuteServiceStub(channel).ListEditions(ListEditionsRequest(), timeout=10)
         assert refusal.name == name
+
+
+async def test_a_node_that_refuses_keeps_no_other_from_answering(network: Network) -> None:
+    told = await statutes(network, "editions", to=(CS, CENTER), code=Exit.REFUSED)
+    assert "of the program, in force" in told
+    assert f"{CS}: NOT_IMPLEMENTED" in told
+    assert "Not done at every node" in told

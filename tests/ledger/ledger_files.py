@@ -11,8 +11,8 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import merkle
 from jukinet.ledger.entry import EntryKeys, make_entry
-from jukinet.ledger.layout import encode
 from jukinet.ledger.export import export
+from jukinet.ledger.layout import encode
 from jukinet.ledger.note import Signer, sign_checkpoint
 from jukinet.ledger.verify.notes import Key, read_key
 

@@ -139,7 +139,7 @@ def cases(draw: st.DrawFn) -> tuple[Agency, bool, str, int, list[int], date, str
 
 
 @given(st.lists(cases(), min_size=15, max_size=15))
-@settings(max_examples=20)
+@settings(max_examples=15)
 def test_decision_agrees_with_an_independent_table(
     several: list[tuple[Agency, bool, str, int, list[int], date, str]],
 ) -> None:
@@ -174,8 +174,8 @@ SINGLE_FIELDS = [[], *([field] for field in range(9))]
 def test_every_row_field_and_method_agrees_in_both_editions(kind: str) -> None:
     asker = agency(BODIES, [] if "without" in kind else KEYS, "private" if kind == "private" else "public")
     if kind == "every body":
-        assert compare([asker], KEYS, (1, 2), SINGLE_FIELDS, BOTH) == 428 * 2 * 10 * 2
-    assert compare([asker], KEYS, (0, 3), [[]], BOTH) == 428 * 2 * 2
+        assert compare([asker], KEYS, (1, 2), SINGLE_FIELDS, BOTH[1:]) == 428 * 2 * 10
+    assert compare([asker], KEYS, (0, 1, 2, 3), [[5]], BOTH[:1]) == 428 * 4
 
 
 @pytest.mark.slow

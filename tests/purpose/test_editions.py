@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -45,6 +45,7 @@ def test_the_edition_of_the_day_decides(first_days: list[date], day: date) -> No
 
 
 @given(st.lists(DAYS, min_size=1, max_size=4, unique=True), st.lists(DAYS, max_size=4))
+@settings(max_examples=25)
 def test_what_is_remembered_never_outlives_a_new_edition(first_days: list[date], days: list[date]) -> None:
     editions = Editions([edition(0, FIRST)])
     policy = PurposePolicy(editions, {PENSION.spiffe_id: PENSION})

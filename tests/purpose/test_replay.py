@@ -125,7 +125,7 @@ def test_an_agency_that_the_directory_does_not_list_cannot_be_known() -> None:
     st.sampled_from([ITEMS, NUMBER]),
     st.lists(st.integers(1, 7), unique=True).map(sorted),
 )
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_under_its_own_edition_no_question_comes_out_differently(purpose: str, method: Any, wanted: Any) -> None:
     decision = POLICY.decide(Question(PENSION.spiffe_id, purpose, date(2026, 2, 1), method, wanted))
     result = ledger.RESULT_PROVIDED if decision.allowed else ledger.RESULT_REFUSED
