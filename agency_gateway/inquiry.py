@@ -145,6 +145,8 @@ class InquiryService(InquiryServiceServicer):
         await self._keep(unread, article="", result=ledger.RESULT_REFUSED, refusal=call.refused.reason)
 
     async def _decide(self, asked: _Asked) -> Decision:
+        if not self._record.is_open():  # nobody's data is fetched for an answer that cannot be put on record
+            await self._refuse(asked, errors.ERROR_REASON_LEDGER_UNAVAILABLE, "")
         with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
             decision = self._policy.decide(
                 Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields)

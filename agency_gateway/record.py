@@ -1,11 +1,12 @@
 """Keeps the ledger entry of every answer and refusal, before either leaves (no record, no answer).
 
 Entries that wait together are appended in one transaction under one signed checkpoint. If an entry cannot be written,
-whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else.
+whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else. So it is while the ledger is closed because
+its witnesses do not cosign it (`publisher`).
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, select
@@ -44,9 +45,19 @@ class _Kept:
 
 
 class Record:
-    """The gateway's way into its ledger. `state` is what `ledger.load` gave."""
+    """The gateway's way into its ledger.
 
-    def __init__(self, *, writer: Writer, signer: Signer, state: ledger.LedgerState) -> None:
+    Args:
+        writer: of the ledger database.
+        signer: the ledger's key.
+        state: what `ledger.load` gave.
+        is_open: whether an entry may be added now.
+    """
+
+    def __init__(
+        self, *, writer: Writer, signer: Signer, state: ledger.LedgerState, is_open: Callable[[], bool]
+    ) -> None:
+        self.is_open = is_open
         self._writer = writer
         self._signer = signer
         self._state = state
@@ -57,6 +68,8 @@ class Record:
 
         Raises Refused: REQUEST_ID_REUSED (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
         """
+        if not self.is_open():
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its witnesses do not cosign it")
         try:
             kept = await self.grouping.hand_in(entry)
         except Exception as failure:

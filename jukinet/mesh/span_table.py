@@ -75,22 +75,25 @@ _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 """What happens within a node. A commit has no span, for the changes of many traces share it: its time stands in the
 metric `jukinet_commit_duration_seconds`."""
 
+_UNTRACED: Final = frozenset({"jukinet.witness.v1.WitnessService/AddCheckpoint"})
+"""Made once a second, for nobody's change or question; the status and the metrics of the gateway tell of it."""
+
 
 @cache
 def spans() -> Mapping[str, tuple[str, ...]]:
     """Gives the allowed attributes of every span name.
 
     RPCs are in it by `package.Service/Method`. Streams that stay open are not: their span would last for ever, so each
-    change that they carry has its own. Neither are health checks and reflection.
+    change that they carry has its own. Neither are health checks, reflection and the asking of witnesses.
     """
-    open_ended = network_callers().without_deadline
+    untraced = _UNTRACED | {rpc.removeprefix("/") for rpc in network_callers().without_deadline}
     rpcs = (
         f"{service.full_name}/{method.name}"
         for file in contract()
         for service in file.services_by_name.values()
         for method in service.methods
     )
-    return MappingProxyType({**_PARTS, **{rpc: _RPC for rpc in rpcs if f"/{rpc}" not in open_ended}})
+    return MappingProxyType({**_PARTS, **{rpc: _RPC for rpc in rpcs if rpc not in untraced}})
 
 
 def allowed(name: str, attributes: Mapping[str, object]) -> dict[str, object]:

@@ -13,7 +13,7 @@ from jukinet.mesh.config import ConfigError
 from jukinet.mesh.failpoints import PLACES, VARIABLE, arm, passing
 
 _ROOT = Path(__file__).parents[2]
-_PACKAGES = ("jukinet", "cs_node", "prefecture_node", "center_node", "agency_gateway")
+_PACKAGES = ("jukinet", "cs_node", "prefecture_node", "center_node", "agency_gateway", "witness_node")
 
 
 def test_every_place_stands_once_in_the_sources() -> None:

@@ -159,6 +159,7 @@ def test_contract_is_complete() -> None:
         "link",
         "provision",
         "register",
+        "witness",
     }
 
 
