@@ -75,8 +75,6 @@ def judge(known: Known, key: Key, *, old_size: int, proof: Sequence[bytes], note
         raise Refused(errors.ERROR_REASON_CHECKPOINT_SIGNATURE, detail=str(error)) from None
     if old_size != known.tree.size:
         raise Refused(errors.ERROR_REASON_CHECKPOINT_CONFLICT, size=known.tree.size)
-    if tree.size < old_size:
-        raise Refused(errors.ERROR_REASON_CONSISTENCY_PROOF, detail="the checkpoint is smaller than the old size")
     if tree.size == old_size and tree != known.tree:
         raise Refused(errors.ERROR_REASON_CHECKPOINT_CONFLICT, detail="another root", size=known.tree.size)
     if not is_consistent(known.tree, tree, proof):

@@ -111,6 +111,11 @@ def test_any_proof_can_be_made_later(engine: Engine, signer: Signer, fill: Fill)
             assert verify_inclusion(leaf=leaf_hash, index=index, size=31, proof=proof, root=signed[-1][1])
 
 
+def test_all_that_is_signed_is_append_only() -> None:
+    names = {"ledger_entries", "ledger_subtrees", "ledger_checkpoints", "ledger_published"}
+    assert set(schema.append_only_tables) == names
+
+
 @pytest.mark.parametrize("table", schema.append_only_tables)
 @pytest.mark.parametrize("verb", ["UPDATE {t} SET {c} = {c}", "DELETE FROM {t}"])
 def test_the_database_refuses_to_change_or_delete(engine: Engine, fill: Fill, table: str, verb: str) -> None:
