@@ -21,11 +21,13 @@ from jukinet._pb.jukinet.witness.v1.witness_pb2 import AddCheckpointRequest, Get
 from jukinet._pb.jukinet.witness.v1.witness_pb2_grpc import WitnessServiceStub
 from jukinet.cli.ledger import fetch_ledger
 from jukinet.cli.output import Exit
-from jukinet.ledger import schema
+from jukinet.ledger import merkle, schema
+from jukinet.ledger.note import Signer, sign_checkpoint
 from jukinet.ledger.verify import Report, verify_files
 from jukinet.mesh.errors import reason_of, size_of
 from jukinet.mesh.failpoints import VARIABLE
 from jukinet.mesh.identity import Identity
+from jukinet.mesh.pki import load_signing_key
 from jukinet.store.engine import open_reader
 
 Network = Any  # the fixtures' own classes live in conftest.py
@@ -198,7 +200,7 @@ async def test_witnesses_come_and_go_and_a_ledger_that_was_put_back_does_not_sta
 
 
 @pytest.mark.timeout(180)
-async def test_only_gateways_have_checkpoints_cosigned_and_a_conflict_tells_the_size(
+async def test_a_witness_cosigns_for_gateways_alone_and_a_clone_of_the_gateway_ends_it(
     new_network: MakeNetwork, tmp_path: Path
 ) -> None:
     network = new_network(tmp_path, [CHIYODA])
@@ -227,6 +229,26 @@ async def test_only_gateways_have_checkpoints_cosigned_and_a_conflict_tells_the_
                 await gateway.AddCheckpoint(request, timeout=SECONDS)
             assert reason_of(refused.value) == errors.ERROR_REASON_CHECKPOINT_CONFLICT
             assert size_of(refused.value) == 3
+
+            # Whoever holds the gateway's keys goes on with a ledger of his own, and the witness sees that one first.
+            await gateway.AddCheckpoint(await of_a_clone(network), timeout=SECONDS)
+        with suppress(grpc.aio.AioRpcError):
+            await ledger.ask()
+        assert await ledger.nodes.wait_ended(GATEWAY, seconds=60) == Exit.CONTRADICTED
+        assert "saw another tree of 4 entries" in network.log(GATEWAY).splitlines()[-1]
+
+
+async def of_a_clone(network: Network) -> AddCheckpointRequest:
+    """The gateway's ledger of three entries with a fourth one that is not its own, signed with its key."""
+    async with network.channel(GATEWAY) as channel:
+        runs = LedgerServiceStub(channel).ListEntries(ledger_pb2.ListEntriesRequest(), timeout=SECONDS)
+        leaves = [merkle.leaf_hash(entry) async for run in runs for entry in run.entries]
+    growth = merkle.append(merkle.EMPTY, [*leaves, merkle.leaf_hash(b"another entry")])
+    nodes = {(0, 2): leaves[2], (0, 3): merkle.leaf_hash(b"another entry")}
+    nodes |= {(node.level, node.position): node.hash for node in growth.subtrees}
+    proof = merkle.consistency_proof(3, 4, lambda level, position: nodes[level, position])
+    signer = Signer("jukinet/gateway-1", load_signing_key(network.folder(GATEWAY) / "ledger.key"))
+    return AddCheckpointRequest(old_size=3, proof=proof, checkpoint=sign_checkpoint(signer, 4, growth.root))
 
 
 PLACES = {
