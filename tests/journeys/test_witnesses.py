@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,20 @@ import grpc
 import pytest
 from sqlalchemy import select
 
+from agency_gateway.witness_list import ListedWitness, format_witnesses, load_witnesses
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from jukinet._pb.jukinet.witness.v1.witness_pb2 import AddCheckpointRequest, GetLatestRequest
 from jukinet._pb.jukinet.witness.v1.witness_pb2_grpc import WitnessServiceStub
+from jukinet.cli.init import free_addresses
 from jukinet.cli.ledger import fetch_ledger
 from jukinet.cli.output import Exit
 from jukinet.ledger import merkle, schema
+from jukinet.ledger.cosignature import WitnessKey, key_name
 from jukinet.ledger.note import Signer, sign_checkpoint
 from jukinet.ledger.verify import Report, verify_files
+from jukinet.mesh import pki
 from jukinet.mesh.errors import reason_of, size_of
 from jukinet.mesh.failpoints import VARIABLE
 from jukinet.mesh.identity import Identity
@@ -34,6 +38,7 @@ Network = Any  # the fixtures' own classes live in conftest.py
 MakeNetwork = Callable[..., Network]
 CHIYODA, CENTER, GATEWAY = "131016", "center", "gateway-1"
 W1, W2, W3 = WITNESSES = ("witness-1", "witness-2", "witness-3")
+NEW = "witness-4"
 SECONDS = 10.0
 
 
@@ -61,13 +66,13 @@ class Ledger:
         for _ in range(count):
             await self.network.inquire(self.network.question(self.network.person(CHIYODA)))
 
-    async def verified(self, *, quorum: int = 2) -> Report:
+    async def verified(self, *, witnesses: Sequence[str] = WITNESSES) -> Report:
         """The ledger as an auditor fetches it now, checked offline with the keys of its witnesses."""
         self._fetched += 1
         file = self._folder / f"ledger-{self._fetched}.jsonl"
         await fetch_ledger(self.network.mesh, GATEWAY, file)
-        keys = [self.network.mesh.witness_key(name).read_text("utf-8") for name in WITNESSES]
-        return verify_files(file, self.network.mesh.ledger_key(GATEWAY), witnesses=keys, quorum=quorum)
+        keys = [self.network.mesh.witness_key(name).read_text("utf-8") for name in witnesses]
+        return verify_files(file, self.network.mesh.ledger_key(GATEWAY), witnesses=keys, quorum=2)
 
     async def behind(self) -> dict[str, int]:
         """By witness, how many entries it has not cosigned, as the gateway tells its operator."""
@@ -126,7 +131,7 @@ def copied(database: Path, to: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_witnesses_come_and_go_and_a_ledger_that_was_put_back_does_not_start(
     new_network: MakeNetwork, tmp_path: Path
 ) -> None:
@@ -198,8 +203,35 @@ async def test_witnesses_come_and_go_and_a_ledger_that_was_put_back_does_not_sta
         assert code == Exit.CONTRADICTED
         assert "new key" in words
 
+        # The runbook: a new witness with a new key takes its place. The third one is still away, so it is needed.
+        await ledger.stop(GATEWAY)
+        put_in_the_place_of(ledger.network, W1, NEW)
+        ledger.nodes.start(NEW)
+        await ledger.start(GATEWAY)
+        await ledger.ask()
+        report = await ledger.verified(witnesses=(NEW, W2, W3))
+        assert (report.sound, report.entries, report.witnesses) == (True, 7, ["jukinet/witness-4", "jukinet/witness-2"])
 
-@pytest.mark.timeout(180)
+
+def put_in_the_place_of(network: Network, old: str, new: str) -> None:
+    """Makes a witness with a name, a key and a database of its own, and lets the gateway name it instead of another."""
+    mesh, identity = network.mesh, Identity("witness", new)
+    folder, before = mesh.folder(new), mesh.folder(old)
+    pki.write_leaf(pki.issue(network.authority(identity), identity, days=1, server=True), folder, "tls")
+    _, public = pki.create_signing_key(folder, "cosign")
+    key = WitnessKey(key_name(new), pki.load_public_key(public))
+    mesh.witness_key(new).write_text(str(key), "utf-8")
+    shutil.copytree(before / "ledgers", folder / "ledgers")
+    (address,) = free_addresses(1)
+    config = mesh.config_path(old).read_text("utf-8").replace(mesh.address(old), address).replace(old, new)
+    mesh.config_path(new).write_text(config, "utf-8")
+    path = mesh.folder(GATEWAY) / "witnesses.toml"
+    listed = load_witnesses(path)
+    others = [each for each in listed.witnesses if each.identity.name != old]
+    path.write_text(format_witnesses(listed.quorum, [ListedWitness(identity, address, key), *others]), "utf-8")
+
+
+@pytest.mark.timeout(300)
 async def test_a_witness_cosigns_for_gateways_alone_and_a_clone_of_the_gateway_ends_it(
     new_network: MakeNetwork, tmp_path: Path
 ) -> None:
