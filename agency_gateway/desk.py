@@ -71,7 +71,10 @@ class Desk:
         self._record = record
 
     async def decide(self, asked: Asked) -> Decision:
-        """Raises Refused, with the reason of the law, after that is on record."""
+        """Raises Refused, with the reason of the law, after that is on record; LEDGER_UNAVAILABLE."""
+        if not self._record.is_open():  # nobody's data is fetched for an answer that cannot be put on record
+            await self.keep_refusal(asked, errors.ERROR_REASON_LEDGER_UNAVAILABLE, None)
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE)
         with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
             way: Provision = "batch" if asked.action == ledger.ACTION_INQUIRE_BATCH else "immediate"
             question = Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields, way)

@@ -2,7 +2,8 @@
 an operator in the same transaction as its effect (no record, no effect).
 
 Entries that wait together are appended in one transaction under one signed checkpoint. If an entry cannot be written,
-whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else.
+whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else. So it is while the ledger is closed because
+its witnesses do not cosign it (`publisher`).
 """
 
 import logging
@@ -55,9 +56,19 @@ class _Kept:
 
 
 class Record:
-    """The gateway's way into its ledger. `state` is what `ledger.load` gave."""
+    """The gateway's way into its ledger.
 
-    def __init__(self, *, writer: Writer, signer: Signer, state: ledger.LedgerState) -> None:
+    Args:
+        writer: of the ledger database.
+        signer: the ledger's key.
+        state: what `ledger.load` gave.
+        is_open: whether an entry may be added now.
+    """
+
+    def __init__(
+        self, *, writer: Writer, signer: Signer, state: ledger.LedgerState, is_open: Callable[[], bool]
+    ) -> None:
+        self.is_open = is_open
         self._writer = writer
         self._signer = signer
         self._state = state
@@ -68,10 +79,7 @@ class Record:
 
         Raises Refused: REQUEST_ID_REUSED (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
         """
-        try:
-            kept = await self.grouping.hand_in(_Handed(entry))
-        except Exception as failure:
-            raise _unavailable(failure) from None
+        kept = await self._hand_in(_Handed(entry))
         if kept.repeated:
             raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
         return kept.receipt
@@ -81,12 +89,18 @@ class Record:
 
         An act that did nothing has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
         """
+        await self._hand_in(_Handed(entry, act))
+
+    async def _hand_in(self, handed: _Handed) -> _Kept:
+        if not self.is_open():
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its witnesses do not cosign it")
         try:
-            await self.grouping.hand_in(_Handed(entry, act))
+            return await self.grouping.hand_in(handed)
         except Refused:
             raise
         except Exception as failure:
-            raise _unavailable(failure) from None
+            log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
 
     @property
     def size(self) -> int:
@@ -125,11 +139,6 @@ class Record:
         passing("ledger.appended")
         kept = map(_Kept, receipts, repeated)
         return state, [next(kept) if outcome is None else outcome for outcome in outcomes]
-
-
-def _unavailable(failure: Exception) -> Refused:
-    log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
-    return Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE)
 
 
 def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | None:

@@ -141,7 +141,9 @@ async def run_inquiry(*, residents: int, seconds: float, rounds: int) -> Report:
     with tempfile.TemporaryDirectory(prefix="jukinet-bench-") as folder:
         async with AsyncExitStack() as stack:
             sink = SpanSink()
-            mesh = write_mesh(Path(folder) / "mesh", Plan(municipalities=[MUNICIPALITY], gateways=[GATEWAY]))
+            mesh = write_mesh(
+                Path(folder) / "mesh", Plan(municipalities=[MUNICIPALITY], gateways=[GATEWAY], witnesses=1)
+            )
             product = await _start_product(mesh, residents, await stack.enter_async_context(sink), stack)
             floor = await _start_floor(mesh, Path(folder), await product.sizes(), stack)
             await _measure(product, floor, found, seconds=seconds, rounds=rounds)
@@ -180,8 +182,8 @@ async def _start_product(mesh: Mesh, residents: int, environ: dict[str, str], st
     people = submissions(residents)
     await asyncio.to_thread(fill_register, mesh.config("center").database, people)
     nodes = await stack.enter_async_context(MeshProcesses(mesh, environ=environ))
-    nodes.start("center")
-    nodes.start(GATEWAY)
+    for name in ("center", *mesh.witnesses, GATEWAY):
+        nodes.start(name)
     await nodes.wait_healthy()
     target = in_mesh(mesh, GATEWAY, Identity("agency", PENSION_SERVICE))
     channel = await stack.enter_async_context(channel_to(target))

@@ -172,7 +172,7 @@ async def _load_registers(mesh: Mesh, folder: Path) -> None:
 
 async def _join(bench: _Bench) -> None:
     """Starts all nodes; waits until prefecture and center have the large registers."""
-    names = [name for name in bench.mesh.names if not name.startswith("gateway")]
+    names = list(bench.mesh.registers)
     for name in names:
         bench.nodes.start(name)
     await bench.nodes.wait_healthy(names)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from jukinet.assembly.status import AdminService
+from jukinet.ledger.errors import LedgerError
 from jukinet.mesh import logging as mesh_logging
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.config import ConfigError, NodeConfig
@@ -67,7 +68,7 @@ async def serve(
     """Runs the parts and serves until SIGTERM or SIGINT.
 
     `checks` tells, by service, whether what it stands on answers; watchers of grpc.health.v1 hear of every change.
-    Raises PartFailed when a part ended by itself, StorageFailed when the disk did.
+    Raises PartFailed when a part ended by itself, StorageFailed when the disk did, LedgerError when the ledger did.
     """
     node = build_server(
         identity=config.identity,
@@ -139,6 +140,6 @@ async def _until_signal_or_failure(
     await node.server.stop(None)
     failed = next(iter(done))
     failure = failed.exception()
-    if isinstance(failure, StorageFailed):
+    if isinstance(failure, StorageFailed | LedgerError):
         raise failure
     raise PartFailed(f"a part of the node failed ({type(failure).__name__ if failure else 'ended'})") from failure

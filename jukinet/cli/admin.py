@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="The operator's view of one node: c
 LINK_HEADERS: Final = ["link", "peer", "open", "epoch", "last", "mark", "center", "moved at", "last error"]
 LIST_SECONDS: Final = 60.0
 HELD_HEADERS: Final = ["held", "since", "changes", "deletions", "residents", "parked", "proposed by", "lifted until"]
+WITNESS_HEADERS: Final = ["witness", "state", "size", "behind", "cosigned at", "last error"]
 
 MeshOption = Annotated[Path, typer.Option("--mesh", metavar="DIR", help="Folder of the mesh.")]
 NodeOption = Annotated[str, typer.Option("--node", metavar="NAME", help="Such as center or municipality-131016.")]
@@ -41,7 +42,8 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
         if answer.waiting_too_long:
             show(f"ALARM: {answer.waiting_too_long} waiting too long, since {moment_in(answer, 'oldest_waiting_at')}")
         if answer.role == "gateway":
-            show(f"ledger entries: {answer.ledger_entries}")
+            show(f"ledger entries: {answer.ledger_entries}, published: {answer.published_entries}")
+            show_table(WITNESS_HEADERS, witness_rows(answer))
         _show_held(answer)
         show_table(LINK_HEADERS, [link_row(link) for link in answer.links])
 
@@ -127,6 +129,8 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "oldest_waiting_at": moment_in(answer, "oldest_waiting_at"),
         "waiting_too_long": answer.waiting_too_long,
         "ledger_entries": answer.ledger_entries,
+        "published_entries": answer.published_entries,
+        "witnesses": witnesses_as_json(answer),
         "held": held_as_json(answer),
         "links": [_link_as_json(link) for link in answer.links],
     }
@@ -154,6 +158,32 @@ def held_rows(answer: "GetStatusResponse") -> list[list[str]]:
     """Gives the cells of each held municipality under `HELD_HEADERS`."""
     shown = ("municipality", "held_at", "changes", "deletions", "residents", "parked", "proposed_by", "lifted_until")
     return [["" if each[key] is None else str(each[key]) for key in shown] for each in held_as_json(answer)]
+
+
+def witnesses_as_json(answer: "GetStatusResponse") -> list[dict[str, Any]]:
+    """Gives the witnesses of a gateway's ledger, in the names of the contract."""
+    from jukinet._pb.jukinet.admin.v1.admin_pb2 import WitnessState
+    from jukinet.mesh.errors import name_of
+
+    return [
+        {
+            "identity": each.identity,
+            "state": WitnessState.Name(each.state).removeprefix("WITNESS_STATE_"),
+            "size": each.size,
+            "behind": each.behind,
+            "cosigned_at": moment_in(each, "cosigned_at"),
+            "last_error": name_of(each.last_error) if each.last_error else None,
+        }
+        for each in answer.witnesses
+    ]
+
+
+def witness_rows(answer: "GetStatusResponse") -> list[list[str]]:
+    """Gives the cells of each witness under `WITNESS_HEADERS`."""
+    return [
+        ["" if cell is None else str(cell).removeprefix("spiffe://") for cell in each.values()]
+        for each in witnesses_as_json(answer)
+    ]
 
 
 def _show_held(answer: "GetStatusResponse") -> None:

@@ -33,7 +33,7 @@ from jukinet.cli.output import show
 _EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no answer from the node, 4 not allowed to this "
     "identity, 5 a configuration, certificate or key file cannot be used, 6 the database cannot be used, 7 "
-    "the disk did not keep what was written."
+    "the disk did not keep what was written, 8 a witness contradicts the ledger."
 )
 
 app = typer.Typer(

@@ -1,8 +1,9 @@
 """`jukinet demo`: the main job on real processes, and every claim checked.
 
-Center, two prefectures, five municipalities and a gateway run as processes of their own over mTLS. 20,000 synthetic
-residents are entered, a month of life events follows, one prefecture is killed in the middle, agencies ask. At the end
-every register is held against the generator's own books, row by row, and the ledger is verified offline.
+Center, two prefectures, five municipalities, a gateway and three witnesses run as processes of their own over mTLS.
+20,000 synthetic residents are entered, a month of life events follows, one prefecture is killed in the middle, agencies
+ask, and a witness of their ledger is killed. At the end every register is held against the generator's own books, row
+by row, and the ledger is verified offline.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from jukinet.cli.change_file import LineProblem, read_changes
 from jukinet.cli.compare import differences
 from jukinet.cli.connect import channel_to, in_mesh
 from jukinet.cli.demo_claims import Claims
-from jukinet.cli.demo_ledger import check_ledger
+from jukinet.cli.demo_ledger import DEAD_WITNESS, check_ledger
 from jukinet.cli.demo_nation import ASKED, KILLED, LATE, WEIGHTS, DemoNation, make_demo_nation
 from jukinet.cli.demo_questions import LAWFUL, Questions, ask_all, basis_of, refusal_of
 from jukinet.cli.demo_traces import Traces
@@ -116,17 +117,20 @@ async def _main_job(root: Path, stack: AsyncExitStack, console: Console, claims:
     nation = await asyncio.to_thread(make_demo_nation, root / "files")
     await nodes.wait_healthy()
     claims.make(
-        "center, 2 prefectures, 4 municipalities and a gateway serve over mTLS",
+        "center, 2 prefectures, 4 municipalities, a gateway and 3 witnesses serve over mTLS",
         True,
         f"{len(mesh.names) - 1} processes",
     )
     run = _Run(root, mesh, nodes, nation, claims, console)
     await _enter_residents(run, late)
     await _live_a_month(run, traces)
+    nodes.kill(DEAD_WITNESS)
+    console.print(f"  [yellow]SIGKILL[/] {DEAD_WITNESS}")
     questions = await _ask(run)
     await _compare(run)
     await traces.show(claims, console)
     await check_ledger(mesh, root / "ledger", questions, claims)
+    nodes.start(DEAD_WITNESS)
     return mesh
 
 
@@ -221,9 +225,7 @@ async def _compare(run: _Run) -> None:
     rows = 0
     wrong: dict[str, int] = {}
     parked = 0
-    for name in run.mesh.names:
-        if name in run.mesh.gateways:
-            continue
+    for name in run.mesh.registers:
         truth = registers.of(name.partition("-")[2] or "center")
         found = await asyncio.to_thread(differences, run.mesh.config(name).database, truth)
         rows += len(truth)

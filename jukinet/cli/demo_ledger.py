@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 from jukinet.cli.demo_claims import Claims
 from jukinet.cli.demo_questions import Questions
@@ -9,13 +10,19 @@ from jukinet.cli.layout import Mesh
 from jukinet.cli.ledger import fetch_ledger
 from jukinet.ledger.verify.check import verify_files
 
+DEAD_WITNESS: Final = "witness-3"
+_QUORUM: Final = 2
+
 
 async def check_ledger(mesh: Mesh, folder: Path, asked: Questions, claims: Claims) -> None:
-    """Claims that the ledger holds exactly one entry a question, and that ledger and receipts verify."""
+    """Claims that the ledger holds one entry a question, that ledger and receipts verify, and who cosigned it."""
     gateway = mesh.gateways[0]
     receipts = await asyncio.to_thread(_write_receipts, folder, asked)
     await fetch_ledger(mesh, gateway, folder / "ledger.jsonl")
-    report = await asyncio.to_thread(verify_files, folder / "ledger.jsonl", mesh.ledger_key(gateway), receipts)
+    keys = [mesh.witness_key(name).read_text("utf-8").strip() for name in mesh.witnesses]
+    report = await asyncio.to_thread(
+        verify_files, folder / "ledger.jsonl", mesh.ledger_key(gateway), receipts, witnesses=keys, quorum=_QUORUM
+    )
     claims.make(
         "the ledger holds one entry for every answer and every refusal",
         report.entries == asked.asked,
@@ -25,6 +32,11 @@ async def check_ledger(mesh: Mesh, folder: Path, asked: Questions, claims: Claim
         "ledger and receipts verify offline, by a verifier that shares no code with the writer",
         report.sound and report.receipts == len(receipts),
         f"root {report.root[:16]}…, {report.receipts} receipts",
+    )
+    claims.make(
+        "two of the ledger's three witnesses cosigned its checkpoint, while the third was dead (SIGKILL)",
+        report.sound and len(report.witnesses) == _QUORUM,
+        ", ".join(report.witnesses),
     )
 
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from agency_gateway.witness_list import ListedWitness, format_witnesses
 from jukinet.cli.development_agencies import development_agencies
 from jukinet.cli.layout import CONFIG, OPERATOR, SECOND_OPERATOR, Mesh, folder_name
 from jukinet.cli.output import Exit, Failure
 from jukinet.domain.local_government import is_municipality_code, prefecture_code_of
+from jukinet.ledger.cosignature import WitnessKey, key_name
 from jukinet.ledger.note import VerifierKey
 from jukinet.mesh import pki
 from jukinet.mesh.config_file import load_config
@@ -43,12 +45,14 @@ class Plan:
         gateways: names of agency gateways.
         database: `sqlite`, or an SQLAlchemy URL with `{node}` where the node's name goes.
         brake: limits of the change brake that are not the default ones, such as `UNBRAKED`.
+        witnesses: how many witnesses (立会人) the ledgers have; more than half of them are the quorum.
     """
 
     municipalities: Sequence[str]
     gateways: Sequence[str]
     database: str = _SQLITE
     brake: Mapping[str, int | float] = field(default_factory=dict)
+    witnesses: int = 3
 
     @property
     def nodes(self) -> list[Identity]:
@@ -56,6 +60,7 @@ class Plan:
         prefectures = dict.fromkeys(prefecture_code_of(code) for code in self.municipalities)
         return [
             Identity("center"),
+            *(Identity("witness", f"witness-{number}") for number in range(1, self.witnesses + 1)),
             *(Identity("gateway", name) for name in dict.fromkeys(self.gateways)),
             *(Identity("prefecture", code) for code in prefectures),
             *(Identity("municipality", code) for code in dict.fromkeys(self.municipalities)),
@@ -76,8 +81,8 @@ class Plan:
             raise Failure(f"A gateway's name has small letters, digits and hyphens. {error}", Exit.USAGE) from None
         if len(set(folders)) < len(folders):
             raise Failure("Two gateways would share a folder; choose other names.", Exit.USAGE)
-        if not self.municipalities or not self.gateways:
-            raise Failure("A mesh needs at least one municipality and one gateway.", Exit.USAGE)
+        if not self.municipalities or not self.gateways or self.witnesses < 1:
+            raise Failure("A mesh needs at least one municipality, one gateway and one witness.", Exit.USAGE)
         if self.database != _SQLITE and ("://" not in self.database or "{node}" not in self.database):
             raise Failure(
                 "The database is `sqlite`, or a URL that holds {node}, such as postgresql://localhost/{node}: each "
@@ -140,6 +145,7 @@ class _Writer:
             pki.write_leaf(leaf, self._mesh.root / "clients" / folder_name(client), "tls")
         self._write_sealing_keys()
         self._write_gateway_keys()
+        self._write_witness_keys()
         self._write_agencies()
         for node in self._plan.nodes:
             self._write_config(node)
@@ -180,6 +186,21 @@ class _Writer:
             pki.write_public(self._mesh.ledger_key(folder.name), f"{verifier}\n".encode())
             pki.write_secret(folder / "token.key", _fresh_secret())
 
+    def _write_witness_keys(self) -> None:
+        """Each witness's key to itself, its public half to the gateways; and to each witness the ledgers' keys."""
+        listed = []
+        for node, folder in self._folders_of("witness"):
+            _, public = pki.create_signing_key(folder, "cosign")
+            key = WitnessKey(key_name(node.name), pki.load_public_key(public))
+            listed.append(ListedWitness(node, self._addresses[node], key))
+            pki.write_public(self._mesh.witness_key(folder.name), f"{key}\n".encode())
+            for gateway, other in self._folders_of("gateway"):
+                ledger_key = self._mesh.ledger_key(other.name).read_bytes()
+                pki.write_public(folder / "ledgers" / f"{gateway.name}.vkey", ledger_key)
+        text = format_witnesses(len(listed) // 2 + 1, listed)
+        for _, folder in self._folders_of("gateway"):
+            pki.write_public(folder / "witnesses.toml", text.encode())
+
     def _write_agencies(self) -> None:
         """The center decides again by its own copy, so there are two kinds of readers and one file each."""
         text = format_agencies(self._agencies())
@@ -199,7 +220,7 @@ class _Writer:
             top["name"] = node.name
         top["listen"] = self._addresses[node]
         top["database"] = self._database_of(node, name)
-        if node.kind != "center":
+        if node.kind not in ("center", "witness"):
             top["upstream"] = self._addresses[upstream_of(node)]
         tls = {"certificate": "tls.pem", "key": "tls.key", "nodes_ca": "../../pki/nodes-ca.pem"}
         if node.kind == "gateway":
@@ -211,10 +232,10 @@ class _Writer:
     def _database_of(self, node: Identity, name: str) -> str:
         if self._plan.database != _SQLITE:
             return self._plan.database.replace("{node}", name.replace("-", "_"))
-        file = "ledger.db" if node.kind == "gateway" else "register.db"
-        return f"sqlite:///{self._root / 'nodes' / name / file}"
+        return f"sqlite:///{self._root / 'nodes' / name / _FILES.get(node.kind, 'register.db')}"
 
 
+_FILES: Final = {"gateway": "ledger.db", "witness": "witness.db"}
 _SECTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "municipality": {"sealing": {"key": "seal.key"}},
     "prefecture": {"sealing": {"public_keys": "seals"}},
@@ -228,8 +249,10 @@ _SECTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
             "ledger_key": "ledger.key",
             "agencies": "agencies.toml",
             "token_key": "token.key",
+            "witnesses": "witnesses.toml",
         }
     },
+    "witness": {"witness": {"key": "cosign.key", "ledgers": "ledgers"}},
 }
 
 

@@ -4,6 +4,7 @@
     DIR/nodes/KIND-NAME/         one node: node.toml, certificate, keys, database, log
     DIR/clients/KIND-NAME/       certificate and key of an operator, an agency or a municipal system (既存住基システム)
     DIR/ledger-NAME.vkey         public key of a gateway's ledger, for `jukinet ledger verify`
+    DIR/witness-NAME.vkey        public key of a witness (立会人), for the same
 
 What a node is told stands in its node.toml alone; nothing here repeats it.
 """
@@ -28,7 +29,7 @@ OPERATOR: Final = "operator"
 SECOND_OPERATOR: Final = "operator-2"
 """Name of the other one, for what takes two."""
 # From the center outwards: each node finds the one that it dials.
-_ORDER: Final = "center gateway prefecture municipality"
+_ORDER: Final = "center witness gateway prefecture municipality"
 
 
 def folder_name(identity: "Identity") -> str:
@@ -110,6 +111,20 @@ class Mesh:
     def gateways(self) -> tuple[str, ...]:
         """Names of the gateways."""
         return tuple(name for name in self.names if name.startswith("gateway-"))
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        """Names of the witnesses."""
+        return tuple(name for name in self.names if name.startswith("witness-"))
+
+    @property
+    def registers(self) -> tuple[str, ...]:
+        """Names of the nodes that hold a register."""
+        return tuple(name for name in self.names if name not in (*self.gateways, *self.witnesses))
+
+    def witness_key(self, witness: str) -> Path:
+        """Public key by which a witness cosigns."""
+        return self.root / f"{witness}.vkey"
 
     def ledger_key(self, gateway: str) -> Path:
         """Public key of a gateway's ledger."""

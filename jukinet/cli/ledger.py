@@ -14,9 +14,19 @@ from jukinet.cli.node import ConfigOption, start_errors_told
 from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, require_new_file, show
 
 if TYPE_CHECKING:
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import GetConsistencyProofResponse
     from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
 
 app = typer.Typer(no_args_is_help=True, help="The record of every answer and refusal: fetch it, check it offline.")
+
+WitnessOption = Annotated[
+    list[str] | None,
+    typer.Option("--witness", metavar="KEY", help="Public key of a witness (立会人); repeat for each of them."),
+]
+QuorumOption = Annotated[
+    int | None,
+    typer.Option("--quorum", metavar="N", help="Cosignatures wanted; more than half of the witnesses by default."),
+]
 
 
 @app.command()
@@ -26,7 +36,9 @@ def fetch(
     gateway: Annotated[str | None, typer.Option(metavar="NAME", help="The mesh's first gateway by default.")] = None,
     seconds: Annotated[float, typer.Option(metavar="N", help="How long the transfer may take.")] = 600.0,
 ) -> None:
-    """Fetch a gateway's whole ledger as the operator, up to its latest checkpoint, into a file that anyone can check.
+    """Fetch a gateway's whole ledger as the operator, up to its published checkpoint, into a file for anyone to check.
+
+    The published checkpoint is the latest one that a quorum of the ledger's witnesses (立会人) cosigned.
 
     Example: jukinet ledger fetch --mesh mesh --out ledger.jsonl
     """
@@ -34,7 +46,8 @@ def fetch(
         found = Mesh.open(mesh)
         name = found.find(gateway or found.gateways[0])
         size = asyncio.run(fetch_ledger(found, name, out, seconds=seconds))
-        show(f"{size} entries of {name}; check them with `jukinet ledger verify {out} --key {found.ledger_key(name)}`")
+        command = f"jukinet ledger verify {out} --key {found.ledger_key(name)}{_witness_options(found)}"
+        show(f"{size} entries of {name}; check them with `{command}`")
 
 
 @app.command()
@@ -78,9 +91,13 @@ def verify(
     receipt: Annotated[
         list[Path] | None, typer.Option("--receipt", metavar="FILE", help="Check this receipt too; repeat for more.")
     ] = None,
+    witness: WitnessOption = None,
+    quorum: QuorumOption = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Check a ledger offline: signature, every hash, every entry's layout, receipts. Uses none of the writer's code.
+
+    With the keys of its witnesses the last checkpoint must have the cosignatures of a quorum of them, who are named.
 
     Exit codes: 0 sound, 1 not sound (the report says where), 2 a file cannot be read as what it should be.
 
@@ -88,9 +105,79 @@ def verify(
     """
     from jukinet.ledger.verify import verify_files
 
-    report = verify_files(file, key, receipt or [])
+    report = verify_files(file, key, receipt or [], witnesses=witness or [], quorum=quorum)
     show(report.to_json() if as_json else report.to_text().rstrip("\n"))
     raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def prove(
+    receipt: Annotated[Path, typer.Argument(metavar="RECEIPT", help="Receipt of an answer, binary or JSON.")],
+    mesh: Annotated[Path, typer.Option("--mesh", metavar="DIR", help="Folder of the mesh.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the proof goes; must not exist.")],
+    gateway: Annotated[str | None, typer.Option(metavar="NAME", help="The mesh's first gateway by default.")] = None,
+) -> None:
+    """Fetch, as the operator, what ties a receipt to the checkpoint that the witnesses cosigned, without the ledger.
+
+    Example: jukinet ledger prove receipt.json --mesh mesh --out proof.json
+    """
+    from google.protobuf import json_format
+
+    from jukinet.ledger.verify.receipts import receipt_size
+    from jukinet.ledger.verify.report import Unsound
+
+    with failures_told():
+        found = Mesh.open(mesh)
+        name = found.find(gateway or found.gateways[0])
+        try:
+            size = receipt_size(receipt)
+        except (Unsound, OSError) as error:
+            raise Failure(f"{receipt}: {error}", Exit.USAGE) from None
+        with _new_file(out) as draft:
+            answer = asyncio.run(_prove(in_mesh(found, name), size))
+            draft.write_text(json_format.MessageToJson(answer, ensure_ascii=False) + "\n", encoding="utf-8")
+        options = f"--proof {out} --key {found.ledger_key(name)}{_witness_options(found)}"
+        show(f"Check it with `jukinet ledger verify-receipt {receipt} {options}`")
+
+
+@app.command("verify-receipt")
+def verify_one(
+    receipt: Annotated[Path, typer.Argument(metavar="RECEIPT", help="Receipt of an answer, binary or JSON.")],
+    proof: Annotated[Path, typer.Option("--proof", metavar="FILE", help="As `prove` wrote it.")],
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Public key of the ledger: name+keyid+base64.")],
+    witness: WitnessOption = None,
+    quorum: QuorumOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Check one receipt offline against the checkpoint that the witnesses cosigned. Uses none of the writer's code.
+
+    Exit codes: 0 sound, 1 not sound, 2 a file cannot be read as what it should be.
+
+    Example: jukinet ledger verify-receipt receipt.json --proof proof.json --key mesh/ledger-gateway-1.vkey
+    """
+    from jukinet.ledger.verify import verify_receipt
+
+    report = verify_receipt(receipt, proof, key, witnesses=witness or [], quorum=quorum)
+    show(report.to_json() if as_json else report.to_text().rstrip("\n"))
+    raise typer.Exit(report.exit_code)
+
+
+def _witness_options(mesh: Mesh) -> str:
+    return "".join(f' --witness "$(cat {mesh.witness_key(each)})"' for each in mesh.witnesses)
+
+
+async def _prove(target: Target, old_size: int) -> "GetConsistencyProofResponse":
+    import grpc
+
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import GetConsistencyProofRequest
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+
+    async with channel_to(target) as channel:
+        try:
+            request = GetConsistencyProofRequest(old_size=old_size)
+            return await LedgerServiceStub(channel).GetConsistencyProof(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            fail_call(error, target.address)
 
 
 async def fetch_ledger(mesh: Mesh, gateway: str, out: Path, *, seconds: float = 600.0) -> int:

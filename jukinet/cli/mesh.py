@@ -34,7 +34,8 @@ def init(
 ) -> None:
     """Write a development mesh: three CAs, certificates, keys, agency directory, one node.toml a node.
 
-    Prefectures follow from the municipalities' codes; the center is always there. Nothing that exists is overwritten.
+    Prefectures follow from the municipalities' codes; the center and three witnesses (立会人) are always there. Nothing
+    that exists is overwritten.
 
     Example: jukinet mesh init mesh --municipality 131016 --municipality 011002
     """
@@ -69,7 +70,7 @@ def up(
 
 @app.command()
 def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False) -> None:
-    """Show one line a node and one a link, as the nodes themselves tell it to the operator.
+    """Show one line a node, one a link and one a witness of each ledger, as the nodes tell it to the operator.
 
     Exit code 3 when a node does not answer; the others are shown all the same.
 
@@ -142,26 +143,30 @@ def _as_json(name: str, answer: "GetStatusResponse | str") -> dict[str, Any]:
 
 
 def _show(found: "dict[str, GetStatusResponse | str]") -> None:
-    from jukinet.cli.admin import HELD_HEADERS, LINK_HEADERS, held_rows, link_row
+    from jukinet.cli.admin import HELD_HEADERS, LINK_HEADERS, WITNESS_HEADERS, held_rows, link_row, witness_rows
 
-    nodes, links, held = [], [], []
+    nodes, links, held, witnesses = [], [], [], []
     for name, answer in found.items():
         if isinstance(answer, str):
             nodes.append([name, "no answer", "", "", "", ""])
             tell(f"{name}: {answer}")
             continue
         residents = " ".join(f"{status}={count}" for status, count in sorted(answer.residents.items()))
-        ledger = str(answer.ledger_entries) if answer.role == "gateway" else ""
+        ledger = f"{answer.ledger_entries} ({answer.published_entries})" if answer.role == "gateway" else ""
         parked = str(answer.parked)
         if answer.waiting_too_long:
             parked += f" ({answer.waiting_too_long} waiting too long)"
         nodes.append([name, "serving", answer.version, residents, parked, ledger])
         links += [[name, *link_row(link)] for link in answer.links]
         held += [[name, *row] for row in held_rows(answer)]
-    show_table(["node", "state", "version", "residents", "parked", "ledger"], nodes)
+        witnesses += [[name, *row] for row in witness_rows(answer)]
+    show_table(["node", "state", "version", "residents", "parked", "ledger (published)"], nodes)
     if links:
         show("")
         show_table(["node", *LINK_HEADERS], links)
+    if witnesses:
+        show("")
+        show_table(["node", *WITNESS_HEADERS], witnesses)
     if held:
         show("")
         show_table(["node", *HELD_HEADERS], held)

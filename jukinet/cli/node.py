@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="One node: a CS (コミュニケーションサーバ), a prefecture server, the national center or an agency gateway.",
+    help="One node: a CS (コミュニケーションサーバ), a prefecture server, the national center, an agency gateway or a "
+    "witness (立会人).",
 )
 
 _PACKAGES: Final = {
@@ -29,6 +30,7 @@ _PACKAGES: Final = {
     "prefecture": "prefecture_node",
     "center": "center_node",
     "gateway": "agency_gateway",
+    "witness": "jukinet.witness",
 }
 ConfigOption = Annotated[Path, typer.Option("--config", help="The node's TOML file.", metavar="FILE")]
 
@@ -43,7 +45,8 @@ def run(
     """Run one node in the foreground; SIGTERM or Ctrl-C drains it.
 
     Exit codes: 0 drained, 1 a part failed while it ran, 5 a configuration, certificate, key or policy file cannot be
-    used or the address is taken, 6 the database cannot be used, 7 the disk failed while it ran.
+    used or the address is taken, 6 the database cannot be used, 7 the disk failed while it ran, 8 a witness contradicts
+    the ledger, or this witness is to be retired.
 
     Example: jukinet node run --config mesh/nodes/center/node.toml
     """
@@ -72,8 +75,8 @@ def migrate(config: ConfigOption) -> None:
 
         loaded = _load(config)
         scripts = migration.REGISTER
-        if loaded.role == "gateway":
-            scripts = import_module("agency_gateway.node").MIGRATIONS
+        if loaded.role in ("gateway", "witness"):
+            scripts = import_module(f"{_PACKAGES[loaded.role]}.node").MIGRATIONS
         writer = engine.open_writer(loaded.database)
         try:
             migration.migrate(writer, scripts)
@@ -136,7 +139,7 @@ def _exit_code(error: Exception) -> Exit | None:
     from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
     from jukinet.assembly.process import PartFailed
-    from jukinet.ledger.errors import LedgerError
+    from jukinet.ledger.errors import LedgerContradicted, LedgerError, WitnessRetired
     from jukinet.mesh.callers import CallersError
     from jukinet.mesh.config import ConfigError
     from jukinet.mesh.metrics import MetricsError
@@ -164,6 +167,7 @@ def _exit_code(error: Exception) -> Exit | None:
             ),
         ),
         (Exit.STORAGE, (StorageFailed,)),
+        (Exit.CONTRADICTED, (LedgerContradicted, WitnessRetired)),
         (Exit.DATABASE, (SchemaMismatch, StoreBusy, StoreError, LedgerError, DBAPIError)),
         (Exit.CONFIGURATION, (ArgumentError, NoSuchModuleError)),
         (Exit.REFUSED, (PartFailed,)),

@@ -35,6 +35,8 @@ class Exit(IntEnum):
     """The database cannot be used: held by another process, of another schema, full or corrupt."""
     STORAGE = 7
     """The disk did not keep what it was given (a failed fsync). Look at the disk, then start the node again."""
+    CONTRADICTED = 8
+    """A witness contradicts the node's ledger, or a witness's key and database do not fit together: people decide."""
 
 
 JSON_HELP: Final = "Print one JSON object instead of text."

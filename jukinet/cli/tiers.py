@@ -98,8 +98,7 @@ async def compare(mesh: Mesh, municipality: str | None, key: bytes) -> list[Comp
     Returns:
         One a municipality, by code. A node that does not answer makes its municipalities not comparable.
     """
-    registers = [name for name in mesh.names if mesh.config(name).identity.kind != "gateway"]
-    nodes = {name: _Node(in_mesh(mesh, name), key) for name in registers}
+    nodes = {name: _Node(in_mesh(mesh, name), key) for name in mesh.registers}
     wanted = {municipality} if municipality else None
     done: dict[str, Compared] = {}
     for attempt in range(_TRIES):

@@ -24,6 +24,16 @@ class LedgerDiverged(LedgerError):
     """The database holds another tree than this writer: nothing was signed. Stop the other writer and load again."""
 
 
+class LedgerContradicted(LedgerError):
+    """A witness holds a checkpoint that this ledger signed and this database does not lead to: it was put back, or its
+    key signs elsewhere. Nothing is answered. Follow the runbook of a ledger that its witnesses contradict."""
+
+
+class WitnessRetired(LedgerError):
+    """This witness's key and database do not belong together: it could cosign two trees of one ledger. Do not start it
+    again: give a new witness a new key and an empty database, and let the gateways name that one."""
+
+
 class LedgerCorrupt(LedgerError):
     """The ledger on disk is not the one that was signed: nothing is signed any more. Keep the disk as evidence and
     follow the ledger runbook."""

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, inspect, select
 
 from jukinet.ledger import merkle, schema
 from jukinet.ledger.store import latest_checkpoint
@@ -39,16 +39,26 @@ def export(entries: Iterable[bytes], checkpoint: str, file: TextIO, *, earlier: 
 def export_database(connection: Connection, file: TextIO) -> None:
     """Writes a ledger file from the database: entries with their stored hashes, and every checkpoint.
 
+    Checkpoints that were published stand there with their cosignatures.
+
     Args:
         connection: to the ledger; entries that are appended meanwhile are left out.
         file: opened for text as UTF-8 with newline="\\n".
     Raises LedgerCorrupt when the ledger has no checkpoint.
     """
     checkpoint = latest_checkpoint(connection)
-    table = schema.checkpoints
     size = _size(checkpoint)
-    notes = select(table.c.note).where(table.c.size > 0, table.c.size < size).order_by(table.c.size)
-    _write(_stored(connection, size), checkpoint, file, connection.execute(notes).scalars().all())
+    notes = _signed(connection, schema.checkpoints, size)
+    if inspect(connection).has_table(schema.published.name):  # not in a database of an older schema
+        notes |= _signed(connection, schema.published, size)
+    last = notes.pop(size)
+    _write(_stored(connection, size), last, file, [notes[each] for each in sorted(notes)])
+
+
+def _signed(connection: Connection, table: Table, last: int) -> dict[int, str]:
+    """The notes of a table by size, the empty tree's left out unless it is the last one."""
+    chosen = select(table.c.size, table.c.note).where(table.c.size <= last)
+    return {size: note for size, note in connection.execute(chosen) if size > 0 or last == 0}
 
 
 def _write(leaves: Iterable[tuple[bytes, bytes]], checkpoint: str, file: TextIO, earlier: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ Rule: one text has one encoding. Whatever could be written in two ways (base64 w
 zeros, a blank at the end of a line) is refused, so that a checkpoint can be compared byte by byte.
 
 A checkpoint is a note whose text is three lines: origin, tree size, root. Its signature line names the key by the
-origin and by a key id of four bytes. Signatures by other keys (witnesses) may follow and are passed over.
+origin and by a key id of four bytes. Signatures by other keys (`cosignature`) may follow and are passed over.
 
 Source: c2sp.org/signed-note, c2sp.org/tlog-checkpoint; Ed25519: RFC 8032.
 """
@@ -39,7 +39,7 @@ class VerifierKey:
     """Public half of a note key: a name and an Ed25519 key, written `name+keyid+base64`."""
 
     def __init__(self, name: str, public_key: Ed25519PublicKey) -> None:
-        _require_key_name(name)
+        require_key_name(name)
         self.name = name
         self.public_key = public_key
         self._encoded = _ED25519 + public_key.public_bytes_raw()
@@ -54,7 +54,7 @@ class VerifierKey:
         parts = text.split("+", 2)
         if len(parts) != 3:
             raise NoteInvalid("A verifier key is name+keyid+base64.")
-        encoded = _decode_base64(parts[2])
+        encoded = decode_base64(parts[2])
         if len(encoded) != 33 or encoded[:1] != _ED25519:
             raise NoteInvalid("The verifier key is not of Ed25519.")
         key = cls(parts[0], Ed25519PublicKey.from_public_bytes(encoded[1:]))
@@ -76,7 +76,7 @@ class Signer:
         if not text.endswith("\n") or text == "\n":
             raise NoteInvalid("A note's text ends in a newline.")
         signature = self.verifier.key_id + self._private_key.sign(text.encode())
-        return f"{text}\n{_SIGNATURE_MARK}{self.verifier.name} {base64.b64encode(signature).decode()}\n"
+        return f"{text}\n{signature_line(self.verifier.name, signature)}"
 
 
 def open_note(note: str, key: VerifierKey) -> str:
@@ -113,12 +113,17 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
     # Extension lines are signed but cannot be audited, and this ledger writes none.
     if len(lines) != 4:
         raise NoteInvalid("A checkpoint has exactly the lines origin, size and root.")
-    origin, size, root = lines[0], _decode_size(lines[1]), _decode_base64(lines[2])
+    origin, size, root = lines[0], _decode_size(lines[1]), decode_base64(lines[2])
     if origin != key.name:
         raise NoteInvalid("The checkpoint is of another origin than the key.")
     if len(root) != HASH_BYTES:
         raise NoteInvalid("The root is not a SHA-256 hash.")
     return Checkpoint(origin, size, root)
+
+
+def text_of(note: str) -> str:
+    """The signed text of a note, its last newline included, nothing verified. Raises NoteInvalid."""
+    return _parse(note)[0]
 
 
 def _parse(note: str) -> tuple[str, list[tuple[str, bytes]]]:
@@ -129,21 +134,28 @@ def _parse(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     lines = tail.split("\n")
     if not separator or not head or len(lines) > _MAX_SIGNATURES:
         raise NoteInvalid("A note is text, a blank line and signature lines.")
-    return head + "\n", [_parse_signature(line) for line in lines]
+    return head + "\n", [parse_signature(line) for line in lines]
 
 
-def _parse_signature(line: str) -> tuple[str, bytes]:
+def signature_line(name: str, signature: bytes) -> str:
+    """A signature line, its newline included; `signature` begins with the key id."""
+    return f"{_SIGNATURE_MARK}{name} {base64.b64encode(signature).decode()}\n"
+
+
+def parse_signature(line: str) -> tuple[str, bytes]:
+    """Name of the key and signature, key id in front, of a signature line without its newline. Raises NoteInvalid."""
     name, separator, encoded = line.removeprefix(_SIGNATURE_MARK).partition(" ")
     if not line.startswith(_SIGNATURE_MARK) or not separator:
         raise NoteInvalid("A signature line is a dash, a key name and base64.")
-    _require_key_name(name)
-    signature = _decode_base64(encoded)
+    require_key_name(name)
+    signature = decode_base64(encoded)
     if len(signature) <= 4:
         raise NoteInvalid("A signature is a key id and more.")
     return name, signature
 
 
-def _require_key_name(name: str) -> None:
+def require_key_name(name: str) -> None:
+    """Makes sure that a key may be called so. Raises NoteInvalid."""
     if not name or "+" in name or any(character.isspace() or character < " " for character in name):
         raise NoteInvalid("A key name has no blank and no plus sign.")
 
@@ -159,7 +171,8 @@ def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _decode_base64(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
+    """Bytes of canonical base64. Raises NoteInvalid for any other spelling."""
     try:
         decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -1,8 +1,10 @@
 """Tables of the ledger database (gateway).
 
 Rule: rows are added, never changed and never removed. Triggers in the database refuse UPDATE, DELETE, TRUNCATE and the
-REPLACE of SQLite, so that no later code path can rewrite what was signed.
+REPLACE of SQLite, so that no later code path can rewrite what was signed. One table moves on: how far each witness is.
 """
+
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import (
     BigInteger,
@@ -54,25 +56,47 @@ checkpoints = Table(
     CheckConstraint("length(root) = 32", name="ledger_checkpoints_root"),
 )
 
-append_only_tables = (entries.name, subtrees.name, checkpoints.name)
+published = Table(
+    "ledger_published",
+    metadata,
+    Column("size", _INDEX, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False, comment="the checkpoint of this size, with the cosignatures of a quorum"),
+    CheckConstraint("size >= 0", name="ledger_published_size"),
+)
+
+witnesses = Table(
+    "ledger_witnesses",
+    metadata,
+    Column("key", Text, primary_key=True, comment="public key of a witness"),
+    Column("size", _INDEX, nullable=False, comment="of the latest checkpoint that it cosigned; moves on"),
+    CheckConstraint("size >= 0", name="ledger_witnesses_size"),
+)
+
+_APPEND_ONLY = (entries, subtrees, checkpoints, published)
+append_only_tables = tuple(table.name for table in _APPEND_ONLY)
+FOUNDING = (entries, subtrees, checkpoints)
+"""The tables with which every ledger begins; the others came later."""
 
 
-def trigger_ddl(dialect_name: str) -> list[str]:
+def trigger_ddl(dialect_name: str, tables: Iterable[Table] = _APPEND_ONLY) -> list[str]:
     """Statements that make the ledger's tables append-only; to be run once, after the tables exist.
 
     Args:
         dialect_name: SQLAlchemy's, "sqlite" or "postgresql".
+        tables: which of them.
     Raises ValueError for any other database.
     """
     return [
         statement
-        for table in (entries, subtrees, checkpoints)
+        for table in tables
+        if table in _APPEND_ONLY
         for statement in append_only_ddl(table.name, dialect_name, keys_of(table))
     ]
 
 
-def create(connection: Connection) -> None:
-    """Creates the tables and their triggers in an empty database."""
-    metadata.create_all(connection)
-    for statement in trigger_ddl(connection.dialect.name):
+def create(connection: Connection, tables: Sequence[Table] | None = None) -> None:
+    """Creates tables and their triggers, where none of them is yet; all of them if None."""
+    made = metadata.sorted_tables if tables is None else tables
+    metadata.create_all(connection, tables=made)
+    for statement in trigger_ddl(connection.dialect.name, made):
         connection.execute(text(statement))

@@ -134,12 +134,12 @@ def read_entries(connection: Connection, first: int, end: int) -> list[bytes]:
 
 def inclusion_proof(connection: Connection, index: int, size: int) -> list[bytes]:
     """Proof of entry `index` towards the tree of `size` entries. Raises ProofImpossible."""
-    return merkle.inclusion_proof(index, size, _node_reader(connection))
+    return merkle.inclusion_proof(index, size, node_reader(connection))
 
 
 def consistency_proof(connection: Connection, old: int, new: int) -> list[bytes]:
     """Proof that the tree of `new` entries begins with that of `old` entries. Raises ProofImpossible."""
-    return merkle.consistency_proof(old, new, _node_reader(connection))
+    return merkle.consistency_proof(old, new, node_reader(connection))
 
 
 def _check(leaf: bytes, position: int) -> None:
@@ -246,7 +246,8 @@ def _count(connection: Connection, table: Table) -> int:
     return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def _node_reader(connection: Connection) -> merkle.ReadNode:
+def node_reader(connection: Connection) -> merkle.ReadNode:
+    """Gives the stored hashes of complete subtrees, leaves included; raises LedgerCorrupt for one that is missing."""
     leaf = schema.entries
     node = schema.subtrees
 

@@ -24,9 +24,9 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
-from jukinet.ledger.verify.notes import Key, SignedTree, read_checkpoint
+from jukinet.ledger.verify.notes import Key, read_checkpoint
 from jukinet.ledger.verify.report import Unsound
-from jukinet.ledger.verify.tree import GrowingTree, hash_leaf
+from jukinet.ledger.verify.tree import GrowingTree, SignedTree, hash_leaf
 
 SMALLEST = 10
 """The smallest number that is published."""

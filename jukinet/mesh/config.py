@@ -77,6 +77,39 @@ class Gateway:
             only=("gateway",),
         ),
     ] = None
+    witnesses: Annotated[
+        Path | None,
+        Setting(
+            "who cosigns its ledger's checkpoints, and how many have to; without a quorum nothing is answered",
+            "TOML file",
+            needed_by=("gateway",),
+            only=("gateway",),
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What a witness (立会人) has of its own."""
+
+    key: Annotated[
+        Path | None,
+        Setting(
+            "cosigns checkpoints; belongs to this witness's database for good",
+            "Ed25519 private key, PEM file",
+            needed_by=("witness",),
+            only=("witness",),
+        ),
+    ] = None
+    ledgers: Annotated[
+        Path | None,
+        Setting(
+            "the ledgers that it knows: one NAME.vkey a ledger, with its origin and key",
+            "directory",
+            needed_by=("witness",),
+            only=("witness",),
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -128,15 +161,17 @@ class NodeConfig:
     name: Annotated[
         str,
         Setting(
-            "全国地方公共団体コード of the municipality or prefecture, or the gateway's name",
+            "全国地方公共団体コード of the municipality or prefecture, or the name of the gateway or witness",
             "six digits or name",
-            needed_by=("municipality", "prefecture", "gateway"),
-            only=("municipality", "prefecture", "gateway"),
+            needed_by=("municipality", "prefecture", "gateway", "witness"),
+            only=("municipality", "prefecture", "gateway", "witness"),
         ),
     ] = ""
     listen: Annotated[str, Setting("where it serves; port 0 = any free one", ADDRESS_FORM, needed_by=ROLES)]
     address_file: Annotated[Path | None, Setting("gets host:port as soon as the node serves", "file")] = None
-    database: Annotated[str, Setting("the register or the ledger", "SQLAlchemy URL", needed_by=ROLES)]
+    database: Annotated[
+        str, Setting("the register, the ledger, or what a witness knows", "SQLAlchemy URL", needed_by=ROLES)
+    ]
     upstream: Annotated[
         str | None,
         Setting(
@@ -151,6 +186,7 @@ class NodeConfig:
     tls: TlsFiles
     sealing: Sealing
     gateway: Gateway
+    witness: Witness
     center: Center
     limits: Limits
     telemetry: Telemetry

@@ -1,8 +1,8 @@
 """Refusals: every one has a reason from the catalogue in `errors.proto`, and outsiders see nothing else of it.
 
-Rule: what leaves the node is the reason, its fixed text, paths of fields and an opaque error id. Values, exception
-texts and the operator's detail stay inside. gRPC would otherwise send the text of any exception to the peer, with
-whatever personal data stands in it.
+Rule: what leaves the node is the reason, its fixed text, paths of fields, an opaque error id and, for a witness's
+conflict, the size of a tree. Values, exception texts and the operator's detail stay inside. gRPC would otherwise send
+the text of any exception to the peer, with whatever personal data stands in it.
 
 Source: google.rpc.Status, ErrorInfo (AIP-193) and BadRequest; OWASP ASVS 5.0 16.5.1.
 """
@@ -46,6 +46,7 @@ class Refused(Exception):
         field: path of the field that is wrong, such as `record.birth_date`; empty when it is not one field.
         detail: for the operator's log only; never sent, and free of personal data all the same.
         violations: broken rules of the contract, for INVALID_MESSAGE.
+        size: of the tree that a witness holds, for CHECKPOINT_CONFLICT; a number, so that no words can be sent by it.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Refused(Exception):
         field: str = "",
         detail: str = "",
         violations: Sequence[FieldViolation] = (),
+        size: int | None = None,
     ) -> None:
         super().__init__(name_of(reason))
         self.reason = reason
         self.field = field
         self.detail = detail
         self.violations = tuple(violations)
+        self.size = size
 
 
 class BrokenMessage(Refused):
@@ -143,7 +146,10 @@ def to_status(refused: Refused, error_id: str) -> status_pb2.Status:
         Status with an ErrorInfo and, where fields are wrong, a BadRequest of field paths and rule ids.
     """
     facts = facts_of(refused.reason)
-    info = error_details_pb2.ErrorInfo(reason=name_of(refused.reason), domain=DOMAIN, metadata={"error_id": error_id})
+    known = {} if refused.size is None else {"size": str(refused.size)}
+    info = error_details_pb2.ErrorInfo(
+        reason=name_of(refused.reason), domain=DOMAIN, metadata={"error_id": error_id, **known}
+    )
     details = [_packed(info)]
     if refused.violations or refused.field:
         bad = error_details_pb2.BadRequest()
@@ -183,6 +189,12 @@ def reason_of(error: BaseException) -> errors_pb2.ErrorReason.ValueType | None:
 def error_id_of(error: BaseException) -> str:
     """Reads the error id of a refusal on the caller's side; empty when there is none."""
     return next((info.metadata["error_id"] for info in _details(error, error_details_pb2.ErrorInfo)), "")
+
+
+def size_of(error: BaseException) -> int | None:
+    """Reads the size of the tree that a witness holds, on the caller's side; None when the refusal names none."""
+    sizes = (info.metadata.get("size", "") for info in _details(error, error_details_pb2.ErrorInfo))
+    return next((int(size) for size in sizes if size.isascii() and size.isdecimal()), None)
 
 
 def violations_of(error: BaseException) -> tuple[FieldViolation, ...]:

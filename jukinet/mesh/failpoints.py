@@ -62,6 +62,10 @@ PLACES: Final[Mapping[str, str]] = {
     "ledger.asked": "the request ids are kept, the entries are not",
     "ledger.appended": "entries and checkpoint are written, the transaction is open",
     "ledger.committed": "the entries are on disk, no answer left",
+    "publish.cosigned": "a quorum of witnesses cosigned a checkpoint, nothing is kept of it",
+    "publish.stored": "the published checkpoint is on disk, nobody was told",
+    "witness.judged": "a checkpoint holds, the transaction is open",
+    "witness.stored": "a checkpoint is on disk, nothing is signed",
 }
 
 _armed: str | None = None

@@ -25,7 +25,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet.domain.local_government import is_municipality_code, is_prefecture_code, prefecture_code_of
 from jukinet.mesh.errors import Refused
 
-Kind = Literal["municipality", "municipal-system", "prefecture", "center", "gateway", "agency", "operator"]
+Kind = Literal["municipality", "municipal-system", "prefecture", "center", "gateway", "witness", "agency", "operator"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 NODES: Final = "nodes.jukinet"
@@ -40,6 +40,7 @@ _IS_NAME: Final[dict[Kind, Callable[[str], bool]]] = {
     "prefecture": is_prefecture_code,
     "center": lambda name: name == "",
     "gateway": lambda name: bool(re.fullmatch(_LABEL, name)),
+    "witness": lambda name: bool(re.fullmatch(_LABEL, name)),
     "agency": lambda name: bool(re.fullmatch(_WORD, name)),
     "operator": lambda name: bool(re.fullmatch(_WORD, name)),
 }

@@ -60,7 +60,16 @@ EXTRA: Final = (
 """Fields that a record may carry through `extra=`."""
 
 OURS: Final = frozenset(
-    {"jukinet", "cs_node", "prefecture_node", "center_node", "agency_gateway", "nation", "bench", "__main__"}
+    {
+        "jukinet",
+        "cs_node",
+        "prefecture_node",
+        "center_node",
+        "agency_gateway",
+        "nation",
+        "bench",
+        "__main__",
+    }
 )
 _LONGEST: Final = 4_000  # characters of one text
 _DEEPEST: Final = 8  # causes of one exception

@@ -46,6 +46,10 @@ INSTRUMENTS: Final = {
     "batch_changes": ("histogram", "1", "changes of one batch of a link"),
     "inquiries": ("counter", "1", "questions answered or refused, by result and refusal"),
     "ledger_entries": ("gauge", "1", "entries of the ledger"),
+    "ledger_published": ("gauge", "1", "entries under the checkpoint that a quorum of witnesses cosigned"),
+    "ledger_unpublished_age": ("gauge", "s", "since when the ledger holds entries that no quorum cosigned"),
+    "witness_lag": ("gauge", "1", "entries of the ledger that the witness has not cosigned"),
+    "witness_answers": ("gauge", "1", "1 while the witness's last answer was right"),
     "certificate_expiry": ("gauge", "s", "time until the node's certificate ends"),
     "spans_lost": ("counter", "1", "spans that the collector did not get"),
     "tasks": ("gauge", "1", "tasks of the event loop; a number that goes on growing is a fault of the program"),
@@ -214,6 +218,20 @@ def ledger_entries(entries: int) -> None:
     """Shows how many entries the ledger has."""
     if _serving is not None:
         _serving.gauges["ledger_entries"].set(entries)
+
+
+def ledger_published(entries: int, unpublished_seconds: float) -> None:
+    """Shows how many entries are under the published checkpoint, and for how long others have waited to be."""
+    if _serving is not None:
+        _serving.gauges["ledger_published"].set(entries)
+        _serving.gauges["ledger_unpublished_age"].set(unpublished_seconds)
+
+
+def witness(peer: Identity, behind: int, answers: bool) -> None:
+    """Shows how many entries a witness has not cosigned, and whether its last answer was right."""
+    if _serving is not None:
+        _serving.gauges["witness_lag"].set(behind, {"peer": peer.uri})
+        _serving.gauges["witness_answers"].set(int(answers), {"peer": peer.uri})
 
 
 def certificate_until(not_after: datetime) -> None:

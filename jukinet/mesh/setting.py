@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Role = Literal["municipality", "prefecture", "center", "gateway"]
+Role = Literal["municipality", "prefecture", "center", "gateway", "witness"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 

@@ -13,6 +13,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.register.v1.identity_pb2 import PersonName
 from jukinet.ledger import merkle
 from jukinet.ledger.note import open_checkpoint
+from jukinet.mesh.errors import Refused
 from tests.ledger.proofs import verify_inclusion
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -162,6 +163,16 @@ async def test_without_its_entry_nothing_is_answered(network: Network) -> None:
     assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
     assert await network.refusal_of(network.inquire("example-bank")) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
     assert network.entries() == []
+
+
+async def test_a_closed_ledger_asks_the_center_for_nothing_and_takes_no_entry(network: Network) -> None:
+    network.enter(network.record_of(1))
+    network.record.is_open = lambda: False
+    for agency in ("pension-service", "example-bank", "unlisted"):
+        assert await network.refusal_of(network.inquire(agency)) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
+    with pytest.raises(Refused):
+        await network.note_refusal(errors.ERROR_REASON_INVALID_MESSAGE, "pension-service")
+    assert (network.center.requests, network.entries()) == ([], [])
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from typer.testing import CliRunner
 
+from agency_gateway.witness_list import load_witnesses
 from jukinet.cli import init
 from jukinet.cli.app import app
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
@@ -24,11 +25,15 @@ from jukinet.purpose.agencies import load_agencies
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.edition import load_statute
 from jukinet.purpose.editions import Editions
+from jukinet.witness.node import load_ledger_keys
 
 RUNNER = CliRunner()
 CODES = ["131016", "131024", "011002"]
 NODES = (
     "center",
+    "witness-1",
+    "witness-2",
+    "witness-3",
     "gateway-1",
     "prefecture-010006",
     "prefecture-130001",
@@ -61,7 +66,7 @@ def test_every_configuration_holds_and_fits_its_certificate(mesh: Mesh, name: st
     assert peer.identity == config.identity
 
 
-@pytest.mark.parametrize("name", [name for name in NODES if name != "center"])
+@pytest.mark.parametrize("name", [name for name in NODES if not name.startswith(("center", "witness"))])
 def test_every_node_dials_the_one_above_it(mesh: Mesh, name: str) -> None:
     above = f"prefecture-{mesh.config(name).name[:2]}0" if name.startswith("municipality") else "center"
     (found,) = [other for other in mesh.names if mesh.address(other) == mesh.config(name).upstream]
@@ -83,7 +88,10 @@ def test_every_folder_of_a_node_holds_what_the_node_needs_and_no_more(mesh: Mesh
     assert {str(path) for path in files(mesh.folder("municipality-131016"))} == common | {"seal.key", "seal.pub"}
     assert {str(path) for path in files(mesh.folder("prefecture-010006"))} == common | {"seals/011002.pub"}
     keys = {"ticket.key", "ticket.pub", "ledger.key", "ledger.pub", "token.key"}
-    assert {str(path) for path in files(mesh.folder("gateway-1"))} == common | keys | {"agencies.toml"}
+    lists = {"agencies.toml", "witnesses.toml"}
+    assert {str(path) for path in files(mesh.folder("gateway-1"))} == common | keys | lists
+    cosigns = {"cosign.key", "cosign.pub", "ledgers/gateway-1.vkey"}
+    assert {str(path) for path in files(mesh.folder("witness-2"))} == common | cosigns
 
 
 def test_the_prefecture_knows_the_seals_of_its_own_municipalities_and_the_center_all(mesh: Mesh) -> None:
@@ -103,6 +111,26 @@ def test_the_ledgers_public_key_is_the_gateways(mesh: Mesh) -> None:
     key = VerifierKey.parse(mesh.ledger_key("gateway-1").read_text().strip())
     assert key.name == "jukinet/gateway-1"
     assert _raw(key.public_key) == _raw(load_public_key(mesh.folder("gateway-1") / "ledger.pub"))
+
+
+def test_the_gateway_knows_its_witnesses_and_they_its_ledger(mesh: Mesh) -> None:
+    listed = load_witnesses(mesh.folder("gateway-1") / "witnesses.toml")
+    assert listed.quorum == 2
+    for each, name in zip(listed.witnesses, mesh.witnesses, strict=True):
+        assert (each.identity, each.address) == (mesh.config(name).identity, mesh.address(name))
+        assert str(each.key) == mesh.witness_key(name).read_text().strip()
+        assert _raw(each.key.public_key) == _raw(load_signing_key(mesh.folder(name) / "cosign.key").public_key())
+        (known,) = load_ledger_keys(mesh.folder(name) / "ledgers").values()
+        assert _raw(known.public) == _raw(load_public_key(mesh.folder("gateway-1") / "ledger.pub"))
+    keys = {_raw(each.key.public_key) for each in listed.witnesses}
+    assert len(keys) == len(listed.witnesses) == 3
+
+
+@pytest.mark.parametrize(("witnesses", "quorum"), [(1, 1), (2, 2), (3, 2), (5, 3)])
+def test_a_quorum_is_the_smallest_majority(tmp_path: Path, witnesses: int, quorum: int) -> None:
+    mesh = write_mesh(tmp_path / "mesh", Plan(["131016"], ["gateway-1"], witnesses=witnesses))
+    assert load_witnesses(mesh.folder("gateway-1") / "witnesses.toml").quorum == quorum
+    assert len(mesh.witnesses) == witnesses
 
 
 def test_token_keys_are_32_bytes_and_differ(mesh: Mesh) -> None:
@@ -150,6 +178,7 @@ def test_a_client_that_the_mesh_does_not_have_is_told_which_ones_it_has(mesh: Me
 def test_databases_lie_in_the_folders_of_their_nodes(mesh: Mesh) -> None:
     assert mesh.config("center").database == f"sqlite:///{mesh.folder('center')}/register.db"
     assert mesh.config("gateway-1").database == f"sqlite:///{mesh.folder('gateway-1')}/ledger.db"
+    assert mesh.config("witness-1").database == f"sqlite:///{mesh.folder('witness-1')}/witness.db"
 
 
 def test_a_database_template_gives_each_node_one_of_its_own(tmp_path: Path) -> None:
@@ -221,7 +250,7 @@ def test_a_brake_of_the_plans_own_is_that_of_the_receivers_alone(tmp_path: Path)
     for name in ("center", "prefecture-130001"):
         found = mesh.config(name).limits
         assert (found.brake_floor, found.brake_deletions, found.brake_percent) == (10**9, 10**9, 0.5)
-    for name in ("municipality-131016", "gateway-1"):
+    for name in ("municipality-131016", "gateway-1", "witness-1"):
         assert "limits" not in mesh.config_path(name).read_text("utf-8")
 
 

@@ -260,6 +260,35 @@ def test_the_ledger_is_fetched_and_verified_with_a_receipt(running: Running, tmp
     assert jukinet("ledger", "verify", ledger, "--key", tmp_path / "none").exit_code == Exit.USAGE
 
 
+def test_a_receipt_alone_is_tied_to_what_the_witnesses_cosigned(running: Running, tmp_path: Path) -> None:
+    receipt, proof = tmp_path / "receipt.json", tmp_path / "proof.json"
+    assert running.ask("verify-identity", "--subject", "-", "--receipt", receipt, stdin=running.person()).exit_code == 0
+    running.ask("verify-identity", "--subject", "-", stdin=running.person())
+    proved = jukinet("ledger", "prove", receipt, "--mesh", running.mesh.root, "--out", proof)
+    assert proved.exit_code == Exit.OK, proved.output
+    ledger_key = running.mesh.ledger_key("gateway-1")
+    other = jukinet("ledger", "prove", ledger_key, "--mesh", running.mesh.root, "--out", tmp_path / "x")
+    assert (other.exit_code, "not a receipt" in other.stderr) == (Exit.USAGE, True)
+    keys = [
+        part for name in running.mesh.witnesses for part in ("--witness", running.mesh.witness_key(name).read_text())
+    ]
+    key = ("--key", ledger_key)
+    verified = jukinet("ledger", "verify-receipt", receipt, "--proof", proof, *key, *keys, "--json")
+    assert verified.exit_code == Exit.OK, verified.output
+    report = json.loads(verified.stdout)
+    assert (report["sound"], report["receipts"]) == (True, 1)
+    assert len(report["witnesses"]) >= 2
+
+
+def test_status_shows_how_far_each_witness_is(running: Running) -> None:
+    status = running.status("gateway-1")
+    assert [each["identity"].rpartition("/")[2] for each in status["witnesses"]] == list(running.mesh.witnesses)
+    assert {each["state"] for each in status["witnesses"]} == {"ANSWERS"}
+    text = jukinet("mesh", "status", running.mesh.root).stdout
+    for name in running.mesh.witnesses:
+        assert f"nodes.jukinet/witness/{name}" in text
+
+
 def test_a_mesh_that_does_not_run_is_told_node_by_node(tmp_path: Path) -> None:
     mesh = write_mesh(tmp_path / "mesh", Plan([CODE], ["gateway-1"]))
     result = jukinet("mesh", "status", mesh.root, "--json")

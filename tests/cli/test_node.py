@@ -17,7 +17,7 @@ from jukinet.cli.app import app
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
-from jukinet.ledger.errors import LedgerCorrupt
+from jukinet.ledger.errors import LedgerContradicted, LedgerCorrupt, WitnessRetired
 from jukinet.mesh.callers import CallersError
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.pki import PkiError
@@ -65,6 +65,8 @@ def run_process(mesh: Mesh, name: str) -> "subprocess.CompletedProcess[str]":
         (StoreBusy("held"), Exit.DATABASE),
         (StorageFull("full"), Exit.DATABASE),
         (LedgerCorrupt("entry 7"), Exit.DATABASE),
+        (LedgerContradicted("saw more"), Exit.CONTRADICTED),
+        (WitnessRetired("key"), Exit.CONTRADICTED),
         (PartFailed("writer"), Exit.REFUSED),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.name,
@@ -122,7 +124,7 @@ def test_a_database_that_another_process_holds_stops_the_start(mesh: Mesh) -> No
 
 
 def test_migrate_makes_the_schema_and_leaves_a_fitting_one_alone(mesh: Mesh) -> None:
-    for name in ("municipality-131016", "gateway-1"):
+    for name in ("municipality-131016", "gateway-1", "witness-1"):
         for _ in range(2):
             result = RUNNER.invoke(app, ["node", "migrate", "--config", str(mesh.config_path(name))])
             assert result.exit_code == Exit.OK, result.output

@@ -133,6 +133,7 @@ class Network:
         brake: limits of the change brake that are not the default ones.
         database: as in `Plan`.
         postgresql: the server on which each node has a new database; `database` is not used then.
+        witnesses: of the gateway's ledger; three only where they are what is tested, for each is a process.
     """
 
     def __init__(
@@ -145,9 +146,10 @@ class Network:
         environ: Mapping[str, str] | None = None,
         brake: Mapping[str, int] | None = None,
         postgresql: PostgresqlServer | None = None,
+        witnesses: int = 1,
     ) -> None:
         url = postgresql.url("{node}") if postgresql else database
-        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY], url, brake or {}))
+        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY], url, brake or {}, witnesses))
         self._postgresql = postgresql
         if postgresql:
             for name in self.mesh.names:

@@ -67,9 +67,8 @@ def judge_registers(network: Network, nation: Nation, systems: Mapping[str, Muni
         # Sequences follow the order of the reports.
         found["reordered"] += sum(place != sequence for place, sequence in enumerate(sequences, 1))
         assert {answer.epoch for _, answer in system.acknowledged} == {1}
-    for name in network.mesh.names:
-        if name not in network.mesh.gateways:
-            found += judge_register(network, name, nation, systems)
+    for name in network.mesh.registers:
+        found += judge_register(network, name, nation, systems)
     return found
 
 
@@ -148,7 +147,8 @@ def judge_ledger(network: Network, pension: Sequence[Agency], bank: Agency, fold
     assert all(by_id[request_id].refusal == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED for request_id in bank.refusals)
     assert bank.answers == {}
     assert len(receipts) > 0
-    verified = verify_files(folder / "ledger.jsonl", network.mesh.ledger_key(GATEWAY), receipts)
+    keys = [network.mesh.witness_key(name).read_text("utf-8") for name in network.mesh.witnesses]
+    verified = verify_files(folder / "ledger.jsonl", network.mesh.ledger_key(GATEWAY), receipts, witnesses=keys)
     assert (verified.sound, verified.entries, verified.receipts) == (True, len(entries), len(receipts))
     assert intact(database)
 

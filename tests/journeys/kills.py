@@ -29,12 +29,13 @@ _PARTS = {
     "center": ("writer", "apply", "link"),
     "prefecture": ("writer", "apply", "link", "uplink"),
     "municipality": ("writer", "intake", "uplink"),
-    "gateway": ("writer", "ledger"),
+    "gateway": ("writer", "ledger", "publish"),
 }
 # Passed once a stream, and a node that was started has one stream with each neighbour.
 _ONCE = {"link.hello", "link.registered", "link.welcomed", "uplink.dialled", "uplink.welcomed"}
-_PASSINGS = {"intake": 12, "writer": 12, "ledger": 12, "apply": 4, "link": 4, "uplink": 4}
-"""Largest N, by part: a link has some messages a second, and none while a neighbour is down."""
+_PASSINGS = {"intake": 12, "writer": 12, "ledger": 12, "apply": 4, "link": 4, "uplink": 4, "publish": 3}
+"""Largest N, by part: a link has some messages a second, and none while a neighbour is down; a ledger
+is published once in one."""
 _DEATH_SECONDS = 3 * SECONDS
 """For a start, for neighbours that wait up to 20 s before they dial again, at both hops, and for N passings."""
 DOWN_AT_ONCE = 2

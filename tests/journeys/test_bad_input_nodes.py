@@ -21,19 +21,21 @@ Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA = "131016"
 CS = "municipality-131016"
 GATEWAY = "gateway-1"
+WITNESS = "witness-1"
 FULL = ("STORAGE_FULL", grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 @pytest.fixture(scope="module")
 def lone(new_network: Callable[..., Network], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """A CS and a gateway; prefecture and center are down."""
+    """A CS and a gateway with its witness; prefecture and center are down."""
     built = new_network(tmp_path_factory.mktemp("lone"), [CHIYODA])
     try:
+        built.start(WITNESS)
         built.start(CS, GATEWAY, healthy=False)
         yield built
     finally:
         codes = built.stop()
-    assert codes == {CS: 0, GATEWAY: 0}
+    assert codes == {WITNESS: 0, CS: 0, GATEWAY: 0}
 
 
 async def submitted(network: Network) -> str:

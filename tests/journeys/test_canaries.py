@@ -17,7 +17,7 @@ import pytest
 
 from jukinet.mesh.redaction import personal_fields
 from tests.journeys.canaries import MARK, Canaries, mentions
-from tests.journeys.planting import CS, GATEWAY, plant
+from tests.journeys.planting import CS, plant
 
 Network = Any  # the fixtures' own classes live in conftest.py
 Collector = Any
@@ -88,7 +88,7 @@ def test_no_file_but_a_register_holds_a_person(canaries: Canaries, network: Netw
     files = [path for path in network.mesh.root.rglob("*") if path.is_file()]
     others = [path for path in files if not REGISTER_FILES.fullmatch(path.name)]
     assert {"ledger.db", "log.jsonl", "node.toml", "agencies.toml"} <= {path.name for path in others}
-    assert {path.parent.name for path in set(files) - set(others)} == set(network.mesh.names) - {GATEWAY}
+    assert {path.parent.name for path in set(files) - set(others)} == set(network.mesh.registers)
     leaking = [str(path) for path in others if canaries.leaks([path.read_bytes()])]
     assert not leaking
 

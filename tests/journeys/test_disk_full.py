@@ -41,7 +41,7 @@ def disks(tmp_path: Path) -> Iterator[Path]:
     root = tmp_path / "disks"
     mounted: list[Path] = []
     try:
-        for node in Plan(MUNICIPALITIES, [GATEWAY]).nodes:
+        for node in Plan(MUNICIPALITIES, [GATEWAY], witnesses=1).nodes:
             disk = root / folder_name(node).replace("-", "_")
             disk.mkdir(parents=True)
             command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(disk)]

@@ -14,9 +14,7 @@ KANAGAWA = {"municipality-142018", "prefecture-140007", "center"}
 def nodes_with(network: Network, code: str) -> dict[str, str]:
     """Status of a resident by node, as the registers' own files have it."""
     found = {}
-    for name in network.mesh.names:
-        if name in network.mesh.gateways:
-            continue
+    for name in network.mesh.registers:
         for row in network.rows(name, "residents"):
             if row["resident_code"] == code:
                 status = identity_pb2.ResidentStatus.Name(row["status"])

@@ -48,9 +48,12 @@ ALL_PLACES = {place for role in ROLES for place in places_of(role)}
 
 
 def test_every_named_place_is_passed_by_some_role() -> None:
-    """Those of a snapshot are passed only while one is brought: `test_snapshot.py` kills there."""
-    of_a_snapshot = {place for place in PLACES if place.startswith(("snapshot.", "bring."))}
-    assert PLACES.keys() - of_a_snapshot == ALL_PLACES
+    """Those of a snapshot are passed only while one is brought, those of a witness once a second.
+
+    `test_snapshot.py` and `test_witnesses.py` kill there.
+    """
+    elsewhere = {place for place in PLACES if place.startswith(("snapshot.", "bring.", "witness."))}
+    assert PLACES.keys() - elsewhere == ALL_PLACES
 
 
 @pytest.mark.timeout(900)

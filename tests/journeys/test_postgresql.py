@@ -32,7 +32,7 @@ SECONDS = 60.0
 @pytest.fixture
 def mesh(tmp_path: Path, postgresql_server: PostgresqlServer) -> Mesh:
     """A mesh whose nodes find empty databases."""
-    plan = Plan([CHIYODA, OKUTAMA], ["gateway-1"], postgresql_server.url("{node}"), UNBRAKED)
+    plan = Plan([CHIYODA, OKUTAMA], ["gateway-1"], postgresql_server.url("{node}"), UNBRAKED, witnesses=1)
     found = write_mesh(tmp_path / "mesh", plan)
     for name in found.names:
         postgresql_server.create(name.replace("-", "_"))
@@ -64,11 +64,10 @@ async def test_registers_on_postgresql_equal_the_truth_after_a_prefecture_was_ki
         await submitting
         await arrived(mesh)
         assert set((await nodes.terminate_all()).values()) == {0}
-    for name in mesh.names:
-        if name not in mesh.gateways:
-            database = mesh.config(name).database
-            assert differences(database, nation.registers.of(name.partition("-")[2] or "center")) == Counter()
-            assert count(database, "parked") == 0
+    for name in mesh.registers:
+        database = mesh.config(name).database
+        assert differences(database, nation.registers.of(name.partition("-")[2] or "center")) == Counter()
+        assert count(database, "parked") == 0
     assert count(mesh.config("center").database, "history") == len(nation.residents()) + len(changes)
     assert count(mesh.config("gateway-1").database, "ledger_entries") == 6
 

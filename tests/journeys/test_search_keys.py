@@ -25,7 +25,7 @@ def test_a_center_makes_the_keys_of_another_version_anew_before_it_answers(new_n
     question = network.question(record)
     question.subject.four_items.name = "高橋 花子"
     try:
-        network.start(CENTER, GATEWAY)
+        network.start(CENTER, "witness-1", GATEWAY)
         answer = asyncio.run(network.inquire(question))
     finally:
         network.stop()

@@ -123,7 +123,7 @@ async def test_a_lost_prefecture_and_a_lost_center_are_made_again_while_others_g
     network_on: Callable[..., Network], tmp_path: Path
 ) -> None:
     network = network_on(tmp_path, [CHIYODA, CHUO, YOKOSUKA])
-    registers = [name for name in network.mesh.names if not name.startswith("gateway")]
+    registers = network.mesh.registers
     async with network.nodes:
         for name in registers:
             network.nodes.start(name)

@@ -1,20 +1,28 @@
-"""Auditors read over gRPC exactly what the latest checkpoint covers, in order, in messages that a gateway may send."""
+"""Auditors read over gRPC what is published and signed, in order, in messages that a gateway may send."""
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 import pytest
 from sqlalchemy import Engine, insert
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import IdentityField
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2, ledger_pb2_grpc
-from jukinet.ledger import merkle, schema, store
+from jukinet.ledger import merkle, published, schema, store
 from jukinet.ledger.note import Signer, open_checkpoint
 from jukinet.ledger.service import ENTRIES_PER_MESSAGE, LedgerService
+from jukinet.ledger.verify.tree import SignedTree, is_consistent
+from jukinet.mesh.errors import Refused
 from jukinet.mesh.limits import MESSAGE_SLACK_BYTES
 
 MakeLeaf = Callable[..., bytes]
 ENTRIES = 243
+
+
+async def at_once(_: int) -> None:
+    """Waits for no publication."""
 
 
 @pytest.fixture
@@ -23,17 +31,55 @@ async def stub(
 ) -> "AsyncIterator[ledger_pb2_grpc.LedgerServiceAsyncStub]":
     with sqlite.begin() as connection:
         state = store.load(connection, signer)
-        store.append(connection, state, [leaf(k) for k in range(ENTRIES)], signer)
+        state, _ = store.append(connection, state, [leaf(k) for k in range(ENTRIES)], signer)
+        published.publish(connection, ENTRIES, state.checkpoint, {})
         # An entry without a checkpoint, as it would be in the middle of an append.
         row = {"leaf_index": ENTRIES, "entry": leaf(ENTRIES), "leaf_hash": bytes(32)}
         connection.execute(insert(schema.entries), [row])
     server = grpc.aio.server()
-    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(sqlite), server)
+    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(sqlite, covering=at_once), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield ledger_pb2_grpc.LedgerServiceStub(channel)
     await server.stop(None)
+
+
+async def test_what_no_quorum_cosigned_is_not_given_out(sqlite: Engine, signer: Signer, leaf: MakeLeaf) -> None:
+    waited: list[int] = []
+
+    async def covering(size: int) -> None:
+        waited.append(size)
+        with sqlite.begin() as connection:
+            published.publish(connection, size, note, {})
+
+    with sqlite.begin() as connection:
+        state, _ = store.append(connection, store.load(connection, signer), [leaf(0), leaf(1)], signer)
+    note = state.checkpoint
+    context: Any = None  # it is not used
+    request = ledger_pb2.GetCheckpointRequest()
+    with pytest.raises(Refused) as caught:
+        await LedgerService(sqlite, covering=at_once).GetCheckpoint(request, context)
+    assert caught.value.reason == errors.ERROR_REASON_CHECKPOINT_NOT_PUBLISHED
+    answer = await LedgerService(sqlite, covering=covering).GetCheckpoint(request, context)
+    assert (waited, answer.checkpoint) == ([2], note)
+
+
+async def test_an_older_tree_is_tied_to_the_published_checkpoint(
+    stub: "ledger_pb2_grpc.LedgerServiceAsyncStub", sqlite: Engine, signer: Signer
+) -> None:
+    for old in (0, 1, 100, ENTRIES):
+        request = ledger_pb2.GetConsistencyProofRequest(old_size=old)
+        answer = await stub.GetConsistencyProof(request, timeout=10)
+        signed = open_checkpoint(answer.checkpoint, signer.verifier)
+        with sqlite.connect() as connection:
+            older = SignedTree(old, published.root_at(connection, old))
+        assert is_consistent(older, SignedTree(signed.size, signed.root), answer.proof)
+    context: Any = None  # it is not used
+    beyond = ledger_pb2.GetConsistencyProofRequest(old_size=ENTRIES + 1)
+    with pytest.raises(Refused) as caught:
+        await LedgerService(sqlite, covering=at_once).GetConsistencyProof(beyond, context)
+    assert caught.value.reason == errors.ERROR_REASON_CHECKPOINT_NOT_PUBLISHED
 
 
 async def listed(stub: "ledger_pb2_grpc.LedgerServiceAsyncStub", first: int, limit: int) -> list[tuple[int, int]]:

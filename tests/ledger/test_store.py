@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.ledger import merkle, schema, store
+from jukinet.ledger import merkle, published, schema, store
 from jukinet.ledger.errors import EntryInvalid, LedgerCorrupt, LedgerDiverged, NoteInvalid
 from jukinet.ledger.layout import decode
 from jukinet.ledger.note import Signer, open_checkpoint, sign_checkpoint
@@ -45,6 +45,11 @@ def lift_triggers(connection: Connection, table: str) -> None:
             connection.execute(text(f"DROP TRIGGER {name}"))
     else:
         connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+
+
+def publish(engine: Engine, state: store.LedgerState) -> None:
+    with engine.begin() as connection:
+        published.publish(connection, state.frontier.size, state.checkpoint, {})
 
 
 def holds(receipt: ledger_pb2.Receipt, signer: Signer) -> bool:
@@ -106,10 +111,15 @@ def test_any_proof_can_be_made_later(engine: Engine, signer: Signer, fill: Fill)
             assert verify_inclusion(leaf=leaf_hash, index=index, size=31, proof=proof, root=signed[-1][1])
 
 
+def test_all_that_is_signed_is_append_only() -> None:
+    names = {"ledger_entries", "ledger_subtrees", "ledger_checkpoints", "ledger_published"}
+    assert set(schema.append_only_tables) == names
+
+
 @pytest.mark.parametrize("table", schema.append_only_tables)
 @pytest.mark.parametrize("verb", ["UPDATE {t} SET {c} = {c}", "DELETE FROM {t}"])
 def test_the_database_refuses_to_change_or_delete(engine: Engine, fill: Fill, table: str, verb: str) -> None:
-    fill(engine, 4)
+    publish(engine, fill(engine, 4))
     column = next(iter(schema.metadata.tables[table].columns)).name
     with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
         connection.execute(text(verb.format(t=table, c=column)))
@@ -117,7 +127,7 @@ def test_the_database_refuses_to_change_or_delete(engine: Engine, fill: Fill, ta
 
 @pytest.mark.parametrize("table", schema.append_only_tables)
 def test_postgresql_refuses_truncate_and_sqlite_replace(engine: Engine, fill: Fill, table: str) -> None:
-    fill(engine, 4)
+    publish(engine, fill(engine, 4))
     statement = {"postgresql": f"TRUNCATE {table}", "sqlite": f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}"}
     with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
         connection.execute(text(statement[engine.dialect.name]))

@@ -15,15 +15,16 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.link.v1 import link_pb2, snapshot_pb2
 from jukinet._pb.jukinet.provision.v1 import provision_pb2
 from jukinet._pb.jukinet.statute.v1 import statute_pb2
+from jukinet._pb.jukinet.witness.v1 import witness_pb2
 from jukinet.mesh.callers import Callers, CallersError, network_callers, parse_callers
 from jukinet.mesh.identity import Identity
 
 CS, OTHER_CS = Identity("municipality", "131016"), Identity("municipality", "011002")
 SYSTEM, OTHER_SYSTEM = Identity("municipal-system", "131016"), Identity("municipal-system", "131024")
 TOKYO, HOKKAIDO = Identity("prefecture", "130001"), Identity("prefecture", "010006")
-CENTER, GATEWAY = Identity("center"), Identity("gateway", "east")
+CENTER, GATEWAY, WITNESS = Identity("center"), Identity("gateway", "east"), Identity("witness", "one")
 AGENCY, OPERATOR = Identity("agency", "a"), Identity("operator", "o")
-EVERYBODY = (CS, OTHER_CS, SYSTEM, OTHER_SYSTEM, TOKYO, HOKKAIDO, CENTER, GATEWAY, AGENCY, OPERATOR)
+EVERYBODY = (CS, OTHER_CS, SYSTEM, OTHER_SYSTEM, TOKYO, HOKKAIDO, CENTER, GATEWAY, WITNESS, AGENCY, OPERATOR)
 
 FILES = (
     admin_pb2,
@@ -35,6 +36,7 @@ FILES = (
     provision_pb2,
     snapshot_pb2,
     statute_pb2,
+    witness_pb2,
     health_pb2,
     reflection_pb2,
 )
@@ -102,7 +104,11 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("statute.v1.StatuteService/ListEditions", GATEWAY): {OPERATOR},
     ("statute.v1.StatuteService/ListEditions", CENTER): {OPERATOR},
     ("ledger.v1.LedgerService/GetCheckpoint", GATEWAY): {OPERATOR},
+    ("ledger.v1.LedgerService/GetConsistencyProof", GATEWAY): {OPERATOR},
     ("ledger.v1.LedgerService/ListEntries", GATEWAY): {OPERATOR},
+    ("witness.v1.WitnessService/AddCheckpoint", WITNESS): {GATEWAY},
+    ("witness.v1.WitnessService/GetLatest", WITNESS): {GATEWAY, OPERATOR},
+    ("admin.v1.AdminService/GetStatus", WITNESS): {OPERATOR},
     ("admin.v1.AdminService/GetStatus", CS): {OPERATOR},
     ("admin.v1.AdminService/ListParked", CENTER): {OPERATOR},
     ("admin.v1.AdminService/ReleaseHeld", TOKYO): {OPERATOR},

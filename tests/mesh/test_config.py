@@ -23,7 +23,9 @@ NODES = {
     "center": f'role = "center"\n{COMMON}{TLS}[sealing]\npublic_keys = "seals"\n'
     '[center]\ngateway_keys = "gateways"\ntoken_key = "token"\nagencies = "agencies.toml"\n',
     "gateway": f'role = "gateway"\nname = "east"\n{COMMON}{DIALS}{TLS}'
-    '[gateway]\nticket_key = "t.key"\nledger_key = "l.key"\nagencies = "agencies.toml"\ntoken_key = "token"\n',
+    '[gateway]\nticket_key = "t.key"\nledger_key = "l.key"\nagencies = "agencies.toml"\ntoken_key = "token"\n'
+    'witnesses = "witnesses.toml"\n',
+    "witness": f'role = "witness"\nname = "one"\n{COMMON}{TLS}[witness]\nkey = "c.key"\nledgers = "ledgers"\n',
 }
 every_role = pytest.mark.parametrize("role", NODES)
 
@@ -41,7 +43,7 @@ def test_a_complete_configuration_is_read(role: str, tmp_path: Path) -> None:
     assert node.tls.certificate == tmp_path / "node.pem"
     assert node.tls.nodes_ca == Path("/etc/ca.pem")
     assert node.tls.operators_ca is None
-    assert node.upstream == (None if role == "center" else "center.example:8443")
+    assert node.upstream == (None if role in ("center", "witness") else "center.example:8443")
     assert node.limits.message_bytes == (65536 if role == "gateway" else 1048576)
     assert node.limits.credit_batches == 32
 

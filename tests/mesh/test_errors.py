@@ -22,6 +22,7 @@ from jukinet.mesh.errors import (
     name_of,
     reason_of,
     render_markdown,
+    size_of,
     to_status,
     violations_of,
 )
@@ -82,6 +83,15 @@ def test_a_refusal_shows_its_reason_and_not_its_detail_as_an_exception() -> None
     assert "secret" not in repr(refused)
     (violation,) = violations_of(failed(to_status(refused, "1")))
     assert (violation.field, violation.rule) == ("resident_code", "NOT_HOLDER")
+
+
+def test_a_conflict_tells_the_size_of_the_tree_and_nothing_else_can_be_told_so() -> None:
+    status = to_status(Refused(errors_pb2.ERROR_REASON_CHECKPOINT_CONFLICT, size=17), "1")
+    assert size_of(failed(status)) == 17
+    assert size_of(failed(to_status(Refused(errors_pb2.ERROR_REASON_NOT_HOLDER), "1"))) is None
+    info = error_details_pb2.ErrorInfo(domain="jukinet", reason="CHECKPOINT_CONFLICT", metadata={"size": "17 people"})
+    status.details[0].Pack(info)
+    assert size_of(failed(status)) is None
 
 
 def other_domain() -> Any:

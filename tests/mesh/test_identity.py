@@ -50,6 +50,7 @@ IDENTITIES = [
     Identity("prefecture", "130001"),
     Identity("center"),
     Identity("gateway", "east-1"),
+    Identity("witness", "witness-1"),
     Identity("agency", "japan-pension-service"),
     Identity("operator", "Tanaka.H"),
 ]
@@ -87,6 +88,9 @@ def test_every_identity_is_read_back_from_its_uri(identity: Identity) -> None:
         "spiffe://nodes.jukinet/gateway/",
         "spiffe://nodes.jukinet/gateway/East",
         "spiffe://nodes.jukinet/gateway/-east",
+        "spiffe://nodes.jukinet/witness",
+        "spiffe://nodes.jukinet/witness/One",
+        "spiffe://operators.jukinet/witness/one",
         "spiffe://agencies.jukinet/agency/../a",
         "spiffe://agencies.jukinet/agency/аgency",  # a Cyrillic letter
         "spiffe://nodes.jukinet/center?x",
@@ -125,7 +129,7 @@ def test_every_node_knows_whom_it_dials(lower: Identity, upper: Identity) -> Non
     assert upstream_of(lower) == upper
 
 
-@pytest.mark.parametrize("identity", [Identity("center"), Identity("agency", "a")], ids=str)
+@pytest.mark.parametrize("identity", [Identity("center"), Identity("witness", "a"), Identity("agency", "a")], ids=str)
 def test_who_dials_nobody_fixed_is_told_so(identity: Identity) -> None:
     with pytest.raises(IdentityError):
         upstream_of(identity)

@@ -18,6 +18,7 @@ from jukinet.mesh import metrics
 from jukinet.mesh.identity import Identity
 
 PEER = Identity("prefecture", "130001")
+WITNESS = Identity("witness", "witness-1")
 
 
 @pytest.fixture
@@ -55,6 +56,8 @@ def record_everything() -> None:
     metrics.inquiry(RESULT_PROVIDED)
     metrics.inquiry(RESULT_REFUSED, errors_pb2.ERROR_REASON_PRIVATE_SECTOR_BANNED)
     metrics.ledger_entries(9)
+    metrics.ledger_published(8, 1.5)
+    metrics.witness(WITNESS, 4, True)
     metrics.certificate_until(datetime.now(UTC) + timedelta(hours=1))
     metrics.spans_lost(2)
     metrics.tasks(7)
@@ -82,6 +85,10 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         'jukinet_inquiries_total{refusal="",result="answered"}': 1,
         'jukinet_inquiries_total{refusal="PRIVATE_SECTOR_BANNED",result="refused"}': 1,
         "jukinet_ledger_entries": 9,
+        "jukinet_ledger_published": 8,
+        "jukinet_ledger_unpublished_age_seconds": 1.5,
+        f'jukinet_witness_lag{{peer="{WITNESS.uri}"}}': 4,
+        f'jukinet_witness_answers{{peer="{WITNESS.uri}"}}': 1,
         "jukinet_spans_lost_total": 2,
         "jukinet_tasks": 7,
     }

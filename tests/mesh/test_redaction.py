@@ -160,6 +160,7 @@ def test_contract_is_complete() -> None:
         "provision",
         "register",
         "statute",
+        "witness",
     }
 
 

@@ -11,7 +11,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Creates the tables with their append-only triggers."""
-    schema.create(op.get_bind())
+    schema.create(op.get_bind(), schema.FOUNDING)
     op.create_table(
         "asked",
         sa.Column("agency", sa.String(length=255), nullable=False),

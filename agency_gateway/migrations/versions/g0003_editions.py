@@ -6,7 +6,7 @@ from alembic import op
 from jukinet.store.append_only import append_only_ddl
 
 revision = "g0003"
-down_revision = "g0001"
+down_revision = "g0002"
 
 
 def upgrade() -> None:

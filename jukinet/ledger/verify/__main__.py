@@ -13,9 +13,11 @@ def main() -> int:
     parser.add_argument("ledger", type=Path, help="file of jukinet-ledger/1")
     parser.add_argument("key", type=Path, help="file with the ledger's public key, name+keyid+base64")
     parser.add_argument("receipts", type=Path, nargs="*", help="receipts, binary or JSON")
+    parser.add_argument("--witness", action="append", default=[], metavar="KEY", help="name+keyid+base64; repeat")
+    parser.add_argument("--quorum", type=int, metavar="N", help="cosignatures wanted; more than half by default")
     parser.add_argument("--json", action="store_true", help="write the report as JSON")
     asked = parser.parse_args()
-    report = verify_files(asked.ledger, asked.key, asked.receipts)
+    report = verify_files(asked.ledger, asked.key, asked.receipts, witnesses=asked.witness, quorum=asked.quorum)
     sys.stdout.write(report.to_json() + "\n" if asked.json else report.to_text())
     return report.exit_code
 

@@ -1,9 +1,10 @@
 """The verification, from top to bottom.
 
-1. The key file; the header's checkpoint: signature and origin.
+1. The keys; the header's checkpoint: signature, origin, and a quorum of cosignatures where witnesses are given.
 2. Each receipt on its own: signature, inclusion proof.
 3. The ledger, entry by entry: index, stored leaf hash, layout, time. Entries are hashed into one growing tree.
-4. At each size that anything signed names (earlier checkpoints, receipts): the tree's root is the signed one.
+4. At each size that anything signed names (earlier checkpoints, receipts): the tree's root is the signed one. So a
+   receipt, whose checkpoint nobody but the ledger signed, is tied to the one that the witnesses cosigned.
 5. Each receipt's entry is the ledger's at that index.
 6. At the end: as many entries as signed, and the signed root.
 
@@ -18,30 +19,42 @@ from typing import BinaryIO
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.ledger.verify.ledger_file import CheckpointLine, EntryLine, read_header, read_lines
-from jukinet.ledger.verify.notes import Key, SignedTree, read_checkpoint, read_key
+from jukinet.ledger.verify.notes import Key, cosigned_by, read_checkpoint, read_key
+from jukinet.ledger.verify.quorum import quorum_of, read_witnesses
 from jukinet.ledger.verify.receipts import CheckedReceipt, check_receipt
 from jukinet.ledger.verify.report import Finding, Report, Unsound
-from jukinet.ledger.verify.tree import GrowingTree, hash_leaf
+from jukinet.ledger.verify.tree import GrowingTree, SignedTree, hash_leaf
 
 SKEW_TOLERANCE_SECONDS = 5
 """How far an entry's time may lie before that of an earlier entry: clocks are set back by small steps."""
 
 
-def verify_files(ledger_path: Path, key_path: Path, receipts: Sequence[Path] = ()) -> Report:
+def verify_files(
+    ledger_path: Path,
+    key_path: Path,
+    receipts: Sequence[Path] = (),
+    *,
+    witnesses: Sequence[str] = (),
+    quorum: int | None = None,
+) -> Report:
     """Verifies an exported ledger and any number of receipts.
 
     Args:
         ledger_path: file of `jukinet-ledger/1`.
         key_path: file with the ledger's public key, `name+keyid+base64`.
         receipts: files with one Receipt each, binary or JSON.
+        witnesses: public keys of witnesses, `name+keyid+base64`; none = cosignatures are passed over.
+        quorum: how many of them must have cosigned the ledger's checkpoint; more than half of them if None.
     Returns: the report; it never raises for what is in the files.
     """
     report = Report()
     try:
         key = read_key(key_path.read_text(encoding="utf-8"))
+        keys = read_witnesses(witnesses)
+        report.quorum = quorum_of(len(keys), quorum)
         checked = _check_receipts(report, receipts, key)
         with ledger_path.open("rb") as file:
-            _Verification(report, key, checked).run(file)
+            _Verification(report, key, keys, checked).run(file)
     except Unsound as error:
         report.add(Finding("input", str(error)))
         report.unreadable = True
@@ -64,11 +77,13 @@ def _check_receipts(report: Report, paths: Sequence[Path], key: Key) -> list[Che
 class _Verification:
     """One reading of a ledger file."""
 
-    def __init__(self, report: Report, key: Key, receipts: list[CheckedReceipt]) -> None:
+    def __init__(self, report: Report, key: Key, witnesses: list[Key], receipts: list[CheckedReceipt]) -> None:
         self._report = report
         self._key = key
+        self._witnesses = witnesses
         self._tree = GrowingTree()
         self._fits_up_to = 0
+        self._witnessed = 0
         self._latest_time = 0
         self._receipts_at: defaultdict[int, list[CheckedReceipt]] = defaultdict(list)
         self._receipts_of_size: defaultdict[int, list[CheckedReceipt]] = defaultdict(list)
@@ -87,9 +102,24 @@ class _Verification:
             self._find("checkpoint", f"header: {error}")
             return
         self._report.size, self._report.root = signed.size, signed.root.hex()
+        self._report.witnesses = self._cosigned("header", header.checkpoint)
         if self._read_all(file, signed.size):
             self._compare_end(signed)
         self._report.entries = self._tree.size
+        self._compare_quorum()
+
+    def _cosigned(self, whose: str, note: str) -> list[str]:
+        try:
+            return cosigned_by(note, self._witnesses)
+        except Unsound as error:
+            self._find("witness", f"{whose}: {error}")
+            return []
+
+    def _compare_quorum(self) -> None:
+        count, wanted = len(self._report.witnesses), self._report.quorum
+        if count < wanted:
+            before = f"; an earlier one over {self._witnessed} entries has a quorum" if self._witnessed else ""
+            self._find("witness", f"the last checkpoint is cosigned by {count} witnesses, {wanted} are wanted{before}")
 
     def _read_all(self, file: BinaryIO, signed_size: int) -> bool:
         """Reads up to the first line that breaks the tree; whether there was none."""
@@ -148,6 +178,8 @@ class _Verification:
         if signed.size != size:
             self._find("checkpoint", f"the one of size {signed.size} stands after {size} entries")
             return True
+        if self._witnesses and len(self._cosigned(f"the one after {size} entries", line.note)) >= self._report.quorum:
+            self._witnessed = size
         return self._compare_root("checkpoint", "an earlier checkpoint", signed)
 
     def _compare_receipt_trees(self) -> bool:

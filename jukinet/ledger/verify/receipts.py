@@ -7,9 +7,11 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.ledger.verify.notes import Key, SignedTree, read_checkpoint
+from jukinet.ledger.verify.notes import Key, read_checkpoint
 from jukinet.ledger.verify.report import Unsound
-from jukinet.ledger.verify.tree import hash_leaf, root_from_proof
+from jukinet.ledger.verify.tree import SignedTree, hash_leaf, root_from_proof
+
+_SIZE_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,14 @@ def check_receipt(path: Path, key: Key) -> CheckedReceipt:
     if root_from_proof(hash_leaf(receipt.entry), receipt.index, tree.size, receipt.proof) != tree.root:
         raise Unsound("its proof does not lead to the signed root")
     return CheckedReceipt(path.name, receipt.index, receipt.entry, tree)
+
+
+def receipt_size(path: Path) -> int:
+    """The size of the tree that a receipt says that it is of; nothing is checked. Raises Unsound, OSError."""
+    lines = _parse(path.read_bytes()).checkpoint.split("\n")
+    if len(lines) < 3 or not (lines[1].isascii() and lines[1].isdecimal() and len(lines[1]) <= _SIZE_DIGITS):
+        raise Unsound("its checkpoint is malformed")
+    return int(lines[1])
 
 
 def _parse(content: bytes) -> ledger_pb2.Receipt:

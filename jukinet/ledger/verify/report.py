@@ -34,6 +34,9 @@ class Report:
     entries: int = 0
     checkpoints: int = 0
     receipts: int = 0
+    witnesses: list[str] = field(default_factory=list)
+    """Names of the witnesses that cosigned the last checkpoint, of those that were asked for."""
+    quorum: int = 0
     unreadable: bool = False
     findings: list[Finding] = field(default_factory=list)
     findings_left_out: int = 0
@@ -79,6 +82,8 @@ class Report:
                 "entries": self.entries,
                 "checkpoints": self.checkpoints,
                 "receipts": self.receipts,
+                "witnesses": self.witnesses,
+                "quorum": self.quorum,
                 "first_bad_index": self.first_bad_index,
                 "bad_range": self.bad_range,
                 "findings": [vars(finding) for finding in self.findings],
@@ -95,6 +100,8 @@ class Report:
             f"signed root  {self.root or '?'}",
             f"checked      {self.entries} entries, {self.checkpoints} checkpoints, {self.receipts} receipts",
         ]
+        if self.quorum:
+            lines.append(f"cosigned by  {', '.join(self.witnesses) or 'nobody'} ({self.quorum} wanted)")
         lines += [f"{finding.check:<12} {finding.message}" for finding in self.findings]
         if self.findings_left_out:
             lines.append(f"             and {self.findings_left_out} more")

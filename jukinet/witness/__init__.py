@@ -1,0 +1,1 @@
+"""A witness (立会人): cosigns the checkpoints of ledgers, and holds nothing else."""
