@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import merkle
 from jukinet.ledger.entry import EntryKeys, make_entry
@@ -54,6 +55,9 @@ def leaf(number: int, time: datetime, **changed: Any) -> bytes:
         "token": b"\x01" * 32,
         "answer": b"answer",
         "policy_digest": bytes(32),
+        "method": inquiry_pb2.INQUIRY_METHOD_FOUR_ITEMS,
+        "wanted": (1, 4, 6),
+        "edition": "2019-01",
     }
     return encode(make_entry(KEYS, **{**parts, **changed}))
 
