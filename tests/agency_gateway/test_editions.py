@@ -31,7 +31,7 @@ class Operators:
     """Calls the gateway's StatuteService as operators do."""
 
     def __init__(self, network: Network) -> None:
-        self.network, self.policy = network, network.inquiry._policy
+        self.network, self.policy = network, network.desk._policy
         self.keys = EntryKeys(bytes(32))
         self.reader = open_reader(network.database)
         self.service = StatuteService(
