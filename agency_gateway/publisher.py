@@ -11,7 +11,7 @@ Rules:
    next quorum. Who cuts a gateway off from its witnesses must not get answers that nobody else ever sees.
 4. A witness that proves that this database is not the ledger that it saw ends the process.
 
-Source: reference "witnesses" (3, quorum 2), threat "insider rolls the ledger back".
+Source: c2sp.org/tlog-witness; decisions 0049 and 0050.
 """
 
 import asyncio

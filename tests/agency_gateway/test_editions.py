@@ -130,6 +130,15 @@ async def test_an_act_without_its_entry_has_no_effect(network: Network, operator
     assert operators.policy.editions.named("2026-04") is None
 
 
+async def test_a_ledger_that_is_closed_takes_no_act(network: Network, operators: Operators) -> None:
+    await operators.propose(CLOSING)
+    network.record.is_open = lambda: False
+    assert await network.refusal_of(operators.approve(DIGEST)) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
+    assert operators.policy.editions.named("2026-04") is None
+    network.record.is_open = lambda: True
+    assert (await operators.approve(DIGEST)).approved_by == BOB.uri
+
+
 async def test_a_caller_that_hangs_up_does_not_keep_an_approved_edition_from_deciding(
     network: Network, operators: Operators
 ) -> None:

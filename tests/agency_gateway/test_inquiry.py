@@ -175,6 +175,16 @@ async def test_a_closed_ledger_asks_the_center_for_nothing_and_takes_no_entry(ne
     assert (network.center.requests, network.entries()) == ([], [])
 
 
+async def test_a_ledger_that_is_closed_answers_nothing_and_reads_nothing(network: Network) -> None:
+    network.enter(network.record_of(1))
+    network.record.is_open = lambda: False
+    for asking in (network.inquire(), network.verify(network.four_items(network.record_of(1)))):
+        assert await network.refusal_of(asking) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
+    batch = network.inquire_batch(network.batch_of(1))
+    assert await network.refusal_of(batch) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
+    assert (network.reads, network.center.requests, network.entries()) == ([], [], [])
+
+
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])
 async def test_a_center_that_does_not_answer_is_told_as_unavailable_and_recorded(
     network: Network, code: grpc.StatusCode
