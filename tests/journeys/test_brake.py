@@ -102,6 +102,7 @@ async def shows_held(network: Network, node: str) -> bool:
     return "jukinet_held 1.0" in [line.replace("{}", "") for line in lines]
 
 
+@pytest.mark.slow
 async def test_a_flood_is_held_others_flow_and_all_arrives_after_the_release(network: Network) -> None:
     last = PEOPLE + FREE + 30
     await flood(network, FREE + 30)

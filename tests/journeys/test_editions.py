@@ -21,16 +21,16 @@ from tests.purpose.drafts import draft, draft_text
 
 Network = Any  # the fixture's own class lives in conftest.py
 Refused = Callable[[], Any]
-CHIYODA, CENTER, GATEWAY = "131016", "center", "gateway-1"
+CHIYODA, CENTER, GATEWAY, WITNESS = "131016", "center", "gateway-1", "witness-1"
 CS, PREFECTURE = "municipality-131016", "prefecture-130001"
 
 
 @pytest.fixture(scope="module")
 def own(new_network: Callable[..., Network], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """Center and gateway of a mesh of its own: an approved edition cannot be taken back."""
+    """Center, gateway and witness of a mesh of its own: an approved edition cannot be taken back."""
     network = new_network(tmp_path_factory.mktemp("editions"), [CHIYODA])
     try:
-        network.start(CENTER, GATEWAY)
+        network.start(CENTER, WITNESS, GATEWAY)
         yield network
     finally:
         codes = network.stop()
@@ -95,7 +95,7 @@ async def test_a_law_that_two_operators_brought_into_force_decides_the_next_ques
     assert entries[-1].policy_digest == entries[-2].policy_digest != entries[0].policy_digest
 
     await asyncio.to_thread(own.stop)
-    await asyncio.to_thread(own.start, CENTER, GATEWAY)
+    await asyncio.to_thread(own.start, CENTER, WITNESS, GATEWAY)
     with refused() as refusal:
         await own.inquire(own.question(record))
     assert refusal.name == "PURPOSE_UNKNOWN"

@@ -118,6 +118,7 @@ async def restart(network: Network, *names: str, change: Callable[[str], None]) 
     await network.nodes.wait_healthy(names)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_lost_prefecture_and_a_lost_center_are_made_again_while_others_go_on(
     network_on: Callable[..., Network], tmp_path: Path

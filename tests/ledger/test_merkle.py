@@ -1,6 +1,7 @@
 """The tree keeps RFC 9162: known roots and proofs, every size, every pair, against another library, bit by bit."""
 
 import random
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -92,8 +93,15 @@ def test_every_root_is_the_defined_one() -> None:
         assert root(size) == defined_root(leaves()[:size])
 
 
-def test_every_leaf_of_every_size_has_a_proof_that_verifies() -> None:
-    for size in range(SIZES + 1):
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param([*range(70), 127, 128, 129, 255, 256, 257, 1023, 1024, 1025], id="edges"),
+        pytest.param(range(SIZES + 1), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_every_leaf_of_every_size_has_a_proof_that_verifies(sizes: Iterable[int]) -> None:
+    for size in sizes:
         growth = merkle.append(merkle.EMPTY, leaves()[:size])
         assert len(growth.proofs) == size
         for index, proof in enumerate(growth.proofs):
