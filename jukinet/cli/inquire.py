@@ -16,6 +16,7 @@ from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_tol
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
+        IdentityField,
         InquireResponse,
         InquiryContext,
         Subject,
@@ -108,11 +109,10 @@ def inquire(
         from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
         from jukinet.cli import answer
 
-        wanted = (f"IDENTITY_FIELD_{name.value.upper().replace('-', '_')}" for name in dict.fromkeys(field))
         request = inquiry_pb2.InquireRequest(
             context=context_of(purpose, case, operator, request_id),
             subject=_subject(subject, individual_number),
-            fields=[inquiry_pb2.IdentityField.Value(name) for name in wanted],
+            fields=numbers_of(field),
         )
         found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))
         if as_json:
@@ -160,6 +160,14 @@ def verify_identity(
             show_json(answer.verification_as_json(found))
         else:
             answer.show_verification(found)
+
+
+def numbers_of(fields: list[Field]) -> "list[IdentityField.ValueType]":
+    """The items of the contract that are wanted, each once."""
+    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import IdentityField
+
+    names = (f"IDENTITY_FIELD_{field.value.upper().replace('-', '_')}" for field in dict.fromkeys(fields))
+    return [IdentityField.Value(name) for name in names]
 
 
 def target_of(mesh: Path | None, agency: str | None, gateway: str | None, options: TlsOptions) -> Target:

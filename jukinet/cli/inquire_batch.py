@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jukinet.cli.connect import Target, TlsOptions, channel_to, traced
-from jukinet.cli.inquire import AgencyId, Case, Field, Fields, Gateway, Operator, Purpose, context_of, target_of
+from jukinet.cli.inquire import (
+    AgencyId,
+    Case,
+    Field,
+    Fields,
+    Gateway,
+    Operator,
+    Purpose,
+    context_of,
+    numbers_of,
+    target_of,
+)
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
 from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json
@@ -101,14 +112,11 @@ class _Run:
         affair: tuple[str, str, str],
         progress: LinesSettled,
     ) -> None:
-        from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
-
         self._file = file
         self._answers = answers
         self._affair = affair
         self._progress = progress
-        names = (f"IDENTITY_FIELD_{name.value.upper().replace('-', '_')}" for name in dict.fromkeys(fields))
-        self._fields = [inquiry_pb2.IdentityField.Value(name) for name in names]
+        self._fields = numbers_of(fields)
         self.matches = 0
         self.faulty = 0
 

@@ -5,7 +5,7 @@ it saw last and any other. So the first start binds the two: the database names 
 that it has a database. Where only one of them is left, the witness does not start; it is retired, and a new one with a
 new key takes its place.
 
-Source: reference threat "a witness's database is restored": retired, not restarted.
+Source: c2sp.org/tlog-witness; decision 0049.
 """
 
 from collections.abc import Mapping

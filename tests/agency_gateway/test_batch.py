@@ -143,9 +143,8 @@ async def test_a_request_id_answers_once(network: Network) -> None:
     network.enter(network.record_of(1))
     message = network.batch_of(1, request_id=REQUEST_ID)
     assert names(await network.inquire_batch(message)) == [["試験花子1"]]
-    with pytest.raises(Refused):
-        answers = await network.inquire_batch(message)
-        raise Refused(answers[0].answers[0].refusal)
+    again = await network.refusal_of(network.inquire_batch(message))
+    assert again == errors.ERROR_REASON_REQUEST_ID_REUSED
     assert [entry.result for entry in network.leaves()] == [ledger.RESULT_PROVIDED, ledger.RESULT_REFUSED]
 
 

@@ -34,7 +34,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(file, folder)
     done = subprocess.run([npm, "ci"], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode != 0:
-        pytest.skip("npm could not install the engine of the lock")
+        pytest.skip(
+            f"npm ci ended with {done.returncode}: the engine of the lock needs a package registry that answers"
+        )
     return folder
 
 
