@@ -2,8 +2,9 @@
 
     python -m bench.echo CONFIG.json
 
-serves one unary method that answers bytes with bytes of a fixed size; with a next hop it first asks that one, with
-bytes of a fixed size too. Its certificate, and what it expects of its peers, are those of a node of the mesh.
+serves a unary method and a stream that answer bytes with bytes of a fixed size, message by message; with a next hop
+they first ask that one in the same way, with bytes of a fixed size too. Its certificate, and what it expects of its
+peers, are those of a node of the mesh.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import sys
 from asyncio import create_subprocess_exec
 from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any, Final, Self
 import grpc
 
 METHOD: Final = "/bench.Echo/Call"
+STREAM: Final = "/bench.Echo/Stream"
 _SECONDS: Final = 10.0
 
 
@@ -101,26 +104,39 @@ def asking(channel: grpc.aio.Channel) -> Any:
     return channel.unary_unary(METHOD)
 
 
+def streaming(channel: grpc.aio.Channel) -> Any:
+    """The stream, to be called with an iterator of questions in bytes."""
+    return channel.stream_stream(STREAM)
+
+
 async def serve(config: dict[str, Any]) -> None:
     """Serves until standard input closes; tells its address on standard output."""
     tls = Tls(**config["tls"])
     key, certificate, roots = tls.credentials()
     answer = bytes(config["answer_bytes"])
     async with AsyncExitStack() as stack:
-        ask = None
+        ask = ask_all = None
         if config["next"]:
             hop = Hop(**config["next"])
             channel = await stack.enter_async_context(raw_channel(tls, hop.address, hop.name))
-            ask, question = asking(channel), bytes(hop.question_bytes)
+            ask, ask_all, question = asking(channel), streaming(channel), bytes(hop.question_bytes)
 
         async def call(request: bytes, context: Any) -> bytes:
             if ask is not None:
                 await ask(question, timeout=_SECONDS)
             return answer
 
+        async def stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            answered = requests if ask_all is None else ask_all(question async for _ in requests)
+            async for _ in answered:
+                yield answer
+
         server = grpc.aio.server()
         service, method = METHOD[1:].split("/")
-        handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(call)}
+        handlers: dict[str, Any] = {
+            method: grpc.unary_unary_rpc_method_handler(call),
+            STREAM.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(stream),
+        }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         credentials = grpc.ssl_server_credentials([(key, certificate)], roots, require_client_auth=True)
         port = server.add_secure_port("127.0.0.1:0", credentials)

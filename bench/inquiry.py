@@ -7,7 +7,6 @@ that speak grpc.aio over mutual TLS with messages of the same sizes and do nothi
 The client is the same on both sides: bytes in, bytes out. Product and floor take turns in every round.
 """
 
-import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -18,27 +17,18 @@ from typing import Any, Final
 
 import grpc
 
-from bench.echo import EchoServer, Hop, Tls, asking, raw_channel
+from bench.echo import EchoServer, Hop, asking, raw_channel
 from bench.load import Load, closed_loop, open_loop
 from bench.processor_time import processor_seconds
 from bench.questions import Questions, Sizes, sizes_of
 from bench.results import Report, Result, WorkDiffers, load_now, medians, percentile, same_counts
 from bench.span_sink import SpanSink
-from bench.workload import MUNICIPALITY, SEED, fill_register, submissions
-from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest
-from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
+from bench.two_nodes import GATEWAY, TwoNodes, start_two_nodes
+from bench.workload import SEED
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_OUTCOME_MATCH, InquireResponse
-from jukinet.cli.connect import channel_to, in_mesh
-from jukinet.cli.development_agencies import PENSION_SERVICE
-from jukinet.cli.init import Plan, write_mesh
-from jukinet.cli.layout import Mesh
-from jukinet.cli.processes import MeshProcesses
-from jukinet.mesh.identity import Identity
-from jukinet.mesh.tls import TlsFiles
 
 IN_FLIGHT: Final = 32
 TRACED: Final = 0.01
-GATEWAY: Final = "gateway-1"
 
 _INQUIRE: Final = "/jukinet.inquiry.v1.InquiryService/Inquire"
 _WARM_UP_SECONDS: Final = 0.5
@@ -141,13 +131,12 @@ async def run_inquiry(*, residents: int, seconds: float, rounds: int) -> Report:
     with tempfile.TemporaryDirectory(prefix="jukinet-bench-") as folder:
         async with AsyncExitStack() as stack:
             sink = SpanSink()
-            mesh = write_mesh(
-                Path(folder) / "mesh", Plan(municipalities=[MUNICIPALITY], gateways=[GATEWAY], witnesses=1)
-            )
-            product = await _start_product(mesh, residents, await stack.enter_async_context(sink), stack)
-            floor = await _start_floor(mesh, Path(folder), await product.sizes(), stack)
+            environ = await stack.enter_async_context(sink)
+            nodes = await start_two_nodes(Path(folder) / "mesh", residents=residents, environ=environ, stack=stack)
+            product = _Product(nodes.channel, Questions(nodes.people), nodes.pids)
+            floor = await _start_floor(nodes, Path(folder), await product.sizes(), stack)
             await _measure(product, floor, found, seconds=seconds, rounds=rounds)
-            same_counts({"entries in the ledger": await _ledger_entries(mesh)}, product.answered)
+            same_counts({"entries in the ledger": await nodes.ledger_entries()}, product.answered)
         if not sink.spans:
             raise WorkDiffers("no span arrived, so tracing was not measured")
     return Report("inquiry", found.results(), (load, load_now()))
@@ -178,37 +167,12 @@ async def _at_full_rate(ask: _Ask, pids: list[int], loads: list[Load], work: lis
     return load
 
 
-async def _start_product(mesh: Mesh, residents: int, environ: dict[str, str], stack: AsyncExitStack) -> _Product:
-    people = submissions(residents)
-    await asyncio.to_thread(fill_register, mesh.config("center").database, people)
-    nodes = await stack.enter_async_context(MeshProcesses(mesh, environ=environ))
-    for name in ("center", *mesh.witnesses, GATEWAY):
-        nodes.start(name)
-    await nodes.wait_healthy()
-    target = in_mesh(mesh, GATEWAY, Identity("agency", PENSION_SERVICE))
-    channel = await stack.enter_async_context(channel_to(target))
-    return _Product(channel, Questions(people), [nodes.pid("center"), nodes.pid(GATEWAY)])
-
-
-async def _start_floor(mesh: Mesh, folder: Path, sizes: Sizes, stack: AsyncExitStack) -> _Floor:
-    center, gateway = mesh.config("center"), mesh.config(GATEWAY)
-    inner = EchoServer(folder / "echo-center", tls=_tls(center.tls), answer_bytes=sizes.provided)
+async def _start_floor(nodes: TwoNodes, folder: Path, sizes: Sizes, stack: AsyncExitStack) -> _Floor:
+    inner = EchoServer(folder / "echo-center", tls=nodes.tls("center"), answer_bytes=sizes.provided)
     await stack.enter_async_context(inner)
-    hop = Hop(inner.address, center.identity.server_name, sizes.provide)
-    outer = EchoServer(folder / "echo-gateway", tls=_tls(gateway.tls), answer_bytes=sizes.inquired, onwards=hop)
+    hop = Hop(inner.address, nodes.server_name("center"), sizes.provide)
+    outer = EchoServer(folder / "echo-gateway", tls=nodes.tls(GATEWAY), answer_bytes=sizes.inquired, onwards=hop)
     await stack.enter_async_context(outer)
-    agency = _tls(mesh.client(Identity("agency", PENSION_SERVICE)))
-    channel = raw_channel(agency, outer.address, gateway.identity.server_name)
+    channel = raw_channel(nodes.agency_tls(), outer.address, nodes.server_name(GATEWAY))
     ask, question = asking(await stack.enter_async_context(channel)), bytes(sizes.inquire)
     return _Floor(lambda _number: ask(question, timeout=_SECONDS), [inner.pid, outer.pid])
-
-
-def _tls(files: TlsFiles) -> Tls:
-    authorities = [str(path) for path in (files.nodes_ca, files.agencies_ca) if path]
-    return Tls(str(files.certificate), str(files.key), authorities)
-
-
-async def _ledger_entries(mesh: Mesh) -> int:
-    async with channel_to(in_mesh(mesh, GATEWAY)) as channel:
-        status = await AdminServiceStub(channel).GetStatus(GetStatusRequest(), timeout=_SECONDS)
-        return status.ledger_entries

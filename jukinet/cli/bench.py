@@ -62,6 +62,26 @@ def inquiry(
 
 
 @app.command()
+def batch(
+    residents: Annotated[int, typer.Option(min=1, help="Residents in the center's register.")] = 10_000,
+    persons: Annotated[int, typer.Option(min=1, help="Persons asked about in a round.")] = 20_000,
+    rounds: Rounds = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a batch, agency to center and back: persons a second on two streams, and what one costs each node.
+
+    Floor: two processes that echo messages of the same sizes over mutual TLS, on as many streams.
+
+    Exit codes: 0 every person was found and recorded, 1 not.
+
+    Example: jukinet bench batch --json
+    """
+    from bench.batch import run_batch
+
+    _report(run_batch(residents=residents, persons=persons, rounds=rounds), as_json)
+
+
+@app.command()
 def drain(
     changes: Annotated[int, typer.Option(min=2000, help="Changes of the backlog.")] = 100_000,
     as_json: AsJson = False,

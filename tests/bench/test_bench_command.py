@@ -44,6 +44,13 @@ def test_an_inquiry_is_measured_on_real_nodes_beside_its_floor() -> None:
 
 
 @pytest.mark.slow
+def test_a_batch_is_measured_on_real_nodes_beside_its_floor() -> None:
+    code, output, errors = run("batch", "--json", "--residents", "200", "--persons", "8000", "--rounds", "1")
+    assert code == 0, errors
+    assert [result["unit"] for result in measures(output).values()] == ["1/s", "us", "us"]
+
+
+@pytest.mark.slow
 def test_a_backlog_is_measured_on_real_nodes_beside_its_floor() -> None:
     code, output, errors = run("drain", "--json", "--changes", "2000")
     assert code == 0, errors
@@ -71,7 +78,7 @@ def test_work_that_differs_with_the_poison_is_no_measurement(monkeypatch: pytest
     assert "parked" in errors
 
 
-@pytest.mark.parametrize(("name", "runner"), [("link", "run_link"), ("inquiry", "run_inquiry")])
+@pytest.mark.parametrize(("name", "runner"), [("link", "run_link"), ("inquiry", "run_inquiry"), ("batch", "run_batch")])
 def test_exits_with_1_and_says_why_when_the_work_differs(
     name: str, runner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,4 +95,5 @@ def test_exits_with_1_and_says_why_when_the_work_differs(
 def test_refuses_a_run_without_work() -> None:
     assert run("link", "--changes", "0")[0] == 2
     assert run("inquiry", "--rounds", "0")[0] == 2
+    assert run("batch", "--persons", "0")[0] == 2
     assert run("rebuild", "--residents", "0")[0] == 2
