@@ -8,6 +8,8 @@ PIP := $(BIN)/python $(wildcard third_party/pip/*.whl)/pip --disable-pip-version
 PROTOS := $(shell find protos third_party -name '*.proto')
 # uv brings its own list of authorities; a proxy's is known to the system alone.
 export UV_SYSTEM_CERTS ?= 1
+# Where nothing compiled is kept, each start of a node compiles all its libraries anew: 2.1 s instead of 0.8.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup stubs demo test test-slow nightly check lint types contract imports coverage docs format lock clean
@@ -25,7 +27,7 @@ $(VENV)/.locked: requirements.lock
 	$(PYTHON) -m venv --clear --without-pip $(VENV)
 	awk '/^[a-z]/ {uv = /^uv==/} uv' requirements.lock > $(VENV)/uv.lock
 	$(PIP) install --quiet --require-hashes -r $(VENV)/uv.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --build-constraints requirements.lock -r requirements.lock \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --build-constraints requirements.lock -r requirements.lock \
 	  || $(PIP) install --quiet --require-hashes -r requirements.lock
 	touch $@
 
