@@ -42,8 +42,8 @@ class Asked:
     method: "inquiry.InquiryMethod.ValueType"
     fields: "tuple[inquiry.IdentityField.ValueType, ...]"
 
-    def ticket(self) -> provision.Ticket:
-        """What the gateway states about it to the center."""
+    def ticket(self, decision: Decision) -> provision.Ticket:
+        """What the gateway states about it to the center, once it decided to ask."""
         request_id = self.context.request_id
         return provision.Ticket(
             agency=self.agency,
@@ -53,6 +53,7 @@ class Asked:
             method=self.method,
             fields=self.fields,
             subject_digest=subject_digest(self.subject, request_id),
+            edition=decision.edition,
         )
 
 

@@ -125,7 +125,7 @@ class InquiryService(InquiryServiceServicer):
     async def _found(self, asked: Asked) -> tuple[Decision, provision.Provision]:
         decision = await self._desk.decide(asked)
         try:
-            return decision, await self._center.provide(asked.ticket(), asked.subject)
+            return decision, await self._center.provide(asked.ticket(decision), asked.subject)
         except Refused as refused:
             await self._desk.refuse(asked, refused.reason, decision)
 
@@ -153,7 +153,9 @@ class InquiryService(InquiryServiceServicer):
         questions = [_one_of(whole, number, subject) for number, subject in enumerate(request.subjects)]
         ways = dict.fromkeys(question.method for question in questions)
         decisions = {method: await self._desk.decide(replace(whole, method=method)) for method in ways}
-        found = await self._center.provide_each([(each.ticket(), each.subject) for each in questions])
+        found = await self._center.provide_each(
+            [(each.ticket(decisions[each.method]), each.subject) for each in questions]
+        )
         for away in found:
             if isinstance(away, CenterAway):
                 await self._desk.refuse(whole, away.reason, decisions[questions[0].method])

@@ -83,6 +83,7 @@ async def run(config: NodeConfig) -> None:
 
     def describe(status: admin.GetStatusResponse) -> None:
         status.ledger_entries = record.size
+        status.edition, status.policy_digest = policy.in_force(today_in_japan())
         publisher.describe(status, record.size)
 
     async def answers() -> bool:

@@ -105,6 +105,7 @@ def _inner(
             method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
             fields=fields,
             subject_digest=subject_digest(subject, context.request_id),
+            edition="2019-01",
         )
         for subject in subjects
     ]

@@ -1,6 +1,7 @@
 """The center, assembled: link receiver + register of the nation + provision to gateways."""
 
 from center_node.provision import ProvisionService
+from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_ConsistencyServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
@@ -10,7 +11,7 @@ from jukinet.assembly.editions import open_editions
 from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.register_node import RegisterNode
 from jukinet.assembly.statute_service import StatuteService
-from jukinet.mesh.clock import now
+from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_public_keys, load_secret
@@ -35,6 +36,10 @@ async def run(config: NodeConfig) -> None:
     )
     # The center keeps no ledger: its record of the act is the row of the operator.
     statutes = StatuteService(policy=policy, reader=node.reader, carry_out=lambda _act, job: node.writer.run(job))
+
+    def describe(status: GetStatusResponse) -> None:
+        status.edition, status.policy_digest = policy.in_force(today_in_japan())
+
     try:
         await serve(
             config,
@@ -45,7 +50,7 @@ async def run(config: NodeConfig) -> None:
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
                 (add_StatuteServiceServicer_to_server, statutes),
             ],
-            admin=node.admin(),
+            admin=node.admin(describe),
             checks={
                 "jukinet.link.v1.LinkService": node.readable,
                 "jukinet.provision.v1.ProvisionService": node.readable,

@@ -109,6 +109,8 @@ class ProvisionService(ProvisionServiceServicer):
         decision = self._policy.decide(Question(ticket.agency, ticket.purpose, day, ticket.method, ticket.fields, way))
         if not decision.allowed:
             raise Refused(decision.refusal)
+        if decision.edition != ticket.edition:
+            raise TicketInvalid("it was decided by another edition of the statute table")
 
     def _answer(self, connection: Connection, asked: "_Asked", day: date, key: bytes) -> provision.Provision:
         """What is provided; `key` is of the month's person tokens."""

@@ -7,6 +7,7 @@ two links they have.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import Engine
@@ -152,12 +153,17 @@ class RegisterNode:
         parts += [self._run_uplink] if self.uplink else []
         return parts + ([self.snapshot_service.run] if self.snapshot_service else [])
 
-    def admin(self) -> AdminService:
-        """The operator's view."""
+    def admin(self, describe: Callable[[GetStatusResponse], None] = lambda _: None) -> AdminService:
+        """The operator's view; `describe(status)` adds what this node has beside its register and its links."""
+
+        def both(status: GetStatusResponse) -> None:
+            self._describe(status)
+            describe(status)
+
         return AdminService(
             identity=self._config.identity,
             register=self.reader,
-            describe=self._describe,
+            describe=both,
             acts=Acts(self.writer, self._scope, on_release=self._released.set),
             waiting_alarm_hours=self._config.limits.waiting_alarm_hours,
         )

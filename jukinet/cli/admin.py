@@ -41,6 +41,8 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show(f"residents {name}: {count}")
         if answer.waiting_too_long:
             show(f"ALARM: {answer.waiting_too_long} waiting too long, since {moment_in(answer, 'oldest_waiting_at')}")
+        if answer.policy_digest:
+            show(f"edition in force: {answer.edition or 'none'}, policy digest {answer.policy_digest.hex()}")
         if answer.role == "gateway":
             show(f"ledger entries: {answer.ledger_entries}, published: {answer.published_entries}")
             show_table(WITNESS_HEADERS, witness_rows(answer))
@@ -131,6 +133,8 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "ledger_entries": answer.ledger_entries,
         "published_entries": answer.published_entries,
         "witnesses": witnesses_as_json(answer),
+        "edition": answer.edition,
+        "policy_digest": answer.policy_digest.hex(),
         "held": held_as_json(answer),
         "links": [_link_as_json(link) for link in answer.links],
     }

@@ -180,6 +180,10 @@ class PurposePolicy:
         """SHA-256 of all that decides on a day in Japan, 32 bytes: for what was refused before it could be decided."""
         return self._books[self.editions.on(day).edition].digest
 
+    def in_force(self, day: date) -> tuple[str, bytes]:
+        """Name of the edition that decides on a day in Japan, empty for none, and `digest_on` that day."""
+        return self.editions.on(day).edition, self.digest_on(day)
+
     def _book(self, table: StatuteTable) -> "_Book":
         try:
             text = json.dumps(entities_of(table, self._directory.values()))

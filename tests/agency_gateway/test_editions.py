@@ -16,6 +16,7 @@ from jukinet.assembly.statute_service import StatuteService
 from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.identity import Identity
+from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.edition import MOST_BYTES
 from jukinet.store.engine import open_reader
 from tests.agency_gateway.calls import GATEWAY, called_by
@@ -64,6 +65,19 @@ def operators(network: Network) -> Iterator[Operators]:
     made = Operators(network)
     yield made
     made.reader.dispose()
+
+
+async def test_a_center_that_has_another_edition_in_force_provides_nothing(network: Network) -> None:
+    network.enter(network.record_of(1))
+    gateways = network.desk._policy
+    centers = PurposePolicy(gateways.editions, gateways._directory)
+    centers.adopt(draft("2026-04", date(2026, 4, 1), rows={"B1-80": None}))
+    network.center_service._policy = centers
+    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_TICKET_INVALID
+    assert network.reads == []
+    assert [entry.edition for entry in network.leaves()] == ["2019-01"]
+    gateways.adopt(draft("2026-04", date(2026, 4, 1), rows={"B1-80": None}))
+    assert (await network.inquire()).legal_basis.edition == "2026-04"
 
 
 async def test_both_acts_are_on_the_ledger_and_the_next_question_is_decided_by_the_new_edition(

@@ -178,6 +178,7 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
         method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
         fields=[inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_CHANGE],
         subject_digest=subject_digest(subject, request_id),
+        edition="2019-01",
     )
     gateway = Identity("gateway", GATEWAY)
     key = load_signing_key(network.folder(GATEWAY) / "ticket.key")

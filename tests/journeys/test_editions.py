@@ -84,6 +84,9 @@ async def test_a_law_that_two_operators_brought_into_force_decides_the_next_ques
         (GATEWAY, "2019-01", "of the program", False),
         (GATEWAY, name, "approved", True),
     ]
+    at = {node: await own.status(node) for node in (CENTER, GATEWAY)}
+    assert {status.edition for status in at.values()} == {name}
+    assert at[CENTER].policy_digest == at[GATEWAY].policy_digest == (await own.ledger())[-1].policy_digest
     operators = [f"spiffe://operators.jukinet/operator/{each}" for each in (OPERATOR, SECOND_OPERATOR)]
     acts = [(row["act"], row["operator"], row["edition"]) for row in own.rows(CENTER, "operator_acts")]
     assert acts == [("propose edition", operators[0], digest.hex()), ("approve edition", operators[1], digest.hex())]

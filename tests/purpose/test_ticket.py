@@ -26,6 +26,7 @@ def make_ticket(request_id: str = REQUEST_ID, **changed: object) -> provision.Ti
         "method": inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER,
         "fields": [inquiry.IDENTITY_FIELD_NAME],
         "subject_digest": subject_digest(SUBJECT, request_id),
+        "edition": "2019-01",
     }
     return provision.Ticket(**{**parts, **changed})  # type: ignore[arg-type]  # parts by name
 
