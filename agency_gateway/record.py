@@ -14,14 +14,13 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Receipt
-from jukinet.ledger import layout
 from jukinet.ledger import store as ledger
 from jukinet.ledger.note import Signer
 from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
 from jukinet.store.grouping import Grouping
-from jukinet.store.statement import add, one_of
+from jukinet.store.statement import Rows, one_of
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class Record:
         before = _asked_before(connection, recorded)
         leaves: list[bytes] = []
         repeated: list[bool] = []
-        new: list[dict[str, str]] = []
+        new: list[tuple[str, str]] = []
         for entry in recorded:
             key = (entry.agency, entry.request_id)
             repeated.append(key in before)
@@ -130,8 +129,8 @@ class Record:
                 entry = _as_reused(entry)
             else:
                 before.add(key)
-                new.append({"agency": entry.agency, "request_id": entry.request_id})
-            leaves.append(layout.encode(entry))
+                new.append(key)
+            leaves.append(entry.SerializeToString(deterministic=True))  # checked as a leaf by `append`
         passing("ledger.judged")
         _ADD_ASKED.write(connection, new)
         passing("ledger.asked")
@@ -153,7 +152,7 @@ def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | Non
 
 # By agency too, though the ids would do: the key begins with it, and without it every commit walks through the table.
 _ASKED = one_of(select(asked.c.agency, asked.c.request_id), agencies=asked.c.agency, request_ids=asked.c.request_id)
-_ADD_ASKED = add(asked)
+_ADD_ASKED = Rows(asked, ["agency", "request_id"])
 
 
 def _asked_before(connection: Connection, group: list[Entry]) -> set[tuple[str, str]]:

@@ -139,6 +139,26 @@ def poison(
     _report(run(), as_json)
 
 
+@app.command()
+def ledger(
+    entries: Annotated[int, typer.Option(min=1, help="Entries of each round.")] = 30_000,
+    waiting: Annotated[int, typer.Option(min=1, help="Questions that wait for their entries at once.")] = 64,
+    rounds: Rounds = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure an entry's way into the ledger: entries a second, and how long a question waits for its own.
+
+    Floor: as many rows of 300 bytes, as many a transaction as questions wait, by a plain script.
+
+    Exit codes: 0 the ledger holds every entry, 1 it does not.
+
+    Example: jukinet bench ledger --json
+    """
+    from bench.ledger import run_ledger
+
+    _report(run_ledger(entries=entries, waiting=waiting, rounds=rounds), as_json)
+
+
 def _report(running: "Coroutine[Any, Any, Report]", as_json: bool) -> None:
     from bench.results import WorkDiffers, machine
 

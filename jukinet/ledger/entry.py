@@ -11,7 +11,6 @@ Rules:
    so that every decision can be made again. Entries of layout 1 stay what they are; no new ones are made.
 """
 
-import hashlib
 import hmac
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -24,6 +23,8 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.errors import EntryInvalid
 from jukinet.ledger.layout import PURPOSE, VERSION, check
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EntryKeys:
@@ -184,7 +185,9 @@ def make_act(
 def _dated(entry: ledger_pb2.Entry, time: datetime) -> ledger_pb2.Entry:
     if time.tzinfo is None:
         raise EntryInvalid("Field time: it needs a time zone.")
-    entry.time.FromDatetime(time.astimezone(UTC))
+    since = time - _EPOCH
+    entry.time.seconds = since.days * 86400 + since.seconds
+    entry.time.nanos = since.microseconds * 1000
     check(entry)
     return entry
 
@@ -198,5 +201,5 @@ def _derive(root_key: bytes, use: str) -> bytes:
 
 def _mac(key: bytes, *parts: bytes) -> bytes:
     # Lengths in front keep ("ab", "c") and ("a", "bc") apart.
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return hmac.new(key, message, hashlib.sha256).digest()
+    message = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+    return hmac.digest(key, message, "sha256")

@@ -6,7 +6,7 @@ operators; entries of layout 1 have none of that, and no new ones are made.
 """
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
@@ -72,7 +72,7 @@ def _common_claims(entry: ledger_pb2.Entry) -> _Claims:
         ("version", entry.version in VERSIONS),
         ("time", entry.HasField("time") and 0 < entry.time.seconds < 253402300800 and 0 <= entry.time.nanos < 10**9),
         ("request_id", _REQUEST_ID.fullmatch(entry.request_id) is not None),
-        ("agency", _AGENCY.fullmatch(entry.agency) is not None),
+        ("agency", _is(_AGENCY, entry.agency)),
         ("operator_pseudonym", len(entry.operator_pseudonym) == DIGEST_BYTES),
         ("case_commitment", len(entry.case_commitment) == DIGEST_BYTES),
         ("policy_digest", len(entry.policy_digest) == DIGEST_BYTES),
@@ -83,13 +83,13 @@ def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
     refused = entry.result == ledger_pb2.RESULT_REFUSED
     provided = entry.result == ledger_pb2.RESULT_PROVIDED
     claims: _Claims = (
-        ("purpose", PURPOSE.fullmatch(entry.purpose) is not None or (refused and not entry.purpose)),
-        ("article", _ARTICLE.fullmatch(entry.article) is not None or (refused and not entry.article)),
+        ("purpose", _is(PURPOSE, entry.purpose) or (refused and not entry.purpose)),
+        ("article", _is(_ARTICLE, entry.article) or (refused and not entry.article)),
         ("person_token", len(entry.person_token) in ((DIGEST_BYTES,) if provided else (0, DIGEST_BYTES))),
         ("action", entry.action in _QUESTIONS),
         ("result", entry.result in _RESULTS),
         ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
-        ("fields", not entry.fields or (provided and _are_fields(entry.fields))),
+        ("fields", not entry.fields or (provided and _are_fields(tuple(entry.fields)))),
         ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
         ("edition_digest", not entry.edition_digest),
     )
@@ -98,8 +98,8 @@ def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
     return (
         *claims,
         ("method", entry.method in _METHODS or (refused and entry.method == 0)),
-        ("wanted", _are_fields(entry.wanted) and set(entry.fields) <= set(entry.wanted)),
-        ("edition", _EDITION.fullmatch(entry.edition) is not None or (refused and not entry.edition)),
+        ("wanted", _are_fields(tuple(entry.wanted)) and set(entry.wanted).issuperset(entry.fields)),
+        ("edition", _is(_EDITION, entry.edition) or (refused and not entry.edition)),
     )
 
 
@@ -115,11 +115,17 @@ def _claims_of_act(entry: ledger_pb2.Entry) -> _Claims:
         ("answer_digest", not entry.answer_digest),
         ("method", entry.method == 0),
         ("wanted", not entry.wanted),
-        ("edition", _EDITION.fullmatch(entry.edition) is not None),
+        ("edition", _is(_EDITION, entry.edition)),
         ("edition_digest", len(entry.edition_digest) == DIGEST_BYTES),
     )
 
 
-def _are_fields(numbers: Iterable[int]) -> bool:
-    listed = list(numbers)
-    return listed == sorted(set(listed)) and _FIELDS.issuperset(listed)
+# Few agencies, rows, articles, editions and sets of items make up all entries.
+@lru_cache(maxsize=4096)
+def _is(pattern: re.Pattern[str], text: str) -> bool:
+    return pattern.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=256)
+def _are_fields(numbers: tuple[int, ...]) -> bool:
+    return list(numbers) == sorted(set(numbers)) and _FIELDS.issuperset(numbers)

@@ -21,7 +21,7 @@ from jukinet.ledger import layout, merkle, schema
 from jukinet.ledger.errors import EntryInvalid, LedgerCorrupt, LedgerDiverged
 from jukinet.ledger.note import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from jukinet.ledger.reread import roots_on_disk
-from jukinet.store.statement import Prepared, add
+from jukinet.store.statement import Prepared, Row, Rows
 
 _LOAD_CHUNK = 4096
 _LAST_CHECKPOINT = Prepared(
@@ -29,7 +29,10 @@ _LAST_CHECKPOINT = Prepared(
     .order_by(schema.checkpoints.c.size.desc())
     .limit(1)
 )
-_ADD = {table: add(table) for table in (schema.entries, schema.subtrees, schema.checkpoints)}
+_ADD = {
+    table: Rows(table, [column.name for column in table.c])
+    for table in (schema.entries, schema.subtrees, schema.checkpoints)
+}
 
 
 class LedgerState(NamedTuple):
@@ -101,8 +104,7 @@ def append(
     if on_disk != (merkle.root_of(state.frontier), growth.root):
         raise LedgerCorrupt("The batch read back from the database has another root than the one written.")
     checkpoint = sign_checkpoint(signer, growth.frontier.size, growth.root)
-    row = {"size": growth.frontier.size, "root": growth.root, "note": checkpoint}
-    _insert_or_diverge(connection, schema.checkpoints, [row])
+    _insert_or_diverge(connection, schema.checkpoints, [_Signed(growth.frontier.size, growth.root, checkpoint)])
     receipts = [
         ledger_pb2.Receipt(index=index, entry=leaf, proof=proof, checkpoint=checkpoint)
         for index, (leaf, proof) in enumerate(zip(entries, growth.proofs, strict=True), start=state.frontier.size)
@@ -153,8 +155,7 @@ def _found(connection: Connection, signer: Signer) -> LedgerState:
     if _count(connection, schema.entries) or _count(connection, schema.subtrees):
         raise LedgerCorrupt("It holds entries but no checkpoint.", first_bad_index=0)
     checkpoint = sign_checkpoint(signer, 0, merkle.EMPTY_ROOT)
-    row = {"size": 0, "root": merkle.EMPTY_ROOT, "note": checkpoint}
-    _insert_or_diverge(connection, schema.checkpoints, [row])
+    _insert_or_diverge(connection, schema.checkpoints, [_Signed(0, merkle.EMPTY_ROOT, checkpoint)])
     return LedgerState(merkle.EMPTY, checkpoint)
 
 
@@ -186,16 +187,12 @@ def _require_at(connection: Connection, state: LedgerState) -> None:
 def _insert(
     connection: Connection, first: int, entries: Sequence[bytes], leaves: Sequence[bytes], growth: merkle.Growth
 ) -> None:
-    rows = [
-        {"leaf_index": index, "entry": leaf, "leaf_hash": digest}
-        for index, (leaf, digest) in enumerate(zip(entries, leaves, strict=True), start=first)
-    ]
-    _insert_or_diverge(connection, schema.entries, rows)
-    if growth.subtrees:
-        _insert_or_diverge(connection, schema.subtrees, [node._asdict() for node in growth.subtrees])
+    indexes = range(first, first + len(leaves))
+    _insert_or_diverge(connection, schema.entries, list(zip(indexes, entries, leaves, strict=True)))
+    _insert_or_diverge(connection, schema.subtrees, growth.subtrees)
 
 
-def _insert_or_diverge(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:
+def _insert_or_diverge(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     try:
         _ADD[table].write(connection, rows)
     except IntegrityError:

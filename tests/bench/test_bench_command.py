@@ -78,6 +78,19 @@ def test_work_that_differs_with_the_poison_is_no_measurement(monkeypatch: pytest
     assert "parked" in errors
 
 
+def test_entries_of_the_ledger_are_measured_beside_plain_rows() -> None:
+    code, output, errors = run("ledger", "--json", "--entries", "200", "--waiting", "20", "--rounds", "1")
+    assert code == 0, errors
+    assert [result["unit"] for result in measures(output).values()] == ["1/s", "us", "ms", "ms"]
+
+
+def test_a_ledger_that_lacks_an_entry_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.ledger.Record.size", 7)
+    code, output, errors = run("ledger", "--json", "--entries", "20", "--waiting", "20", "--rounds", "1")
+    assert (code, output) == (1, "")
+    assert "holds 7 entries" in errors
+
+
 @pytest.mark.parametrize(("name", "runner"), [("link", "run_link"), ("inquiry", "run_inquiry"), ("batch", "run_batch")])
 def test_exits_with_1_and_says_why_when_the_work_differs(
     name: str, runner: str, monkeypatch: pytest.MonkeyPatch
