@@ -1,6 +1,8 @@
 """Statements that the driver runs: the same rows on both databases, whatever number of values is asked for."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Engine, bindparam, select
 
 from jukinet.store.journal import Origin, write_origin
@@ -35,3 +37,23 @@ def test_one_value_finds_what_a_list_of_it_finds(
             write_origin(connection, code, Origin(2 if code == "271004" else 1, 1, b"1", 1))
         rows = OF_EPOCH.rows(connection, {"epoch": 1, "codes": codes, "sequences": sequences})
     assert [code for (code,) in rows] == found
+
+
+_SQL = [
+    "'", "''", '"', "`", ";", "--", "/*", "*/", "\\", "%", "_", "$1", ":codes", "?", "(", ")", ",", "\n",
+    "OR 1=1", "ʼ", "＇",
+    "' OR ''='", "'; DROP TABLE origins; --", "') UNION SELECT municipality FROM origins --",
+]  # fmt: skip
+
+
+def test_no_value_is_read_as_sql(engine: Engine) -> None:
+    values = st.lists(st.sampled_from(_SQL), min_size=1, max_size=6).map("".join)
+
+    @given(st.lists(values, min_size=1, max_size=3))
+    def look_up(codes: list[str]) -> None:
+        assert OF_EPOCH.rows(connection, {"epoch": 1, "codes": codes, "sequences": [1]}) == []
+        assert OF_EPOCH.rows(connection, {"epoch": 1, "codes": [CODES[0], *codes], "sequences": [1]}) == [(CODES[0],)]
+
+    with engine.begin() as connection:
+        write_origin(connection, CODES[0], Origin(1, 1, b"1", 1))
+        look_up()
