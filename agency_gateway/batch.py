@@ -8,7 +8,6 @@ Source: Order art. 30-8 to 30-12 (provision by line from computer to computer).
 
 import asyncio
 import hashlib
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -29,7 +28,8 @@ def question_id(request_id: str, number: int) -> str:
         request_id: of the message.
         number: the person's place in it, from 0.
     """
-    return str(uuid.UUID(bytes=hashlib.sha256(f"{request_id}/{number}".encode()).digest()[:16]))
+    digits = hashlib.sha256(f"{request_id}/{number}".encode()).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
 async def in_order(

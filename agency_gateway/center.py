@@ -7,6 +7,7 @@ with another request id or about another person is thrown away.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
@@ -18,7 +19,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused, code_of, reason_of
-from jukinet.purpose.ticket import sign_tickets
+from jukinet.purpose.ticket import digests_in, sign_tickets
 from jukinet.store.grouping import Grouping
 from jukinet.store.writer import WriterClosed
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 MOST_TOGETHER: Final = 64
 AT_ONCE: Final = 2
-"""Calls under way: while the center works on one group, the next one travels."""
+"""Calls under way, of single questions and of batches each: while the center works on one, the next one travels."""
 _CENTER_SECONDS: Final = 5.0
 
 
@@ -57,6 +58,7 @@ class Center:
         self._stub = stub
         self._ticket_key = ticket_key
         self._grouping: Grouping[_Question, provision.Provision] = Grouping(self._ask, limit=MOST_TOGETHER)
+        self._batches = asyncio.Semaphore(AT_ONCE)
         self.parts: list[Callable[[], Coroutine[Any, Any, None]]] = [self._grouping.run] * AT_ONCE
         """To be run beside the server."""
 
@@ -69,27 +71,18 @@ class Center:
         with tracing.span("inquiry.provide"):
             return await self._asked(_Question(ticket, subject, tracing.traceparent()))
 
-    async def provide_each(
-        self, asked: Sequence[tuple[provision.Ticket, Subject]]
+    async def provide_all(
+        self, ticket: provision.Ticket, subjects: Sequence[Subject]
     ) -> list[provision.Provision | Refused]:
-        """Asks about persons of one batch; in a trace only the first of them is shown.
+        """Asks about the persons of one message of a batch, in a call of its own.
 
-        Returns: for each what `provide` gives, or raises.
+        Returns: for each what `provide` gives, or what it raises of one person alone.
+        Raises CenterAway.
         """
         with tracing.span("inquiry.provide"):
-            context = tracing.traceparent()
-            return await asyncio.gather(
-                *(
-                    self._caught(_Question(ticket, subject, "" if number else context))
-                    for number, (ticket, subject) in enumerate(asked)
-                )
-            )
-
-    async def _caught(self, question: _Question) -> provision.Provision | Refused:
-        try:
-            return await self._asked(question)
-        except Refused as refused:
-            return refused
+            traceparent = tracing.traceparent()
+            async with self._batches:
+                return await self._call([ticket], subjects, [traceparent])
 
     async def _asked(self, question: _Question) -> provision.Provision:
         try:
@@ -98,27 +91,34 @@ class Center:
             raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="the gateway stops") from None
 
     async def _ask(self, group: list[_Question]) -> Sequence[provision.Provision | Exception]:
-        signed = sign_tickets(
-            [question.ticket for question in group], self._ticket_key, gateway=self._identity, now=now()
+        tickets, subjects, traces = zip(*group, strict=True)
+        try:
+            return await self._call(tickets, subjects, traces)
+        except CenterAway as away:
+            return [CenterAway(away.reason) for _ in group]
+
+    async def _call(
+        self, tickets: Sequence[provision.Ticket], subjects: Sequence[Subject], traces: Sequence[str]
+    ) -> list[provision.Provision | Refused]:
+        """One call. Raises CenterAway."""
+        request = provision.ProvideRequest(
+            tickets=sign_tickets(tickets, self._ticket_key, gateway=self._identity, now=now())
         )
-        questions = [
-            provision.Question(subject=question.subject, traceparent=question.traceparent) for question in group
-        ]
-        request = provision.ProvideRequest(tickets=signed, questions=questions)
+        for subject, traceparent in zip_longest(subjects, traces, fillvalue=""):
+            request.questions.add(subject=subject, traceparent=traceparent)
         try:
             answered = await self._stub.Provide(request, timeout=_CENTER_SECONDS)
         except grpc.aio.AioRpcError as error:
-            reason = _told(reason_of(error))
-            return [CenterAway(reason) for _ in group]
-        if len(answered.provisions) != len(group):
+            raise CenterAway(_told(reason_of(error))) from None
+        asked = [(ticket.request_id, digest) for ticket in tickets for digest in digests_in(ticket)]
+        if len(answered.provisions) != len(asked):
             log.error("the center answered another number of questions")
-            return [CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE) for _ in group]
-        return [_checked(question, found) for question, found in zip(group, answered.provisions, strict=True)]
+            raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+        return list(map(_checked, asked, answered.provisions))
 
 
-def _checked(question: _Question, found: provision.Provision) -> provision.Provision | Refused:
-    ticket = question.ticket
-    if (found.request_id, found.subject_digest) != (ticket.request_id, ticket.subject_digest):
+def _checked(asked: tuple[str, bytes], found: provision.Provision) -> provision.Provision | Refused:
+    if (found.request_id, found.subject_digest) != asked:
         log.error("the center answered another question")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
     return Refused(_told(found.refusal)) if found.refusal else found

@@ -5,8 +5,9 @@ Every way out, a refusal too, passes the ledger.
 
 import logging
 import uuid
-from dataclasses import dataclass
-from typing import NoReturn
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -19,7 +20,7 @@ from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
-from jukinet.purpose.ticket import subject_digest
+from jukinet.purpose.ticket import subject_digest, subject_digests
 
 log = logging.getLogger(__name__)
 
@@ -31,29 +32,34 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One question in the gateway's own terms."""
+class Asked(NamedTuple):
+    """One question, or one message of a batch, in the gateway's own terms."""
 
     agency: str
+    request_id: str
+    """Of the question; the context's is the message's in a batch."""
     context: inquiry.InquiryContext
-    subject: inquiry.Subject
     action: "ledger.Action.ValueType"
     method: "inquiry.InquiryMethod.ValueType"
     fields: "tuple[inquiry.IdentityField.ValueType, ...]"
 
-    def ticket(self, decision: Decision) -> provision.Ticket:
+    def ticket(self, subject: inquiry.Subject, decision: Decision) -> provision.Ticket:
         """What the gateway states about it to the center, once it decided to ask."""
-        request_id = self.context.request_id
+        return self._ticket(decision, method=self.method, subject_digest=subject_digest(subject, self.request_id))
+
+    def batch_ticket(self, subjects: Sequence[inquiry.Subject], decision: Decision) -> provision.Ticket:
+        """The same of a message of a batch."""
+        return self._ticket(decision, subject_digests=subject_digests(subjects, self.request_id))
+
+    def _ticket(self, decision: Decision, **about: Any) -> provision.Ticket:
         return provision.Ticket(
             agency=self.agency,
             purpose=self.context.purpose,
-            request_id=request_id,
+            request_id=self.request_id,
             kind=_KINDS[self.action],
-            method=self.method,
             fields=self.fields,
-            subject_digest=subject_digest(self.subject, request_id),
             edition=decision.edition,
+            **about,
         )
 
 
@@ -98,8 +104,8 @@ class Desk:
         unread = Asked(
             agency=agency,
             # Nothing of a question that breaks the contract is kept, not even the id that it claims.
-            context=inquiry.InquiryContext(request_id=str(uuid.uuid4())),
-            subject=inquiry.Subject(),
+            request_id=str(uuid.uuid4()),
+            context=inquiry.InquiryContext(),
             action=action,
             method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
             fields=(),
@@ -111,14 +117,31 @@ class Desk:
         self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision | None
     ) -> ledger.Receipt:
         """Puts a refusal on record; without a decision where none was made."""
-        return await self._keep(asked, decision, result=ledger.RESULT_REFUSED, refusal=reason)
+        (receipt,) = await self.keep([self.refusal(asked, reason, decision)])
+        return receipt
 
-    async def keep_answer(
-        self, asked: Asked, decision: Decision, found: provision.Provision, answer: bytes
-    ) -> ledger.Receipt:
-        """Puts an answer on record; `answer` is its message without the receipt."""
+    async def keep(self, entries: Sequence[ledger.Entry]) -> list[ledger.Receipt]:
+        """Returns when the entries are on disk: a receipt for each.
+
+        Raises Refused: LEDGER_UNAVAILABLE, REQUEST_ID_REUSED; what was to be answered must not leave then.
+        """
+        try:
+            receipts = await self._record.keep_all(entries)
+        except Refused as refused:
+            metrics.inquiry(ledger.RESULT_REFUSED, refused.reason, count=len(entries))
+            raise
+        for (result, refusal), count in Counter((entry.result, entry.refusal) for entry in entries).items():
+            metrics.inquiry(result, refusal or None, count=count)
+        return receipts
+
+    def refusal(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision | None) -> ledger.Entry:
+        """The entry of a refusal; without a decision where none was made."""
+        return self._entry(asked, decision, result=ledger.RESULT_REFUSED, refusal=reason)
+
+    def answer(self, asked: Asked, decision: Decision, found: provision.Provision, answer: bytes) -> ledger.Entry:
+        """The entry of an answer; `answer` is its message without the receipt."""
         matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
-        return await self._keep(
+        return self._entry(
             asked,
             decision,
             result=ledger.RESULT_PROVIDED if matched else ledger.RESULT_NO_SINGLE_MATCH,
@@ -127,7 +150,7 @@ class Desk:
             answer=answer,
         )
 
-    async def _keep(  # the parts of one entry
+    def _entry(  # the parts of one entry
         self,
         asked: Asked,
         decision: Decision | None,
@@ -137,12 +160,11 @@ class Desk:
         fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
         token: bytes = b"",
         answer: bytes | None = None,
-    ) -> ledger.Receipt:
-        """Returns when the entry is on disk. Raises Refused: LEDGER_UNAVAILABLE, REQUEST_ID_REUSED."""
-        entry = make_entry(
+    ) -> ledger.Entry:
+        return make_entry(
             self._keys,
             time=now(),
-            request_id=asked.context.request_id,
+            request_id=asked.request_id,
             agency=asked.agency,
             operator=asked.context.operator,
             purpose=asked.context.purpose,
@@ -159,10 +181,3 @@ class Desk:
             wanted=asked.fields,
             edition=decision.edition if decision else "",
         )
-        try:
-            receipt = await self._record.keep(entry)
-        except Refused as refused:
-            metrics.inquiry(ledger.RESULT_REFUSED, refused.reason)
-            raise
-        metrics.inquiry(result, refusal or None)
-        return receipt

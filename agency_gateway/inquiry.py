@@ -6,14 +6,13 @@ way out, a refusal too, passes the ledger. Those of a batch go the same way side
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 import grpc
 
 from agency_gateway.batch import in_order, question_id
-from agency_gateway.center import Center, CenterAway
+from agency_gateway.center import Center
 from agency_gateway.desk import Asked, Desk
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServicer
@@ -48,13 +47,13 @@ class InquiryService(InquiryServiceServicer):
         """Provides the wanted items of the one person who matches (Act art. 30-9 to 30-12)."""
         asked = Asked(
             agency=current_caller().uri,
+            request_id=request.context.request_id,
             context=request.context,
-            subject=request.subject,
             action=ledger.ACTION_INQUIRE,
             method=method_of(request.subject),
             fields=tuple(request.fields),
         )
-        decision, found = await self._found(asked)
+        decision, found = await self._found(asked, request.subject)
         answer = inquiry.InquireResponse(
             request_id=request.context.request_id,
             outcome=found.outcome,
@@ -62,9 +61,7 @@ class InquiryService(InquiryServiceServicer):
             legal_basis=decision.basis,
             freshness=found.freshness,
         )
-        with tracing.span("ledger.append"):
-            receipt = await self._desk.keep_answer(asked, decision, found, answer.SerializeToString())
-        answer.receipt.CopyFrom(receipt)
+        await self._keep([answer], [self._desk.answer(asked, decision, found, answer.SerializeToString())])
         return answer
 
     async def VerifyIdentity(  # gRPC names its methods so
@@ -75,21 +72,19 @@ class InquiryService(InquiryServiceServicer):
         """Tells whether exactly one person is as stated (本人確認)."""
         asked = Asked(
             agency=current_caller().uri,
+            request_id=request.context.request_id,
             context=request.context,
-            subject=inquiry.Subject(four_items=request.four_items),
             action=ledger.ACTION_VERIFY_IDENTITY,
             method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
             fields=(),
         )
-        decision, found = await self._found(asked)
+        decision, found = await self._found(asked, inquiry.Subject(four_items=request.four_items))
         answer = inquiry.VerifyIdentityResponse(
             request_id=request.context.request_id,
             verified=found.outcome == inquiry.INQUIRY_OUTCOME_MATCH,
             legal_basis=decision.basis,
         )
-        with tracing.span("ledger.append"):
-            receipt = await self._desk.keep_answer(asked, decision, found, answer.SerializeToString())
-        answer.receipt.CopyFrom(receipt)
+        await self._keep([answer], [self._desk.answer(asked, decision, found, answer.SerializeToString())])
         return answer
 
     async def InquireBatch(  # gRPC names its methods so
@@ -122,10 +117,10 @@ class InquiryService(InquiryServiceServicer):
             return
         await self._desk.refuse_unread(call.caller.uri, action, call.refused.reason)
 
-    async def _found(self, asked: Asked) -> tuple[Decision, provision.Provision]:
+    async def _found(self, asked: Asked, subject: inquiry.Subject) -> tuple[Decision, provision.Provision]:
         decision = await self._desk.decide(asked)
         try:
-            return decision, await self._center.provide(asked.ticket(decision), asked.subject)
+            return decision, await self._center.provide(asked.ticket(subject, decision), subject)
         except Refused as refused:
             await self._desk.refuse(asked, refused.reason, decision)
 
@@ -144,53 +139,52 @@ class InquiryService(InquiryServiceServicer):
         """Answers about all persons of a message, or refuses it as a whole: then nothing of it leaves."""
         whole = Asked(
             agency=agency,
+            request_id=request.context.request_id,
             context=request.context,
-            subject=inquiry.Subject(),
             action=ledger.ACTION_INQUIRE_BATCH,
             method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
             fields=tuple(request.fields),
         )
-        questions = [_one_of(whole, number, subject) for number, subject in enumerate(request.subjects)]
-        ways = dict.fromkeys(question.method for question in questions)
-        decisions = {method: await self._desk.decide(replace(whole, method=method)) for method in ways}
-        found = await self._center.provide_each(
-            [(each.ticket(decisions[each.method]), each.subject) for each in questions]
-        )
-        for away in found:
-            if isinstance(away, CenterAway):
-                await self._desk.refuse(whole, away.reason, decisions[questions[0].method])
-        with tracing.span("ledger.append"):
-            answers = await asyncio.gather(
-                *(
-                    self._keep_one(question, decisions[question.method], each)
-                    for question, each in zip(questions, found, strict=True)
-                )
+        methods = [method_of(subject) for subject in request.subjects]
+        decisions = {way: await self._desk.decide(whole._replace(method=way)) for way in dict.fromkeys(methods)}
+        decision = decisions[methods[0]]
+        try:
+            found = await self._center.provide_all(whole.batch_ticket(request.subjects, decision), request.subjects)
+        except Refused as refused:
+            await self._desk.refuse(whole, refused.reason, decision)
+        response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
+        entries = [
+            self._answer_one(
+                whole._replace(request_id=question_id(whole.request_id, number), method=method),
+                decisions[method],
+                each,
+                response.answers.add(),
             )
-        return inquiry.InquireBatchResponse(
-            request_id=request.context.request_id,
-            answers=answers,
-            legal_basis=decisions[questions[0].method].basis,
-        )
+            for number, (method, each) in enumerate(zip(methods, found, strict=True))
+        ]
+        await self._keep(response.answers, entries)
+        return response
 
-    async def _keep_one(
-        self, asked: Asked, decision: Decision, found: provision.Provision | Refused
-    ) -> inquiry.BatchAnswer:
+    def _answer_one(
+        self, asked: Asked, decision: Decision, found: provision.Provision | Refused, answer: inquiry.BatchAnswer
+    ) -> ledger.Entry:
+        """Writes the answer about one person; gives its entry."""
         if isinstance(found, Refused):
-            receipt = await self._desk.keep_refusal(asked, found.reason, decision)
-            return inquiry.BatchAnswer(refusal=found.reason, receipt=receipt)
-        answer = inquiry.BatchAnswer(
-            outcome=found.outcome,
-            provided=found.provided if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH else None,
-            freshness=found.freshness,
-        )
-        receipt = await self._desk.keep_answer(asked, decision, found, answer.SerializeToString())
-        answer.receipt.CopyFrom(receipt)
-        return answer
+            answer.refusal = found.reason
+            return self._desk.refusal(asked, found.reason, decision)
+        answer.outcome = found.outcome
+        if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
+            answer.provided.CopyFrom(found.provided)
+        answer.freshness.extend(found.freshness)
+        return self._desk.answer(asked, decision, found, answer.SerializeToString())
 
-
-def _one_of(whole: Asked, number: int, subject: inquiry.Subject) -> Asked:
-    """One person's question in a message."""
-    context = inquiry.InquiryContext()
-    context.CopyFrom(whole.context)
-    context.request_id = question_id(whole.context.request_id, number)
-    return replace(whole, context=context, subject=subject, method=method_of(subject))
+    async def _keep(
+        self,
+        answers: "Sequence[inquiry.InquireResponse | inquiry.VerifyIdentityResponse | inquiry.BatchAnswer]",
+        entries: Sequence[ledger.Entry],
+    ) -> None:
+        """Puts the entries of answers on record, and each one's receipt into its answer."""
+        with tracing.span("ledger.append"):
+            receipts = await self._desk.keep(entries)
+        for answer, receipt in zip(answers, receipts, strict=True):
+            answer.receipt.CopyFrom(receipt)

@@ -6,6 +6,7 @@ whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else. So it
 its witnesses do not cosign it (`publisher`).
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,27 +75,32 @@ class Record:
         self.grouping: Grouping[_Handed, _Kept] = Grouping(self._commit, pause=CHECKPOINT_SECONDS)
 
     async def keep(self, entry: Entry) -> Receipt:
-        """Appends one entry; returns when it is on disk.
+        """Appends one entry; returns when it is on disk. Raises Refused as `keep_all` does."""
+        (receipt,) = await self.keep_all([entry])
+        return receipt
 
-        Raises Refused: REQUEST_ID_REUSED (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
+    async def keep_all(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Appends entries; returns when they are on disk, a receipt for each.
+
+        Raises Refused: REQUEST_ID_REUSED when one is (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
         """
-        kept = await self._hand_in(_Handed(entry))
-        if kept.repeated:
+        kept = await self._hand_in([_Handed(entry) for entry in entries])
+        if any(each.repeated for each in kept):
             raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
-        return kept.receipt
+        return [each.receipt for each in kept]
 
     async def carry_out(self, entry: Entry, act: Act) -> None:
         """Carries an act out and appends its entry, in one transaction; returns when both are on disk.
 
         An act that did nothing has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
         """
-        await self._hand_in(_Handed(entry, act))
+        await self._hand_in([_Handed(entry, act)])
 
-    async def _hand_in(self, handed: _Handed) -> _Kept:
+    async def _hand_in(self, handed: Sequence[_Handed]) -> list[_Kept]:
         if not self.is_open():
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its witnesses do not cosign it")
         try:
-            return await self.grouping.hand_in(handed)
+            return await asyncio.gather(*map(self.grouping.hand_in, handed))
         except Refused:
             raise
         except Exception as failure:

@@ -6,8 +6,10 @@ what was asked.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
+from itertools import islice
 from typing import NamedTuple
 
 import grpc
@@ -26,7 +28,7 @@ from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.articles import Provision as Way
 from jukinet.purpose.decision import PurposePolicy, Question
-from jukinet.purpose.ticket import TicketInvalid, TicketOffice, method_of
+from jukinet.purpose.ticket import TicketInvalid, TicketOffice, digests_in, method_of
 from jukinet.store import journal, search
 from jukinet.store.checksum import RecordDamaged
 from jukinet.store.errors import StoreError, as_refusal
@@ -42,6 +44,8 @@ _RECORD_FIELDS = {
     inquiry.IDENTITY_FIELD_INDIVIDUAL_NUMBER: "individual_number",
     inquiry.IDENTITY_FIELD_RESIDENT_CODE: "resident_code",
 }
+_MESSAGES = frozenset({"name", "birth_date", "address"})
+"""Items that are messages of their own."""
 
 
 class ProvisionService(ProvisionServiceServicer):
@@ -65,33 +69,32 @@ class ProvisionService(ProvisionServiceServicer):
         moment = _Moment(now(), today_in_japan())
         try:
             tickets = self._tickets.accept(request.tickets, caller=current_caller().uri, now=moment.now)
-            if len(tickets.tickets) != len(request.questions):
-                raise TicketInvalid("they are for another number of questions")
+            together = _by_ticket(tickets.tickets, request.questions)
         except TicketInvalid as invalid:
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
         asked = [
-            _Asked(ticket, question, self._refusal(ticket, question, until=tickets.expires_at, moment=moment))
-            for ticket, question in zip(tickets.tickets, request.questions, strict=True)
+            _Asked(ticket.request_id, digest, ticket, question, refusal)
+            for ticket, questions in together
+            for refusal in [self._refusal(ticket, questions, until=tickets.expires_at, moment=moment)]
+            for digest, question in zip(digests_in(ticket), questions, strict=True)
         ]
         if all(each.refusal for each in asked):
             return provision.ProvideResponse(provisions=map(_refused, asked))
-        key = month_key(self._token_key, moment.now)
         try:
-            provisions = await read_soon(
-                self._reader, lambda connection: [self._answer(connection, each, moment.day, key) for each in asked]
-            )
+            provisions = await read_soon(self._reader, lambda connection: self._answers(connection, asked, moment))
         except StoreError as failure:
             raise as_refusal(failure) from None
         return provision.ProvideResponse(provisions=provisions)
 
     def _refusal(
-        self, ticket: provision.Ticket, question: provision.Question, *, until: Timestamp, moment: "_Moment"
+        self, ticket: provision.Ticket, questions: Sequence[provision.Question], *, until: Timestamp, moment: "_Moment"
     ) -> "errors.ErrorReason.ValueType":
-        """Why this question gets no look-up; UNSPECIFIED when it gets one. No resident table is read."""
+        """Why these questions get no look-up; UNSPECIFIED when they get one. No resident table is read."""
+        subjects = [question.subject for question in questions]
         try:
-            with tracing.span("provision.decide", parent=question.traceparent, **{"jukinet.purpose": ticket.purpose}):
-                self._tickets.use(ticket, subject=question.subject, until=until, now=moment.now)
-                self._decide(ticket, question.subject, moment.day)
+            with _span("provision.decide", questions[0], **{"jukinet.purpose": ticket.purpose}):
+                self._tickets.use(ticket, subjects=subjects, until=until, now=moment.now)
+                self._decide(ticket, {method_of(subject) for subject in subjects}, moment.day)
         except TicketInvalid as invalid:
             log.warning("a ticket was refused: %s", invalid.why)
             return errors.ERROR_REASON_TICKET_INVALID
@@ -100,40 +103,62 @@ class ProvisionService(ProvisionServiceServicer):
             return refused.reason
         return errors.ERROR_REASON_UNSPECIFIED
 
-    def _decide(self, ticket: provision.Ticket, subject: inquiry.Subject, day: date) -> None:
-        if ticket.method != method_of(subject):
+    def _decide(self, ticket: provision.Ticket, methods: "set[inquiry.InquiryMethod.ValueType]", day: date) -> None:
+        batch = ticket.kind == provision.PROVISION_KIND_BATCH
+        if batch != bool(ticket.subject_digests) or not (batch or methods == {ticket.method}):
             raise TicketInvalid("it names the person in another way")
         if bool(ticket.fields) != (ticket.kind != provision.PROVISION_KIND_VERIFICATION):
             raise TicketInvalid("its items do not fit its kind")
-        way: Way = "batch" if ticket.kind == provision.PROVISION_KIND_BATCH else "immediate"
-        decision = self._policy.decide(Question(ticket.agency, ticket.purpose, day, ticket.method, ticket.fields, way))
-        if not decision.allowed:
-            raise Refused(decision.refusal)
-        if decision.edition != ticket.edition:
-            raise TicketInvalid("it was decided by another edition of the statute table")
+        way: Way = "batch" if batch else "immediate"
+        for method in methods:
+            decision = self._policy.decide(Question(ticket.agency, ticket.purpose, day, method, ticket.fields, way))
+            if not decision.allowed:
+                raise Refused(decision.refusal)
+            if decision.edition != ticket.edition:
+                raise TicketInvalid("it was decided by another edition of the statute table")
 
-    def _answer(self, connection: Connection, asked: "_Asked", day: date, key: bytes) -> provision.Provision:
+    def _answers(
+        self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment"
+    ) -> list[provision.Provision]:
+        key = month_key(self._token_key, moment.now)
+        freshness = _FreshnessOf(connection)
+        return [self._answer(connection, each, moment.day, key, freshness) for each in asked]
+
+    def _answer(
+        self, connection: Connection, asked: "_Asked", day: date, key: bytes, freshness: "_FreshnessOf"
+    ) -> provision.Provision:
         """What is provided; `key` is of the month's person tokens."""
         if asked.refusal:
             return _refused(asked)
         ticket, question = asked.ticket, asked.question
         answer = provision.Provision(
-            request_id=ticket.request_id,
-            subject_digest=ticket.subject_digest,
+            request_id=asked.request_id,
+            subject_digest=asked.subject_digest,
             outcome=inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH,
         )
         try:
-            with tracing.span("provision.look_up", parent=question.traceparent):
-                resident, freshness = _look_up(connection, question.subject, day)
+            with _span("provision.look_up", question):
+                resident = _look_up(connection, question.subject, day)
         except RecordDamaged:
             return _refused(asked._replace(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE))
         if resident is not None and self._policy.covers(ticket.agency, ticket.purpose, resident.holder, day):
             answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
             answer.person_token = person_token(key, resident.record.resident_code)
-            answer.freshness.extend(freshness)
+            answer.freshness.extend(freshness[resident.holder])
             if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
                 answer.provided.CopyFrom(cut(resident, ticket.fields))
         return answer
+
+
+def _by_ticket(
+    tickets: Sequence[provision.Ticket], questions: Sequence[provision.Question]
+) -> list[tuple[provision.Ticket, list[provision.Question]]]:
+    """The questions of each ticket. Raises TicketInvalid when there are more or fewer than the tickets say."""
+    left = iter(questions)
+    together = [(ticket, list(islice(left, len(digests_in(ticket))))) for ticket in tickets]
+    if next(left, None) is not None or any(len(each) != len(digests_in(ticket)) for ticket, each in together):
+        raise TicketInvalid("they are for another number of questions")
+    return together
 
 
 class _Moment(NamedTuple):
@@ -147,46 +172,54 @@ class _Moment(NamedTuple):
 class _Asked(NamedTuple):
     """One question and its ticket; `refusal` says why it gets no look-up."""
 
+    request_id: str
+    subject_digest: bytes
     ticket: provision.Ticket
     question: provision.Question
     refusal: "errors.ErrorReason.ValueType"
 
 
+class _FreshnessOf(dict[str, list[inquiry.Freshness]]):
+    """How fresh the source is of each municipality that is asked for, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __missing__(self, municipality: str) -> list[inquiry.Freshness]:
+        self[municipality] = _freshness(self._connection, municipality)
+        return self[municipality]
+
+
+def _span(name: str, question: provision.Question, **attributes: str) -> AbstractContextManager[object]:
+    """A span of the question's own trace; most questions are not traced."""
+    if not question.traceparent:
+        return nullcontext()
+    return tracing.span(name, parent=question.traceparent, **attributes)
+
+
 def _refused(asked: _Asked) -> provision.Provision:
-    ticket = asked.ticket
-    return provision.Provision(
-        request_id=ticket.request_id, subject_digest=ticket.subject_digest, refusal=asked.refusal
-    )
+    return provision.Provision(request_id=asked.request_id, subject_digest=asked.subject_digest, refusal=asked.refusal)
 
 
 def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]") -> inquiry.ProvidedRecord:
     """The record with the wanted items and nothing else."""
-    record, fields = IdentityRecord(), list(fields)
+    provided = inquiry.ProvidedRecord(record=IdentityRecord())
     for wanted in fields:
         name = _RECORD_FIELDS.get(wanted)
-        if name:
-            only = IdentityRecord()
-            value = getattr(resident.record, name)
-            if hasattr(value, "CopyFrom"):
-                getattr(only, name).CopyFrom(value)
-            else:
-                setattr(only, name, value)
-            record.MergeFrom(only)
-    provided = inquiry.ProvidedRecord(record=record)
-    if inquiry.IDENTITY_FIELD_CHANGE in fields:
-        provided.status = resident.status
-        provided.effective_date.CopyFrom(resident.effective_date)
+        if name in _MESSAGES:
+            getattr(provided.record, name).CopyFrom(getattr(resident.record, name))
+        elif name:
+            setattr(provided.record, name, getattr(resident.record, name))
+        elif wanted == inquiry.IDENTITY_FIELD_CHANGE:
+            provided.status = resident.status
+            provided.effective_date.CopyFrom(resident.effective_date)
     return provided
 
 
-def _look_up(
-    connection: Connection, subject: inquiry.Subject, day: date
-) -> tuple[Resident | None, list[inquiry.Freshness]]:
+def _look_up(connection: Connection, subject: inquiry.Subject, day: date) -> Resident | None:
     if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
-        resident = search.by_individual_number(connection, subject.individual_number, day=day)
-    else:
-        resident = search.by_four_items(connection, subject.four_items, day=day)
-    return resident, _freshness(connection, resident.holder) if resident else []
+        return search.by_individual_number(connection, subject.individual_number, day=day)
+    return search.by_four_items(connection, subject.four_items, day=day)
 
 
 def _freshness(connection: Connection, municipality: str) -> list[inquiry.Freshness]:

@@ -9,6 +9,7 @@ there has to come here.
 """
 
 import re
+from calendar import isleap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -225,8 +226,12 @@ def _are_plain_texts(texts: str) -> bool:
 
 
 def _exists(year: int, month: int, day: int) -> bool:
-    """Whether a day is in the calendar, from 1868 on. February's 29th is left to protovalidate."""
-    return 1868 <= year <= 9999 and 1 <= month <= 12 and 1 <= day <= _DAYS[month]
+    """Whether a day is in the calendar, from 1868 on."""
+    return (
+        1868 <= year <= 9999
+        and 1 <= month <= 12
+        and (1 <= day <= _DAYS[month] or (month, day, isleap(year)) == (2, 29, True))
+    )
 
 
 def _are_digits(text: str, length: int) -> bool:

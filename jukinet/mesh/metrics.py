@@ -206,12 +206,12 @@ def batch(changes: int) -> None:
         _serving.histograms["batch_changes"].record(changes)
 
 
-def inquiry(result: "Result.ValueType", refusal: "ErrorReason.ValueType | None" = None) -> None:
-    """Counts a question by what became of it, and why it was refused."""
+def inquiry(result: "Result.ValueType", refusal: "ErrorReason.ValueType | None" = None, *, count: int = 1) -> None:
+    """Counts questions by what became of them, and why they were refused."""
     if _serving is not None:
         # Whether somebody was found stays between the ledger and the asker: both count as answered.
         kind = "refused" if result == Result.RESULT_REFUSED else "answered"
-        _count("inquiries", result=kind, refusal=_refusal(refusal))
+        _count("inquiries", count=count, result=kind, refusal=_refusal(refusal))
 
 
 def ledger_entries(entries: int) -> None:
@@ -261,9 +261,9 @@ def _refusal(reason: "ErrorReason.ValueType | None") -> str:
     return "" if reason is None else name_of(reason)
 
 
-def _count(name: str, **labels: str) -> None:
+def _count(name: str, *, count: int = 1, **labels: str) -> None:
     if (serving := _serving) is not None:
-        serving.counters[name].add(1, labels)
+        serving.counters[name].add(count, labels)
 
 
 def _buckets(name: str, bounds: Iterable[float]) -> View:

@@ -3,10 +3,9 @@
 A gateway may read for others, which makes it worth deceiving (confused deputy). So it does not ask in its own name: it
 states, under its signature, which agency asks what about whom, for thirty seconds and for one use. The center checks
 the statement against its caller and the question, and then decides again by the same policy. Questions that are asked
-together share the signature; each has its own ticket.
+together share the signature; each has its own ticket, and so has each message of a batch.
 """
 
-import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -46,7 +45,17 @@ def method_of(subject: Subject) -> "InquiryMethod.ValueType":
 
 def subject_digest(subject: Subject, request_id: str) -> bytes:
     """Binds a ticket to the person asked about, 32 bytes, without telling who that is."""
-    return hmac.digest(request_id.encode(), subject.SerializeToString(deterministic=True), hashlib.sha256)
+    return hmac.digest(request_id.encode(), subject.SerializeToString(deterministic=True), "sha256")
+
+
+def subject_digests(subjects: Sequence[Subject], request_id: str) -> list[bytes]:
+    """The same for each person of a message of a batch, which has this request id."""
+    return [subject_digest(subject, f"{request_id}/{number}") for number, subject in enumerate(subjects)]
+
+
+def digests_in(ticket: Ticket) -> Sequence[bytes]:
+    """Digests of the persons that a ticket is for: of a single question one."""
+    return ticket.subject_digests or [ticket.subject_digest]
 
 
 def sign_tickets(tickets: Sequence[Ticket], key: Ed25519PrivateKey, *, gateway: str, now: datetime) -> SignedTickets:
@@ -96,12 +105,12 @@ class TicketOffice:
         _check_time(tickets, self._opened, now)
         return tickets
 
-    def use(self, ticket: Ticket, *, subject: Subject, until: Timestamp, now: datetime) -> None:
-        """Takes a ticket that was accepted, once, if it is for this subject; `until` is when its sheet expires.
+    def use(self, ticket: Ticket, *, subjects: Sequence[Subject], until: Timestamp, now: datetime) -> None:
+        """Takes a ticket that was accepted, once, if it is for these subjects; `until` is when its sheet expires.
 
         Raises TicketInvalid.
         """
-        if not hmac.compare_digest(ticket.subject_digest, subject_digest(subject, ticket.request_id)):
+        if not hmac.compare_digest(b"".join(digests_in(ticket)), b"".join(_digests_of(ticket, subjects))):
             raise TicketInvalid("it is for another person")
         if now - self._swept > LIFETIME:
             self._used = {key: end for key, end in self._used.items() if end > now}
@@ -110,6 +119,13 @@ class TicketOffice:
         if key in self._used:
             raise TicketInvalid("it was used before")
         self._used[key] = _utc(until, now) + CLOCK_SKEW
+
+
+def _digests_of(ticket: Ticket, subjects: Sequence[Subject]) -> list[bytes]:
+    """What the ticket says if it is for these subjects."""
+    if ticket.subject_digests:
+        return subject_digests(subjects, ticket.request_id)
+    return [subject_digest(subject, ticket.request_id) for subject in subjects]
 
 
 def _check_time(tickets: Tickets, opened: datetime, now: datetime) -> None:

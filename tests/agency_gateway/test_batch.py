@@ -15,6 +15,7 @@ from agency_gateway.batch import UNDER_WAY, in_order, question_id
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.ledger import merkle
 from jukinet.ledger.note import open_checkpoint
 from jukinet.mesh.errors import Refused
@@ -137,6 +138,45 @@ async def test_one_damaged_record_is_refused_in_its_place_and_on_record(network:
     assert [each.refusal for each in answer.answers] == [0, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, 0]
     assert ledger.Entry.FromString(answer.answers[1].receipt.entry).refusal == answer.answers[1].refusal
     assert len(network.leaves()) == 3
+
+
+async def test_a_message_goes_to_the_center_under_one_ticket_and_another_order_of_answers_never_leaves(
+    network: Network,
+) -> None:
+    network.enter(*map(network.record_of, (1, 2, 3)))
+
+    def swap(response: provision.ProvideResponse) -> None:
+        first, *others = response.provisions
+        del response.provisions[:]
+        response.provisions.extend([*others, first])
+
+    await network.inquire_batch(network.batch_of(1, 2, 3))
+    (request,) = network.center.requests
+    (ticket,) = provision.Tickets.FromString(request.tickets.tickets).tickets
+    assert len(set(ticket.subject_digests)) == 3
+    network.center.alter = swap
+    (answer,) = await network.inquire_batch(network.batch_of(1, 2, 3))
+    assert {each.refusal for each in answer.answers} == {errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
+    assert not any(each.HasField("provided") for each in answer.answers)
+
+
+async def test_the_center_decides_each_way_in_which_a_message_names_persons(network: Network) -> None:
+    network.enter(network.record_of(1))
+    by_number = inquiry.Subject(individual_number=network.number_of(1))
+    message = network.batch_of(1)
+    message.subjects.append(by_number)
+    policy, asked = network.center_service._policy, []
+
+    class Noting:
+        def decide(self, question: Any) -> Any:
+            asked.append(question.method)
+            return policy.decide(question)
+
+        covers = policy.covers
+
+    network.center_service._policy = Noting()
+    await network.inquire_batch(message)
+    assert sorted(asked) == [inquiry.INQUIRY_METHOD_FOUR_ITEMS, inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER]
 
 
 async def test_a_request_id_answers_once(network: Network) -> None:

@@ -8,12 +8,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet.purpose.ticket import CLOCK_SKEW, LIFETIME, TicketInvalid, TicketOffice, sign_tickets, subject_digest
+from jukinet.purpose.ticket import (
+    CLOCK_SKEW,
+    LIFETIME,
+    TicketInvalid,
+    TicketOffice,
+    sign_tickets,
+    subject_digest,
+    subject_digests,
+)
 
 NOW = datetime(2026, 4, 1, 3, 0, tzinfo=UTC)
 GATEWAY = "spiffe://nodes.jukinet/gateway/gateway-1"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SUBJECT = inquiry.Subject(individual_number="001234567890")
+OTHER = inquiry.Subject(individual_number="009876543210")
 REQUEST_ID = "5f7d1c1e-0000-4000-8000-000000000001"
 
 
@@ -40,12 +49,16 @@ def make_office() -> TicketOffice:
 
 
 def use_all(
-    office: TicketOffice, signed: provision.SignedTickets, *, now: datetime = NOW, subject: inquiry.Subject = SUBJECT
+    office: TicketOffice,
+    signed: provision.SignedTickets,
+    *,
+    now: datetime = NOW,
+    subjects: tuple[inquiry.Subject, ...] = (SUBJECT,),
 ) -> list[str]:
     """What the center does with a sheet: accepts it, and uses each ticket; gives their request ids."""
     tickets = office.accept(signed, caller=GATEWAY, now=now)
     for ticket in tickets.tickets:
-        office.use(ticket, subject=subject, until=tickets.expires_at, now=now)
+        office.use(ticket, subjects=subjects, until=tickets.expires_at, now=now)
     return [ticket.request_id for ticket in tickets.tickets]
 
 
@@ -132,8 +145,23 @@ def test_tickets_cannot_give_themselves_a_longer_life() -> None:
 def test_a_ticket_for_another_person_is_refused_and_stays_unused() -> None:
     office, signed = make_office(), sign()
     with pytest.raises(TicketInvalid, match="another person"):
-        use_all(office, signed, subject=inquiry.Subject(individual_number="009876543210"))
+        use_all(office, signed, subjects=(OTHER,))
     assert use_all(office, signed) == [REQUEST_ID]
+
+
+@pytest.mark.parametrize(
+    "subjects", [(OTHER, SUBJECT, SUBJECT), (SUBJECT, OTHER), (SUBJECT, OTHER, SUBJECT, OTHER), (), (SUBJECT,) * 3]
+)
+def test_a_ticket_of_a_batch_holds_for_its_persons_in_their_places_and_once(
+    subjects: tuple[inquiry.Subject, ...],
+) -> None:
+    office, people = make_office(), (SUBJECT, OTHER, SUBJECT)
+    signed = sign(make_ticket(subject_digest=b"", subject_digests=subject_digests(people, REQUEST_ID)))
+    with pytest.raises(TicketInvalid, match="another person"):
+        use_all(office, signed, subjects=subjects)
+    assert use_all(office, signed, subjects=people) == [REQUEST_ID]
+    with pytest.raises(TicketInvalid, match="used before"):
+        use_all(office, signed, subjects=people)
 
 
 def test_tickets_of_another_gateway_are_refused() -> None:
