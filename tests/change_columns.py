@@ -17,6 +17,7 @@ _WRITTEN: Mapping[str, Callable[[Any], str]] = {
     "event_date": format_date,
     "birth_date": format_date,
     "sex": _SEXES.__getitem__,
+    "protected": lambda _: "yes",
 }
 
 

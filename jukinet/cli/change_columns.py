@@ -61,6 +61,12 @@ def _read_sex(text: str) -> int:
     return _SEXES[text]
 
 
+def _read_yes(text: str) -> bool:
+    if text not in ("yes", "有"):
+        raise ValueError
+    return True
+
+
 def _read_version(text: str) -> int:
     if not _VERSION.fullmatch(text):
         raise ValueError
@@ -84,7 +90,7 @@ COLUMNS: Final = (
         "reason",
         "異動事由",
         read=lambda text: reason_named(text).reason,
-        expects="one of the twenty change reasons, by its English id or its Japanese name",
+        expects="one of the change reasons, by its English id or its Japanese name",
     ),
     _column(
         "event_date",
@@ -128,6 +134,7 @@ COLUMNS: Final = (
         read=_read_version,
         expects="a whole number, as the move-out certificate shows it",
     ),
+    _column("protected", "支援措置", read=_read_yes, expects="yes or 有, or empty"),
 )
 """All columns, in the order in which files are usually written."""
 
@@ -153,7 +160,7 @@ def submission_of(values: Mapping[str, str]) -> Submission:
             _set(submission, BY_NAME[name], text)
     facts = REASONS.get(submission.reason)
     # Entries and corrections carry the record even if none of its columns is filled: then the missing item is named.
-    if submission.HasField("record") or (facts and facts.act is not Act.DELETION):
+    if submission.HasField("record") or (facts and facts.act not in (Act.DELETION, Act.PROTECTION)):
         submission.record.resident_code = submission.resident_code
     violations = [violation.proto for violation in protovalidate.collect_violations(submission)]
     # A rule of one field says more than a rule of the whole submission that fails with it.

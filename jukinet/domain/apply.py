@@ -14,6 +14,7 @@ from jukinet.domain.change import Act, OldValue, ReasonFacts, facts_of
 from jukinet.domain.custody import check_custody
 from jukinet.domain.individual_number import is_individual_number
 from jukinet.domain.local_government import is_municipality_code
+from jukinet.domain.protection import goes_on
 from jukinet.domain.refusal import ChangeRefused, refuse
 from jukinet.domain.resident_code import is_resident_code
 
@@ -53,6 +54,7 @@ def apply(
     facts = facts_of(change.reason)
     row = check(change, facts, municipality=municipality, scope=scope, current=current)
     written = row_after(change, municipality)
+    written.protected_before = goes_on(change, row)
     if facts.carries is not OldValue.RESIDENT_CODE or row is None:
         return (written,)
     retired = identity_pb2.Resident(
@@ -62,12 +64,16 @@ def apply(
         holder=municipality,
         effective_date=change.event_date,
         successor_code=change.record.resident_code,
+        protected=written.protected,
+        protected_before=written.protected_before,
     )
     return written, retired
 
 
 def row_after(change: change_pb2.Change, municipality: str) -> identity_pb2.Resident:
-    """The row of the change's resident code after it.
+    """The row of the change's resident code after it, as far as the change alone tells.
+
+    A protection (支援措置) that the change does not state is not in it: `apply` carries it on from the row before.
 
     Args:
         change: a change that `apply` took.
@@ -80,6 +86,7 @@ def row_after(change: change_pb2.Change, municipality: str) -> identity_pb2.Resi
         holder=municipality,
         effective_date=change.event_date,
         next_municipality=change.next_municipality,
+        protected=change.protected,
     )
 
 
@@ -172,7 +179,7 @@ def _check_new_code(taken: identity_pb2.Resident | None) -> None:
 
 
 def _check_cover(change: change_pb2.Change, facts: ReasonFacts, old: identity_pb2.IdentityRecord) -> None:
-    """A correction changes something that its reason covers, and nothing else; a deletion changes nothing."""
+    """A correction changes what its reason covers, and nothing else; a deletion or protection changes nothing."""
     if facts.carries is OldValue.INDIVIDUAL_NUMBER:
         _check_previous_number(change, old)
     new = change.record

@@ -1,9 +1,12 @@
 """Change information (変更情報): the twenty lawful reasons (異動事由) and what each of them may do.
 
 Rule: a change is lawful only for a reason of this table, and does only what the table says of that reason.
-Source: Order art. 30-5, Rules art. 11.
+Source: Order art. 30-5, Rules art. 11; for 支援措置 the guidelines on resident records (事務処理要領), part 5-10.
 Without it a municipality's error or intrusion could rewrite any item of a person under any heading, and nobody who
 reads the history later could tell a move from a correction.
+
+Two more reasons begin and end the protection of a victim of violence (支援措置). They are no change information and
+change no item; they travel as changes because nothing else in the network is as ordered, sealed and certain to arrive.
 """
 
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ class Act(Enum):
     ENTRY = "記載"
     DELETION = "消除"
     CORRECTION = "修正"
+    PROTECTION = "支援措置"
 
 
 class OldValue(Enum):
@@ -33,7 +37,7 @@ class OldValue(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ReasonFacts:
-    """What Rules art. 11 says of one change reason.
+    """What Rules art. 11, or the guidelines on 支援措置, say of one change reason.
 
     `may_change` names the items of the identity record that may differ afterwards; an entry writes the whole record.
     `planned` tells that the date is the planned one and may lie ahead.
@@ -88,6 +92,11 @@ _LIST = (
     (19, "住民票コードの変更請求", "resident code changed on request", "para. 5 item 1", "day of the cause"),
     (20, "住民票コードの職権記載等", "resident code entered ex officio", "para. 5 item 2", "day of the cause"),
 )
+_PROTECTIONS = (
+    (21, "支援措置の開始", "protection begun", "day from which the person is protected"),
+    (22, "支援措置の終了", "protection ended", "day from which the person is not protected"),
+)
+_GUIDELINES = "guidelines on resident records, part 5-10"
 _MAY_CHANGE = {
     13: frozenset({"address"}),
     14: _NAME_ADDRESS,
@@ -108,7 +117,7 @@ _STATUS_AFTER = {
 }
 
 
-def _facts(number: int, japanese: str, english: str, item: str, date_means: str) -> ReasonFacts:
+def _facts(number: int, japanese: str, english: str, source: str, date_means: str) -> ReasonFacts:
     reason = change_pb2.ChangeReason.ValueType(number)
     name = change_pb2.ChangeReason.Name(reason).removeprefix("CHANGE_REASON_")
     act = Act[name.partition("_")[0]]
@@ -118,7 +127,7 @@ def _facts(number: int, japanese: str, english: str, item: str, date_means: str)
         act=act,
         japanese=japanese,
         english=english,
-        source=f"Rules art. 11 {item}",
+        source=source,
         may_change=_MAY_CHANGE.get(number, frozenset(ITEMS) if act is Act.ENTRY else frozenset()),
         carries=_CARRIES.get(number, OldValue.NONE),
         date_means=date_means,
@@ -127,7 +136,16 @@ def _facts(number: int, japanese: str, english: str, item: str, date_means: str)
     )
 
 
-REASONS: dict[int, ReasonFacts] = {row[0]: _facts(*row) for row in _LIST}
+REASONS: dict[int, ReasonFacts] = {
+    **{
+        number: _facts(number, japanese, english, f"Rules art. 11 {item}", date_means)
+        for number, japanese, english, item, date_means in _LIST
+    },
+    **{
+        number: _facts(number, japanese, english, _GUIDELINES, date_means)
+        for number, japanese, english, date_means in _PROTECTIONS
+    },
+}
 """The closed list, by the number of the reason."""
 
 _BY_NAME = {name: facts for facts in REASONS.values() for name in (facts.name, facts.japanese)}
@@ -154,7 +172,7 @@ def reason_named(name: str) -> ReasonFacts:
     """Look up a reason by its English id (`ENTRY_BIRTH`) or its Japanese name (`出生`).
 
     Args:
-        name: one of the forty names; brackets may be half width.
+        name: an English or a Japanese name of the list; brackets may be half width.
 
     Raises:
         ChangeRefused: CHANGE_UNKNOWN_TYPE when no reason has that name.

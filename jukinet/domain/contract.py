@@ -77,7 +77,7 @@ def _is_plain_element(element: intake_pb2.SubmitChangesRequest) -> bool:
 def _is_plain_submission(submission: intake_pb2.Submission) -> bool:
     return (
         _MESSAGE_ID.fullmatch(submission.message_id) is not None
-        and not submission.transfer_version
+        and not (submission.transfer_version or submission.protected)
         and not (submission.previous_individual_number or submission.previous_resident_code)
         and not (submission.next_municipality or submission.previous_municipality)
         and submission.resident_code == submission.record.resident_code

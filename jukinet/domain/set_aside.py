@@ -11,7 +11,8 @@ A version is used up only if it was set aside of a municipality that had the say
 one named by a move-out. A forged change of another municipality takes no version from the true one.
 
 A deletion that follows is not held against the record here, for what was set aside is missing in it: so the
-municipality deletes and enters the resident anew, and the record is again what it says. A correction is.
+municipality deletes and enters the resident anew, and the record is again what it says. A correction is. A protection
+(支援措置) takes effect on the record as it stands here: it changes no item, and must not fail because one is missing.
 
 A change that could not be read names nobody. It stands for one missing version of a resident of its municipality,
 where the change that waits and the one that made the row stand on both sides of it in that municipality's stream.
@@ -78,8 +79,13 @@ def apply_past_gap(
         due = identity_pb2.Resident()
         due.CopyFrom(row)
         due.version = change.version - 1
-        if facts_of(change.reason).act is Act.DELETION:
+        act = facts_of(change.reason).act
+        if act is Act.DELETION:
             due.record.CopyFrom(change.record)
+        elif act is Act.PROTECTION:
+            change = change_pb2.Change()
+            change.CopyFrom(arrival.change)
+            change.record.CopyFrom(row.record)
         written = apply(change, municipality=arrival.municipality, scope=scope, current={**current, code: due})
     for resident in written:
         resident.version = change.version

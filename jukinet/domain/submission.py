@@ -15,10 +15,13 @@ from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.domain.apply import check
 from jukinet.domain.change import Act, ReasonFacts, facts_of
+from jukinet.domain.protection import is_protected
 from jukinet.domain.refusal import ChangeRefused, refuse
 
 _MOVE_IN = change_pb2.CHANGE_REASON_ENTRY_DOMESTIC_MOVE_IN
 _BIRTH = change_pb2.CHANGE_REASON_ENTRY_BIRTH
+_PROTECTION_BEGIN = change_pb2.CHANGE_REASON_PROTECTION_BEGIN
+_PROTECTION_END = change_pb2.CHANGE_REASON_PROTECTION_END
 _ACTIVE = identity_pb2.RESIDENT_STATUS_ACTIVE
 _RETIRED = identity_pb2.RESIDENT_STATUS_RETIRED
 
@@ -41,7 +44,7 @@ def complete(
         current: resident code -> row of this CS, for each code of `resident_codes(submission)` that it has.
 
     Returns:
-        The change with its version; a deletion's record is the one that the register holds.
+        The change with its version; a deletion's or protection's record is the one that the register holds.
 
     Raises:
         ChangeRefused: never with WAITING_FOR_EARLIER_CHANGE: nothing earlier can come from elsewhere to a CS.
@@ -62,6 +65,7 @@ def complete(
         previous_resident_code=submission.previous_resident_code,
         next_municipality=submission.next_municipality,
         previous_municipality=submission.previous_municipality,
+        protected=_is_protected(submission, row),
     )
     try:
         check(change, facts, municipality=municipality, scope=municipality, current=current)
@@ -87,14 +91,22 @@ def _check_event_date(submission: intake_pb2.Submission, facts: ReasonFacts, tod
 def _record(
     submission: intake_pb2.Submission, facts: ReasonFacts, row: identity_pb2.Resident | None
 ) -> identity_pb2.IdentityRecord:
-    """The record of the submission; the register's own for a deletion that states none."""
+    """The record of the submission; the register's own for a deletion or protection that states none."""
     if submission.HasField("record"):
         return submission.record
-    if facts.act is not Act.DELETION:
+    if facts.act not in (Act.DELETION, Act.PROTECTION):
         refuse(errors_pb2.ERROR_REASON_INVALID_MESSAGE, "record")
     if row is None:
         refuse(errors_pb2.ERROR_REASON_RESIDENT_UNKNOWN, "resident_code")
     return row.record
+
+
+def _is_protected(submission: intake_pb2.Submission, row: identity_pb2.Resident | None) -> bool:
+    """Whether the municipality protects the person after this: begun now, or earlier and not ended (支援措置)."""
+    if submission.reason == _PROTECTION_END:
+        return False
+    begun = submission.reason == _PROTECTION_BEGIN or submission.protected
+    return begun or (row is not None and is_protected(row))
 
 
 def _version(submission: intake_pb2.Submission, facts: ReasonFacts, row: identity_pb2.Resident | None) -> int:

@@ -2,8 +2,8 @@
 
 Rule 1: what belongs to a municipality's digest is decided by its own changes alone: each resident code that it ever
 sealed a change of, with the row that its last change left. Where another municipality has taken the person over since,
-that row is made again from the history, for the present one is the other's. So CS, prefecture and center hold the same
-set, though each sees another part of the nation.
+that row is made again from the history, for the present one is the other's; and a protection (支援措置) counts in the
+rows whose changes state it. So CS, prefecture and center hold the same set, though each sees another part.
 Rule 2: a digest is as of a place (epoch, sequence), in one transaction with the municipality's origin. A node that is
 further undoes what came after; one that is not there yet has no digest. Digests of different places are never compared.
 Rule 3: a bucket's digest is a keyed hash over its rows in order. Hashes that are added or XORed could be made to agree.
@@ -29,7 +29,7 @@ from jukinet.domain.apply import row_after
 from jukinet.domain.change import resident_codes
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
-from jukinet.store.rows import columns_of
+from jukinet.store.rows import as_its_holder_left_it, columns_of
 from jukinet.store.schema import history, parked, residents, set_aside
 from jukinet.store.snapshots import half_in
 from jukinet.store.statement import Prepared, one_of
@@ -114,7 +114,7 @@ def digest(connection: Connection, key: bytes, at: Place, *, stopped: Callable[[
         Stopped: the caller gave up.
     """
     found = Digest(parked=len(_parked(connection, at)))
-    filled: list[bytearray] = [bytearray() for _ in range(BUCKETS)]
+    filled = [bytearray() for _ in range(BUCKETS)]
     width = _CODE_BYTES + DIGEST_BYTES
     for row in rows(connection, at, stopped=stopped):
         found.rows += 1
@@ -242,6 +242,7 @@ def _present(row: Row[Any]) -> HeldRow:
     try:
         made: dict[str, Any] = columns_of(Resident.FromString(message))
         del made["resident"]
+        message = as_its_holder_left_it(message)
     except DecodeError:
         made = {}
     return HeldRow(row.resident_code, row.version, message, None if columns == made else columns)

@@ -88,6 +88,15 @@ def keys_of(record: IdentityRecord) -> dict[str, str | None]:
     }
 
 
+def as_its_holder_left_it(message: bytes) -> bytes:
+    """A row's message without the protection (支援措置) of which its holder may know nothing."""
+    resident = Resident.FromString(message)
+    if not resident.protected_before:
+        return message
+    resident.protected_before = False
+    return resident.SerializeToString()
+
+
 def checksum_of(message: bytes) -> int:
     """CRC-32 of a serialised message, as it is kept beside it."""
     return crc32(message)

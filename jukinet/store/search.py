@@ -3,7 +3,8 @@
 Rule: an answer needs exactly one match over all four items; none and several look the same, and no search by fewer
 items exists: a name of which the search key leaves nothing finds nobody. Only persons who are residents on the day of
 the question are found: someone who reported a move-out for a later day still is one. Of a municipality whose first
-snapshot is half in nobody is found.
+snapshot is half in nobody is found. Who is protected (支援措置) is found by nobody, but counts as a match beside a
+namesake: left out before the count, one of two would be taken for the other.
 """
 
 import logging
@@ -21,6 +22,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import (
 )
 from jukinet.domain.address import search_key as address_key
 from jukinet.domain.person_name import search_key as name_key
+from jukinet.domain.protection import is_protected
 from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.schema import residents
 from jukinet.store.snapshots import is_provided
@@ -62,7 +64,8 @@ def _only_one(connection: Connection, query: Prepared, values: Mapping[str, str 
     if not is_sound(message, checksum):
         log.critical("a stored record is damaged and was not provided; `admin drift` names it")
         raise RecordDamaged
-    return Resident.FromString(message)
+    resident = Resident.FromString(message)
+    return None if is_protected(resident) else resident
 
 
 _RESIDENTS = (

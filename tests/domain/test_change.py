@@ -43,6 +43,8 @@ TABLE = [
     ("CORRECTION_INDIVIDUAL_NUMBER_OTHER", "個人番号の職権記載等", "individual_number", "previous_individual_number"),
     ("CORRECTION_RESIDENT_CODE_REQUEST", "住民票コードの変更請求", "resident_code", "previous_resident_code"),
     ("CORRECTION_RESIDENT_CODE_OTHER", "住民票コードの職権記載等", "resident_code", "previous_resident_code"),
+    ("PROTECTION_BEGIN", "支援措置の開始", "", ""),
+    ("PROTECTION_END", "支援措置の終了", "", ""),
 ]
 ITEMS = ("resident_code", "name", "birth_date", "sex", "address", "individual_number")
 STATUS_AFTER = {
@@ -101,6 +103,7 @@ def change_with(english: str, *items: str) -> change_pb2.Change:
     change = change_pb2.Change(
         reason=reason_named(english).reason, event_date=day(2026, 4, 1), record=record(), version=5
     )
+    change.protected = english == "PROTECTION_BEGIN"
     if english == "DELETION_DOMESTIC_MOVE_OUT":
         change.next_municipality = THERE
     for item in items:
@@ -126,13 +129,14 @@ def broken_rules(message: change_pb2.Change | intake_pb2.Submission) -> set[str]
 
 CORRECTIONS = [entry for entry in TABLE if entry[0].startswith("CORRECTION")]
 DELETIONS = [entry for entry in TABLE if entry[0].startswith("DELETION")]
+PROTECTIONS = [entry for entry in TABLE if entry[0].startswith("PROTECTION")]
 # On a change of the code the person is the one of the previous code, so another code alone is not a foreign item.
 CODE_CHANGES = {"CORRECTION_RESIDENT_CODE_REQUEST", "CORRECTION_RESIDENT_CODE_OTHER"}
 
 
 def test_the_list_of_reasons_is_closed() -> None:
     named = [value for value in change_pb2.ChangeReason.values() if value]
-    assert sorted(REASONS) == sorted(named) == list(range(1, 21))
+    assert sorted(REASONS) == sorted(named) == list(range(1, 23))
     assert [facts.name for facts in REASONS.values()] == [english for english, *_ in TABLE]
 
 
@@ -148,12 +152,12 @@ def test_each_reason_is_found_by_both_names_and_says_what_it_may(
     assert facts.carries.value == carries
     assert facts.planned == (english in {"DELETION_DOMESTIC_MOVE_OUT", "DELETION_ABROAD_MOVE_OUT"})
     assert facts.planned == facts.date_means.startswith("planned")
-    assert facts.source.startswith("Rules art. 11 para. ")
+    assert facts.source.startswith("guidelines" if facts.act is Act.PROTECTION else "Rules art. 11 para. ")
     assert facts.english
 
 
 def test_each_reason_has_its_own_legal_item() -> None:
-    assert len({facts.source for facts in REASONS.values()}) == 20
+    assert len({facts.source for facts in REASONS.values() if facts.act is not Act.PROTECTION}) == 20
 
 
 def test_brackets_of_a_japanese_name_may_be_half_width() -> None:
@@ -167,7 +171,7 @@ def test_what_the_rules_do_not_name_is_no_reason(name: str) -> None:
     assert refused.value.reason == errors_pb2.ERROR_REASON_CHANGE_UNKNOWN_TYPE
 
 
-@pytest.mark.parametrize("number", [0, 21, 99])
+@pytest.mark.parametrize("number", [0, 23, 99])
 def test_a_reason_of_a_later_version_is_refused_as_unknown(number: int) -> None:
     change = change_with("CORRECTION_MINOR", "name")
     change.reason = change_pb2.ChangeReason.ValueType(number)
@@ -194,8 +198,10 @@ def test_a_correction_changes_what_its_reason_covers_and_nothing_else(
 
 
 @pytest.mark.parametrize("item", ITEMS[1:])
-@pytest.mark.parametrize(("english", "japanese", "may_change", "carries"), DELETIONS)
-def test_a_deletion_changes_nothing(english: str, japanese: str, may_change: str, carries: str, item: str) -> None:
+@pytest.mark.parametrize(("english", "japanese", "may_change", "carries"), DELETIONS + PROTECTIONS)
+def test_a_deletion_or_protection_changes_nothing(
+    english: str, japanese: str, may_change: str, carries: str, item: str
+) -> None:
     assert refusal_of(change_with(english, item), {CODE: row()}) == ("CHANGE_NOT_COVERED", f"record.{item}")
 
 

@@ -37,6 +37,7 @@ def sealed(reason: str, at: str, version: int, *, code: str = CODE, town: str = 
             individual_number=fields.pop("number", NUMBER),
         ),
         version=version,
+        protected=False,
         **fields,
     )
 

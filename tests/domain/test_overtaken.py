@@ -35,6 +35,7 @@ def sealed(reason: str, at: str, version: int, *, code: str = CODE, sequence: in
             address=identity_pb2.Address(local_government_code=at, town=fields.pop("town", "一番町")),
         ),
         version=version,
+        protected=False,
         **fields,
     )
     return Arrival(at, 1, sequence or version, change, b"")

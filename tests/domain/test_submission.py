@@ -40,7 +40,7 @@ def submission(reason: str, day: Day = (2028, 2, 1), **fields: object) -> intake
         resident_code=CODE,
         **fields,  # type: ignore[arg-type]
     )
-    if not reason.startswith("DELETION") and "record" not in fields:
+    if not reason.startswith(("DELETION", "PROTECTION")) and "record" not in fields:
         made.record.CopyFrom(record())
     return made
 

@@ -52,9 +52,14 @@ async def plant_changes(canaries: Canaries, network: Network) -> identity_pb2.Id
     bad[3].address.building = canaries.word("x" * 201)
     bad[4].resident_code = canaries.word("nocode")
     bad[5].birth_date.CopyFrom(identity_pb2.BirthDate(year=9999, month=7, day=23))
+    victim = network.submission("ENTRY_EX_OFFICIO", canaries.record(network), protected=True)
     submissions = [
         entry,
         entry,
+        victim,
+        network.submission("PROTECTION_BEGIN", victim.record),
+        network.submission("PROTECTION_END", victim.record),
+        network.submission("PROTECTION_BEGIN", victim.record),
         other_content,
         network.submission("ENTRY_EX_OFFICIO", known),
         network.submission("CORRECTION_MOVE_WITHIN", unknown),
@@ -91,12 +96,12 @@ async def plant_changes(canaries: Canaries, network: Network) -> identity_pb2.Id
 
 
 async def plant_a_move(canaries: Canaries, network: Network) -> None:
-    """Somebody moves from Chiyoda to Okutama."""
+    """Somebody who is protected moves from Chiyoda to Okutama."""
     here = canaries.record(network)
     there = _with(here, address=canaries.record(network, OKUTAMA).address)
     version = 0
     for municipality, submission in (
-        (CHIYODA, network.submission("ENTRY_EX_OFFICIO", here)),
+        (CHIYODA, network.submission("ENTRY_EX_OFFICIO", here, protected=True)),
         (CHIYODA, network.submission("DELETION_DOMESTIC_MOVE_OUT", here, next_municipality=OKUTAMA)),
         (OKUTAMA, network.submission("ENTRY_DOMESTIC_MOVE_IN", there, previous_municipality=CHIYODA)),
     ):

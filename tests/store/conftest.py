@@ -57,13 +57,16 @@ def record(code: Callable[[int], str]) -> Callable[..., identity_pb2.IdentityRec
 def change(record: Callable[..., identity_pb2.IdentityRecord]) -> Callable[..., change_pb2.Change]:
     """A change of the n-th resident; an entry ex officio unless the reason is given."""
 
-    def make(number: int, version: int, *, reason: str = "ENTRY_EX_OFFICIO", **items: str) -> change_pb2.Change:
+    def make(
+        number: int, version: int, *, reason: str = "ENTRY_EX_OFFICIO", protected: bool = False, **items: str
+    ) -> change_pb2.Change:
         fields = {name: items.pop(name) for name in list(items) if name.endswith(("municipality", "_code"))}
         return change_pb2.Change(
             reason=change_pb2.ChangeReason.Value(f"CHANGE_REASON_{reason}"),
             event_date=identity_pb2.CalendarDate(year=2026, month=4, day=1),
             record=record(number, **items),
             version=version,
+            protected=protected,
             **fields,
         )
 

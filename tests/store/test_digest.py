@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, insert, text, update
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.arrival import Arrival
+from jukinet.domain.protection import is_protected
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
 from jukinet.store.current_rows import look_up
@@ -73,6 +75,39 @@ def test_all_tiers_hold_the_same_rows_of_each_municipality_after_a_month_of_life
     assert all(len(of_tiers) == 1 for of_tiers in roots.values())
 
 
+def test_all_tiers_agree_on_who_is_protected_wherever_the_person_moves(
+    engine: Engine, change: Callable[..., Any], arrive: Callable[..., Arrival]
+) -> None:
+    here, there = "131016", "142018"
+    begun = change(1, 2, reason="PROTECTION_BEGIN", at=here, protected=True)
+    leaving = change(1, 3, reason="DELETION_DOMESTIC_MOVE_OUT", at=here, next_municipality=there, protected=True)
+    streams = {
+        here: [arrive(each, here) for each in (change(1, 1, at=here), begun, leaving)],
+        there: [
+            arrive(each, there)
+            for each in (
+                change(1, 4, reason="ENTRY_DOMESTIC_MOVE_IN", at=there, previous_municipality=here),
+                change(1, 5, reason="CORRECTION_MOVE_WITHIN", at=there, town="栄町"),
+                change(1, 6, reason="PROTECTION_END", at=there, town="栄町"),
+            )
+        ],
+    }
+    for length in (1, 2, 3):
+        roots: dict[Place, set[bytes]] = {}
+        for scope in (here, there, "13", "14", ""):
+            seen = {code: stream for code, stream in streams.items() if code.startswith(scope)}
+            batches = [stream if code == here else stream[:length] for code, stream in seen.items()]
+            with node(engine, scope, batches) as connection:
+                for at in (Place(here, 1, 1), Place(here, 1, 2), Place(here, 1, 3), Place(there, 1, length)):
+                    if at.municipality in seen:
+                        roots.setdefault(at, set()).add(root(connection, at))
+                if not scope:
+                    (row,) = look_up(connection, [streams[here][0].change.record.resident_code]).values()
+                    assert is_protected(row) == (length < 3)
+        assert all(len(of_tiers) == 1 for of_tiers in roots.values())
+        assert len({root for of_tiers in roots.values() for root in of_tiers}) == 4
+
+
 def test_a_node_that_is_further_digests_as_of_an_earlier_place(engine: Engine, month: dict[str, list[Arrival]]) -> None:
     code = "131016"
     stream = month[code]
@@ -107,6 +142,7 @@ def test_another_key_makes_other_digests(engine: Engine, month: dict[str, list[A
 
 DAMAGES = {
     "a field of the message": "UPDATE residents SET resident = {altered} WHERE resident_code = :code",
+    "a protection": "UPDATE residents SET resident = {exposed} WHERE resident_code = :code",
     "a search column": "UPDATE residents SET sex = sex + 1 WHERE resident_code = :code",
     "a search key": "UPDATE residents SET name_key = 'x' WHERE resident_code = :code",
     "the version beside the message": "UPDATE residents SET version = version + 1 WHERE resident_code = :code",
@@ -114,6 +150,12 @@ DAMAGES = {
     "the row": "DELETE FROM residents WHERE resident_code = :code",
     "its place": "UPDATE residents SET resident_code = '99999999999' WHERE resident_code = :code",
 }
+
+
+def written(connection: Connection, row: Resident) -> str:
+    """A row's message as a literal of SQL."""
+    digits = row.SerializeToString().hex()
+    return f"x'{digits}'" if connection.dialect.name == "sqlite" else f"'\\x{digits}'\\:\\:bytea"
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -126,10 +168,11 @@ def test_every_damage_to_one_row_shows_in_a_digest(
         sound = [root(connection, at) for at in ends]
         rows = look_up(connection, [arrival.change.record.resident_code for arrival in streams["131016"]])
         victim, row = next((code, row) for code, row in rows.items() if row.holder == "131016")
+        row.protected = True
+        exposed = written(connection, row)
         row.record.address.building = "別館"
-        altered = connection.dialect.name == "sqlite"
-        blob = f"x'{row.SerializeToString().hex()}'" if altered else f"'\\x{row.SerializeToString().hex()}'::bytea"
-        connection.execute(text(DAMAGES[damage].format(altered=blob.replace(":", "\\:"))), {"code": victim})
+        altered = written(connection, row)
+        connection.execute(text(DAMAGES[damage].format(altered=altered, exposed=exposed)), {"code": victim})
         assert [root(connection, at) for at in ends] != sound
 
 

@@ -146,6 +146,17 @@ def test_a_replaced_code_is_found_under_its_successor_alone(
     assert found(engine, asked(record(1))) == code(2)
 
 
+def test_who_is_protected_is_found_by_nobody_and_still_counts(
+    engine: Engine, enter: Change, change: Change, record: Change
+) -> None:
+    enter(change(1, 1), change(1, 2, reason="PROTECTION_BEGIN", protected=True))
+    assert found(engine, asked(record(1))) is None
+    enter(change(2, 1))
+    assert found(engine, asked(record(1))) is None  # the namesake is not taken for the one who is protected
+    enter(change(2, 2, reason="DELETION_DEATH"), change(1, 3, reason="PROTECTION_END"))
+    assert found(engine, asked(record(1))) == record(1).resident_code
+
+
 def test_a_number_finds_the_one_who_bears_it(engine: Engine, enter: Change, change: Change, code: Change) -> None:
     bearer, other = change(1, 1), change(2, 1)
     bearer.record.individual_number = "000000000019"
@@ -156,13 +167,22 @@ def test_a_number_finds_the_one_who_bears_it(engine: Engine, enter: Change, chan
         assert resident is not None
         assert resident.record == bearer.record
         assert search.by_individual_number(connection, "000000000027", day=DAY) is None
+        write_row(connection, bearer.record, protected=True)
+        assert search.by_individual_number(connection, "000000000019", day=DAY) is None
+        write_row(connection, bearer.record)
         other.record.individual_number = "000000000019"
         write_row(connection, other.record)
         assert search.by_individual_number(connection, "000000000019", day=DAY) is None
 
 
-def write_row(connection: Connection, record: identity.IdentityRecord) -> None:
-    resident = identity.Resident(record=record, version=1, status=identity.RESIDENT_STATUS_ACTIVE, holder="131016")
+def write_row(connection: Connection, record: identity.IdentityRecord, *, protected: bool = False) -> None:
+    resident = identity.Resident(
+        record=record,
+        version=1,
+        status=identity.RESIDENT_STATUS_ACTIVE,
+        holder="131016",
+        protected=protected,
+    )
     connection.execute(residents.delete().where(residents.c.resident_code == record.resident_code))
     connection.execute(
         residents.insert().values(
