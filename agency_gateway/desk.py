@@ -14,7 +14,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet.ledger.entry import EntryKeys, make_entry
+from jukinet.ledger.entry import EntryKeys, made_like, make_entry
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
@@ -134,33 +134,42 @@ class Desk:
             metrics.inquiry(result, refusal or None, count=count)
         return receipts
 
-    def refusal(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision | None) -> ledger.Entry:
-        """The entry of a refusal; without a decision where none was made."""
-        return self._entry(asked, decision, result=ledger.RESULT_REFUSED, refusal=reason)
+    def refusal(
+        self,
+        asked: Asked,
+        reason: "errors.ErrorReason.ValueType",
+        decision: Decision | None,
+        like: ledger.Entry | None = None,
+    ) -> ledger.Entry:
+        """The entry of a refusal; without a decision where none was made.
 
-    def answer(self, asked: Asked, decision: Decision, found: provision.Provision, answer: bytes) -> ledger.Entry:
-        """The entry of an answer; `answer` is its message without the receipt."""
+        `like` is another entry of the same message of a batch.
+        """
+        return self._entry(asked, decision, like, result=ledger.RESULT_REFUSED, refusal=reason)
+
+    def answer(
+        self,
+        asked: Asked,
+        decision: Decision,
+        found: provision.Provision,
+        answer: bytes,
+        like: ledger.Entry | None = None,
+    ) -> ledger.Entry:
+        """The entry of an answer; `answer` is its message without the receipt, `like` as for `refusal`."""
         matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
         return self._entry(
             asked,
             decision,
+            like,
             result=ledger.RESULT_PROVIDED if matched else ledger.RESULT_NO_SINGLE_MATCH,
             fields=asked.fields if matched else (),
             token=found.person_token,
             answer=answer,
         )
 
-    def _entry(  # the parts of one entry
-        self,
-        asked: Asked,
-        decision: Decision | None,
-        *,
-        result: "ledger.Result.ValueType",
-        refusal: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED,
-        fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
-        token: bytes = b"",
-        answer: bytes | None = None,
-    ) -> ledger.Entry:
+    def _entry(self, asked: Asked, decision: Decision | None, like: ledger.Entry | None, **told: Any) -> ledger.Entry:
+        if like is not None:
+            return made_like(like, self._keys, request_id=asked.request_id, method=asked.method, **told)
         return make_entry(
             self._keys,
             time=now(),
@@ -171,13 +180,9 @@ class Desk:
             article=decision.article if decision else "",
             case_reference=asked.context.case_reference,
             action=asked.action,
-            result=result,
-            refusal=refusal,
-            fields=fields,
-            token=token,
-            answer=answer,
             policy_digest=decision.digest if decision else self._policy.digest_on(today_in_japan()),
             method=asked.method,
             wanted=asked.fields,
             edition=decision.edition if decision else "",
+            **told,
         )

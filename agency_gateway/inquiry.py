@@ -153,30 +153,31 @@ class InquiryService(InquiryServiceServicer):
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision)
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
-        entries = [
-            self._answer_one(
-                whole._replace(request_id=question_id(whole.request_id, number), method=method),
-                decisions[method],
-                each,
-                response.answers.add(),
-            )
-            for number, (method, each) in enumerate(zip(methods, found, strict=True))
-        ]
+        entries: list[ledger.Entry] = []
+        for number, (method, each) in enumerate(zip(methods, found, strict=True)):
+            asked = whole._replace(request_id=question_id(whole.request_id, number), method=method)
+            like = entries[0] if entries else None
+            entries.append(self._answer_one(asked, decisions[method], each, response.answers.add(), like))
         await self._keep(response.answers, entries)
         return response
 
     def _answer_one(
-        self, asked: Asked, decision: Decision, found: provision.Provision | Refused, answer: inquiry.BatchAnswer
+        self,
+        asked: Asked,
+        decision: Decision,
+        found: provision.Provision | Refused,
+        answer: inquiry.BatchAnswer,
+        like: ledger.Entry | None,
     ) -> ledger.Entry:
         """Writes the answer about one person; gives its entry."""
         if isinstance(found, Refused):
             answer.refusal = found.reason
-            return self._desk.refusal(asked, found.reason, decision)
+            return self._desk.refusal(asked, found.reason, decision, like)
         answer.outcome = found.outcome
         if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
             answer.provided.CopyFrom(found.provided)
         answer.freshness.extend(found.freshness)
-        return self._desk.answer(asked, decision, found, answer.SerializeToString())
+        return self._desk.answer(asked, decision, found, answer.SerializeToString(), like)
 
     async def _keep(
         self,

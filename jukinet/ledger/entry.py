@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.errors import EntryInvalid
-from jukinet.ledger.layout import PURPOSE, VERSION, check
+from jukinet.ledger.layout import DIGEST_BYTES, PURPOSE, VERSION, check
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -139,6 +139,36 @@ def make_entry(
         edition=edition,
     )
     return _dated(entry, time)
+
+
+def made_like(
+    message: ledger_pb2.Entry,
+    keys: EntryKeys,
+    *,
+    request_id: str,
+    method: int,
+    result: ledger_pb2.Result.ValueType,
+    refusal: errors_pb2.ErrorReason.ValueType = errors_pb2.ERROR_REASON_UNSPECIFIED,
+    fields: Iterable[int] = (),
+    token: bytes = b"",
+    answer: bytes | None = None,
+) -> ledger_pb2.Entry:
+    """The entry of one person of a batch: of agency, affair, law and time it says what another one of the message says.
+
+    Args:
+        message: an entry of `make_entry`, checked there; not changed.
+        keys, request_id, method, result, refusal, fields, token, answer: as for `make_entry`.
+    Raises EntryInvalid for a token that is none. The rest is checked with all other fields before it becomes a leaf.
+    """
+    if len(token) not in ((DIGEST_BYTES,) if result == ledger_pb2.RESULT_PROVIDED else (0, DIGEST_BYTES)):
+        raise EntryInvalid("Field person_token.")
+    entry = ledger_pb2.Entry()
+    entry.CopyFrom(message)
+    entry.request_id, entry.method, entry.result, entry.refusal = request_id, method, result, refusal
+    entry.fields[:] = sorted(fields)
+    entry.person_token = token
+    entry.answer_digest = b"" if answer is None else keys.answer_digest(answer)
+    return entry
 
 
 def make_act(

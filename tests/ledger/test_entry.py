@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.ledger.entry import EntryKeys, make_act, make_entry, month_key, person_token
+from jukinet.ledger.entry import EntryKeys, made_like, make_act, make_entry, month_key, person_token
 from jukinet.ledger.errors import EntryInvalid
 from jukinet.ledger.layout import check, decode, encode
 from jukinet.ledger.verify.layout import read_entry
@@ -29,6 +29,39 @@ def test_an_entry_comes_back_as_it_was_made(entry_arguments: Arguments) -> None:
     assert entry.version == 2
     assert list(entry.fields) == list(entry.wanted) == [1, 2, 4]
     assert (entry.method, entry.edition) == (1, "2019-01")
+
+
+OF_ONE_PERSON = ("request_id", "method", "result", "refusal", "fields", "token", "answer")
+NOBODY = {"result": ledger_pb2.RESULT_NO_SINGLE_MATCH, "fields": (), "token": b""}
+REFUSED = {
+    **NOBODY,
+    "result": ledger_pb2.RESULT_REFUSED,
+    "refusal": errors_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE,
+    "answer": None,
+}
+
+
+@pytest.mark.parametrize("first", [{}, NOBODY, REFUSED])
+@pytest.mark.parametrize("other", [{}, NOBODY, REFUSED])
+def test_an_entry_made_like_another_is_the_one_that_is_made_alone(
+    entry_arguments: Arguments, first: dict[str, Any], other: dict[str, Any]
+) -> None:
+    common = entry_arguments(1)
+    theirs = {**common, **{key: value for key, value in entry_arguments(2).items() if key in OF_ONE_PERSON}, **other}
+    message = make_entry(KEYS, **{**common, **first})
+    made = made_like(message, KEYS, **{key: value for key, value in theirs.items() if key in OF_ONE_PERSON})
+    assert made == make_entry(KEYS, **theirs)
+    assert decode(encode(made)) == made
+
+
+@pytest.mark.parametrize(("changed", "token"), [({}, b""), ({}, bytes(31)), ({}, bytes(33)), (NOBODY, bytes(31))])
+def test_an_entry_made_like_another_has_a_token_or_none(
+    entry_arguments: Arguments, changed: dict[str, Any], token: bytes
+) -> None:
+    message = make_entry(KEYS, **entry_arguments(1))
+    theirs = {key: value for key, value in {**entry_arguments(2), **changed}.items() if key in OF_ONE_PERSON}
+    with pytest.raises(EntryInvalid, match="person_token"):
+        made_like(message, KEYS, **{**theirs, "token": token})
 
 
 def test_no_personal_value_is_in_the_bytes_of_an_entry(leaf: MakeLeaf) -> None:
