@@ -198,6 +198,7 @@ class RegisterNode:
             ),
             snapshots=self._snapshots(),
             others_alone=self._config.role == "prefecture",
+            standings=lambda: self.link_service.standings.told() if self.link_service else [],
             on_center_marks=self._center_marks_moved,
         )
 

@@ -1,9 +1,9 @@
 """Signs of life on a link, and what tells a sick neighbour from one that has nothing to say.
 
-A sender speaks at least every ten seconds, and its receiver answers each word with an acknowledgement. So either side
-knows when the other owes it something. Who owes for long is *slow* and is shown to the operator while the stream still
-stands: a process that is stopped, or a disk that hangs, keeps its connections open. Who stays silent is given up, and
-what it held up goes another way as soon as it is back.
+A sender gives a sign of life every ten seconds, amid its changes too, and its receiver answers each word with an
+acknowledgement. So either side knows when the other owes it something. Who owes for long is *slow* and is shown to the
+operator while the stream still stands: a process that is stopped, or a disk that hangs, keeps its connections open. Who
+stays silent is given up, and what it held up goes another way as soon as it is back.
 
 Times are seconds of any clock that only goes forward. Source: reliability protocol, flow control.
 """
@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 HEARTBEAT = 10.0
-"""A sender that sent nothing for so long gives a sign of life."""
+"""Between two signs of life of a sender."""
 SLOW = 15.0
 """Who owes a word, or an acknowledgement, for longer is called slow."""
 SILENCE = 25.0

@@ -30,6 +30,7 @@ from jukinet._pb.jukinet.link.v1.link_pb2 import (
     Hello,
     SealedSegment,
     Segment,
+    Standing,
     StreamRequest,
     Welcome,
 )
@@ -201,10 +202,15 @@ class Sender:
         self._credit_batches, self._credit_bytes = ack.credit.batches, ack.credit.bytes
         return [Progress(ack.mark, ack.center_mark), *self._more()]
 
-    def idle(self) -> list[Output]:
-        """Nothing was sent for a while: says so, so that both sides know the stream is alive."""
+    def beat(self, complete_us: int, standings: Sequence[Standing] = ()) -> list[Output]:
+        """Gives a sign of life, so that both sides know the stream is alive, and how far the municipalities are.
+
+        `complete_us` is the moment, in microseconds since 1970, up to which `grown` told of everything.
+        """
         speaks = self._welcomed or self._target
-        return [Send(StreamRequest(heartbeat=Heartbeat(sequence=self.last_sequence)))] if speaks else []
+        heartbeat = Heartbeat(sequence=self.last_sequence, standings=standings)
+        heartbeat.complete_at.FromMicroseconds(complete_us)
+        return [Send(StreamRequest(heartbeat=heartbeat))] if speaks else []
 
     def _behind(self, welcome: Welcome) -> list[Output]:
         """The receiver holds more than we do. Nobody else can move its mark once the epoch is new."""

@@ -30,6 +30,7 @@ from jukinet.link.pull import pulled
 from jukinet.link.pulse import SILENCE
 from jukinet.link.receiver import greet
 from jukinet.link.session import Session
+from jukinet.link.standings import Standings
 from jukinet.link.tracing import change_spans, end_spans
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now_us
@@ -73,6 +74,7 @@ class LinkService(LinkServiceServicer):
         self._credit = credit
         self._on_forwarded = on_forwarded
         self._on_applied = on_applied
+        self.standings = Standings(may_bring)
         self._sessions: dict[str, Session] = {}
         self._manifests_wanted: frozenset[str] = frozenset()
 
@@ -177,6 +179,7 @@ class LinkService(LinkServiceServicer):
         if older:
             log.warning("a newer stream of the same sender took over", extra={"peer": source})
             older.end(Refused(errors.ERROR_REASON_LINK_SUPERSEDED))
+        self.standings.forget(source)
         center_mark = mark.center_mark if self._assembly.forwards else mark.mark
         session = self._sessions[source] = Session(mark, center_mark=center_mark, credit=self._credit)
         if source in self._manifests_wanted:
@@ -194,6 +197,8 @@ class LinkService(LinkServiceServicer):
                         passing("link.batch")
                         self._hand_in(request.batch, request.ByteSize(), session, caller)
                     case "heartbeat":
+                        self.standings.claimed(caller, request.heartbeat, now_us=now_us())
+                        self.standings.reached(caller.uri, session.mark)
                         session.news.set()  # the acknowledgement is our sign of life
                     case _:
                         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
@@ -220,14 +225,14 @@ class LinkService(LinkServiceServicer):
 
         def note(commit: "asyncio.Future[Taken]") -> None:
             session.done(size)
-            self._note(commit, session)
+            self._note(commit, session, caller.uri)
             failure = commit.exception()
             end_spans(spans, _refusal(failure) if failure else commit.result())
 
         session.handed_in(size)
         asyncio.wrap_future(self._writer.submit(self._if_ready(job))).add_done_callback(note)
 
-    def _note(self, commit: "asyncio.Future[Taken]", session: Session) -> None:
+    def _note(self, commit: "asyncio.Future[Taken]", session: Session, source: str) -> None:
         """Runs for every commit, in order, even when its stream is over: the outbox grew all the same."""
         failure = commit.exception()
         if failure:
@@ -241,6 +246,7 @@ class LinkService(LinkServiceServicer):
             session.end(Refused(errors.ERROR_REASON_LINK_HELD))
         if taken.last_sequence:
             self._on_forwarded(taken.last_sequence)
+        self.standings.reached(source, taken.mark.mark)
         self._on_applied(taken)
 
 

@@ -44,6 +44,11 @@ class Session:
         self._urgent = asyncio.Event()
         self._committed = asyncio.Event()
 
+    @property
+    def mark(self) -> int:
+        """Sequence number of the sender's last change that is on disk here."""
+        return self._mark.mark
+
     def heard(self) -> None:
         """The sender said something."""
         self._heard_at = time.monotonic()

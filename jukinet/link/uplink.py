@@ -12,14 +12,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 from sqlalchemy import Engine
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
-from jukinet._pb.jukinet.link.v1.link_pb2 import PullRequest, StreamRequest, StreamResponse, Welcome
+from jukinet._pb.jukinet.link.v1.link_pb2 import PullRequest, Standing, StreamRequest, StreamResponse, Welcome
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
 from jukinet.link.bring import Snapshots
 from jukinet.link.outputs import (
@@ -41,6 +41,7 @@ from jukinet.link.receiver import BATCH_CHANGES
 from jukinet.link.restore import Restore
 from jukinet.link.sender import Sender
 from jukinet.mesh.client import streaming
+from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.failpoints import passing
 from jukinet.mesh.tls import TlsError
@@ -79,7 +80,7 @@ class Uplink:
 
     `open_channel` makes a new channel for every attempt, so that renewed certificates are used.
     `restore` knows whether this node lost something, and puts back what the neighbour gives; `snapshots` brings what a
-    stream cannot; `others_alone` is that of `Sender.opened`.
+    stream cannot; `others_alone` is that of `Sender.opened`; `standings` says how far the municipalities below are.
     `on_center_marks` is told which sources' changes reached the center's disk.
     """
 
@@ -92,6 +93,7 @@ class Uplink:
         restore: Restore,
         snapshots: Snapshots,
         others_alone: bool,
+        standings: Callable[[], Sequence[Standing]],
         on_center_marks: Callable[[dict[str, int]], None],
     ) -> None:
         self._reader = reader
@@ -100,6 +102,7 @@ class Uplink:
         self._wanted: asyncio.Queue[Pull] = asyncio.Queue()
         self._snapshots = snapshots
         self._others_alone = others_alone
+        self._standings = standings
         self._progress = Progressed(writer=writer, restore=restore, on_center_marks=on_center_marks)
         self.state = self._progress.state
         self._channel: grpc.aio.Channel | None = None
@@ -107,7 +110,7 @@ class Uplink:
         self._grown = asyncio.Event()
         self._turn = asyncio.Lock()
         self._last_sequence = 0
-        self._said_at = 0.0
+        self._beaten_at = 0.0
 
     def outbox_grew(self, last_sequence: int) -> None:
         """Tells the link that the outbox holds committed changes up to this sequence number."""
@@ -180,7 +183,7 @@ class Uplink:
             self._reader, lambda conn: (journal.read_stream(conn), journal.first_kept(conn))
         )
         self._last_sequence = max(self._last_sequence, stream.last_sequence)
-        self._said_at = time.monotonic()
+        self._beaten_at = time.monotonic()
         greeting = sender.opened(stream, first_kept=first_kept, restored=restored, others_alone=self._others_alone)
         tasks = {
             asyncio.create_task(self._listen(sender, call, greeting)),
@@ -253,16 +256,23 @@ class Uplink:
                 await self._carry_out(sender.pull_ended(), sender, call)
 
     async def _occasion(self, sender: Sender) -> Callable[[], list[Output]]:
-        """Waits until the outbox grows, or too long."""
+        """Waits until the outbox grows, or until a sign of life is due."""
         try:
             # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
-            async with asyncio.timeout_at(self._said_at + HEARTBEAT):
+            async with asyncio.timeout_at(self._beaten_at + HEARTBEAT):
                 await self._grown.wait()
         except TimeoutError:
-            self._said_at = time.monotonic()  # even where there is nothing to say yet
-            return sender.idle
+            return await self._sign_of_life(sender)
         self._grown.clear()
         return lambda: sender.grown(self._last_sequence)
+
+    async def _sign_of_life(self, sender: Sender) -> Callable[[], list[Output]]:
+        self._beaten_at = time.monotonic()
+        # In this order: the sequence number must cover all that was taken in, and all standings.
+        standings, complete = self._standings(), now_us()
+        stream = await read_soon(self._reader, journal.read_stream)
+        self._last_sequence = max(self._last_sequence, stream.last_sequence)
+        return lambda: [*sender.grown(self._last_sequence), *sender.beat(complete, standings)]
 
     async def _carry_out(self, outputs: list[Output], sender: Sender, call: _Call) -> None:
         pending = list(outputs)
@@ -270,8 +280,7 @@ class Uplink:
             match pending.pop(0):
                 case Send(request):
                     await _write(call, request)
-                    self._said_at = time.monotonic()
-                    self.state.owed.said(sender.sent, self._said_at)
+                    self.state.owed.said(sender.sent, time.monotonic())
                     passing("uplink.sent")
                 case Fetch(after, max_bytes):
                     rows = await self._fetch(after, max_bytes)

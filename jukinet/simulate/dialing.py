@@ -186,7 +186,7 @@ class Dialing:
             return
         if now - self._said_at > HEARTBEAT * SECOND:
             self._said_at = now
-            self._work_off(self._sender.idle)
+            self._work_off(lambda: self._sender.beat(now))
         self._process.later(2 * SECOND, "watches", lambda: self._watch(stream))
 
     def _work_off(self, event: Callable[[], list[Output]]) -> None:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sqlalchemy import Connection, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, SealedSegment, Segment
+from jukinet._pb.jukinet.link.v1.link_pb2 import Batch, Credit, Hello, SealedSegment, Segment, Standing
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub, add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
@@ -246,9 +246,14 @@ class Node(Database):
             restore=Restore(writer=self.writer, boot=self.boot, reapply=self._reapplied(), on_doubt=self._doubted),
             snapshots=self._snapshots(),
             others_alone=self.identity.kind == "prefecture",
+            standings=self.standings,
             on_center_marks=self._relay,
         )
         self.running = asyncio.create_task(self.uplink.run())
+
+    def standings(self) -> list[Standing]:
+        """What this node knows of the municipalities below it."""
+        return self.link_service.standings.told() if self.link_service else []
 
     def _snapshots(self) -> Snapshots:
         own = self.identity

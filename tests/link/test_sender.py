@@ -73,7 +73,7 @@ def test_hello_says_what_the_outbox_holds() -> None:
 def test_nothing_is_sent_before_the_welcome() -> None:
     sender = opened(Outbox(10))
     assert sender.grown(1) == []
-    assert sender.idle() == []
+    assert sender.beat(0) == []
 
 
 def test_a_sender_goes_on_from_the_receivers_mark_whatever_it_sent_before() -> None:
@@ -185,7 +185,7 @@ def test_a_credit_of_nothing_is_a_pause() -> None:
     sender = opened(outbox)
     assert sender.welcomed(outbox.welcome(credit=Credit()), chain_here=b"") == [Progress(0, 0)]
     assert sender.grown(1) == []
-    assert isinstance(sender.idle()[0], Send)
+    assert isinstance(sender.beat(0)[0], Send)
     assert sender.acked(outbox.ack(0)) == [Progress(0, 0), Fetch(0, BATCH_BYTES)]
     assert batches(sender.fetched(outbox.rows))
     assert sender.acked(outbox.ack(1, credit=Credit())) == [Progress(1, 0)]
@@ -230,7 +230,7 @@ def test_one_acknowledgement_may_cover_many_batches_and_part_of_one() -> None:
 
 
 def test_an_idle_sender_gives_a_sign_of_life() -> None:
-    [output] = welcomed(Outbox()).idle()
+    [output] = welcomed(Outbox()).beat(0)
     assert isinstance(output, Send)
     assert output.request.heartbeat.sequence == 0
 

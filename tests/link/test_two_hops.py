@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from jukinet.link import uplink as uplink_module
+from jukinet.mesh.clock import now_us
+
 Mesh = Callable[..., Any]
 
 
@@ -110,3 +113,40 @@ async def test_a_stopping_node_ends_its_streams_at_once(tiers: Any, link: Any) -
     await tiers.prefecture.link_service.end_streams()
     assert not tiers.prefecture.link_service.connected
     await link.until(lambda: tiers.cs.uplink.state.connected)
+
+
+async def test_what_the_center_calls_complete_holds_all_that_was_reported_until_then(
+    tiers: Any, link: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "HEARTBEAT", 0.002)
+    tiers.prefecture.dial(tiers.center)
+    tiers.cs.dial(tiers.prefecture)
+    standings = tiers.center.link_service.standings
+    reported: list[int] = []
+    seen: set[int] = set()
+    for n in range(60):
+        tiers.cs.submit(link.change(n))
+        reported.append(now_us())
+        await asyncio.sleep(0.001)
+        complete = standings.complete_as_of("131016") or 0
+        seen.add(complete)
+        assert sum(at < complete for at in reported) <= len(tiers.center.rows("history"))
+    await link.until(lambda: (standings.complete_as_of("131016") or 0) > reported[-1])
+    assert len(tiers.center.rows("history")) == len(reported)
+    assert len(seen) > 5
+
+
+async def test_a_municipality_that_is_cut_off_grows_old_at_the_center(
+    tiers: Any, mesh: Mesh, link: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "HEARTBEAT", 0.005)
+    other = mesh("municipality", "131024")
+    tiers.prefecture.dial(tiers.center)
+    for cs in (tiers.cs, other):
+        cs.dial(tiers.prefecture)
+    of = tiers.center.link_service.standings.complete_as_of
+    await link.until(lambda: of("131016") and of("131024"))
+    await tiers.cs.stop_dialling()
+    cut_at = now_us()
+    await link.until(lambda: of("131024") > cut_at + 50_000)
+    assert of("131016") <= cut_at
