@@ -1,0 +1,213 @@
+"""Thirty-two clients ask at once, hang up and run out of time: nobody hears of anybody but the person asked about.
+
+Every entry of the ledger, of answers that never arrived too, bears the token of the person asked about, computed anew
+from the center's key.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import grpc
+import pytest
+
+from agency_gateway.batch import question_id
+from bench.two_nodes import GATEWAY, TwoNodes, start_two_nodes
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+from jukinet.assembly.process import needed
+from jukinet.cli.connect import channel_to, in_mesh
+from jukinet.cli.development_agencies import PENSION_SERVICE
+from jukinet.ledger.entry import month_key, person_token
+from jukinet.ledger.verify.notes import read_checkpoint, read_key
+from jukinet.ledger.verify.tree import hash_leaf, root_from_proof
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.pki import load_secret
+from tests import nightly
+
+CLIENTS = 32
+RESIDENTS = 1000
+FIELDS = [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS, inquiry.IDENTITY_FIELD_BIRTH_DATE]
+GAVE_UP = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+Person = Any  # a Submission
+
+
+class Witness:
+    """What was asked under each request id, and what is wrong with what came back."""
+
+    def __init__(self, nodes: TwoNodes) -> None:
+        self.asked: dict[str, Person | None] = {}
+        """Whom the question means; None where no single person is as it says."""
+        self.answers = self.given_up = 0
+        self.wrong: list[str] = []
+        self._key = read_key(nodes.mesh.ledger_key(GATEWAY).read_text("utf-8"))
+        self._root_key = load_secret(needed(nodes.mesh.config("center").center.token_key))
+
+    def ask(self, person: Person | None) -> str:
+        request_id = str(uuid.uuid4())
+        self.asked[request_id] = person
+        return request_id
+
+    def heard(self, person: Person, provided: inquiry.ProvidedRecord) -> None:
+        record, meant = provided.record, person.record
+        if (record.name, record.address, record.birth_date) != (meant.name, meant.address, meant.birth_date):
+            self.wrong.append("an answer about another person")
+
+    def proven(self, request_id: str, receipt: ledger.Receipt) -> None:
+        self.answers += 1
+        tree = read_checkpoint(receipt.checkpoint, self._key)
+        if root_from_proof(hash_leaf(receipt.entry), receipt.index, tree.size, receipt.proof) != tree.root:
+            self.wrong.append("a receipt that does not verify")
+        if ledger.Entry.FromString(receipt.entry).request_id != request_id:
+            self.wrong.append("a receipt of another question")
+
+    def recorded(self, entry: ledger.Entry) -> None:
+        person, token = self.asked[entry.request_id], b""
+        if person is not None and entry.result == ledger.RESULT_PROVIDED:
+            moment = datetime.fromtimestamp(entry.time.seconds, UTC)
+            token = person_token(month_key(self._root_key, moment), person.record.resident_code)
+        if entry.person_token != token or (person is None and entry.result == ledger.RESULT_PROVIDED):
+            self.wrong.append("an entry with a wrong token")
+
+
+class Client:
+    """One agency's client, which asks until enough answers have come to all of them together."""
+
+    def __init__(self, seed: int, people: Sequence[Person], witness: Witness, channel: grpc.aio.Channel) -> None:
+        self._random = Random(seed)
+        self._people = people
+        self._witness = witness
+        self._stub: Any = InquiryServiceStub(channel)
+
+    async def ask_until(self, answers: int) -> None:
+        kinds = [self._inquire, self._verify, self._batch]
+        while self._witness.answers < answers:
+            patience = self._random.choice([*[10.0] * 8, self._random.uniform(0.001, 0.1), 0.5])
+            asking = asyncio.ensure_future(self._random.choice(kinds)(patience))
+            if self._random.random() < 0.1:
+                await asyncio.wait({asking}, timeout=self._random.uniform(0, 0.1))
+                asking.cancel()
+            try:
+                await asking
+            except asyncio.CancelledError:
+                self._witness.given_up += 1
+            except grpc.aio.AioRpcError as error:
+                # What gRPC says at the client where a stream runs out of time while it sends.
+                if error.code() not in GAVE_UP and error.details() != "Internal error from Core":
+                    raise
+                self._witness.given_up += 1
+
+    async def _inquire(self, patience: float) -> None:
+        person = self._random.choice(self._people)
+        request_id = self._witness.ask(person)
+        request = inquiry.InquireRequest(context=_context(request_id), subject=_subject(person), fields=FIELDS)
+        answer = await self._stub.Inquire(request, timeout=patience)
+        self._witness.heard(person, answer.provided)
+        self._witness.proven(request_id, answer.receipt)
+
+    async def _verify(self, patience: float) -> None:
+        person, other = self._random.sample(self._people, 2)
+        items = _subject(person).four_items
+        mixed = self._random.random() < 0.3
+        if mixed:
+            items.name = other.record.name.legal + "也"
+        request_id = self._witness.ask(None if mixed else person)
+        request = inquiry.VerifyIdentityRequest(context=_context(request_id), four_items=items)
+        answer = await self._stub.VerifyIdentity(request, timeout=patience)
+        if answer.verified == mixed:
+            self._witness.wrong.append("a wrong verification")
+        self._witness.proven(request_id, answer.receipt)
+
+    async def _batch(self, patience: float) -> None:
+        messages = list(self._messages())
+        answers = self._stub.InquireBatch(iter([request for request, _ in messages]), timeout=patience)
+        number = 0
+        async for answer in answers:
+            request, people = messages[number]
+            number += 1
+            assert answer.request_id == request.context.request_id
+            for place, (person, each) in enumerate(zip(people, answer.answers, strict=True)):
+                self._witness.heard(person, each.provided)
+                self._witness.proven(question_id(answer.request_id, place), each.receipt)
+
+    def _messages(self) -> "Iterator[tuple[inquiry.InquireBatchRequest, list[Person]]]":
+        for _ in range(self._random.randint(1, 3)):
+            people = self._random.choices(self._people, k=self._random.randint(1, 20))
+            message = self._witness.ask(None)
+            for place, person in enumerate(people):
+                self._witness.asked[question_id(message, place)] = person
+            subjects = [_subject(person) for person in people]
+            yield inquiry.InquireBatchRequest(context=_context(message), subjects=subjects, fields=FIELDS), people
+
+
+async def run(folder: Path, *, answers: int, seed: int) -> Witness:
+    """Lets all clients ask; gives what was found, every entry of the ledger looked at."""
+    async with AsyncExitStack() as stack:
+        nodes = await start_two_nodes(folder / "mesh", residents=RESIDENTS, environ={}, stack=stack)
+        witness = Witness(nodes)
+        agency = in_mesh(nodes.mesh, GATEWAY, Identity("agency", PENSION_SERVICE))
+        channels = [await stack.enter_async_context(channel_to(agency)) for _ in range(CLIENTS)]
+        async with asyncio.TaskGroup() as group:
+            for number, channel in enumerate(channels):
+                client = Client(seed * 1000 + number, nodes.people, witness, channel)
+                group.create_task(client.ask_until(answers))
+        for leaf in await entries(nodes):
+            witness.recorded(ledger.Entry.FromString(leaf))
+    return witness
+
+
+async def entries(nodes: TwoNodes) -> list[bytes]:
+    """All entries of the gateway's ledger, those of calls that were given up too."""
+    found: list[bytes] = []
+    async with channel_to(in_mesh(nodes.mesh, GATEWAY)) as channel:
+        while len(found) < await nodes.ledger_entries():
+            runs = LedgerServiceStub(channel).ListEntries(ledger.ListEntriesRequest(first_index=len(found)), timeout=60)
+            async for answer in runs:
+                found += answer.entries
+    return found
+
+
+@pytest.mark.slow
+async def test_nobody_hears_of_anybody_but_the_person_asked_about(tmp_path: Path) -> None:
+    found = await run(tmp_path, answers=4000, seed=1)
+    assert found.wrong == []
+    assert found.given_up > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+async def test_nobody_hears_of_anybody_else_in_fifty_thousand_answers(tmp_path: Path) -> None:
+    nightly.skip_if_done("cross-talk")
+    began = time.monotonic()
+    found = await run(tmp_path, answers=50_000, seed=2)
+    kept = {
+        "seed": 2,
+        "acknowledged": found.answers,
+        "cuts": found.given_up,
+        "seconds": round(time.monotonic() - began),
+    }
+    nightly.keep("cross-talk", kept, held=not found.wrong)
+    assert found.wrong == []
+
+
+def _context(request_id: str) -> inquiry.InquiryContext:
+    return inquiry.InquiryContext(
+        request_id=request_id, purpose="B1-77.12", case_reference="case 1", operator="operator 1"
+    )
+
+
+def _subject(person: Person) -> inquiry.Subject:
+    record = person.record
+    return inquiry.Subject(
+        four_items=inquiry.FourItems(
+            name=record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address
+        )
+    )
