@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="The operator's view of one node: c
 LINK_HEADERS: Final = ["link", "peer", "open", "epoch", "last", "mark", "center", "moved at", "last error"]
 LIST_SECONDS: Final = 60.0
 HELD_HEADERS: Final = ["held", "since", "changes", "deletions", "residents", "parked", "proposed by", "lifted until"]
+MIRROR_HEADERS: Final = ["mirrored", "state", "entries", "verified at"]
 WITNESS_HEADERS: Final = ["witness", "state", "size", "behind", "cosigned at", "last error"]
 
 MeshOption = Annotated[Path, typer.Option("--mesh", metavar="DIR", help="Folder of the mesh.")]
@@ -46,6 +47,8 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
         if answer.role == "gateway":
             show(f"ledger entries: {answer.ledger_entries}, published: {answer.published_entries}")
             show_table(WITNESS_HEADERS, witness_rows(answer))
+        if answer.mirrors:
+            show_table(MIRROR_HEADERS, mirror_rows(answer))
         _show_held(answer)
         show_table(LINK_HEADERS, [link_row(link) for link in answer.links])
 
@@ -135,6 +138,7 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "witnesses": witnesses_as_json(answer),
         "edition": answer.edition,
         "policy_digest": answer.policy_digest.hex(),
+        "mirrors": mirrors_as_json(answer),
         "held": held_as_json(answer),
         "links": [_link_as_json(link) for link in answer.links],
     }
@@ -179,6 +183,29 @@ def witnesses_as_json(answer: "GetStatusResponse") -> list[dict[str, Any]]:
             "last_error": name_of(each.last_error) if each.last_error else None,
         }
         for each in answer.witnesses
+    ]
+
+
+def mirrors_as_json(answer: "GetStatusResponse") -> list[dict[str, Any]]:
+    """Gives the ledgers that the disclosure node mirrors, in the names of the contract."""
+    from jukinet._pb.jukinet.admin.v1.admin_pb2 import MirrorState
+
+    return [
+        {
+            "identity": each.identity,
+            "state": MirrorState.Name(each.state).removeprefix("MIRROR_STATE_"),
+            "entries": each.entries,
+            "verified_at": moment_in(each, "verified_at"),
+        }
+        for each in answer.mirrors
+    ]
+
+
+def mirror_rows(answer: "GetStatusResponse") -> list[list[str]]:
+    """Gives the cells of each mirrored ledger under `MIRROR_HEADERS`."""
+    return [
+        ["" if cell is None else str(cell).removeprefix("spiffe://") for cell in each.values()]
+        for each in mirrors_as_json(answer)
     ]
 
 

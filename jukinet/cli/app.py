@@ -13,6 +13,7 @@ from jukinet.cli import (
     admin,
     bench,
     demo_command,
+    disclosure,
     drift,
     inquire,
     inquire_batch,
@@ -26,6 +27,7 @@ from jukinet.cli import (
     statutes,
     submit_command,
     traces,
+    verify_usage,
     yearly_report,
 )
 from jukinet.cli.output import show
@@ -75,6 +77,8 @@ admin.app.command()(drift.drift)
 admin.app.add_typer(drift.certificate, name="certificate")
 app.add_typer(ledger.app, name="ledger")
 ledger.app.command()(yearly_report.report)
+ledger.app.command("verify-usage")(verify_usage.verify_usage)
+app.add_typer(disclosure.app, name="disclosure")
 app.add_typer(statutes.app, name="statutes")
 statutes.app.command()(statute_acts.propose)
 statutes.app.command()(statute_acts.approve)

@@ -17,7 +17,9 @@ from typing import Any, Final
 
 from agency_gateway.witness_list import ListedWitness, format_witnesses
 from jukinet.cli.development_agencies import development_agencies
+from jukinet.cli.init_disclosure import counters, write_disclosure
 from jukinet.cli.layout import CONFIG, OPERATOR, SECOND_OPERATOR, Mesh, folder_name
+from jukinet.cli.node_sections import DATABASES, SECTIONS
 from jukinet.cli.output import Exit, Failure
 from jukinet.domain.local_government import is_municipality_code, prefecture_code_of
 from jukinet.ledger.cosignature import WitnessKey, key_name
@@ -46,6 +48,7 @@ class Plan:
         database: `sqlite`, or an SQLAlchemy URL with `{node}` where the node's name goes.
         brake: limits of the change brake that are not the default ones, such as `UNBRAKED`.
         witnesses: how many witnesses (立会人) the ledgers have; more than half of them are the quorum.
+        disclosure: whether it has the node that answers residents (開示), and counters (窓口).
     """
 
     municipalities: Sequence[str]
@@ -53,6 +56,7 @@ class Plan:
     database: str = _SQLITE
     brake: Mapping[str, int | float] = field(default_factory=dict)
     witnesses: int = 3
+    disclosure: bool = False
 
     @property
     def nodes(self) -> list[Identity]:
@@ -62,6 +66,7 @@ class Plan:
             Identity("center"),
             *(Identity("witness", f"witness-{number}") for number in range(1, self.witnesses + 1)),
             *(Identity("gateway", name) for name in dict.fromkeys(self.gateways)),
+            *([Identity("disclosure")] if self.disclosure else []),
             *(Identity("prefecture", code) for code in prefectures),
             *(Identity("municipality", code) for code in dict.fromkeys(self.municipalities)),
         ]
@@ -147,6 +152,7 @@ class _Writer:
         self._write_gateway_keys()
         self._write_witness_keys()
         self._write_agencies()
+        self._write_disclosure()
         for node in self._plan.nodes:
             self._write_config(node)
 
@@ -157,6 +163,8 @@ class _Writer:
             yield Identity("municipal-system", code)
         for agency in self._agencies():
             yield Identity("agency", agency.id)
+        if self._plan.disclosure:
+            yield from counters(self._plan.municipalities)
 
     def _issue(self, identity: Identity, *, server: bool) -> pki.Leaf:
         return pki.issue(self._authorities[identity.trust_domain], identity, days=_LEAF_DAYS, server=server)
@@ -202,10 +210,15 @@ class _Writer:
             pki.write_public(folder / "witnesses.toml", text.encode())
 
     def _write_agencies(self) -> None:
-        """The center decides again by its own copy, so there are two kinds of readers and one file each."""
+        """The center decides again by its own copy, and disclosure names recipients: one file each."""
         text = format_agencies(self._agencies())
-        for _, folder in self._folders_of("gateway", "center"):
+        for _, folder in self._folders_of("gateway", "center", "disclosure"):
             pki.write_public(folder / "agencies.toml", text.encode())
+
+    def _write_disclosure(self) -> None:
+        for _, folder in self._folders_of("disclosure"):
+            gateways = [(node.name, self._addresses[node]) for node, _ in self._folders_of("gateway")]
+            write_disclosure(self._mesh, folder, gateways, counters(self._plan.municipalities))
 
     def _write_config(self, node: Identity) -> None:
         folder = self._folders[node]
@@ -227,33 +240,12 @@ class _Writer:
             tls["agencies_ca"] = "../../pki/agencies-ca.pem"
         tls |= {"operators_ca": "../../pki/operators-ca.pem", "denied": "../../pki/denied.txt"}
         braked = self._plan.brake and node.kind in ("prefecture", "center")
-        return {**top, "tls": tls, **_SECTIONS[node.kind], **({"limits": self._plan.brake} if braked else {})}
+        return {**top, "tls": tls, **SECTIONS[node.kind], **({"limits": self._plan.brake} if braked else {})}
 
     def _database_of(self, node: Identity, name: str) -> str:
         if self._plan.database != _SQLITE:
             return self._plan.database.replace("{node}", name.replace("-", "_"))
-        return f"sqlite:///{self._root / 'nodes' / name / _FILES.get(node.kind, 'register.db')}"
-
-
-_FILES: Final = {"gateway": "ledger.db", "witness": "witness.db"}
-_SECTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "municipality": {"sealing": {"key": "seal.key"}},
-    "prefecture": {"sealing": {"public_keys": "seals"}},
-    "center": {
-        "sealing": {"public_keys": "seals"},
-        "center": {"gateway_keys": "gateways", "token_key": "token.key", "agencies": "agencies.toml"},
-    },
-    "gateway": {
-        "gateway": {
-            "ticket_key": "ticket.key",
-            "ledger_key": "ledger.key",
-            "agencies": "agencies.toml",
-            "token_key": "token.key",
-            "witnesses": "witnesses.toml",
-        }
-    },
-    "witness": {"witness": {"key": "cosign.key", "ledgers": "ledgers"}},
-}
+        return f"sqlite:///{self._root / 'nodes' / name / DATABASES.get(node.kind, 'register.db')}"
 
 
 def free_addresses(count: int) -> list[str]:

@@ -5,6 +5,7 @@
     DIR/clients/KIND-NAME/       certificate and key of an operator, an agency or a municipal system (既存住基システム)
     DIR/ledger-NAME.vkey         public key of a gateway's ledger, for `jukinet ledger verify`
     DIR/witness-NAME.vkey        public key of a witness (立会人), for the same
+    DIR/disclosure.vkey          public key of the disclosure node (開示), for `jukinet ledger verify-usage`
 
 What a node is told stands in its node.toml alone; nothing here repeats it.
 """
@@ -28,8 +29,10 @@ OPERATOR: Final = "operator"
 """Name of the operator of a development mesh as whom commands call."""
 SECOND_OPERATOR: Final = "operator-2"
 """Name of the other one, for what takes two."""
+DISCLOSURE: Final = "disclosure"
+"""Name of the node that answers residents, where a mesh has one."""
 # From the center outwards: each node finds the one that it dials.
-_ORDER: Final = "center witness gateway prefecture municipality"
+_ORDER: Final = "center witness gateway disclosure prefecture municipality"
 
 
 def folder_name(identity: "Identity") -> str:
@@ -120,11 +123,17 @@ class Mesh:
     @property
     def registers(self) -> tuple[str, ...]:
         """Names of the nodes that hold a register."""
-        return tuple(name for name in self.names if name not in (*self.gateways, *self.witnesses))
+        others = (*self.gateways, *self.witnesses, DISCLOSURE)
+        return tuple(name for name in self.names if name not in others)
 
     def witness_key(self, witness: str) -> Path:
         """Public key by which a witness cosigns."""
         return self.root / f"{witness}.vkey"
+
+    @property
+    def disclosure_key(self) -> Path:
+        """Public key of the disclosure node's answers and of its own ledger."""
+        return self.root / "disclosure.vkey"
 
     def ledger_key(self, gateway: str) -> Path:
         """Public key of a gateway's ledger."""

@@ -55,7 +55,9 @@ def export(
     config: ConfigOption,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the ledger goes; must not exist.")],
 ) -> None:
-    """Write the ledger of a gateway that does not start, from its database: hashes and checkpoints as they lie there.
+    """Write a ledger from its database, hashes and checkpoints as they lie there, when its gateway does not start.
+
+    The ledger that the disclosure node (開示) keeps of its own acts is written in the same way.
 
     So `jukinet ledger verify` can say where it was changed.
 
@@ -69,8 +71,8 @@ def export(
 
     with failures_told(), start_errors_told():
         loaded = load_config(config)
-        if loaded.role != "gateway":
-            raise Failure(f"{config} is not the configuration of a gateway.", Exit.USAGE)
+        if loaded.role not in ("gateway", "disclosure"):
+            raise Failure(f"{config} is not the configuration of a gateway or of the disclosure node.", Exit.USAGE)
         reader = open_reader(loaded.database)
         try:
             with (

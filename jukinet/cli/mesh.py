@@ -34,15 +34,15 @@ def init(
 ) -> None:
     """Write a development mesh: three CAs, certificates, keys, agency directory, one node.toml a node.
 
-    Prefectures follow from the municipalities' codes; the center and three witnesses (立会人) are always there. Nothing
-    that exists is overwritten.
+    Prefectures follow from the municipalities' codes; the center, three witnesses (立会人) and the node that answers
+    residents (開示) are always there. Nothing that exists is overwritten.
 
     Example: jukinet mesh init mesh --municipality 131016 --municipality 011002
     """
     with failures_told():
         from jukinet.cli.init import Plan, write_mesh
 
-        mesh = write_mesh(directory, Plan(municipality, gateway or ["gateway-1"], database))
+        mesh = write_mesh(directory, Plan(municipality, gateway or ["gateway-1"], database, disclosure=True))
         show(f"{directory}: {', '.join(mesh.names)}")
 
 
@@ -143,9 +143,18 @@ def _as_json(name: str, answer: "GetStatusResponse | str") -> dict[str, Any]:
 
 
 def _show(found: "dict[str, GetStatusResponse | str]") -> None:
-    from jukinet.cli.admin import HELD_HEADERS, LINK_HEADERS, WITNESS_HEADERS, held_rows, link_row, witness_rows
+    from jukinet.cli.admin import (
+        HELD_HEADERS,
+        LINK_HEADERS,
+        MIRROR_HEADERS,
+        WITNESS_HEADERS,
+        held_rows,
+        link_row,
+        mirror_rows,
+        witness_rows,
+    )
 
-    nodes, links, held, witnesses = [], [], [], []
+    nodes, links, held, witnesses, mirrors = [], [], [], [], []
     for name, answer in found.items():
         if isinstance(answer, str):
             nodes.append([name, "no answer", "", "", "", ""])
@@ -160,6 +169,7 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
         links += [[name, *link_row(link)] for link in answer.links]
         held += [[name, *row] for row in held_rows(answer)]
         witnesses += [[name, *row] for row in witness_rows(answer)]
+        mirrors += [[name, *row] for row in mirror_rows(answer)]
     show_table(["node", "state", "version", "residents", "parked", "ledger (published)"], nodes)
     if links:
         show("")
@@ -167,6 +177,9 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
     if witnesses:
         show("")
         show_table(["node", *WITNESS_HEADERS], witnesses)
+    if mirrors:
+        show("")
+        show_table(["node", *MIRROR_HEADERS], mirrors)
     if held:
         show("")
         show_table(["node", *HELD_HEADERS], held)

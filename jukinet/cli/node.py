@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="One node: a CS (コミュニケーションサーバ), a prefecture server, the national center, an agency gateway or a "
-    "witness (立会人).",
+    help="One node: a CS (コミュニケーションサーバ), a prefecture server, the national center, an agency gateway, a "
+    "witness (立会人) or the disclosure node (開示).",
 )
 
 _PACKAGES: Final = {
@@ -31,6 +31,7 @@ _PACKAGES: Final = {
     "center": "center_node",
     "gateway": "agency_gateway",
     "witness": "jukinet.witness",
+    "disclosure": "jukinet.disclosure",
 }
 ConfigOption = Annotated[Path, typer.Option("--config", help="The node's TOML file.", metavar="FILE")]
 
@@ -75,7 +76,7 @@ def migrate(config: ConfigOption) -> None:
 
         loaded = _load(config)
         scripts = migration.REGISTER
-        if loaded.role in ("gateway", "witness"):
+        if loaded.role in ("gateway", "witness", "disclosure"):
             scripts = import_module(f"{_PACKAGES[loaded.role]}.node").MIGRATIONS
         writer = engine.open_writer(loaded.database)
         try:

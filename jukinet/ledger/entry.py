@@ -212,6 +212,53 @@ def make_act(
     return _dated(entry, time)
 
 
+def make_disclosure(
+    keys: EntryKeys,
+    *,
+    time: datetime,
+    counter: str,
+    clerk: str,
+    check_id: str,
+    action: ledger_pb2.Action.ValueType,
+    policy_digest: bytes,
+    article: str = "",
+    token: bytes = b"",
+    answer: bytes | None = None,
+    refusal: errors_pb2.ErrorReason.ValueType = errors_pb2.ERROR_REASON_UNSPECIFIED,
+) -> ledger_pb2.Entry:
+    """The entry of what the disclosure node told a resident, or refused to.
+
+    Args:
+        keys: the disclosure node's.
+        time: timezone-aware.
+        counter: SPIFFE ID of the counter.
+        clerk: the counter's own id of the clerk; only a pseudonym is kept.
+        check_id: id of the check of identity, a UUID in lower case.
+        action: one of the disclosures.
+        policy_digest: SHA-256 of the statute table and the directory by which it was told, 32 bytes.
+        article: such as `30-32`; empty where it is not this Act that opens it.
+        token: `person_token` of the resident; may be empty for a refusal.
+        answer: serialised; None for a refusal.
+        refusal: why, for a refusal only.
+    Raises EntryInvalid naming the field that breaks the layout.
+    """
+    entry = ledger_pb2.Entry(
+        version=VERSION,
+        request_id=check_id,
+        agency=counter,
+        operator_pseudonym=keys.operator_pseudonym(counter, clerk),
+        case_commitment=keys.case_commitment(counter, check_id),
+        article=article,
+        person_token=token,
+        action=action,
+        result=ledger_pb2.RESULT_REFUSED if refusal else ledger_pb2.RESULT_DONE,
+        refusal=refusal,
+        policy_digest=policy_digest,
+        answer_digest=b"" if answer is None else keys.answer_digest(answer),
+    )
+    return _dated(entry, time)
+
+
 def _dated(entry: ledger_pb2.Entry, time: datetime) -> ledger_pb2.Entry:
     if time.tzinfo is None:
         raise EntryInvalid("Field time: it needs a time zone.")

@@ -1,8 +1,8 @@
 """What a leaf of the ledger may say, so that nothing about a person can hide in it (個人情報を含まない記録).
 
 Rule: every field is a number of a closed list, a fixed-length keyed digest, or a string of a narrow pattern. Bytes that
-do not come from such an entry are refused. Layout 2 adds what was asked and the edition that decided, and acts of
-operators; entries of layout 1 have none of that, and no new ones are made.
+do not come from such an entry are refused. Layout 2 adds what was asked and the edition that decided, operators' acts
+and disclosures; entries of layout 1 have none of that, and no new ones are made.
 """
 
 import re
@@ -52,7 +52,12 @@ def decode(leaf: bytes) -> ledger_pb2.Entry:
 def check(entry: ledger_pb2.Entry) -> None:
     """Refuses an entry that could hold more than the layout says. Raises EntryInvalid naming the first bad field."""
     claims = _common_claims(entry)
-    claims += _claims_of_act(entry) if entry.action in _ACTS else _claims_of_question(entry)
+    if entry.action in _ACTS:
+        claims += _claims_of_act(entry)
+    elif entry.action in _DISCLOSURES:
+        claims += _claims_of_disclosure(entry)
+    else:
+        claims += _claims_of_question(entry)
     for name, holds in claims:
         if not holds:
             raise EntryInvalid(f"Field {name}.")
@@ -60,7 +65,8 @@ def check(entry: ledger_pb2.Entry) -> None:
 
 _Claims = tuple[tuple[str, bool], ...]
 _ACTS = frozenset({ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION})
-_QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - {0}
+_DISCLOSURES = frozenset({ledger_pb2.ACTION_DISCLOSE_USAGE})
+_QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - _DISCLOSURES - {0}
 _RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
 _REFUSALS = frozenset(errors_pb2.ErrorReason.values()) - {0}
 _FIELDS = frozenset(inquiry_pb2.IdentityField.values()) - {0}
@@ -117,6 +123,24 @@ def _claims_of_act(entry: ledger_pb2.Entry) -> _Claims:
         ("wanted", not entry.wanted),
         ("edition", _is(_EDITION, entry.edition)),
         ("edition_digest", len(entry.edition_digest) == DIGEST_BYTES),
+    )
+
+
+def _claims_of_disclosure(entry: ledger_pb2.Entry) -> _Claims:
+    refused = entry.result == ledger_pb2.RESULT_REFUSED
+    return (
+        ("version", entry.version > 1),
+        ("purpose", not entry.purpose),
+        ("article", _is(_ARTICLE, entry.article) or not entry.article),
+        ("person_token", len(entry.person_token) in ((0, DIGEST_BYTES) if refused else (DIGEST_BYTES,))),
+        ("result", refused or entry.result == ledger_pb2.RESULT_DONE),
+        ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
+        ("fields", not entry.fields),
+        ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
+        ("method", entry.method == 0),
+        ("wanted", not entry.wanted),
+        ("edition", not entry.edition),
+        ("edition_digest", not entry.edition_digest),
     )
 
 

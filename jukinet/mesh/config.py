@@ -146,6 +146,52 @@ class Center:
 
 
 @dataclass(frozen=True)
+class Disclosure:
+    """What the disclosure node (開示) has of its own."""
+
+    token_key: Annotated[
+        Path | None,
+        Setting(
+            "finds a resident's entries in the ledgers; the same as the center's, and nobody else has it",
+            "file of 32 bytes, hex",
+            needed_by=("disclosure",),
+            only=("disclosure",),
+        ),
+    ] = None
+    log_key: Annotated[
+        Path | None,
+        Setting(
+            "signs its answers and the ledger of its own acts",
+            "Ed25519 private key, PEM file",
+            needed_by=("disclosure",),
+            only=("disclosure",),
+        ),
+    ] = None
+    ledgers: Annotated[
+        Path | None,
+        Setting(
+            "the gateways whose ledgers it mirrors, their keys, and the witnesses that have to cosign",
+            "TOML file",
+            needed_by=("disclosure",),
+            only=("disclosure",),
+        ),
+    ] = None
+    counters: Annotated[
+        Path | None,
+        Setting(
+            "checks of identity are verified with these; one NAME.pub a counter",
+            "directory",
+            needed_by=("disclosure",),
+            only=("disclosure",),
+        ),
+    ] = None
+    agencies: Annotated[
+        Path | None,
+        Setting("how recipients are called", "TOML file", needed_by=("disclosure",), only=("disclosure",)),
+    ] = None
+
+
+@dataclass(frozen=True)
 class Telemetry:
     """Where traces and metrics go."""
 
@@ -170,15 +216,16 @@ class NodeConfig:
     listen: Annotated[str, Setting("where it serves; port 0 = any free one", ADDRESS_FORM, needed_by=ROLES)]
     address_file: Annotated[Path | None, Setting("gets host:port as soon as the node serves", "file")] = None
     database: Annotated[
-        str, Setting("the register, the ledger, or what a witness knows", "SQLAlchemy URL", needed_by=ROLES)
+        str,
+        Setting("the register, the ledger, what a witness knows, or the mirror", "SQLAlchemy URL", needed_by=ROLES),
     ]
     upstream: Annotated[
         str | None,
         Setting(
             "the node that it dials: its prefecture, or the center",
             ADDRESS_FORM,
-            needed_by=("municipality", "prefecture", "gateway"),
-            only=("municipality", "prefecture", "gateway"),
+            needed_by=("municipality", "prefecture", "gateway", "disclosure"),
+            only=("municipality", "prefecture", "gateway", "disclosure"),
         ),
     ] = None
     folder: Path
@@ -188,6 +235,7 @@ class NodeConfig:
     gateway: Gateway
     witness: Witness
     center: Center
+    disclosure: Disclosure
     limits: Limits
     telemetry: Telemetry
 

@@ -25,7 +25,18 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet.domain.local_government import is_municipality_code, is_prefecture_code, prefecture_code_of
 from jukinet.mesh.errors import Refused
 
-Kind = Literal["municipality", "municipal-system", "prefecture", "center", "gateway", "witness", "agency", "operator"]
+Kind = Literal[
+    "municipality",
+    "municipal-system",
+    "prefecture",
+    "center",
+    "gateway",
+    "witness",
+    "disclosure",
+    "counter",
+    "agency",
+    "operator",
+]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 NODES: Final = "nodes.jukinet"
@@ -41,6 +52,9 @@ _IS_NAME: Final[dict[Kind, Callable[[str], bool]]] = {
     "center": lambda name: name == "",
     "gateway": lambda name: bool(re.fullmatch(_LABEL, name)),
     "witness": lambda name: bool(re.fullmatch(_LABEL, name)),
+    "disclosure": lambda name: name == "",
+    # A municipality's or prefecture's counter (窓口), or a portal: whoever checks who a resident is.
+    "counter": lambda name: bool(re.fullmatch(_LABEL, name)),
     "agency": lambda name: bool(re.fullmatch(_WORD, name)),
     "operator": lambda name: bool(re.fullmatch(_WORD, name)),
 }
@@ -62,8 +76,8 @@ class Identity:
 
     Args:
         kind: what it is.
-        name: six-digit code (全国地方公共団体コード) of a municipality or prefecture; empty for the center; else a
-            chosen name.
+        name: six-digit code (全国地方公共団体コード) of a municipality or prefecture; empty for the center and the
+            disclosure node; else a chosen name.
     """
 
     kind: Kind
@@ -119,7 +133,7 @@ def parse_identity(uri: str) -> Identity:
 
 
 def upstream_of(identity: Identity) -> Identity:
-    """Gives the node that a municipal system, municipality, prefecture or gateway dials.
+    """Gives the node that a municipal system, municipality, prefecture, gateway, disclosure node or counter dials.
 
     Raises:
         IdentityError: the identity dials nobody.
@@ -129,8 +143,10 @@ def upstream_of(identity: Identity) -> Identity:
             return Identity("municipality", identity.name)
         case "municipality":
             return Identity("prefecture", prefecture_code_of(identity.name))
-        case "prefecture" | "gateway":
+        case "prefecture" | "gateway" | "disclosure":
             return Identity("center")
+        case "counter":
+            return Identity("disclosure")
         case _:
             raise IdentityError(f"A {identity.kind} has no fixed upstream node. Name the server's identity.")
 

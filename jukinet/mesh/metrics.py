@@ -50,6 +50,8 @@ INSTRUMENTS: Final = {
     "ledger_unpublished_age": ("gauge", "s", "since when the ledger holds entries that no quorum cosigned"),
     "witness_lag": ("gauge", "1", "entries of the ledger that the witness has not cosigned"),
     "witness_answers": ("gauge", "1", "1 while the witness's last answer was right"),
+    "mirror_entries": ("gauge", "1", "entries of the peer's ledger that are verified at the disclosure node"),
+    "mirror_verified": ("gauge", "1", "1 while what the peer's ledger showed last verified; 0 = away or contradicted"),
     "certificate_expiry": ("gauge", "s", "time until the node's certificate ends"),
     "spans_lost": ("counter", "1", "spans that the collector did not get"),
     "tasks": ("gauge", "1", "tasks of the event loop; a number that goes on growing is a fault of the program"),
@@ -225,6 +227,13 @@ def ledger_published(entries: int, unpublished_seconds: float) -> None:
     if _serving is not None:
         _serving.gauges["ledger_published"].set(entries)
         _serving.gauges["ledger_unpublished_age"].set(unpublished_seconds)
+
+
+def mirror(peer: Identity, entries: int, *, verified: bool) -> None:
+    """Shows how much of a gateway's ledger is verified at the disclosure node, and whether it verified last."""
+    if _serving is not None:
+        _serving.gauges["mirror_entries"].set(entries, {"peer": peer.uri})
+        _serving.gauges["mirror_verified"].set(int(verified), {"peer": peer.uri})
 
 
 def witness(peer: Identity, behind: int, answers: bool) -> None:

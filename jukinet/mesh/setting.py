@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Role = Literal["municipality", "prefecture", "center", "gateway", "witness"]
+Role = Literal["municipality", "prefecture", "center", "gateway", "witness", "disclosure"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 

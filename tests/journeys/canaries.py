@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.link.v1 import link_pb2 as link
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
@@ -108,6 +109,10 @@ def _inside(name: str, value: Any) -> Message | None:
                 return change_pb2.Change.FromString(value)
             case "jukinet.provision.v1.SignedTickets.tickets":
                 return provision.Tickets.FromString(value)
+            case "jukinet.disclosure.v1.SignedIdentityCheck.check":
+                return disclosure.IdentityCheck.FromString(value)
+            case "jukinet.disclosure.v1.FindUsageResponse.usage":
+                return disclosure.Usage.FromString(value)
     except Exception:
         return None  # a segment that is none, planted as such
     return None

@@ -134,6 +134,7 @@ class Network:
         database: as in `Plan`.
         postgresql: the server on which each node has a new database; `database` is not used then.
         witnesses: of the gateway's ledger; three only where they are what is tested, for each is a process.
+        disclosure: whether it has the node that answers residents.
     """
 
     def __init__(
@@ -147,9 +148,11 @@ class Network:
         brake: Mapping[str, int] | None = None,
         postgresql: PostgresqlServer | None = None,
         witnesses: int = 1,
+        disclosure: bool = False,
     ) -> None:
         url = postgresql.url("{node}") if postgresql else database
-        self.mesh: Mesh = write_mesh(folder / "mesh", Plan(municipalities, [GATEWAY], url, brake or {}, witnesses))
+        plan = Plan(municipalities, [GATEWAY], url, brake or {}, witnesses, disclosure)
+        self.mesh: Mesh = write_mesh(folder / "mesh", plan)
         self._postgresql = postgresql
         if postgresql:
             for name in self.mesh.names:
@@ -454,6 +457,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> I
         [CHIYODA, OKUTAMA, YOKOSUKA],
         agencies=_further_agencies(),
         environ={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "NO_PROXY": "127.0.0.1"},
+        disclosure=True,
     )
     try:
         built.start()

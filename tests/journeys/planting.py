@@ -9,6 +9,8 @@ from jukinet._pb.jukinet.admin.v1.admin_pb2 import ListParkedRequest
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceStub
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangesRequest
@@ -21,18 +23,20 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
-from jukinet.mesh.clock import now
+from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
+from jukinet.purpose.identity_check import sign_check
 from jukinet.purpose.ticket import sign_tickets, subject_digest
 from tests.change_columns import values_of
-from tests.journeys.canaries import CHIYODA, Canaries, traced
+from tests.journeys.canaries import CHIYODA, MARK, Canaries, traced
 
 Network = Any  # the fixtures' own classes live in conftest.py
 Collector = Any
 OKUTAMA, SHINJUKU = "133086", "131041"
 CS, PREFECTURE, CENTER, GATEWAY = "municipality-131016", "prefecture-130001", "center", "gateway-1"
 SYSTEM = Identity("municipal-system", CHIYODA)
+DISCLOSURE = "disclosure"
 
 
 async def plant_changes(canaries: Canaries, network: Network) -> identity_pb2.IdentityRecord:
@@ -203,6 +207,42 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
             await canaries.attempt(call, request)
 
 
+async def plant_a_disclosure(canaries: Canaries, network: Network, known: identity_pb2.IdentityRecord) -> None:
+    """A counter has a resident told, with a good check, a forged one, another's, a second time."""
+    key = load_signing_key(network.mesh.root / "clients" / f"counter-{CHIYODA}" / "check.key")
+    counter = Identity("counter", CHIYODA)
+    day = today_in_japan()
+    today = identity_pb2.CalendarDate(year=day.year, month=day.month, day=day.day)
+    wanted = len(await network.ledger())
+
+    async def mirrored() -> bool:
+        return bool((await network.status(DISCLOSURE)).mirrors[0].entries >= wanted)
+
+    await network.until(mirrored)
+
+    def request(**parts: Any) -> disclosure.FindUsageRequest:
+        check = disclosure.IdentityCheck(
+            id=network.context().request_id,
+            counter=counter.uri,
+            clerk=f"{MARK}clerk",
+            resident_code=known.resident_code,
+            proof=disclosure.IDENTITY_PROOF_PHOTO_DOCUMENT,
+            affair=disclosure.AFFAIR_FIND_USAGE,
+        )
+        check.checked_at.FromDatetime(now())
+        return disclosure.FindUsageRequest(
+            **{"check": sign_check(check, key), "first_day": today, "last_day": today, **parts}
+        )
+
+    forged = request()
+    forged.check.signature = bytes(64)
+    for caller in (counter, Identity("counter", "portal"), SYSTEM):
+        async with network.channel(DISCLOSURE, caller) as channel:
+            stub = DisclosureServiceStub(channel)
+            for each in (forged, request(), request(), request(last_day=None)):
+                await canaries.attempt(stub.FindUsage(each, timeout=10, metadata=traced()), each)
+
+
 async def plant_on_a_link(canaries: Canaries, network: Network) -> None:
     """A municipality whose seals do not verify sends canaries upwards, and bytes that are no segment."""
     change = change_pb2.Change(
@@ -283,6 +323,7 @@ async def plant(canaries: Canaries, network: Network, collector: Collector, fold
     known = await plant_changes(canaries, network)
     await plant_questions(canaries, network, known)
     await plant_at_the_center(canaries, network, known)
+    await plant_a_disclosure(canaries, network, known)
     await plant_on_a_link(canaries, network)
     await plant_on_the_command_line(canaries, network, folder)
     await plant_in_a_comparison(canaries, network)

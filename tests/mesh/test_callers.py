@@ -9,6 +9,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
@@ -23,12 +24,17 @@ CS, OTHER_CS = Identity("municipality", "131016"), Identity("municipality", "011
 SYSTEM, OTHER_SYSTEM = Identity("municipal-system", "131016"), Identity("municipal-system", "131024")
 TOKYO, HOKKAIDO = Identity("prefecture", "130001"), Identity("prefecture", "010006")
 CENTER, GATEWAY, WITNESS = Identity("center"), Identity("gateway", "east"), Identity("witness", "one")
+DISCLOSURE, COUNTER = Identity("disclosure"), Identity("counter", "131016")
 AGENCY, OPERATOR = Identity("agency", "a"), Identity("operator", "o")
-EVERYBODY = (CS, OTHER_CS, SYSTEM, OTHER_SYSTEM, TOKYO, HOKKAIDO, CENTER, GATEWAY, WITNESS, AGENCY, OPERATOR)
+EVERYBODY = (
+    *(CS, OTHER_CS, SYSTEM, OTHER_SYSTEM, TOKYO, HOKKAIDO, CENTER),
+    *(GATEWAY, WITNESS, DISCLOSURE, COUNTER, AGENCY, OPERATOR),
+)
 
 FILES = (
     admin_pb2,
     consistency_pb2,
+    disclosure_pb2,
     inquiry_pb2,
     intake_pb2,
     ledger_pb2,
@@ -103,9 +109,10 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("statute.v1.StatuteService/ApproveEdition", CENTER): {OPERATOR},
     ("statute.v1.StatuteService/ListEditions", GATEWAY): {OPERATOR},
     ("statute.v1.StatuteService/ListEditions", CENTER): {OPERATOR},
-    ("ledger.v1.LedgerService/GetCheckpoint", GATEWAY): {OPERATOR},
-    ("ledger.v1.LedgerService/GetConsistencyProof", GATEWAY): {OPERATOR},
-    ("ledger.v1.LedgerService/ListEntries", GATEWAY): {OPERATOR},
+    ("ledger.v1.LedgerService/GetCheckpoint", GATEWAY): {OPERATOR, DISCLOSURE},
+    ("ledger.v1.LedgerService/GetConsistencyProof", GATEWAY): {OPERATOR, DISCLOSURE},
+    ("ledger.v1.LedgerService/ListEntries", GATEWAY): {OPERATOR, DISCLOSURE},
+    ("disclosure.v1.DisclosureService/FindUsage", DISCLOSURE): {COUNTER},
     ("witness.v1.WitnessService/AddCheckpoint", WITNESS): {GATEWAY},
     ("witness.v1.WitnessService/GetLatest", WITNESS): {GATEWAY, OPERATOR},
     ("admin.v1.AdminService/GetStatus", WITNESS): {OPERATOR},

@@ -26,6 +26,9 @@ NODES = {
     '[gateway]\nticket_key = "t.key"\nledger_key = "l.key"\nagencies = "agencies.toml"\ntoken_key = "token"\n'
     'witnesses = "witnesses.toml"\n',
     "witness": f'role = "witness"\nname = "one"\n{COMMON}{TLS}[witness]\nkey = "c.key"\nledgers = "ledgers"\n',
+    "disclosure": f'role = "disclosure"\n{COMMON}{DIALS}{TLS}'
+    '[disclosure]\ntoken_key = "token"\nlog_key = "l.key"\nledgers = "ledgers.toml"\ncounters = "counters"\n'
+    'agencies = "agencies.toml"\n',
 }
 every_role = pytest.mark.parametrize("role", NODES)
 

@@ -51,6 +51,9 @@ IDENTITIES = [
     Identity("center"),
     Identity("gateway", "east-1"),
     Identity("witness", "witness-1"),
+    Identity("disclosure"),
+    Identity("counter", "131016"),
+    Identity("counter", "portal"),
     Identity("agency", "japan-pension-service"),
     Identity("operator", "Tanaka.H"),
 ]
@@ -91,6 +94,10 @@ def test_every_identity_is_read_back_from_its_uri(identity: Identity) -> None:
         "spiffe://nodes.jukinet/witness",
         "spiffe://nodes.jukinet/witness/One",
         "spiffe://operators.jukinet/witness/one",
+        "spiffe://nodes.jukinet/disclosure/1",
+        "spiffe://nodes.jukinet/counter",
+        "spiffe://nodes.jukinet/counter/Portal",
+        "spiffe://operators.jukinet/counter/portal",
         "spiffe://agencies.jukinet/agency/../a",
         "spiffe://agencies.jukinet/agency/аgency",  # a Cyrillic letter
         "spiffe://nodes.jukinet/center?x",
@@ -122,6 +129,8 @@ def test_whatever_is_read_is_written_the_same(text: str) -> None:
         (Identity("municipality", "011002"), Identity("prefecture", "010006")),
         (Identity("prefecture", "130001"), Identity("center")),
         (Identity("gateway", "east"), Identity("center")),
+        (Identity("disclosure"), Identity("center")),
+        (Identity("counter", "131016"), Identity("disclosure")),
     ],
     ids=str,
 )

@@ -19,6 +19,7 @@ from jukinet.mesh.identity import Identity
 
 PEER = Identity("prefecture", "130001")
 WITNESS = Identity("witness", "witness-1")
+GATEWAY = Identity("gateway", "gateway-1")
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def record_everything() -> None:
     metrics.ledger_entries(9)
     metrics.ledger_published(8, 1.5)
     metrics.witness(WITNESS, 4, True)
+    metrics.mirror(GATEWAY, 7, verified=True)
     metrics.certificate_until(datetime.now(UTC) + timedelta(hours=1))
     metrics.spans_lost(2)
     metrics.tasks(7)
@@ -89,6 +91,8 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         "jukinet_ledger_unpublished_age_seconds": 1.5,
         f'jukinet_witness_lag{{peer="{WITNESS.uri}"}}': 4,
         f'jukinet_witness_answers{{peer="{WITNESS.uri}"}}': 1,
+        f'jukinet_mirror_entries{{peer="{GATEWAY.uri}"}}': 7,
+        f'jukinet_mirror_verified{{peer="{GATEWAY.uri}"}}': 1,
         "jukinet_spans_lost_total": 2,
         "jukinet_tasks": 7,
     }

@@ -143,6 +143,9 @@ def test_list_of_personal_fields_holds_the_six_items_and_the_numbers() -> None:
         "consistency.v1.Row.resident_code",
         "link.v1.SealedSegment.segment",
         "link.v1.ChunkChange.change",
+        "disclosure.v1.SignedIdentityCheck.check",
+        "disclosure.v1.IdentityCheck.resident_code",
+        "disclosure.v1.FindUsageResponse.usage",
     ):
         assert f"jukinet.{expected}" in fields
 
@@ -152,6 +155,7 @@ def test_contract_is_complete() -> None:
     assert packages == {
         "admin",
         "consistency",
+        "disclosure",
         "errors",
         "inquiry",
         "intake",

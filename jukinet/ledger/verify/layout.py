@@ -1,7 +1,7 @@
 """What an entry may look like, so that nothing about a person can hide in it.
 
 Layout 2 has four fields more than layout 1, of which no entry of layout 1 has any. It knows acts of operators too,
-which speak of an edition of the law and of nobody's question.
+which speak of an edition of the law and of nobody's question, and disclosures, which speak of a resident and a counter.
 """
 
 import re
@@ -27,6 +27,8 @@ _REFUSED = ledger_pb2.RESULT_REFUSED
 _PROVIDED = ledger_pb2.RESULT_PROVIDED
 _DONE = ledger_pb2.RESULT_DONE
 _ACTS = (ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION)
+_DISCLOSURES = (ledger_pb2.ACTION_DISCLOSE_USAGE,)
+_ABSENT_IN_DISCLOSURES = ("purpose", "fields", "method", "wanted", "edition", "edition_digest")
 _MAX_FIELD = 7
 _MAX_METHOD = 2
 _END_OF_TIME = 253_402_300_800  # Year 10000: the end of what a Timestamp may say.
@@ -58,6 +60,8 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
         wrong += [name for name in _NEW_IN_2 if getattr(entry, name)]
     if entry.action in _ACTS:
         return wrong + _wrong_in_act(entry)
+    if entry.action in _DISCLOSURES:
+        return wrong + _wrong_in_disclosure(entry)
     return wrong + _wrong_in_question(entry) + _wrong_outcome(entry, entry.result == _REFUSED)
 
 
@@ -71,6 +75,24 @@ def _wrong_in_act(entry: ledger_pb2.Entry) -> list[str]:
         wrong.append("edition")
     if len(entry.edition_digest) != 32:
         wrong.append("edition_digest")
+    return wrong
+
+
+def _wrong_in_disclosure(entry: ledger_pb2.Entry) -> list[str]:
+    wrong = [name for name in _ABSENT_IN_DISCLOSURES if getattr(entry, name)]
+    refused = entry.result == _REFUSED
+    if entry.version == 1:
+        wrong.append("action")
+    if entry.result not in (_DONE, _REFUSED):
+        wrong.append("result")
+    if bool(entry.refusal) != refused or entry.refusal < 0:
+        wrong.append("refusal")
+    if entry.article and not _PATTERNS["article"].fullmatch(entry.article):
+        wrong.append("article")
+    if len(entry.answer_digest) != (0 if refused else 32):
+        wrong.append("answer_digest")
+    if len(entry.person_token) != 32 and (entry.person_token or not refused):
+        wrong.append("person_token")
     return wrong
 
 

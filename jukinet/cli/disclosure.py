@@ -1,0 +1,128 @@
+"""`jukinet disclosure`: what a counter (窓口) does for a resident who wants to see what the network holds and gave."""
+
+import asyncio
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jukinet.cli.connect import CALL_SECONDS, TlsOptions, channel_to
+from jukinet.cli.counter import Counter, open_counter
+from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
+from jukinet.cli.output import (
+    JSON_HELP,
+    Exit,
+    Failure,
+    fail_call,
+    failures_told,
+    require_new_file,
+    show,
+    show_json,
+    show_table,
+)
+
+if TYPE_CHECKING:
+    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import FindUsageRequest, FindUsageResponse
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="A counter (窓口) for residents: who received their data, and what the network holds of them (開示).",
+)
+
+Resident = Annotated[
+    Path, typer.Argument(metavar="RESIDENT", help="File with the 住民票コード of the resident; `-` = standard input.")
+]
+CounterName = Annotated[
+    str | None, typer.Option("--counter", metavar="NAME", help="As which counter of the mesh: a code, or portal.")
+]
+Clerk = Annotated[str, typer.Option("--clerk", metavar="ID", help="The counter's own id of who checked the resident.")]
+Proof = Annotated[
+    str, typer.Option("--proof", metavar="HOW", help="How: individual-number-card, photo-document, two-documents, …")
+]
+CheckKey = Annotated[
+    Path | None, typer.Option("--check-key", metavar="FILE", help="Key that signs the check; the counter's by default.")
+]
+
+
+@app.command()
+def usage(
+    resident: Resident,
+    first: Annotated[str, typer.Option("--first", metavar="DAY", help="First day, such as 2026-01-01.")],
+    last: Annotated[str, typer.Option("--last", metavar="DAY", help="Last day.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the answer goes; must not exist.")],
+    clerk: Clerk,
+    proof: Proof,
+    counter: CounterName = None,
+    check_key: CheckKey = None,
+    mesh: MeshDirectory = None,
+    to: To = None,
+    server: Server = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    nodes_ca: NodesCa = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Tell a resident who received the record (提供状況の開示), with proofs, once a day for each resident.
+
+    The file holds the whole signed answer, for `jukinet ledger verify-usage`; it is the resident's, and nobody else's.
+
+    Example: jukinet disclosure usage code.txt --first 2026-01-01 --last 2026-11-27 --out usage.json --clerk 7
+    --proof photo-document --mesh mesh --counter 131016
+    """
+    from google.protobuf import json_format
+
+    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import AFFAIR_FIND_USAGE, FindUsageRequest, Usage
+    from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+    from jukinet.disclosure.usage_rows import rows_of
+
+    with failures_told():
+        require_new_file(out)
+        found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
+        days = _day(first, "--first"), _day(last, "--last")
+        begin, end = (CalendarDate(year=day.year, month=day.month, day=day.day) for day in days)
+        signed = found.check(resident, affair=AFFAIR_FIND_USAGE, clerk=clerk, proof=proof)
+        answer = asyncio.run(_find(found, FindUsageRequest(check=signed, first_day=begin, last_day=end)))
+        out.touch(mode=0o600)
+        out.write_text(json_format.MessageToJson(answer) + "\n", encoding="utf-8")
+        told = Usage.FromString(answer.usage)
+        rows = rows_of(told)
+        if as_json:
+            show_json({"rows": rows, "ledgers": [each.origin for each in told.ledgers], "notice": told.notice})
+            return
+        show_table(
+            ["date", "function", "affair", "article", "provider", "recipient", "items"],
+            [
+                [
+                    row["time"],
+                    row["function_ja"],
+                    row["affair_ja"] or row["purpose"],
+                    row["article"],
+                    row["provider"].removeprefix("spiffe://"),
+                    row["recipient_ja"] or row["recipient"],
+                    "・".join(row["items_ja"]),
+                ]
+                for row in rows
+            ],
+        )
+        show(told.notice)
+        show(f"{len(rows)} provisions; the proofs are in {out}")
+
+
+async def _find(counter: Counter, request: "FindUsageRequest") -> "FindUsageResponse":
+    import grpc
+
+    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
+
+    async with channel_to(counter.target) as channel:
+        try:
+            return await DisclosureServiceStub(channel).FindUsage(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            fail_call(error, counter.target.address)
+
+
+def _day(text: str, option: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Failure(f"{option} is a day such as 2026-01-01.", Exit.USAGE) from None

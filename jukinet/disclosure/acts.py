@@ -1,0 +1,93 @@
+"""The disclosure node's own record: what it told, to which counter, in a ledger of its own (no record, no answer).
+
+The ledger is one of `jukinet.ledger`, under the node's own key, with the residents' tokens of the month. An act and its
+entry are one transaction.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
+from jukinet.ledger import layout
+from jukinet.ledger import store as ledger
+from jukinet.ledger.note import Signer
+from jukinet.mesh import metrics
+from jukinet.mesh.errors import Refused
+from jukinet.store.grouping import Grouping
+from jukinet.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Act = Callable[[Connection], T]
+"""Does something that must be on record; raises Refused before it has written anything."""
+
+
+class _Handed(NamedTuple):
+    entry: Entry
+    act: Act[Any]
+
+
+class Acts:
+    """The way into the node's own ledger.
+
+    Args:
+        writer: of the node's database.
+        signer: the ledger's key.
+        state: what `ledger.load` gave.
+    """
+
+    def __init__(self, *, writer: Writer, signer: Signer, state: ledger.LedgerState) -> None:
+        self._writer = writer
+        self._signer = signer
+        self._state = state
+        self.grouping: Grouping[_Handed, Any] = Grouping(self._commit)
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self._state.frontier.size
+
+    async def carry_out(self, entry: Entry, act: Act[T]) -> T:
+        """Does something and puts it on record; returns what it gave when both are on disk.
+
+        An act that raises has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
+        """
+        try:
+            done: T = await self.grouping.hand_in(_Handed(entry, act))
+        except Refused:
+            raise
+        except Exception as failure:
+            log.error("an act could not be put on record", extra={"error_type": type(failure).__name__})
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
+        return done
+
+    async def keep(self, entry: Entry) -> None:
+        """Puts a refusal on record. Raises Refused: LEDGER_UNAVAILABLE."""
+        await self.carry_out(entry, lambda _connection: None)
+
+    async def _commit(self, group: list[_Handed]) -> "Sequence[Any | Exception]":
+        self._state, done = await self._writer.run(lambda connection: self._append(connection, group))
+        metrics.ledger_entries(self.size)
+        return done
+
+    def _append(self, connection: Connection, group: list[_Handed]) -> "tuple[ledger.LedgerState, list[Any]]":
+        done = [_carried_out(connection, handed) for handed in group]
+        leaves = [
+            layout.encode(handed.entry)
+            for handed, result in zip(group, done, strict=True)
+            if not isinstance(result, Refused)
+        ]
+        state, _ = ledger.append(connection, self._state, leaves, self._signer)
+        return state, done
+
+
+def _carried_out(connection: Connection, handed: _Handed) -> Any:
+    try:
+        return handed.act(connection)
+    except Refused as refused:
+        return refused

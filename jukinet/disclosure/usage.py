@@ -1,0 +1,206 @@
+"""Builds the answer to "who received my data?" out of the mirrored ledgers (提供状況の開示).
+
+Rules:
+
+1. The whole of every ledger is searched, and an answer says how far that was: size and cosigned checkpoint. Whoever has
+   the public ledger and the answer's tokens can count again.
+2. A row shows date, function, affair, article, provider, recipient and items, and nothing about case, operator or any
+   other person. Whoever asked is an agency there, not somebody.
+3. The same question about the same state of the ledgers gives the same answer, byte by byte, so that one that was lost
+   on its way can be had again.
+
+Source: reference/reliability 3.6; the items are those that prefectures show.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection
+
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+from jukinet.disclosure import mirror_store
+from jukinet.disclosure.mirror_store import Found, Verified
+from jukinet.ledger import layout, merkle
+from jukinet.ledger.entry import month_key, person_token
+from jukinet.mesh.clock import JAPAN
+from jukinet.mesh.errors import Refused
+from jukinet.purpose.statute import StatuteTable
+
+LONGEST_YEARS: Final = 7
+"""As long as provisions are kept on record."""
+MOST_ROWS: Final = 400
+"""As many as fit into one message; nobody was ever asked about as often in seven years."""
+PAGE_ROWS: Final = 20
+ROW_BYTES: Final = 2048
+"""A row with a proof of 30 hashes has about 1,700."""
+_LEAST_PADDING: Final = 200
+_CONTEXT: Final = b"jukinet usage v1\0"
+NOTICE: Final = (
+    "法令により開示を留保されている記録がある場合、この一覧には含まれません。この文は常に表示されます。"
+    "該当者を特定できなかった照会及び拒否された照会は、特定の個人に結び付かないため含まれません。"
+    " Entries whose disclosure is deferred by law, if there are any, are not in this list. This sentence always stands "
+    "here. Questions that found nobody and questions that were refused are tied to no person and are not in it either."
+)
+
+
+class Period(NamedTuple):
+    """Days in Japan, both included."""
+
+    first: date
+    last: date
+
+    def check(self) -> None:
+        """Raises Refused: USAGE_TOO_LONG."""
+        if not self.first <= self.last or self.last.year - self.first.year > LONGEST_YEARS:
+            raise Refused(errors.ERROR_REASON_USAGE_TOO_LONG, field="last_day")
+
+    def months(self) -> Iterator[datetime]:
+        """A moment of each month of the period and of one more at both ends.
+
+        Months of tokens are counted in UTC, where a day in Japan begins the day before; and two clocks differ a little.
+        """
+        month = _start_of_month(_start_of_month(self.first) - timedelta(days=1))
+        while month <= self.last:
+            yield datetime(month.year, month.month, 15, tzinfo=JAPAN)
+            month = _start_of_month(month + timedelta(days=31))
+        yield datetime(month.year, month.month, 15, tzinfo=JAPAN)
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether a moment lies in the period."""
+        return self.first <= moment.astimezone(JAPAN).date() <= self.last
+
+
+class Searched(NamedTuple):
+    """How far a ledger is searched."""
+
+    origin: str
+    verified: Verified
+    contradicted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOffice:
+    """Makes answers.
+
+    Args:
+        node: SPIFFE ID of this node.
+        token_key: root of the person tokens, 32 bytes.
+        key: signs the answers.
+        statute: the table by which affairs are called.
+        names: Japanese and English name of each agency, by SPIFFE ID.
+        provider: SPIFFE ID of the node out of whose register gateways provide.
+    """
+
+    node: str
+    token_key: bytes
+    key: Ed25519PrivateKey
+    statute: StatuteTable
+    names: Mapping[str, tuple[str, str]]
+    provider: str
+
+    def answer(
+        self,
+        connection: Connection,
+        resident_code: str,
+        period: Period,
+        searched: Sequence[Searched],
+        *,
+        check_id: str,
+        made_at: int,
+    ) -> disclosure.FindUsageResponse:
+        """The signed answer about one resident.
+
+        Args:
+            connection: to the mirrored ledgers; only read from.
+            resident_code: eleven digits.
+            period: checked.
+            searched: all the ledgers.
+            check_id: of the check of identity.
+            made_at: microseconds since 1970.
+        Raises:
+            Refused: USAGE_TOO_LONG when there are more rows than an answer can hold.
+            LedgerCorrupt: the mirror is damaged.
+        """
+        tokens = {
+            f"{month:%Y-%m}": person_token(month_key(self.token_key, month), resident_code) for month in period.months()
+        }
+        sizes = {each.origin: each.verified.size for each in searched}
+        found = [
+            (each, entry)
+            for each in mirror_store.find(connection, list(tokens.values()))
+            if each.place < sizes.get(each.origin, 0) and period.holds(_moment(entry := layout.decode(each.entry)))
+        ]
+        if len(found) > MOST_ROWS:
+            raise Refused(errors.ERROR_REASON_USAGE_TOO_LONG, field="last_day")
+        found.sort(key=lambda pair: (_moment(pair[1]), pair[0].origin, pair[0].place), reverse=True)
+        rows = [self._row(connection, each, entry, sizes[each.origin]) for each, entry in found]
+        usage = disclosure.Usage(
+            node=self.node,
+            check_id=check_id,
+            first_day=_calendar(period.first),
+            last_day=_calendar(period.last),
+            tokens=[disclosure.MonthToken(month=month, token=token) for month, token in tokens.items()],
+            ledgers=map(_shown, searched),
+            rows=padded(rows),
+            notice=NOTICE,
+        )
+        usage.made_at.FromMicroseconds(made_at)
+        body = usage.SerializeToString(deterministic=True)
+        return disclosure.FindUsageResponse(usage=body, signature=self.key.sign(_CONTEXT + body))
+
+    def _row(self, connection: Connection, found: Found, entry: ledger.Entry, size: int) -> disclosure.UsageRow:
+        row = self.statute.find(entry.purpose)
+        name_ja, name_en = self.names.get(entry.agency, ("", ""))
+        return disclosure.UsageRow(
+            origin=found.origin,
+            index=found.place,
+            entry=found.entry,
+            proof=merkle.inclusion_proof(found.place, size, mirror_store.node_reader(connection, found.origin)),
+            recipient_ja=name_ja,
+            recipient_en=name_en,
+            affair_ja=row.label_ja if row else "",
+            affair_en=row.label_en if row else "",
+            law_ja=row.law_ja if row else "",
+            provider=self.provider,
+        )
+
+
+def padded(rows: Sequence[disclosure.UsageRow]) -> list[disclosure.UsageRow]:
+    """The rows, all of one length, and as many empty ones after them as make a multiple of `PAGE_ROWS`, not 0."""
+    short = -len(rows) % PAGE_ROWS if rows else PAGE_ROWS
+    everything = [*rows, *(disclosure.UsageRow() for _ in range(short))]
+    for row in everything:
+        size = row.ByteSize()
+        pieces = -(-(size + _LEAST_PADDING) // ROW_BYTES)
+        # One byte says which field it is and two say how long: it is never shorter than 128.
+        row.padding = bytes(pieces * ROW_BYTES - size - 3)
+    return everything
+
+
+def _shown(searched: Searched) -> disclosure.SearchedLedger:
+    shown = disclosure.SearchedLedger(
+        origin=searched.origin,
+        size=searched.verified.size,
+        checkpoint=searched.verified.note,
+        contradicted=searched.contradicted,
+    )
+    shown.verified_at.FromMicroseconds(searched.verified.verified_at)
+    return shown
+
+
+def _moment(entry: ledger.Entry) -> datetime:
+    return entry.time.ToDatetime(tzinfo=JAPAN)
+
+
+def _start_of_month(day: date) -> date:
+    return day.replace(day=1)
+
+
+def _calendar(day: date) -> CalendarDate:
+    return CalendarDate(year=day.year, month=day.month, day=day.day)

@@ -1,0 +1,201 @@
+"""Checks an answer to "who received my data?" offline, and counts again where the ledger is at hand.
+
+1. The answer: signed by the disclosure node; tokens for every month that the period can touch, and for no other.
+2. Each ledger that was searched: its checkpoint is signed by it and cosigned by a quorum of the witnesses.
+3. Each row: a sound entry, with one of the tokens, of a day in the period, in the tree of its ledger's checkpoint.
+4. For each ledger file that is given: its entries up to the size that was searched have the checkpoint's root, and
+   those with one of the tokens and a day in the period are the rows, no more and no fewer.
+
+What this cannot check is whether the tokens are those of the person: only the disclosure node and the center have the
+key that makes them. The node has signed that they are.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+from jukinet.ledger.verify.layout import read_entry
+from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
+from jukinet.ledger.verify.notes import Key, cosigned_by, read_checkpoint, read_key
+from jukinet.ledger.verify.quorum import quorum_of, read_witnesses
+from jukinet.ledger.verify.report import Finding, Unsound
+from jukinet.ledger.verify.tree import GrowingTree, SignedTree, hash_leaf, root_from_proof
+from jukinet.ledger.verify.usage_report import UsageReport
+
+_CONTEXT = b"jukinet usage v1\0"
+_JAPAN = timezone(timedelta(hours=9))
+_PAGE_ROWS = 20
+
+
+def verify_usage(
+    answer_path: Path,
+    node_key_path: Path,
+    ledger_keys: Sequence[Path],
+    *,
+    ledgers: Sequence[Path] = (),
+    witnesses: Sequence[str] = (),
+    quorum: int | None = None,
+) -> UsageReport:
+    """Verifies an answer of the disclosure node.
+
+    Args:
+        answer_path: JSON file of `jukinet disclosure usage`.
+        node_key_path: file with the disclosure node's public key, `name+keyid+base64`.
+        ledger_keys: files with the ledgers' public keys, the same.
+        ledgers: exported ledgers in which to count again, of `jukinet-ledger/1`.
+        witnesses: public keys of witnesses; none = cosignatures are passed over.
+        quorum: how many of them must have cosigned; more than half of them if None.
+    Returns: the report; it never raises for what is in the files.
+    """
+    report = UsageReport()
+    try:
+        node_key = read_key(node_key_path.read_text(encoding="utf-8"))
+        keys = {key.name: key for key in (read_key(path.read_text(encoding="utf-8")) for path in ledger_keys)}
+        witness_keys = read_witnesses(witnesses)
+        check = _Verification(report, keys, witness_keys, quorum_of(len(witness_keys), quorum))
+        check.run(_parse(answer_path.read_bytes()), node_key)
+        for path in ledgers:
+            check.count_again(path)
+    except Unsound as error:
+        report.add(Finding("input", str(error)))
+        report.unreadable = True
+    except (OSError, UnicodeDecodeError) as error:
+        report.add(Finding("input", f"a file cannot be read: {type(error).__name__}"))
+        report.unreadable = True
+    return report
+
+
+class _Verification:
+    """The check of one answer."""
+
+    def __init__(self, report: UsageReport, keys: dict[str, Key], witnesses: list[Key], quorum: int) -> None:
+        self._report = report
+        self._keys = keys
+        self._witnesses = witnesses
+        self._quorum = quorum
+        self._tokens: frozenset[bytes] = frozenset()
+        self._period = (date.max, date.min)
+        self._trees: dict[str, SignedTree] = {}
+        self._rows: dict[str, dict[int, bytes]] = {}
+
+    def run(self, answer: disclosure_pb2.FindUsageResponse, node_key: Key) -> None:
+        try:
+            node_key.public.verify(answer.signature, _CONTEXT + answer.usage)
+        except InvalidSignature:
+            self._find("signature", "the answer is not signed by the given key of the disclosure node")
+        try:
+            usage = disclosure_pb2.Usage.FromString(answer.usage)
+            self._period = _day(usage.first_day), _day(usage.last_day)
+        except (DecodeError, ValueError):
+            raise Unsound("the answer holds no usage") from None
+        self._report.node, self._report.made_at = usage.node, usage.made_at.ToJsonString()
+        self._check_tokens(usage)
+        for ledger in usage.ledgers:
+            self._check_ledger(ledger)
+        self._report.ledgers = list(self._trees)
+        if len(usage.rows) % _PAGE_ROWS or not usage.rows:
+            self._find("rows", f"{len(usage.rows)} rows, padding included, are no multiple of {_PAGE_ROWS}")
+        for row in usage.rows:
+            if row.origin or row.entry:
+                self._check_row(row)
+
+    def _check_tokens(self, usage: disclosure_pb2.Usage) -> None:
+        self._tokens = frozenset(each.token for each in usage.tokens)
+        if [each.month for each in usage.tokens] != _months(*self._period):
+            self._find("tokens", "the months of the tokens are not those of the period")
+        if len(self._tokens) < len(usage.tokens) or any(len(each.token) != 32 for each in usage.tokens):
+            self._find("tokens", "a token is missing, or stands twice")
+
+    def _check_ledger(self, ledger: disclosure_pb2.SearchedLedger) -> None:
+        key = self._keys.get(ledger.origin)
+        if key is None:
+            self._find("ledger", f"the key of {ledger.origin} was not given")
+            return
+        try:
+            tree = read_checkpoint(ledger.checkpoint, key)
+            cosigned = len(cosigned_by(ledger.checkpoint, self._witnesses))
+        except Unsound as error:
+            self._find("checkpoint", f"{ledger.origin}: {error}")
+            return
+        if cosigned < self._quorum:
+            self._find("witness", f"{ledger.origin}: cosigned by {cosigned} witnesses, {self._quorum} are wanted")
+        if tree.size != ledger.size or ledger.origin in self._trees:
+            self._find("ledger", f"{ledger.origin}: its size is not that of the checkpoint, or it stands twice")
+        self._trees[ledger.origin] = tree
+        self._rows[ledger.origin] = {}
+
+    def _check_row(self, row: disclosure_pb2.UsageRow) -> None:
+        tree, place = self._trees.get(row.origin), f"entry {row.index} of {row.origin}"
+        if tree is None:
+            self._find("row", f"{place}: the answer searched no such ledger")
+            return
+        if row.index in self._rows[row.origin]:
+            self._find("row", f"{place}: it stands twice")
+        self._rows[row.origin][row.index] = row.entry
+        self._report.rows += 1
+        try:
+            entry = read_entry(row.entry)
+        except Unsound as error:
+            self._find("layout", f"{place}: {error}")
+            return
+        if not self._is_meant(entry):
+            self._find("row", f"{place}: it is of another person, or not in the period")
+        if row.index >= tree.size or any(len(digest) != 32 for digest in row.proof):
+            self._find("proof", f"{place}: it is malformed")
+        elif root_from_proof(hash_leaf(row.entry), row.index, tree.size, row.proof) != tree.root:
+            self._find("proof", f"{place}: it does not lead to the root of the checkpoint")
+
+    def count_again(self, path: Path) -> None:
+        """Searches an exported ledger as the node did. Raises Unsound when the file is none."""
+        with path.open("rb") as file:
+            origin = read_header(file).origin
+            tree = self._trees.get(origin)
+            if tree is None:
+                self._find("ledger", f"{path.name}: the answer searched no ledger {origin}")
+                return
+            growing, meant = GrowingTree(), set[int]()
+            for line in read_lines(file):
+                if growing.size == tree.size:
+                    break
+                if not isinstance(line, EntryLine):
+                    continue
+                if self._is_meant(read_entry(line.leaf)):
+                    meant.add(growing.size)
+                growing.add(hash_leaf(line.leaf))
+        if (growing.size, growing.root()) != tree:
+            self._find("ledger", f"{path.name}: its first {growing.size} entries do not have the checkpoint's root")
+            return
+        for index in sorted(meant ^ self._rows[origin].keys()):
+            self._find("complete", f"{path.name}: entry {index} stands in one of ledger and answer, not in both")
+        self._report.recounted.append(origin)
+
+    def _is_meant(self, entry: ledger_pb2.Entry) -> bool:
+        day = datetime.fromtimestamp(entry.time.seconds, _JAPAN).date()
+        return entry.person_token in self._tokens and self._period[0] <= day <= self._period[1]
+
+    def _find(self, check: str, message: str) -> None:
+        self._report.add(Finding(check, message))
+
+
+def _months(first: date, last: date) -> list[str]:
+    """Every month of the period, and one more at both ends: days are counted in Japan, months of tokens in UTC."""
+    numbers = range(first.year * 12 + first.month - 2, last.year * 12 + last.month + 1)
+    return [f"{number // 12}-{number % 12 + 1:02}" for number in numbers]
+
+
+def _day(day: CalendarDate) -> date:
+    return date(day.year, day.month, day.day)
+
+
+def _parse(content: bytes) -> disclosure_pb2.FindUsageResponse:
+    try:
+        return json_format.Parse(content, disclosure_pb2.FindUsageResponse())
+    except (json_format.ParseError, UnicodeDecodeError):
+        raise Unsound("the answer is not what `jukinet disclosure usage` writes") from None

@@ -1,0 +1,326 @@
+"""An answer shows what the ledgers hold of a resident in a period: all of it, of nobody else, and no more."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.disclosure import usage_store
+from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, ROW_BYTES, Period, UsageOffice, padded
+from jukinet.disclosure.usage_rows import rows_of
+from jukinet.ledger.export import export
+from jukinet.ledger.note import VerifierKey
+from jukinet.ledger.verify.usage import _months, verify_usage
+from jukinet.ledger.verify.usage_report import UsageReport
+from jukinet.mesh.clock import JAPAN
+from jukinet.mesh.errors import Refused
+from jukinet.purpose.edition import load_statute
+from nation.codes import CodePool
+
+Node = Any  # the fixture's own class lives in conftest.py
+CODE, OTHER, NOBODY = (CodePool(Random(seed)).draw_resident_code() for seed in (1, 2, 3))
+KEY = Ed25519PrivateKey.from_private_bytes(b"\x04" * 32)
+OFFICE = UsageOffice(
+    node="spiffe://nodes.jukinet/disclosure",
+    token_key=b"\x09" * 32,
+    key=KEY,
+    statute=load_statute(),
+    names={"spiffe://agencies.jukinet/agency/pension-service": ("日本年金機構", "Japan Pension Service")},
+    provider="spiffe://nodes.jukinet/center",
+)
+APRIL = Period(date(2026, 4, 1), date(2026, 4, 30))
+CHECK = "00000000-0000-4000-8000-000000000001"
+days = st.dates(date(2019, 1, 1), date(2035, 12, 31))
+
+
+def told(node: Node, code: str = CODE, period: Period = APRIL) -> disclosure.FindUsageResponse:
+    with node.reader.connect() as connection:
+        searched = usage_store.search_now(connection, [("jukinet/gateway-1", False)])
+        return OFFICE.answer(connection, code, period, searched, check_id=CHECK, made_at=1_777_000_000_000_000)
+
+
+def indexes(answer: disclosure.FindUsageResponse) -> list[int]:
+    return [row.index for row in disclosure.Usage.FromString(answer.usage).rows if row.entry]
+
+
+@pytest.fixture
+async def filled(node: Node, leaf: Callable[..., bytes]) -> Node:
+    """Entries about two residents, in turn, and some about nobody; two days apart, from March on."""
+    about = [CODE, OTHER, "", CODE]
+    node.gateway.leaves = [
+        leaf(number, about[number % 4], time=datetime(2026, 3, 20, tzinfo=UTC) + timedelta(days=2 * number))
+        for number in range(24)
+    ]
+    await node.mirror.look()
+    return node
+
+
+async def test_the_rows_are_the_residents_entries_of_the_period_newest_first(filled: Node) -> None:
+    assert indexes(told(filled)) == [20, 19, 16, 15, 12, 11, 8, 7]
+    assert indexes(told(filled, OTHER)) == [17, 13, 9]
+    assert indexes(told(filled, NOBODY)) == []
+    everything = Period(date(2026, 3, 1), date(2026, 12, 31))
+    assert indexes(told(filled, CODE, everything)) == [23, 20, 19, 16, 15, 12, 11, 8, 7, 4, 3, 0]
+    assert indexes(told(filled, CODE, Period(date(2026, 4, 7), date(2026, 4, 7)))) == []
+
+
+async def test_an_entry_whose_token_is_of_the_month_before_is_found(node: Node, leaf: Any) -> None:
+    """The center made the token a moment before midnight (UTC), the gateway the entry a moment after it."""
+    before = datetime(2026, 3, 31, 23, 59, 59, 990_000, tzinfo=UTC)
+    token = ledger_pb2.Entry.FromString(leaf(0, CODE, time=before)).person_token
+    node.gateway.leaves = [leaf(0, CODE, time=before + timedelta(milliseconds=20), token=token)]
+    await node.mirror.look()
+    assert indexes(told(node)) == [0]
+
+
+async def test_a_row_says_who_why_and_what_and_neither_operator_nor_case(filled: Node) -> None:
+    usage = disclosure.Usage.FromString(told(filled).usage)
+    row = rows_of(usage)[0]
+    assert row["recipient_ja"] == "日本年金機構"
+    assert (row["function_ja"], row["article"], row["items_ja"]) == ("即時提供（照会）", "30-9", ["氏名"])
+    assert row["affair_ja"] == load_statute().rows["B1-77"].label_ja
+    assert row["time"].startswith("2026-04-29T09:00:00")
+    shown = json.dumps(row) + json_format.MessageToJson(usage)
+    assert "op-17" not in shown
+    assert "case-1" not in shown
+
+
+@given(st.lists(st.integers(0, 4000), max_size=50))
+def test_every_answer_has_a_multiple_of_twenty_rows_of_one_length(sizes: list[int]) -> None:
+    rows = padded([disclosure.UsageRow(index=7, entry=bytes(size)) for size in sizes])
+    assert len(rows) % PAGE_ROWS == 0
+    assert len(sizes) <= len(rows) < len(sizes) + PAGE_ROWS + (not sizes)
+    assert {row.ByteSize() % ROW_BYTES for row in rows} == {0}
+    if max(sizes, default=0) <= 1700:
+        assert {row.ByteSize() for row in rows} == {ROW_BYTES}
+
+
+@given(days, days)
+def test_node_and_verifier_agree_on_the_months_of_a_period(one: date, other: date) -> None:
+    period = Period(min(one, other), max(one, other))
+    months = [f"{month.astimezone(UTC):%Y-%m}" for month in period.months()]
+    assert months == _months(*period)
+    for day in period:
+        for moment in (
+            datetime(day.year, day.month, day.day, tzinfo=JAPAN),
+            datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=JAPAN),
+        ):
+            assert period.holds(moment)
+            for skew in (timedelta(hours=-1), timedelta(0), timedelta(hours=1)):
+                assert f"{(moment + skew).astimezone(UTC):%Y-%m}" in months
+
+
+@given(days, days)
+def test_a_period_is_at_most_seven_years_and_does_not_end_before_it_begins(first: date, last: date) -> None:
+    fits = first <= last and last.year - first.year <= LONGEST_YEARS
+    refusals = []
+    try:
+        Period(first, last).check()
+    except Refused as refused:
+        refusals = [refused.reason]
+    assert refusals == ([] if fits else [errors.ERROR_REASON_USAGE_TOO_LONG])
+
+
+async def test_more_rows_than_an_answer_holds_are_refused(filled: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jukinet.disclosure.usage.MOST_ROWS", 7)
+    with pytest.raises(Refused, match="USAGE_TOO_LONG"):
+        told(filled)
+
+
+# ---- the verifier ----------------------------------------------------------------------------------------------------
+
+
+class Files:
+    """An answer, its ledger and the keys, as files."""
+
+    def __init__(self, folder: Path, node: Node, ledger_key: Path) -> None:
+        self.answer, self.node_key, self.ledger = folder / "usage.json", folder / "node.vkey", folder / "ledger.jsonl"
+        self.ledger_key = ledger_key
+        self.node_key.write_text(f"{VerifierKey('jukinet/disclosure', KEY.public_key())}\n")
+        self.leaves, self.witnesses = list(node.gateway.leaves), [str(each.key) for each in _cosigners()]
+        self.write_ledger(self.leaves, node.gateway._note())
+
+    def write_ledger(self, leaves: list[bytes], note: str) -> None:
+        with self.ledger.open("w", encoding="utf-8", newline="\n") as file:
+            export(leaves, note, file)
+
+    def verify(self, answer: disclosure.FindUsageResponse, **options: Any) -> UsageReport:
+        self.answer.write_text(json_format.MessageToJson(answer))
+        return verify_usage(
+            self.answer,
+            self.node_key,
+            [self.ledger_key],
+            **{"ledgers": [self.ledger], "witnesses": self.witnesses, **options},
+        )
+
+    def altered(self, answer: disclosure.FindUsageResponse, change: Callable[[Any], None]) -> set[str]:
+        """What is found in an answer that the node itself altered, and signed."""
+        usage = disclosure.Usage.FromString(answer.usage)
+        change(usage)
+        body = usage.SerializeToString(deterministic=True)
+        lie = disclosure.FindUsageResponse(usage=body, signature=KEY.sign(b"jukinet usage v1\0" + body))
+        return {finding.check for finding in self.verify(lie).findings}
+
+
+def _cosigners() -> Any:
+    from tests.disclosure.conftest import COSIGNERS
+
+    return COSIGNERS
+
+
+@pytest.fixture
+def files(filled: Node, keys: dict[str, Path], tmp_path: Path) -> Files:
+    return Files(tmp_path, filled, keys["ledger"])
+
+
+async def test_a_sound_answer_verifies_and_with_the_ledger_it_is_complete(filled: Node, files: Files) -> None:
+    answer = told(filled)
+    report = files.verify(answer)
+    assert report.findings == []
+    assert (report.rows, report.complete, report.exit_code) == (8, True, 0)
+    assert "SOUND AND COMPLETE" in report.to_text()
+    alone = files.verify(answer, ledgers=[])
+    assert alone.sound
+    assert not alone.complete
+    assert "to count again" in alone.to_text()
+
+
+async def test_a_ledger_that_grew_since_is_counted_up_to_where_it_was_searched(
+    filled: Node, files: Files, leaf: Any
+) -> None:
+    answer = told(filled)
+    filled.gateway.leaves.append(leaf(90, CODE))
+    files.write_ledger(filled.gateway.leaves, filled.gateway._note())
+    assert files.verify(answer).complete
+
+
+def _row_left_out(usage: Any) -> None:
+    usage.rows[3].CopyFrom(disclosure.UsageRow(padding=bytes(9)))
+
+
+def _row_of_another(usage: Any) -> None:
+    usage.tokens[1].token = b"\x01" * 32
+
+
+def _row_twice(usage: Any) -> None:
+    usage.rows[7].CopyFrom(usage.rows[6])
+
+
+def _wrong_index(usage: Any) -> None:
+    usage.rows[0].index += 1
+
+
+def _short_proof(usage: Any) -> None:
+    del usage.rows[0].proof[-1]
+
+
+def _month_left_out(usage: Any) -> None:
+    del usage.tokens[1]
+
+
+def _shorter_period(usage: Any) -> None:
+    usage.first_day.day = 15
+
+
+def _other_checkpoint(usage: Any) -> None:
+    usage.ledgers[0].checkpoint = usage.ledgers[0].checkpoint.replace("\n24\n", "\n23\n")
+
+
+def _other_size(usage: Any) -> None:
+    usage.ledgers[0].size -= 1
+
+
+def _no_cosignature(usage: Any) -> None:
+    note = usage.ledgers[0].checkpoint
+    usage.ledgers[0].checkpoint = "".join(line for line in note.splitlines(keepends=True) if "witness" not in line)
+
+
+def _no_padding(usage: Any) -> None:
+    del usage.rows[8:]
+
+
+def _nothing_searched(usage: Any) -> None:
+    del usage.ledgers[:]
+
+
+@pytest.mark.parametrize(
+    ("lie", "found"),
+    [
+        (_row_left_out, "complete"),
+        (_row_of_another, "row"),
+        (_row_twice, "row"),
+        (_wrong_index, "proof"),
+        (_short_proof, "proof"),
+        (_month_left_out, "tokens"),
+        (_shorter_period, "row"),
+        (_other_checkpoint, "checkpoint"),
+        (_other_size, "ledger"),
+        (_no_cosignature, "witness"),
+        (_no_padding, "rows"),
+        (_nothing_searched, "ledger"),
+    ],
+)
+async def test_a_node_that_lies_is_found_out(filled: Node, files: Files, lie: Any, found: str) -> None:
+    assert found in files.altered(told(filled), lie)
+
+
+async def test_an_answer_signed_by_another_key_is_found_out(filled: Node, files: Files) -> None:
+    answer = told(filled)
+    answer.signature = Ed25519PrivateKey.generate().sign(b"jukinet usage v1\0" + answer.usage)
+    assert [finding.check for finding in files.verify(answer).findings] == ["signature"]
+
+
+async def test_another_ledger_of_the_same_name_is_found_out(filled: Node, files: Files, leaf: Any) -> None:
+    files.write_ledger([*files.leaves[:-1], leaf(91)], filled.gateway._note())
+    assert {finding.check for finding in files.verify(told(filled)).findings} == {"ledger"}
+
+
+@given(st.binary(max_size=300))
+def test_whatever_is_in_the_file_the_verifier_reports(content: bytes) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        answer, key = Path(folder) / "usage.json", Path(folder) / "key"
+        answer.write_bytes(content)
+        key.write_text(f"{VerifierKey('jukinet/disclosure', KEY.public_key())}\n")
+        assert verify_usage(answer, key, []).exit_code in (1, 2)
+
+
+# ---- once a day ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_resident_is_told_once_a_day_and_a_check_serves_once(filled: Node) -> None:
+    subject, day = b"\x01" * 32, date(2026, 4, 30)
+    with filled.reader.connect() as connection:
+        searched = usage_store.search_now(connection, [("jukinet/gateway-1", True)])
+    answer = usage_store.Told(CHECK, APRIL, 1_777_000_000_123_457, searched)
+
+    def keep(who: bytes, when: date, what: usage_store.Told) -> Any:
+        return filled.writer.run(lambda connection: usage_store.keep_told(connection, who, when, what))
+
+    await keep(subject, day, answer)
+    with filled.reader.connect() as connection:
+        assert usage_store.told_on(connection, subject, day) == answer
+        assert usage_store.told_on(connection, subject, day + timedelta(days=1)) is None
+    with pytest.raises(Refused, match="USAGE_ASKED_TODAY"):
+        await keep(subject, day, answer._replace(check_id=CHECK[:-1] + "2"))
+    with pytest.raises(Refused, match="IDENTITY_CHECK_INVALID"):
+        await keep(subject, day + timedelta(days=1), answer)
+    await keep(subject, day + timedelta(days=1), answer._replace(check_id=CHECK[:-1] + "3"))
+    await keep(b"\x02" * 32, day, answer._replace(check_id=CHECK[:-1] + "4"))
+
+
+def test_a_ledger_that_was_never_verified_lets_nobody_say_that_an_answer_is_complete(node: Node) -> None:
+    with node.reader.connect() as connection, pytest.raises(Refused, match="LEDGER_NOT_MIRRORED"):
+        usage_store.search_now(connection, [("jukinet/gateway-1", False)])
