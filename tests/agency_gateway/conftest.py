@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
@@ -46,6 +47,7 @@ from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.edition import load_statute
 from jukinet.purpose.editions import Editions
 from jukinet.purpose.ticket import TicketOffice
+from jukinet.store import journal
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
@@ -55,6 +57,7 @@ from tests.agency_gateway.calls import GATEWAY, called_by
 PENSION = Identity("agency", "pension-service")
 BANK = Identity("agency", "example-bank")
 STRANGER = Identity("agency", "unlisted")
+MAYOR = Identity("agency", "municipality-131016")
 
 
 def synthetic_code(number: int) -> str:
@@ -119,6 +122,7 @@ class Network:
         self.database = f"sqlite:///{folder / 'gateway.db'}"
         self.ledger_engine = _open(folder / "gateway.db", MIGRATIONS)
         self.reads: list[str] = []
+        self._sequences: Counter[str] = Counter()
         # At the driver: not all statements pass through SQLAlchemy.
         event.listen(self.register_reader, "connect", lambda driver, _: driver.set_trace_callback(self._note))
         self.ticket_key = Ed25519PrivateKey.generate()
@@ -145,18 +149,31 @@ class Network:
 
     def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:
         """Enters residents of 131016 into the center's register."""
-        arrivals = []
-        for sequence, record in enumerate(records, start=1):
-            change = Change(
-                reason=CHANGE_REASON_ENTRY_EX_OFFICIO,
-                event_date=CalendarDate(year=day.year, month=day.month, day=day.day),
-                record=record,
-                version=1,
+        self.change(
+            *(
+                Change(
+                    reason=CHANGE_REASON_ENTRY_EX_OFFICIO,
+                    event_date=CalendarDate(year=day.year, month=day.month, day=day.day),
+                    record=record,
+                    version=1,
+                )
+                for record in records
             )
-            arrivals.append(Arrival("131016", 1, sequence, change, change.SerializeToString()))
+        )
+
+    def change(self, *changes: Change) -> None:
+        """Applies changes to the center's register, each as one of the municipality of its address."""
+        arrivals = []
+        for change in changes:
+            municipality = change.record.address.local_government_code
+            self._sequences[municipality] += 1
+            place = (1, self._sequences[municipality])
+            arrivals.append(Arrival(municipality, *place, change, change.SerializeToString()))
         with self.register.begin() as connection:
             applied = apply_arrivals(connection, arrivals, scope="", now_us=1)
-        assert applied.outcomes == [None] * len(records)
+            for arrival in arrivals:
+                journal.write_origin(connection, arrival.municipality, journal.Origin(*arrival.place, b"", 1))
+        assert applied.outcomes == [None] * len(changes)
 
     async def inquire(self, agency: str = PENSION.name, **changed: Any) -> inquiry.InquireResponse:
         """Asks for one person by the four items of resident 1, with parts changed."""
@@ -169,9 +186,11 @@ class Network:
         with called_by(Identity("agency", agency)):
             return await self.inquiry.Inquire(inquiry.InquireRequest(**{**parts, **changed}), None)  # type: ignore[arg-type]  # the context is not used
 
-    async def verify(self, items: inquiry.FourItems, agency: str = PENSION.name) -> inquiry.VerifyIdentityResponse:
+    async def verify(
+        self, items: inquiry.FourItems, agency: str = PENSION.name, **context: str
+    ) -> inquiry.VerifyIdentityResponse:
         """Asks whether a person is as stated."""
-        request = inquiry.VerifyIdentityRequest(context=self.context(), four_items=items)
+        request = inquiry.VerifyIdentityRequest(context=self.context(**context), four_items=items)
         with called_by(Identity("agency", agency)):
             return await self.inquiry.VerifyIdentity(request, None)  # type: ignore[arg-type]  # the context is not used
 
@@ -294,6 +313,10 @@ def _agencies() -> Iterator[Agency]:
     yield Agency(
         id=PENSION.name, spiffe_id=PENSION.uri, name_en="Pension", name_ja="年金", kind="public",
         bodies=frozenset({"japan-pension-service"}), rows=rows, valid_from=listed,
+    )  # fmt: skip
+    yield Agency(
+        id=MAYOR.name, spiffe_id=MAYOR.uri, name_en="Chiyoda", name_ja="千代田区", kind="public",
+        bodies=frozenset({"municipal-mayor"}), rows=frozenset({"B2-1-2"}), valid_from=listed, prefecture="130001",
     )  # fmt: skip
     yield Agency(
         id=BANK.name, spiffe_id=BANK.uri, name_en="Bank", name_ja="銀行", kind="private",
