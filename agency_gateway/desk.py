@@ -1,4 +1,5 @@
-"""What every question passes at a gateway, however it comes: the decision before it, and the ledger entry after it.
+"""What every question passes at a gateway, however it comes: the law's decision and the proof of the operator who asks
+before it, and the ledger entry after it.
 
 Every way out, a refusal too, passes the ledger.
 """
@@ -7,8 +8,9 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
+from agency_gateway.operators import Operators
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -18,6 +20,7 @@ from jukinet.ledger.entry import EntryKeys, made_like, make_entry
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
+from jukinet.mesh.interceptors import Terminal
 from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
 from jukinet.purpose.ticket import subject_digest, subject_digests
@@ -32,6 +35,10 @@ _KINDS = {
 }
 
 
+NOWHERE: Final = Terminal(b"", "")
+"""The terminal of what was refused unread."""
+
+
 class Asked(NamedTuple):
     """One question, or one message of a batch, in the gateway's own terms."""
 
@@ -42,6 +49,11 @@ class Asked(NamedTuple):
     action: "ledger.Action.ValueType"
     method: "inquiry.InquiryMethod.ValueType"
     fields: "tuple[inquiry.IdentityField.ValueType, ...]"
+    terminal: Terminal = NOWHERE
+    statement: bytes = b""
+    """What its operator has to have signed; empty for what was refused unread."""
+    proof: bytes = b""
+    """Digest of his proof for the ledger, once it was found to hold."""
 
     def ticket(self, subject: inquiry.Subject, decision: Decision) -> provision.Ticket:
         """What the gateway states about it to the center, once it decided to ask."""
@@ -68,12 +80,14 @@ class Desk:
 
     Args:
         policy: the law, the statute table and the agencies.
+        operators: who may ask for an agency.
         keys: of the ledger's pseudonyms and digests.
         record: the way into the ledger.
     """
 
-    def __init__(self, *, policy: PurposePolicy, keys: EntryKeys, record: Record) -> None:
+    def __init__(self, *, policy: PurposePolicy, operators: Operators, keys: EntryKeys, record: Record) -> None:
         self._policy = policy
+        self._operators = operators
         self._keys = keys
         self._record = record
 
@@ -89,6 +103,21 @@ class Desk:
         if not decision.allowed:
             await self.refuse(asked, decision.refusal, decision)
         return decision
+
+    async def admit(self, asked: Asked, decision: Decision) -> Asked:
+        """The question with the proof of its operator, who may ask it now.
+
+        Raises Refused, after that is on record: OPERATOR_PROOF_MISSING, OPERATOR_UNKNOWN, OPERATOR_PROOF_INVALID,
+        OPERATOR_PROOF_EXPIRED, OPERATOR_ELSEWHERE; LEDGER_UNAVAILABLE.
+        """
+        context = asked.context
+        proof = context.operator_proof if context.HasField("operator_proof") else None
+        refusal = self._operators.admit(
+            asked.agency, context.operator, proof, asked.statement, terminal=asked.terminal, now=now()
+        )
+        if refusal:
+            await self.refuse(asked, refusal, decision)
+        return asked._replace(proof=self._keys.proof_digest(asked.statement, context.operator_proof.signature))
 
     async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
         """Raises Refused, with this reason, after that is on record."""
@@ -184,5 +213,6 @@ class Desk:
             method=asked.method,
             wanted=asked.fields,
             edition=decision.edition if decision else "",
+            proof=asked.proof,
             **told,
         )

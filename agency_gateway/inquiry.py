@@ -1,8 +1,9 @@
 """Answers agencies' questions (照会, 本人確認): decided here, decided again at the center, on record before the reply.
 
-One question goes through, top to bottom: who asks (the certificate) → may they (policy) → ticket → the center's
-answer → is it about the person and the question that we asked → ledger entry on disk → reply with its receipt. Every
-way out, a refusal too, passes the ledger. Those of a batch go the same way side by side.
+One question goes through, top to bottom: who asks (the certificate) → may they (policy) → which person of theirs asks
+(the operator's proof) → ticket → the center's answer → is it about the person and the question that we asked → ledger
+entry on disk → reply with its receipt. Every way out, a refusal too, passes the ledger. Those of a batch go the same
+way side by side.
 """
 
 import asyncio
@@ -20,8 +21,9 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh import tracing
 from jukinet.mesh.errors import Refused
-from jukinet.mesh.interceptors import RefusedCall, current_caller
+from jukinet.mesh.interceptors import RefusedCall, current_caller, current_terminal
 from jukinet.purpose.decision import Decision
+from jukinet.purpose.operator_proof import Question, statement_of
 from jukinet.purpose.ticket import method_of
 
 _ACTIONS = {
@@ -45,15 +47,13 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.InquireRequest, inquiry.InquireResponse]",
     ) -> inquiry.InquireResponse:
         """Provides the wanted items of the one person who matches (Act art. 30-9 to 30-12)."""
-        asked = Asked(
-            agency=current_caller().uri,
-            request_id=request.context.request_id,
-            context=request.context,
+        asked = _asked(
+            request,
             action=ledger.ACTION_INQUIRE,
             method=method_of(request.subject),
             fields=tuple(request.fields),
         )
-        decision, found = await self._found(asked, request.subject)
+        asked, decision, found = await self._found(asked, request.subject)
         answer = inquiry.InquireResponse(
             request_id=request.context.request_id,
             outcome=found.outcome,
@@ -70,15 +70,13 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.VerifyIdentityRequest, inquiry.VerifyIdentityResponse]",
     ) -> inquiry.VerifyIdentityResponse:
         """Tells whether exactly one person is as stated (本人確認)."""
-        asked = Asked(
-            agency=current_caller().uri,
-            request_id=request.context.request_id,
-            context=request.context,
+        asked = _asked(
+            request,
             action=ledger.ACTION_VERIFY_IDENTITY,
             method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
             fields=(),
         )
-        decision, found = await self._found(asked, inquiry.Subject(four_items=request.four_items))
+        asked, decision, found = await self._found(asked, inquiry.Subject(four_items=request.four_items))
         answer = inquiry.VerifyIdentityResponse(
             request_id=request.context.request_id,
             verified=found.outcome == inquiry.INQUIRY_OUTCOME_MATCH,
@@ -93,12 +91,8 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.InquireBatchRequest, inquiry.InquireBatchResponse]",
     ) -> AsyncIterator[inquiry.InquireBatchResponse]:
         """Provides the wanted items of many persons, message by message (一括提供)."""
-        agency = current_caller().uri
-
-        async def answer(request: inquiry.InquireBatchRequest) -> inquiry.InquireBatchResponse:
-            return await self._answer_batch(agency, request)
-
-        answers = in_order(self._readable(agency, request_iterator), answer, stopping=self._stopping)
+        messages = self._readable(current_caller().uri, request_iterator)
+        answers = in_order(messages, self._answer_batch, stopping=self._stopping)
         async with aclosing(answers):
             async for response in answers:
                 yield response
@@ -117,10 +111,11 @@ class InquiryService(InquiryServiceServicer):
             return
         await self._desk.refuse_unread(call.caller.uri, action, call.refused.reason)
 
-    async def _found(self, asked: Asked, subject: inquiry.Subject) -> tuple[Decision, provision.Provision]:
+    async def _found(self, asked: Asked, subject: inquiry.Subject) -> tuple[Asked, Decision, provision.Provision]:
         decision = await self._desk.decide(asked)
+        asked = await self._desk.admit(asked, decision)
         try:
-            return decision, await self._center.provide(asked.ticket(subject, decision), subject)
+            return asked, decision, await self._center.provide(asked.ticket(subject, decision), subject)
         except Refused as refused:
             await self._desk.refuse(asked, refused.reason, decision)
 
@@ -135,12 +130,10 @@ class InquiryService(InquiryServiceServicer):
             await self._desk.refuse_unread(agency, ledger.ACTION_INQUIRE_BATCH, refused.reason)
             raise
 
-    async def _answer_batch(self, agency: str, request: inquiry.InquireBatchRequest) -> inquiry.InquireBatchResponse:
+    async def _answer_batch(self, request: inquiry.InquireBatchRequest) -> inquiry.InquireBatchResponse:
         """Answers about all persons of a message, or refuses it as a whole: then nothing of it leaves."""
-        whole = Asked(
-            agency=agency,
-            request_id=request.context.request_id,
-            context=request.context,
+        whole = _asked(
+            request,
             action=ledger.ACTION_INQUIRE_BATCH,
             method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
             fields=tuple(request.fields),
@@ -148,6 +141,7 @@ class InquiryService(InquiryServiceServicer):
         methods = [method_of(subject) for subject in request.subjects]
         decisions = {way: await self._desk.decide(whole._replace(method=way)) for way in dict.fromkeys(methods)}
         decision = decisions[methods[0]]
+        whole = await self._desk.admit(whole, decision)
         try:
             found = await self._center.provide_all(whole.batch_ticket(request.subjects, decision), request.subjects)
         except Refused as refused:
@@ -189,3 +183,16 @@ class InquiryService(InquiryServiceServicer):
             receipts = await self._desk.keep(entries)
         for answer, receipt in zip(answers, receipts, strict=True):
             answer.receipt.CopyFrom(receipt)
+
+
+def _asked(
+    question: Question,
+    *,
+    action: "ledger.Action.ValueType",
+    method: "inquiry.InquiryMethod.ValueType",
+    fields: "tuple[inquiry.IdentityField.ValueType, ...]",
+) -> Asked:
+    """The question of the call that is running."""
+    agency, terminal, context = current_caller().uri, current_terminal(), question.context
+    statement = statement_of(question, agency=agency, certificate=terminal.certificate)
+    return Asked(agency, context.request_id, context, action, method, fields, terminal, statement)

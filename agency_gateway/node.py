@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.inquiry import InquiryService
+from agency_gateway.operators import Operators
 from agency_gateway.publisher import Publisher
 from agency_gateway.record import Record
 from agency_gateway.witness import Witness
@@ -60,7 +61,8 @@ async def run(config: NodeConfig) -> None:
     ensure_schema(engine, MIGRATIONS)
     reader = open_reader(config.database)
     editions = open_editions(reader)
-    policy = PurposePolicy(editions, load_agencies(needed(settings.agencies), editions))
+    agencies = load_agencies(needed(settings.agencies), editions)
+    policy = PurposePolicy(editions, agencies)
     signer = Signer(f"jukinet/{config.name}", load_signing_key(needed(settings.ledger_key)))
     writer = Writer(engine, on_commit=metrics.commit)
     state = await writer.run(lambda connection: ledger.load(connection, signer))
@@ -75,7 +77,7 @@ async def run(config: NodeConfig) -> None:
         stub=ProvisionServiceStub(channel),
         ticket_key=load_signing_key(needed(settings.ticket_key)),
     )
-    desk = Desk(policy=policy, keys=keys, record=record)
+    desk = Desk(policy=policy, operators=Operators(agencies), keys=keys, record=record)
     inquiry = InquiryService(desk=desk, center=center)
 
     carry_out = acts_on_record(record, keys, policy, config.identity)

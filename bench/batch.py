@@ -70,7 +70,7 @@ async def run_batch(*, residents: int, persons: int, rounds: int) -> Report:
     with tempfile.TemporaryDirectory(prefix="jukinet-bench-") as folder:
         async with AsyncExitStack() as stack:
             nodes = await start_two_nodes(Path(folder) / "mesh", residents=residents, environ={}, stack=stack)
-            questions = Questions(nodes.people)
+            questions = Questions(nodes.people, nodes.signing())
             product = _Side(nodes.channel.stream_stream(_INQUIRE_BATCH), nodes.pids)
             warm = questions.next_messages(_WARM_UP)
             answers = await product.run(warm)

@@ -12,6 +12,8 @@ from bench.workload import MUNICIPALITY, SEED
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.cli.development_agencies import OPERATORS
+from jukinet.cli.operator_key import Signing
 from jukinet.mesh.clock import now, now_us
 from jukinet.purpose.ticket import sign_tickets, subject_digest
 
@@ -32,19 +34,21 @@ class Questions:
 
     Args:
         people: who is asked about, in an order drawn from the seed.
+        signing: the operator who asks; his signature is the agency's work, and holds for five minutes.
     """
 
-    def __init__(self, people: Sequence[Submission]) -> None:
+    def __init__(self, people: Sequence[Submission], signing: Signing) -> None:
         self._people = people
+        self._signing = signing
         self._random = Random(SEED)
 
     def next(self, count: int) -> list[bytes]:
         """So many InquireRequests, serialised."""
-        return [self._request().SerializeToString() for _ in range(count)]
+        return [self._signing(self._request()).SerializeToString() for _ in range(count)]
 
     def next_messages(self, count: int) -> list[bytes]:
         """So many InquireBatchRequests about `TOGETHER` persons each, serialised."""
-        return [self._message().SerializeToString() for _ in range(count)]
+        return [self._signing(self._message()).SerializeToString() for _ in range(count)]
 
     def _request(self) -> inquiry.InquireRequest:
         return inquiry.InquireRequest(context=self._context(), subject=self._subject(), fields=_FIELDS)
@@ -58,7 +62,7 @@ class Questions:
             request_id=str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             purpose="B1-77.12",
             case_reference="bench-case-1",
-            operator="bench-operator",
+            operator=OPERATORS[0],
         )
 
     def _subject(self) -> inquiry.Subject:

@@ -14,9 +14,10 @@ from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission
 from jukinet.cli.connect import channel_to, in_mesh
-from jukinet.cli.development_agencies import PENSION_SERVICE
+from jukinet.cli.development_agencies import OPERATORS, PENSION_SERVICE
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
+from jukinet.cli.operator_key import Signing
 from jukinet.cli.processes import MeshProcesses
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.tls import TlsFiles
@@ -40,6 +41,10 @@ class TwoNodes(NamedTuple):
         async with channel_to(in_mesh(self.mesh, GATEWAY)) as channel:
             status = await AdminServiceStub(channel).GetStatus(GetStatusRequest(), timeout=_SECONDS)
             return status.ledger_entries
+
+    def signing(self) -> Signing:
+        """An operator of the agency who logs on now."""
+        return Signing.of(self.mesh.client(_AGENCY).certificate, self.mesh.operator_key(_AGENCY, OPERATORS[0]))
 
     def tls(self, node: str) -> Tls:
         """Certificate and CAs of a node, for its floor."""

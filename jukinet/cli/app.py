@@ -21,6 +21,7 @@ from jukinet.cli import (
     mesh,
     nation,
     node,
+    operator,
     release,
     simulate,
     statute_acts,
@@ -70,6 +71,7 @@ app.command()(submit_command.submit)
 app.command()(inquire.inquire)
 app.command("verify-identity")(inquire.verify_identity)
 app.command()(inquire_batch.inquire_batch)
+app.add_typer(operator.app, name="operator")
 app.add_typer(admin.app, name="admin")
 admin.app.command()(release.release)
 admin.app.command()(drift.digest)

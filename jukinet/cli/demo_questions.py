@@ -12,8 +12,9 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Receipt
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Address, BirthDate, Sex
 from jukinet.cli.connect import in_mesh
-from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+from jukinet.cli.development_agencies import BANK, OPERATORS, PENSION_SERVICE
 from jukinet.cli.layout import Mesh
+from jukinet.cli.operator_key import Signing
 from jukinet.mesh import tracing
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.errors import facts_of, name_of, reason_of
@@ -70,19 +71,20 @@ async def ask_all(mesh: Mesh, person: TrueResident) -> Questions:
     asked = Questions()
     items = four_items(person)
     pension, bank = _channel(mesh, PENSION_SERVICE), _channel(mesh, BANK)
+    signed, by_bank = _signing(mesh, PENSION_SERVICE), _signing(mesh, BANK)
     async with pension, bank:
         stub = InquiryServiceStub(pension)
         subject = inquiry.Subject(four_items=items)
-        asked.answered = await _kept(asked, stub.Inquire(_inquire(LAWFUL, subject), timeout=_SECONDS))
+        asked.answered = await _kept(asked, stub.Inquire(signed(_inquire(LAWFUL, subject)), timeout=_SECONDS))
         number = inquiry.Subject(individual_number=person.record["individual_number"])
-        asked.by_number = await _kept(asked, stub.Inquire(_inquire(LAWFUL, number), timeout=_SECONDS))
+        asked.by_number = await _kept(asked, stub.Inquire(signed(_inquire(LAWFUL, number)), timeout=_SECONDS))
         verify = inquiry.VerifyIdentityRequest(context=_context(LAWFUL), four_items=items)
-        asked.confirmed = await _kept(asked, stub.VerifyIdentity(verify, timeout=_SECONDS))
+        asked.confirmed = await _kept(asked, stub.VerifyIdentity(signed(verify), timeout=_SECONDS))
         other = inquiry.VerifyIdentityRequest(context=_context(LAWFUL), four_items=_someone_else(items))
-        asked.denied = await _kept(asked, stub.VerifyIdentity(other, timeout=_SECONDS))
-        asked.outside = await _refused(asked, stub.Inquire(_inquire(OUTSIDE, subject), timeout=_SECONDS))
+        asked.denied = await _kept(asked, stub.VerifyIdentity(signed(other), timeout=_SECONDS))
+        asked.outside = await _refused(asked, stub.Inquire(signed(_inquire(OUTSIDE, subject)), timeout=_SECONDS))
         at_the_bank = InquiryServiceStub(bank)
-        asked.bank = await _refused(asked, at_the_bank.Inquire(_inquire(LAWFUL, subject), timeout=_SECONDS))
+        asked.bank = await _refused(asked, at_the_bank.Inquire(by_bank(_inquire(LAWFUL, subject)), timeout=_SECONDS))
     return asked
 
 
@@ -106,13 +108,18 @@ def _channel(mesh: Mesh, agency: str) -> grpc.aio.Channel:
     return open_channel(target.address, target.tls, server=target.server, interceptors=tracing.client_interceptors())
 
 
+def _signing(mesh: Mesh, agency: str) -> Signing:
+    asking = Identity("agency", agency)
+    return Signing.of(in_mesh(mesh, mesh.gateways[0], asking).tls.certificate, mesh.operator_key(asking, OPERATORS[0]))
+
+
 def _inquire(purpose: str, subject: inquiry.Subject) -> inquiry.InquireRequest:
     return inquiry.InquireRequest(context=_context(purpose), subject=subject, fields=_FIELDS)
 
 
 def _context(purpose: str) -> inquiry.InquiryContext:
     return inquiry.InquiryContext(
-        request_id=str(uuid.uuid4()), purpose=purpose, case_reference="demo-case-1", operator="demo-operator"
+        request_id=str(uuid.uuid4()), purpose=purpose, case_reference="demo-case-1", operator=OPERATORS[0]
     )
 
 

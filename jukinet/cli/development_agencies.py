@@ -5,10 +5,14 @@ The bank is granted rows BY MISTAKE, so that one can see that the ban on private
 Source: Act art. 30-9 (national bodies), 30-10 and following (local governments), 30-38 (private organisations).
 """
 
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
+from jukinet.cli.layout import Mesh
 from jukinet.domain.local_government import prefecture_code_of
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.pki import create_signing_key, load_public_key
 from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
 from jukinet.purpose.edition import load_statute
 
@@ -16,10 +20,12 @@ PENSION_SERVICE: Final = "pension-service"
 TAX_AGENCY: Final = "national-tax-agency"
 BANK: Final = "example-bank"
 """A private organisation with rows granted by mistake."""
+OPERATORS: Final = ("op-7", "op-8")
+"""Operators (操作者) of each of them, by the agency's own id."""
 
 
 def development_agencies(municipality: str) -> list[Agency]:
-    """Lists the agencies.
+    """Lists the agencies, without their operators, whose keys each mesh makes for itself.
 
     Args:
         municipality: six-digit code of the one that is an agency too, with its prefecture.
@@ -44,6 +50,16 @@ def development_agencies(municipality: str) -> list[Agency]:
         ),
         _agency(BANK, "Example Bank", "例示銀行", kind="private", rows={"B1-72", "B1-77"}),
     ]
+
+
+def with_operators(agency: Agency, mesh: Mesh) -> Agency:
+    """Makes a key for each operator of an agency of a mesh; it lies beside the agency's own."""
+    keys = {}
+    for operator in OPERATORS:
+        private = mesh.operator_key(Identity("agency", agency.id), operator)
+        _, public = create_signing_key(private.parent, private.stem)
+        keys[operator] = load_public_key(public)
+    return replace(agency, operators=keys)
 
 
 def _public(name: str, name_en: str, name_ja: str, body: str, prefecture: str = "") -> Agency:

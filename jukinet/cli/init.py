@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agency_gateway.witness_list import ListedWitness, format_witnesses
-from jukinet.cli.development_agencies import development_agencies
+from jukinet.cli.development_agencies import development_agencies, with_operators
 from jukinet.cli.init_disclosure import counters, write_disclosure
 from jukinet.cli.layout import CONFIG, OPERATOR, SECOND_OPERATOR, Mesh, folder_name
 from jukinet.cli.node_sections import DATABASES, SECTIONS
@@ -27,7 +27,7 @@ from jukinet.ledger.note import VerifierKey
 from jukinet.mesh import pki
 from jukinet.mesh.config_file import load_config
 from jukinet.mesh.identity import Identity, IdentityError, upstream_of
-from jukinet.purpose.agencies import Agency, format_agencies
+from jukinet.purpose.agencies import format_agencies
 
 _HOST: Final = "127.0.0.1"
 _PORTS: Final = range(20_000, 32_000)
@@ -135,6 +135,7 @@ class _Writer:
         self._folders = {node: self._mesh.folder(folder_name(node)) for node in plan.nodes}
         self._addresses = dict(zip(plan.nodes, free_addresses(len(plan.nodes)), strict=True))
         self._authorities = {domain: pki.create_authority(domain) for domain in pki.TRUST_DOMAINS}
+        self._agencies = development_agencies(plan.municipalities[0])
 
     def write(self) -> None:
         for authority in self._authorities.values():
@@ -161,16 +162,13 @@ class _Writer:
         yield Identity("operator", SECOND_OPERATOR)
         for code in dict.fromkeys(self._plan.municipalities):
             yield Identity("municipal-system", code)
-        for agency in self._agencies():
+        for agency in self._agencies:
             yield Identity("agency", agency.id)
         if self._plan.disclosure:
             yield from counters(self._plan.municipalities)
 
     def _issue(self, identity: Identity, *, server: bool) -> pki.Leaf:
         return pki.issue(self._authorities[identity.trust_domain], identity, days=_LEAF_DAYS, server=server)
-
-    def _agencies(self) -> list[Agency]:
-        return development_agencies(self._plan.municipalities[0])
 
     def _folders_of(self, *kinds: str) -> list[tuple[Identity, Path]]:
         return [(node, folder) for node, folder in self._folders.items() if node.kind in kinds]
@@ -211,7 +209,7 @@ class _Writer:
 
     def _write_agencies(self) -> None:
         """The center decides again by its own copy, and disclosure names recipients: one file each."""
-        text = format_agencies(self._agencies())
+        text = format_agencies(with_operators(agency, self._mesh) for agency in self._agencies)
         for _, folder in self._folders_of("gateway", "center", "disclosure"):
             pki.write_public(folder / "agencies.toml", text.encode())
 

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         VerifyIdentityResponse,
     )
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceAsyncStub
+    from jukinet.cli.operator_key import Signing
 
     _Answer = TypeVar("_Answer", InquireResponse, VerifyIdentityResponse)
     _Call = Callable[[InquiryServiceAsyncStub], Awaitable[_Answer]]
@@ -64,6 +65,14 @@ Fields = Annotated[
         help=f"Wanted item; repeat for more, but no more than the affair needs: {', '.join(Field)}.",
     ),
 ]
+OperatorKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--operator-key",
+        metavar="FILE",
+        help="The operator's own key (Ed25519, PEM), by which he signs; with --mesh the one made there.",
+    ),
+]
 RequestId = Annotated[str | None, typer.Option(metavar="UUID", help="Id of the question; a new one by default.")]
 ReceiptFile = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="Keep the proof that the answer is in the ledger.")
@@ -72,6 +81,7 @@ AgencyId = Annotated[
     str | None, typer.Option("--agency", metavar="ID", help="With --mesh: as whom, as pension-service.")
 ]
 Gateway = Annotated[str | None, typer.Option("--gateway", metavar="NAME", help="With --mesh: the first by default.")]
+_WHO_ASKS: Final = "With --mesh say --agency ID as well: who asks, such as pension-service."
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
@@ -90,6 +100,7 @@ def inquire(
     certificate: Certificate = None,
     key: Key = None,
     nodes_ca: NodesCa = None,
+    operator_key: OperatorKey = None,
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
     as_json: AsJson = False,
@@ -114,6 +125,7 @@ def inquire(
             subject=_subject(subject, individual_number),
             fields=numbers_of(field),
         )
+        signer_of(target, mesh, agency, operator, operator_key)(request)
         found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))
         if as_json:
             show_json(answer.inquiry_as_json(found))
@@ -134,6 +146,7 @@ def verify_identity(
     certificate: Certificate = None,
     key: Key = None,
     nodes_ca: NodesCa = None,
+    operator_key: OperatorKey = None,
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
     as_json: AsJson = False,
@@ -155,6 +168,7 @@ def verify_identity(
             raise Failure("An identity is verified by the four items; an individual number is not enough.", Exit.USAGE)
         context = context_of(purpose, case, operator, request_id)
         request = VerifyIdentityRequest(context=context, four_items=person.four_items)
+        signer_of(target, mesh, agency, operator, operator_key)(request)
         found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
         if as_json:
             show_json(answer.verification_as_json(found))
@@ -184,8 +198,40 @@ def target_of(mesh: Path | None, agency: str | None, gateway: str | None, option
     try:
         asking = Identity("agency", agency or "")
     except IdentityError:
-        raise Failure("With --mesh say --agency ID as well: who asks, such as pension-service.", Exit.USAGE) from None
+        raise Failure(_WHO_ASKS, Exit.USAGE) from None
     return in_mesh(found, gateway or found.gateways[0], asking)
+
+
+def signer_of(target: Target, mesh: Path | None, agency: str | None, operator: str, key: Path | None) -> "Signing":
+    """What puts the operator's proof into a question; he logs on with this call, by giving his key.
+
+    Raises:
+        Failure: his key or the agency's certificate cannot be read.
+    """
+    from jukinet.cli.operator_key import Signing
+
+    return Signing.of(target.tls.certificate, key or operator_key_in(mesh, agency, operator))
+
+
+def operator_key_in(mesh: Path | None, agency: str | None, operator: str) -> Path:
+    """The file of an operator's key in a mesh.
+
+    Raises:
+        Failure: there is no mesh to look in, or no such agency.
+    """
+    if mesh is None:
+        raise Failure("Without --mesh say --operator-key FILE: each question is signed by its operator.", Exit.USAGE)
+    from jukinet.mesh.identity import Identity, IdentityError
+
+    try:
+        asking = Identity("agency", agency or "")
+    except IdentityError:
+        raise Failure(_WHO_ASKS, Exit.USAGE) from None
+    key = Mesh.open(mesh).operator_key(asking, operator)
+    if not key.exists():
+        known = ", ".join(sorted(path.stem for path in key.parent.glob("*.key")))
+        raise Failure(f"This mesh has no key of that operator of {asking}. It has: {known}.", Exit.USAGE)
+    return key
 
 
 def context_of(purpose: str, case: str, operator: str, request_id: str | None) -> "InquiryContext":

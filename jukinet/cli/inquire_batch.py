@@ -18,9 +18,11 @@ from jukinet.cli.inquire import (
     Fields,
     Gateway,
     Operator,
+    OperatorKey,
     Purpose,
     context_of,
     numbers_of,
+    signer_of,
     target_of,
 )
 from jukinet.cli.lines_settled import LinesSettled
@@ -30,6 +32,7 @@ from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, sh
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import BatchAnswer, InquireBatchRequest, Subject
     from jukinet.cli.batch_answers import BatchAnswers
+    from jukinet.cli.operator_key import Signing
 
 TOGETHER: Final = 64
 """Persons in one message; the contract allows no more."""
@@ -65,6 +68,7 @@ def inquire_batch(
     certificate: Certificate = None,
     key: Key = None,
     nodes_ca: NodesCa = None,
+    operator_key: OperatorKey = None,
     seconds: Annotated[float, typer.Option(metavar="N", help="How long the batch may take.")] = 3600.0,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
@@ -81,6 +85,7 @@ def inquire_batch(
     """
     with failures_told():
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
+        signing = signer_of(target, mesh, agency, operator, operator_key)
         from jukinet.cli.batch_answers import BatchAnswers
 
         batch = {
@@ -90,7 +95,7 @@ def inquire_batch(
         }
         with BatchAnswers(out, batch) as answers:
             progress = LinesSettled()
-            run = _Run(file, answers, field, (purpose, case, operator), progress)
+            run = _Run(file, answers, field, (purpose, case, operator), signing, progress)
             with progress:
                 asyncio.run(run.ask(target, seconds))
         if as_json:
@@ -110,11 +115,13 @@ class _Run:
         answers: "BatchAnswers",
         fields: list[Field],
         affair: tuple[str, str, str],
+        signing: "Signing",
         progress: LinesSettled,
     ) -> None:
         self._file = file
         self._answers = answers
         self._affair = affair
+        self._signing = signing
         self._progress = progress
         self._fields = numbers_of(fields)
         self.matches = 0
@@ -168,9 +175,8 @@ class _Run:
     def _request(self, message: "_Message") -> "InquireBatchRequest":
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest
 
-        return InquireBatchRequest(
-            context=context_of(*self._affair, None), subjects=message.subjects, fields=self._fields
-        )
+        context = context_of(*self._affair, None)
+        return self._signing(InquireBatchRequest(context=context, subjects=message.subjects, fields=self._fields))
 
     def _keep(self, sent: "deque[_Message]", answers: "Iterable[BatchAnswer]") -> None:
         """Keeps the answers to the first message that holds a question, and what is wrong with those before it."""

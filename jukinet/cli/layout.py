@@ -3,6 +3,7 @@
     DIR/pki/                     the three CAs, their keys and the deny list
     DIR/nodes/KIND-NAME/         one node: node.toml, certificate, keys, database, log
     DIR/clients/KIND-NAME/       certificate and key of an operator, an agency or a municipal system (既存住基システム)
+    DIR/clients/agency-NAME/operators/  keys of the agency's operators (操作者)
     DIR/ledger-NAME.vkey         public key of a gateway's ledger, for `jukinet ledger verify`
     DIR/witness-NAME.vkey        public key of a witness (立会人), for the same
     DIR/disclosure.vkey          public key of the disclosure node (開示), for `jukinet ledger verify-usage`
@@ -142,6 +143,10 @@ class Mesh:
     def authority(self, stem: str) -> Path:
         """Certificate of a CA, by `nodes`, `agencies` or `operators`."""
         return self.root / "pki" / f"{stem}-ca.pem"
+
+    def operator_key(self, agency: "Identity", operator: str) -> Path:
+        """Private key by which an operator of an agency signs his questions."""
+        return self.root / "clients" / folder_name(agency) / "operators" / f"{operator}.key"
 
     def client(self, identity: "Identity") -> "TlsFiles":
         """TLS files of an operator, agency or municipal system.

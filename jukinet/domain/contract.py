@@ -158,7 +158,13 @@ def _is_plain_context(context: inquiry_pb2.InquiryContext) -> bool:
         and _PURPOSE.fullmatch(context.purpose) is not None
         and bool(context.case_reference and context.operator)
         and _are_plain_texts(texts)
+        and (not context.HasField("operator_proof") or _is_plain_proof(context.operator_proof))
     )
+
+
+def _is_plain_proof(proof: inquiry_pb2.OperatorProof) -> bool:
+    stated = proof.HasField("signed_at") and proof.HasField("logged_on_at")
+    return stated and len(proof.signature) == _SIGNATURE_BYTES
 
 
 def _is_plain_subject(subject: inquiry_pb2.Subject) -> bool:

@@ -7,8 +7,9 @@ Rules:
    stand in the ledger as HMACs under keys that the ledger's readers do not hold.
 3. Person tokens change their key every month (UTC), so that the ledger alone gives no profile over years. Whoever holds
    the root key, and only he, can find a person's entries of all months (開示).
-4. Layout 2 says also what was asked (how the person was named, the wanted items) and which edition of the law decided,
-   so that every decision can be made again. Entries of layout 1 stay what they are; no new ones are made.
+4. Since layout 2 an entry says also what was asked (how the person was named, the wanted items) and which edition of
+   the law decided, so that every decision can be made again; since layout 3, what the operator signed, so that he
+   cannot deny it. Entries of older layouts stay what they are; no new ones are made.
 """
 
 import hmac
@@ -30,12 +31,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class EntryKeys:
     """The gateway's own keys for pseudonyms, commitments and digests, derived from one root key of 32 bytes."""
 
-    __slots__ = ("_answer", "_case", "_operator")
+    __slots__ = ("_answer", "_case", "_operator", "_proof")
 
     def __init__(self, root_key: bytes) -> None:
         self._operator = _derive(root_key, "operator")
         self._case = _derive(root_key, "case")
         self._answer = _derive(root_key, "answer")
+        self._proof = _derive(root_key, "proof")
 
     def operator_pseudonym(self, agency: str, operator: str) -> bytes:
         """32 bytes that stand for an operator (操作者) of this agency, the same ones each time."""
@@ -44,6 +46,11 @@ class EntryKeys:
     def case_commitment(self, agency: str, case_reference: str) -> bytes:
         """32 bytes that bind the agency to its case (事案) without telling it."""
         return _mac(self._case, agency.encode(), case_reference.encode())
+
+    def proof_digest(self, statement: bytes, signature: bytes) -> bytes:
+        """32 bytes that bind an operator to what he signed. Keyed, since with a bare signature and his public key one
+        could try out who was asked about."""
+        return _mac(self._proof, statement, signature)
 
     def answer_digest(self, answer: bytes) -> bytes:
         """32 bytes that bind the gateway to the serialised answer without telling it."""
@@ -93,6 +100,7 @@ def make_entry(
     fields: Iterable[int] = (),
     token: bytes = b"",
     answer: bytes | None = None,
+    proof: bytes = b"",
 ) -> ledger_pb2.Entry:
     """The entry of one answer or refusal.
 
@@ -116,6 +124,7 @@ def make_entry(
         fields: numbers of the released IdentityFields.
         token: `person_token`, or empty when nobody was found.
         answer: the serialised answer without its receipt; None for a refusal.
+        proof: `EntryKeys.proof_digest` of the operator's proof; empty where it did not hold or was not looked at.
     Raises EntryInvalid naming the field that breaks the layout.
     """
     refused = result == ledger_pb2.RESULT_REFUSED
@@ -137,6 +146,7 @@ def make_entry(
         method=method,
         wanted=sorted(wanted),
         edition=edition,
+        operator_proof=proof,
     )
     return _dated(entry, time)
 

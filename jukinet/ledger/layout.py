@@ -1,8 +1,9 @@
 """What a leaf of the ledger may say, so that nothing about a person can hide in it (個人情報を含まない記録).
 
 Rule: every field is a number of a closed list, a fixed-length keyed digest, or a string of a narrow pattern. Bytes that
-do not come from such an entry are refused. Layout 2 adds what was asked and the edition that decided, operators' acts
-and disclosures; entries of layout 1 have none of that, and no new ones are made.
+do not come from such an entry are refused. Layout 2 added what was asked and the edition that decided, operators' acts
+and disclosures; layout 3 the proof of the operator who asked. Entries of an older layout have none of what came later,
+and no new ones are made.
 """
 
 import re
@@ -13,8 +14,8 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.errors import EntryInvalid
 
-VERSION = 2
-VERSIONS = frozenset({1, VERSION})
+VERSION = 3
+VERSIONS = frozenset({1, 2, VERSION})
 DIGEST_BYTES = 32
 
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -82,7 +83,12 @@ def _common_claims(entry: ledger_pb2.Entry) -> _Claims:
         ("operator_pseudonym", len(entry.operator_pseudonym) == DIGEST_BYTES),
         ("case_commitment", len(entry.case_commitment) == DIGEST_BYTES),
         ("policy_digest", len(entry.policy_digest) == DIGEST_BYTES),
+        ("operator_proof", not entry.operator_proof or (entry.version > 2 and _is_proof(entry))),
     )
+
+
+def _is_proof(entry: ledger_pb2.Entry) -> bool:
+    return len(entry.operator_proof) == DIGEST_BYTES and entry.action not in _ACTS | _DISCLOSURES
 
 
 def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:

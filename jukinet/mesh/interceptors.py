@@ -40,6 +40,17 @@ from jukinet.mesh.traffic import Traffic
 
 _log = logging.getLogger(__name__)
 _peer: ContextVar[Peer] = ContextVar("peer")
+_address: ContextVar[str] = ContextVar("address", default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """From where a call comes."""
+
+    certificate: bytes
+    """SHA-256 of the caller's certificate in DER, 32 bytes."""
+    host: str
+    """Network address without the port, which is another one with each connection."""
 
 
 def current_caller() -> Identity:
@@ -49,6 +60,15 @@ def current_caller() -> Identity:
         LookupError: outside of a call.
     """
     return _peer.get().identity
+
+
+def current_terminal() -> Terminal:
+    """Gives the terminal from which the call that is running comes, unary or stream.
+
+    Raises:
+        LookupError: outside of a call.
+    """
+    return Terminal(bytes.fromhex(_peer.get().fingerprint), _address.get().rpartition(":")[0])
 
 
 @dataclass
@@ -130,6 +150,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 if rpc not in self.callers.without_deadline and context.time_remaining() is None:
                     raise Refused(errors_pb2.ERROR_REASON_DEADLINE_REQUIRED)
                 _peer.set(peer)
+                _address.set(context.peer())
                 return await self._run(_Messages(self, call, handler, peer, context), handler, request)
         except (Exception, BaseExceptionGroup) as error:
             if isinstance(error, grpc.aio.BaseError) and not isinstance(error, grpc.aio.UsageError):

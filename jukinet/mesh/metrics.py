@@ -45,6 +45,11 @@ INSTRUMENTS: Final = {
     "commit_jobs": ("histogram", "1", "jobs that shared one commit"),
     "batch_changes": ("histogram", "1", "changes of one batch of a link"),
     "inquiries": ("counter", "1", "questions answered or refused, by result and refusal"),
+    "operator_elsewhere": (
+        "counter",
+        "1",
+        "questions of an operator who was at another terminal then: an alarm",
+    ),
     "ledger_entries": ("gauge", "1", "entries of the ledger"),
     "ledger_published": ("gauge", "1", "entries under the checkpoint that a quorum of witnesses cosigned"),
     "ledger_unpublished_age": ("gauge", "s", "since when the ledger holds entries that no quorum cosigned"),
@@ -214,6 +219,12 @@ def inquiry(result: "Result.ValueType", refusal: "ErrorReason.ValueType | None" 
         # Whether somebody was found stays between the ledger and the asker: both count as answered.
         kind = "refused" if result == Result.RESULT_REFUSED else "answered"
         _count("inquiries", count=count, result=kind, refusal=_refusal(refusal))
+
+
+def operator_elsewhere() -> None:
+    """Counts a question that came from a second terminal of its operator."""
+    if _serving is not None:
+        _count("operator_elsewhere")
 
 
 def ledger_entries(entries: int) -> None:

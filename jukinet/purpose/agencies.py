@@ -18,13 +18,19 @@ The directory is a TOML file with one table per organisation:
     prefecture = "130001"                # of a local body: the prefecture that it is, or lies in; left out = national
     valid_from = 2019-01-07              # first day of the listing
     valid_to = 2030-03-31                # last day; left out = open
+
+    [agency.operators]                   # who may ask for it (操作者), each by his own key; nobody else may
+    op-7 = "GpqpSTQn5aN0vLKPmlA3Z2xvcJmIgfe0aD6Yl0QhSWs="
+
+Whoever asks has to prove that he is an operator of the agency (`operator_proof`): an agency that lists none gets no
+answer.
 """
 
 import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +38,7 @@ from typing import Literal
 
 from jukinet.domain.local_government import is_prefecture_code
 from jukinet.purpose.editions import Editions
+from jukinet.purpose.operator_keys import OperatorKeys, format_operators, read_operators
 
 AgencyKind = Literal["public", "private"]
 
@@ -39,7 +46,7 @@ SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
 
 _KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
 _REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
-_ALLOWED = _REQUIRED | {"valid_to", "prefecture"}
+_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -61,6 +68,7 @@ class Agency:
     valid_from: date
     valid_to: date = date.max
     prefecture: str = ""
+    operators: OperatorKeys = field(default_factory=dict)
 
 
 AgencyDirectory = Mapping[str, Agency]
@@ -121,14 +129,19 @@ def parse_agencies(text: str, editions: Editions) -> AgencyDirectory:
         The agencies by SPIFFE ID.
 
     Raises:
-        AgencyDirectoryError: the text is no TOML, has an unknown key, lacks one, or names a row, body or kind that
-            does not exist.
+        AgencyDirectoryError: the text is no TOML, has an unknown key, lacks one, names a row, body or kind that does
+            not exist, or lists an operator's key that is not his alone.
     """
     directory: dict[str, Agency] = {}
+    keys: set[bytes] = set()
     for number, entry in enumerate(_entries(text), 1):
         agency = _agency(entry, editions, where=f"agency {entry.get('id', f'number {number}')}")
         if agency.spiffe_id in directory:
             raise AgencyDirectoryError(f"agency {agency.id} stands twice in the directory")
+        own = [key.public_bytes_raw() for key in agency.operators.values()]
+        if len({*own, *keys}) < len(own) + len(keys):
+            raise AgencyDirectoryError(f"agency {agency.id}: an operator's key stands twice in the directory")
+        keys.update(own)
         directory[agency.spiffe_id] = agency
     return MappingProxyType(directory)
 
@@ -173,7 +186,13 @@ def _format_agency(agency: Agency) -> str:
     # JSON's texts and lists of texts are TOML's as well.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in texts.items()]
     days = f"valid_from = {agency.valid_from}\nvalid_to = {agency.valid_to}\n"
-    return "\n".join(["[[agency]]", *lines, days])
+    if not agency.operators:
+        return "\n".join(["[[agency]]", *lines, days])
+    keys = [
+        f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(key)}"
+        for name, key in format_operators(agency.operators)
+    ]
+    return "\n".join(["[[agency]]", *lines, days, "[agency.operators]", *keys, ""])
 
 
 def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agency:
@@ -205,7 +224,15 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
         valid_from=valid_from,
         valid_to=valid_to,
         prefecture=_prefecture(entry.get("prefecture", ""), f"{where}: prefecture"),
+        operators=_operators(entry.get("operators", {}), f"{where}: operators"),
     )
+
+
+def _operators(value: object, where: str) -> OperatorKeys:
+    try:
+        return read_operators(value)
+    except ValueError as error:
+        raise AgencyDirectoryError(f"{where}: {error}") from None
 
 
 def _prefecture(value: object, where: str) -> str:

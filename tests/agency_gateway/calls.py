@@ -8,14 +8,18 @@ from jukinet.mesh import interceptors
 from jukinet.mesh.identity import Identity, Peer
 
 GATEWAY = Identity("gateway", "gateway-1")
+CERTIFICATE = bytes(range(32))
+"""SHA-256 of the certificate with which everybody calls, unless another is said."""
+ADDRESS = "ipv4:192.0.2.1:40000"
 
 
 @contextmanager
-def called_by(identity: Identity) -> Iterator[None]:
-    """Runs a block as if this identity had called."""
-    peer = Peer(identity=identity, not_after=datetime(2100, 1, 1, tzinfo=UTC), fingerprint="")
-    token = interceptors._peer.set(peer)
+def called_by(identity: Identity, *, certificate: bytes = CERTIFICATE, address: str = ADDRESS) -> Iterator[None]:
+    """Runs a block as if this identity had called, with this certificate and from this address."""
+    peer = Peer(identity=identity, not_after=datetime(2100, 1, 1, tzinfo=UTC), fingerprint=certificate.hex())
+    tokens = interceptors._peer.set(peer), interceptors._address.set(address)
     try:
         yield
     finally:
-        interceptors._peer.reset(token)
+        interceptors._peer.reset(tokens[0])
+        interceptors._address.reset(tokens[1])

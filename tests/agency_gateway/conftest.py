@@ -18,6 +18,7 @@ from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.node import MIGRATIONS
+from agency_gateway.operators import Operators
 from agency_gateway.record import Record
 from center_node.provision import ProvisionService
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -46,18 +47,30 @@ from jukinet.purpose.agencies import Agency
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.edition import load_statute
 from jukinet.purpose.editions import Editions
+from jukinet.purpose.operator_proof import sign
 from jukinet.purpose.ticket import TicketOffice
 from jukinet.store import journal
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
 from jukinet.store.writer import Writer
-from tests.agency_gateway.calls import GATEWAY, called_by
+from tests.agency_gateway.calls import CERTIFICATE, GATEWAY, called_by
 
 PENSION = Identity("agency", "pension-service")
 BANK = Identity("agency", "example-bank")
 STRANGER = Identity("agency", "unlisted")
 MAYOR = Identity("agency", "municipality-131016")
+CONTEXT = ("purpose", "request_id", "operator")
+OPERATOR_KEYS = {name: Ed25519PrivateKey.generate() for name in ("op-1", "op-2", "op-3")}
+"""Of the operators of the pension service."""
+
+
+def signed(question: Any, agency: str = PENSION.name, **parts: Any) -> Any:
+    """A question with the proof of the operator whom it names, unless it has one; `parts` are other parts of it."""
+    if question.context.HasField("operator_proof"):
+        return question
+    given = {"agency": Identity("agency", agency).uri, "certificate": CERTIFICATE, "now": now(), **parts}
+    return sign(question, OPERATOR_KEYS.get(question.context.operator, OPERATOR_KEYS["op-1"]), **given)
 
 
 def synthetic_code(number: int) -> str:
@@ -126,7 +139,8 @@ class Network:
         # At the driver: not all statements pass through SQLAlchemy.
         event.listen(self.register_reader, "connect", lambda driver, _: driver.set_trace_callback(self._note))
         self.ticket_key = Ed25519PrivateKey.generate()
-        policy = PurposePolicy(Editions([load_statute()]), {agency.spiffe_id: agency for agency in _agencies()})
+        directory = {agency.spiffe_id: agency for agency in _agencies()}
+        policy = PurposePolicy(Editions([load_statute()]), directory)
         self.center_service = ProvisionService(
             reader=self.register_reader,
             policy=policy,
@@ -144,7 +158,8 @@ class Network:
             stub=self.center,  # type: ignore[arg-type]  # one method of the stub
             ticket_key=self.ticket_key,
         )
-        self.desk = Desk(policy=policy, keys=EntryKeys(bytes(32)), record=self.record)
+        self.operators = Operators(directory)
+        self.desk = Desk(policy=policy, operators=self.operators, keys=EntryKeys(bytes(32)), record=self.record)
         self.inquiry = InquiryService(desk=self.desk, center=self.asking)
 
     def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:
@@ -181,10 +196,11 @@ class Network:
         parts: dict[str, Any] = {
             "subject": inquiry.Subject(four_items=items),
             "fields": [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS],
-            "context": self.context(**{key: changed.pop(key) for key in ("purpose", "request_id") if key in changed}),
+            "context": self.context(**{key: changed.pop(key) for key in CONTEXT if key in changed}),
         }
         with called_by(Identity("agency", agency)):
-            return await self.inquiry.Inquire(inquiry.InquireRequest(**{**parts, **changed}), None)  # type: ignore[arg-type]  # the context is not used
+            question = signed(inquiry.InquireRequest(**{**parts, **changed}), agency)
+            return await self.inquiry.Inquire(question, None)  # type: ignore[arg-type]  # the context is not used
 
     async def verify(
         self, items: inquiry.FourItems, agency: str = PENSION.name, **context: str
@@ -192,7 +208,7 @@ class Network:
         """Asks whether a person is as stated."""
         request = inquiry.VerifyIdentityRequest(context=self.context(**context), four_items=items)
         with called_by(Identity("agency", agency)):
-            return await self.inquiry.VerifyIdentity(request, None)  # type: ignore[arg-type]  # the context is not used
+            return await self.inquiry.VerifyIdentity(signed(request, agency), None)  # type: ignore[arg-type]  # the context is not used
 
     async def inquire_batch(
         self, *requests: inquiry.InquireBatchRequest, agency: str = PENSION.name
@@ -205,7 +221,7 @@ class Network:
     ) -> AsyncIterator[inquiry.InquireBatchResponse]:
         """The answers to a stream of messages as they come."""
         with called_by(Identity("agency", agency)):
-            answers = self.inquiry.InquireBatch(requests, None)  # type: ignore[arg-type]  # the context is not used
+            answers = self.inquiry.InquireBatch(_signed_each(requests, agency), None)  # type: ignore[arg-type]  # the context is not used
             async for answer in answers:
                 yield answer
 
@@ -215,7 +231,7 @@ class Network:
         parts: dict[str, Any] = {
             "subjects": people,
             "fields": [inquiry.IDENTITY_FIELD_NAME],
-            "context": self.context(**{key: changed.pop(key) for key in ("purpose", "request_id") if key in changed}),
+            "context": self.context(**{key: changed.pop(key) for key in CONTEXT if key in changed}),
         }
         return inquiry.InquireBatchRequest(**{**parts, **changed})
 
@@ -249,10 +265,10 @@ class Network:
         return synthetic_number(number)
 
     @staticmethod
-    def context(purpose: str = "B1-77.12", request_id: str = "") -> inquiry.InquiryContext:
+    def context(purpose: str = "B1-77.12", request_id: str = "", operator: str = "op-1") -> inquiry.InquiryContext:
         """A lawful context with an id of its own."""
         return inquiry.InquiryContext(
-            request_id=request_id or str(uuid.uuid4()), purpose=purpose, case_reference="case-1", operator="op-1"
+            request_id=request_id or str(uuid.uuid4()), purpose=purpose, case_reference="case-1", operator=operator
         )
 
     @staticmethod
@@ -300,6 +316,11 @@ async def _each(requests: Iterable[Any]) -> AsyncIterator[Any]:
         yield request
 
 
+async def _signed_each(requests: AsyncIterator[Any], agency: str) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield signed(request, agency)
+
+
 def _open(path: Path, scripts: Path) -> Engine:
     engine = open_writer(f"sqlite:///{path}")
     ensure_schema(engine, scripts)
@@ -313,12 +334,15 @@ def _agencies() -> Iterator[Agency]:
     yield Agency(
         id=PENSION.name, spiffe_id=PENSION.uri, name_en="Pension", name_ja="年金", kind="public",
         bodies=frozenset({"japan-pension-service"}), rows=rows, valid_from=listed,
+        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()},
     )  # fmt: skip
     yield Agency(
         id=MAYOR.name, spiffe_id=MAYOR.uri, name_en="Chiyoda", name_ja="千代田区", kind="public",
         bodies=frozenset({"municipal-mayor"}), rows=frozenset({"B2-1-2"}), valid_from=listed, prefecture="130001",
+        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()},
     )  # fmt: skip
     yield Agency(
         id=BANK.name, spiffe_id=BANK.uri, name_en="Bank", name_ja="銀行", kind="private",
         bodies=frozenset(), rows=rows, valid_from=listed,
+        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()},
     )  # fmt: skip

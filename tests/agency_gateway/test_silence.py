@@ -42,10 +42,12 @@ async def asked(network: Network, method: str, subject: inquiry.Subject, number:
 
 
 def without_its_own(receipt: Receipt) -> tuple[bytes, int]:
-    """The entry of a receipt with its time, id and digest replaced by others of their size, and the proof's length."""
+    """The entry of a receipt with its time, id and digests replaced by others of their size, and the proof's length."""
     entry = Entry.FromString(receipt.entry)
     assert len(entry.answer_digest) == 32
     entry.answer_digest = bytes(32)
+    assert len(entry.operator_proof) == 32
+    entry.operator_proof = bytes(32)
     entry.request_id = "0" * len(entry.request_id)
     entry.time.FromMicroseconds(1_800_000_000_000_001)
     return entry.SerializeToString(), len(receipt.proof)

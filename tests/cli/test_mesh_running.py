@@ -55,7 +55,7 @@ class Running:
         return found
 
     def ask(self, command: str, *more: str | Path, agency: str = "pension-service", stdin: str | None = None) -> Result:
-        question = ("--purpose", "B1-77", "--case", "case-1", "--operator", "op-1")
+        question = ("--purpose", "B1-77", "--case", "case-1", "--operator", "op-7")
         return jukinet(command, "--mesh", self.mesh.root, "--agency", agency, *question, *more, stdin=stdin)
 
     def person(self, number: int = 0, **changes: str) -> str:

@@ -28,12 +28,15 @@ def _fences() -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
+# The program of this very folder, wherever the commands run.
+ENVIRON = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
 def _shell(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    environ = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
         ["bash", "-e", "-c", script],
         cwd=folder,
-        env=environ,
+        env=ENVIRON,
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -62,7 +65,9 @@ def mesh(clone: Path) -> Iterator[Path]:
     assert _shell("\n".join(before), clone).returncode == 0
     command = up.partition("&")[0].split()
     with (clone / "up.log").open("w") as log:
-        process = subprocess.Popen([BIN / command[0], *command[1:]], cwd=clone, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [BIN / command[0], *command[1:]], cwd=clone, env=ENVIRON, stdout=log, stderr=subprocess.STDOUT
+        )
     try:
         done = _shell("\n".join(after), clone)
         assert done.returncode == 0, done.stderr
@@ -95,9 +100,13 @@ def test_the_first_inquiry_gives_the_answers_that_readme_tells(mesh: Path) -> No
     assert answer["receipt"]["checkpoint"].startswith("jukinet/gateway-1\n1\n")
 
     again = question.replace("5f0c6f0e-3c55-4a8a-9d7e-1f0a5a3f0001", "5f0c6f0e-3c55-4a8a-9d7e-1f0a5a3f0002")
-    bank = _shell(again.replace("agency-pension-service", "agency-example-bank"), mesh)
+    bank = _shell(again.replace("pension-service", "example-bank"), mesh)
     assert "Code: PermissionDenied" in bank.stderr
     assert "Private organisations may not use the network" in bank.stderr
+
+    unsigned = _shell(f"{again}\n".replace("jukinet operator sign - --mesh mesh --agency pension-service", "cat"), mesh)
+    assert "Code: Unauthenticated" in unsigned.stderr
+    assert "carries no proof of the operator" in unsigned.stderr
 
     late = again.replace("-max-time 5 ", "").replace("0002", "0003")
     assert "Every call needs a deadline" in _shell(late, mesh).stderr

@@ -8,6 +8,7 @@ from typing import Any
 import protovalidate
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     InquireBatchRequest,
     InquireRequest,
     InquiryContext,
+    OperatorProof,
     Subject,
     VerifyIdentityRequest,
 )
@@ -38,7 +40,7 @@ from jukinet.domain.contract import JUDGES, is_plain
 from jukinet.domain.submission import complete
 from nation import residents
 
-RULES = "ee007864b5d9ce49d387cb523e73093a7b5f693570ea3e23a9cd43146b1719d5"
+RULES = "cd563c5f8b77de7b1de0a58f199f7c36705f186850a3c33117129ac8545d9958"
 """Digest of the rules that `is_plain` knows. Where it fails: hold `jukinet/domain/contract.py` against the protos."""
 
 TEXTS = (
@@ -201,10 +203,17 @@ KINDS["Segment"] = (
     (),
 )
 REQUEST_ID = "01234567-89ab-4def-8123-456789abcdef"
+
+
+def proof_of(signature: bytes) -> OperatorProof:
+    return OperatorProof(signed_at=Timestamp(seconds=1), logged_on_at=Timestamp(seconds=1), signature=signature)
+
+
 CONTEXT: Fields = {
     "request_id": ("", REQUEST_ID, REQUEST_ID.upper(), REQUEST_ID + "\n", REQUEST_ID[:-1], "٣" + REQUEST_ID[1:]),
     "purpose": ("", "B1-77.12", "B6-1-2-3*.4", "B7-1", "B1-1-2-3-4", "B1-1234", "B1-1\n", "B1-٣", "B1-1.", "B1-1*"),
     **dict.fromkeys(("case_reference", "operator"), TEXTS),
+    "operator_proof": (*(proof_of(each) for each in (b"", b"1" * 63, b"1" * 64, b"1" * 65)), OperatorProof()),
 }
 ITEMS: Fields = {
     "name": TEXTS,
@@ -219,7 +228,13 @@ ITEMS_MESSAGES = ("birth_date", "address")
 
 
 def context() -> InquiryContext:
-    return InquiryContext(request_id=REQUEST_ID, purpose="B1-77.12", case_reference="case 1", operator="operator 1")
+    return InquiryContext(
+        request_id=REQUEST_ID,
+        purpose="B1-77.12",
+        case_reference="case 1",
+        operator="operator 1",
+        operator_proof=proof_of(b"1" * 64),
+    )
 
 
 def four_items() -> FourItems:

@@ -54,6 +54,7 @@ from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, format_agencies
 from jukinet.store.engine import open_reader
 from jukinet.store.schema import metadata
 from nation.codes import CodePool
+from tests.journeys import operators
 
 CHIYODA, OKUTAMA, YOKOSUKA = "131016", "133086", "142018"
 GATEWAY = "gateway-1"
@@ -223,9 +224,11 @@ class Network:
 
     @asynccontextmanager
     async def channel(self, node: str, client: Identity | TlsFiles = OPERATOR_IDENTITY) -> AsyncIterator[Any]:
-        """A channel to a node, as anybody."""
+        """A channel to a node, as anybody; an agency's questions are signed by their operators on their way."""
         tls = self.tls(client) if isinstance(client, Identity) else client
-        async with open_channel(self.mesh.address(node), tls, server=self.mesh.config(node).identity) as channel:
+        interceptors = operators.Desk(self.mesh, tls.certificate).interceptors
+        server = self.mesh.config(node).identity
+        async with open_channel(self.mesh.address(node), tls, server=server, interceptors=interceptors) as channel:
             yield channel
 
     # ---- what a municipality reports ---------------------------------------------------------------------------
@@ -319,7 +322,7 @@ class Network:
                 "request_id": str(uuid.uuid4()),
                 "purpose": purpose,
                 "case_reference": "case 1",
-                "operator": "operator 1",
+                "operator": operators.OPERATOR,
                 **parts,
             }
         )
@@ -340,6 +343,10 @@ class Network:
                 **parts,
             }
         )
+
+    def signed(self, question: Any, agency: str = PENSION_SERVICE) -> Any:
+        """A question with the proof of its operator, for clients that do not sign by themselves."""
+        return operators.Desk(self.mesh, self.tls(Identity("agency", agency)).certificate).signed(question)
 
     async def inquire(
         self, request: inquiry.InquireRequest, agency: str = PENSION_SERVICE, *, metadata: Any = ()

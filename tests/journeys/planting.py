@@ -27,7 +27,7 @@ from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
 from jukinet.purpose.identity_check import sign_check
-from jukinet.purpose.ticket import sign_tickets, subject_digest
+from jukinet.purpose.ticket import sign_tickets, subject_digest, subject_digests
 from tests.change_columns import values_of
 from tests.journeys.canaries import CHIYODA, MARK, Canaries, traced
 
@@ -133,7 +133,11 @@ async def plant_questions(canaries: Canaries, network: Network, known: identity_
     """Questions that find somebody, find nobody, are refused, repeated, malformed, too large."""
 
     def context(**parts: Any) -> Any:
-        return network.context(case_reference=canaries.word("case"), operator=canaries.word("operator"), **parts)
+        return network.context(**{"case_reference": canaries.word("case"), **parts})
+
+    def by_canary() -> Any:
+        """Nobody whom the directory lists: he is refused, and nowhere named."""
+        return context(operator=canaries.word("operator"))
 
     by_number = inquiry.Subject(individual_number=known.individual_number)
     by_alias = inquiry.Subject(four_items=network.four_items(known))
@@ -153,11 +157,14 @@ async def plant_questions(canaries: Canaries, network: Network, known: identity_
         network.question(known, context=context(), subject=by_alias, fields=wanted),
         network.question(known, context=context(), subject=inquiry.Subject(four_items=nobody)),
         network.question(known, context=context(purpose="B1-41-3")),
+        network.question(known, context=by_canary()),
         network.question(known, context=context(), fields=[inquiry.IDENTITY_FIELD_RESIDENT_CODE]),
         network.question(known, context=context(), subject=letters),
         malformed,
         inquiry.VerifyIdentityRequest(context=context(), four_items=network.four_items(known)),
         inquiry.VerifyIdentityRequest(context=context(), four_items=nobody),
+        inquiry.VerifyIdentityRequest(context=by_canary(), four_items=nobody),
+        network.signed(network.question(known, context=context())),
     ]
     for agency in (PENSION_SERVICE, BANK, "unlisted"):
         async with network.channel(GATEWAY, Identity("agency", agency)) as channel:
@@ -192,6 +199,15 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
     gateway = Identity("gateway", GATEWAY)
     key = load_signing_key(network.folder(GATEWAY) / "ticket.key")
     signed = sign_tickets([ticket], key, gateway=gateway.uri, now=now())
+    batch = provision.Ticket(
+        agency=ticket.agency,
+        purpose=ticket.purpose,
+        request_id=network.context().request_id,
+        kind=provision.PROVISION_KIND_BATCH,
+        fields=ticket.fields,
+        subject_digests=subject_digests([subject], request_id),
+    )
+    of_batch = sign_tickets([batch], key, gateway=gateway.uri, now=now())
     forged = provision.SignedTickets(tickets=signed.tickets, signature=bytes(64))
     question = provision.Question(subject=subject, traceparent=traced()[0][1])
     about_another = provision.Question(subject=inquiry.Subject(individual_number=known.individual_number))
@@ -200,6 +216,7 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
             provision.ProvideRequest(tickets=forged, questions=[question]),
             provision.ProvideRequest(tickets=signed, questions=[about_another]),
             provision.ProvideRequest(questions=[question]),
+            provision.ProvideRequest(tickets=of_batch, questions=[question]),
             provision.ProvideRequest(tickets=signed, questions=[question]),
             provision.ProvideRequest(tickets=signed, questions=[question]),
         ):

@@ -49,7 +49,7 @@ class Batch:
         self._mesh = str(network.mesh.root)
 
     async def start(self, agency: str = PENSION_SERVICE, purpose: str = "B1-77.12") -> asyncio.subprocess.Process:
-        affair = ("--purpose", purpose, "--case", "case-1", "--operator", "operator-1", "--field", "name")
+        affair = ("--purpose", purpose, "--case", "case-1", "--operator", "op-7", "--field", "name")
         files = (str(self.questions), "--out", str(self.answers), "--mesh", self._mesh, "--agency", agency)
         command = (sys.executable, "-m", "jukinet.cli", "inquire-batch", *files, *affair, "--json")
         environ = {**os.environ, "NO_PROXY": "127.0.0.1"}

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -25,7 +25,8 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from jukinet.assembly.process import needed
 from jukinet.cli.connect import channel_to, in_mesh
-from jukinet.cli.development_agencies import PENSION_SERVICE
+from jukinet.cli.development_agencies import OPERATORS, PENSION_SERVICE
+from jukinet.cli.operator_key import Signing
 from jukinet.ledger.entry import month_key, person_token
 from jukinet.ledger.verify.notes import read_checkpoint, read_key
 from jukinet.ledger.verify.tree import hash_leaf, root_from_proof
@@ -78,14 +79,22 @@ class Witness:
             self.wrong.append("an entry with a wrong token")
 
 
+class Asking(NamedTuple):
+    """A channel of the agency, and the operator who signs."""
+
+    channel: grpc.aio.Channel
+    signing: Signing
+
+
 class Client:
     """One agency's client, which asks until enough answers have come to all of them together."""
 
-    def __init__(self, seed: int, people: Sequence[Person], witness: Witness, channel: grpc.aio.Channel) -> None:
+    def __init__(self, seed: int, people: Sequence[Person], witness: Witness, asking: Asking) -> None:
         self._random = Random(seed)
         self._people = people
         self._witness = witness
-        self._stub: Any = InquiryServiceStub(channel)
+        self._stub: Any = InquiryServiceStub(asking.channel)
+        self._signing = asking.signing
 
     async def ask_until(self, answers: int) -> None:
         kinds = [self._inquire, self._verify, self._batch]
@@ -109,7 +118,7 @@ class Client:
         person = self._random.choice(self._people)
         request_id = self._witness.ask(person)
         request = inquiry.InquireRequest(context=_context(request_id), subject=_subject(person), fields=FIELDS)
-        answer = await self._stub.Inquire(request, timeout=patience)
+        answer = await self._stub.Inquire(self._signing(request), timeout=patience)
         self._witness.heard(person, answer.provided)
         self._witness.proven(request_id, answer.receipt)
 
@@ -121,14 +130,14 @@ class Client:
             items.name = other.record.name.legal + "也"
         request_id = self._witness.ask(None if mixed else person)
         request = inquiry.VerifyIdentityRequest(context=_context(request_id), four_items=items)
-        answer = await self._stub.VerifyIdentity(request, timeout=patience)
+        answer = await self._stub.VerifyIdentity(self._signing(request), timeout=patience)
         if answer.verified == mixed:
             self._witness.wrong.append("a wrong verification")
         self._witness.proven(request_id, answer.receipt)
 
     async def _batch(self, patience: float) -> None:
         messages = list(self._messages())
-        answers = self._stub.InquireBatch(iter([request for request, _ in messages]), timeout=patience)
+        answers = self._stub.InquireBatch(iter([self._signing(request) for request, _ in messages]), timeout=patience)
         number = 0
         async for answer in answers:
             request, people = messages[number]
@@ -157,7 +166,7 @@ async def run(folder: Path, *, answers: int, seed: int) -> Witness:
         channels = [await stack.enter_async_context(channel_to(agency)) for _ in range(CLIENTS)]
         async with asyncio.TaskGroup() as group:
             for number, channel in enumerate(channels):
-                client = Client(seed * 1000 + number, nodes.people, witness, channel)
+                client = Client(seed * 1000 + number, nodes.people, witness, Asking(channel, nodes.signing()))
                 group.create_task(client.ask_until(answers))
         for leaf in await entries(nodes):
             witness.recorded(ledger.Entry.FromString(leaf))
@@ -200,7 +209,7 @@ async def test_nobody_hears_of_anybody_else_in_fifty_thousand_answers(tmp_path: 
 
 def _context(request_id: str) -> inquiry.InquiryContext:
     return inquiry.InquiryContext(
-        request_id=request_id, purpose="B1-77.12", case_reference="case 1", operator="operator 1"
+        request_id=request_id, purpose="B1-77.12", case_reference="case 1", operator=OPERATORS[0]
     )
 
 

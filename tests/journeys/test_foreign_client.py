@@ -66,7 +66,7 @@ Ask = Callable[[Network, TlsFiles, str], subprocess.CompletedProcess[str]]
 @CLIENTS
 async def test_an_agency_gets_its_answer_with_any_grpc_client(network: Network, ask: Ask) -> None:
     record = await network.enter(CHIYODA)
-    question = network.question(record)
+    question = network.signed(network.question(record))
     done = await asyncio.to_thread(
         ask, network, network.tls(Identity("agency", PENSION_SERVICE)), json_format.MessageToJson(question)
     )
@@ -82,7 +82,7 @@ async def test_an_agency_gets_its_answer_with_any_grpc_client(network: Network, 
 
 @CLIENTS
 async def test_a_bank_is_refused_with_a_reason_that_any_grpc_client_can_read(network: Network, ask: Ask) -> None:
-    question = network.question(await network.enter(CHIYODA))
+    question = network.signed(network.question(await network.enter(CHIYODA)), BANK)
     done = await asyncio.to_thread(
         ask, network, network.tls(Identity("agency", BANK)), json_format.MessageToJson(question)
     )

@@ -38,7 +38,7 @@ NODES = [
     f"municipality-{OKUTAMA}",
 ]
 SECONDS = 60.0
-QUESTION = ("--purpose", "B1-77.12", "--case", "case-1", "--operator", "operator-1")
+QUESTION = ("--purpose", "B1-77.12", "--case", "case-1", "--operator", "op-7")
 
 
 class Shell:

@@ -237,7 +237,7 @@ async def inquire_as_a_program(network: Network, collector: Collector, record: I
     subject = folder / "person.json"
     subject.write_text(json.dumps(person), "utf-8")
     command = ["inquire", "--mesh", str(network.mesh.root), "--agency", PENSION_SERVICE, "--purpose", "B1-77.12"]
-    command += ["--case", "case-1", "--operator", "operator-1", "--field", "address", "--subject", str(subject)]
+    command += ["--case", "case-1", "--operator", "op-7", "--field", "address", "--subject", str(subject)]
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "jukinet.cli", *command,
         env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "NO_PROXY": "127.0.0.1"},

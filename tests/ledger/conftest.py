@@ -52,6 +52,7 @@ def entry_arguments() -> Callable[[int], dict[str, Any]]:
             "fields": [1, 2, 4],
             "token": b"\x01" * 32,
             "answer": b"answer",
+            "proof": b"\x08" * 32,
         }
 
     return arguments

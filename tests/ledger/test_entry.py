@@ -26,7 +26,8 @@ MakeLeaf = Callable[..., bytes]
 def test_an_entry_comes_back_as_it_was_made(entry_arguments: Arguments) -> None:
     entry = make_entry(KEYS, **entry_arguments(1))
     assert decode(encode(entry)) == entry
-    assert entry.version == 2
+    assert entry.version == 3
+    assert entry.operator_proof == b"\x08" * 32
     assert list(entry.fields) == list(entry.wanted) == [1, 2, 4]
     assert (entry.method, entry.edition) == (1, "2019-01")
 
@@ -101,7 +102,8 @@ def test_any_bytes_are_refused_by_a_typed_error(content: bytes) -> None:
     ("field", "value"),
     [
         ("version", 0),
-        ("version", 3),
+        ("version", 2),
+        ("version", 4),
         ("request_id", ""),
         ("request_id", "5F7D1C1E-0000-4000-8000-000000000001"),
         ("agency", "spiffe://elsewhere/agency/x"),
@@ -125,12 +127,13 @@ def test_any_bytes_are_refused_by_a_typed_error(content: bytes) -> None:
         ("edition", ""),
         ("edition", "2019-1"),
         ("edition_digest", b"x" * 32),
+        ("operator_proof", b"x" * 31),
     ],
 )
 def test_a_field_outside_its_layout_is_named(entry_arguments: Arguments, field: str, value: Any) -> None:
     entry = make_entry(KEYS, **entry_arguments(1))
     setattr(entry, field, value)
-    with pytest.raises(EntryInvalid, match=f"Field {field}"):
+    with pytest.raises(EntryInvalid, match="Field operator_proof" if value == 2 else f"Field {field}"):
         check(entry)
 
 
@@ -194,6 +197,7 @@ def test_an_act_names_the_edition_and_its_operator_by_a_pseudonym_alone() -> Non
         ("edition", "next year"),
         ("edition_digest", b""),
         ("policy_digest", b""),
+        ("operator_proof", b"x" * 32),
     ],
 )
 def test_an_act_says_nothing_of_a_question(field: str, value: Any) -> None:
@@ -208,17 +212,34 @@ def test_an_act_says_nothing_of_a_question(field: str, value: Any) -> None:
 def test_an_entry_of_layout_1_is_read_and_has_none_of_the_new_fields(entry_arguments: Arguments) -> None:
     entry = make_entry(KEYS, **entry_arguments(1))
     entry.version = 1
-    for name in ("method", "wanted", "edition"):
+    for name in ("method", "wanted", "edition", "operator_proof"):
         entry.ClearField(name)
     old = entry.SerializeToString(deterministic=True)
     assert decode(old) == read_entry(old) == entry
-    for name, value in (("method", 1), ("edition", "2019-01"), ("edition_digest", b"x" * 32)):
+    for name, value in (
+        ("method", 1),
+        ("edition", "2019-01"),
+        ("edition_digest", b"x" * 32),
+        ("operator_proof", b"x" * 32),
+    ):
         mixed = ledger_pb2.Entry.FromString(old)
         setattr(mixed, name, value)
         with pytest.raises(EntryInvalid, match=f"Field {name}"):
             encode(mixed)
         with pytest.raises(Unsound, match=f"wrong {name}"):
             read_entry(mixed.SerializeToString(deterministic=True))
+
+
+def test_an_entry_of_layout_2_is_read_and_has_no_proof_of_an_operator(entry_arguments: Arguments) -> None:
+    entry = make_entry(KEYS, **{**entry_arguments(1), "proof": b""})
+    entry.version = 2
+    old = entry.SerializeToString(deterministic=True)
+    assert decode(old) == read_entry(old) == entry
+    entry.operator_proof = b"x" * 32
+    with pytest.raises(EntryInvalid, match="Field operator_proof"):
+        encode(entry)
+    with pytest.raises(Unsound, match="wrong operator_proof"):
+        read_entry(entry.SerializeToString(deterministic=True))
 
 
 def test_an_entry_needs_a_time(entry_arguments: Arguments) -> None:
@@ -298,9 +319,10 @@ def test_a_pseudonym_tells_agencies_and_uses_apart() -> None:
         KEYS.operator_pseudonym("ab", "c"),
         KEYS.case_commitment("a", "bc"),
         KEYS.answer_digest(b"abc"),
+        KEYS.proof_digest(b"a", b"bc"),
         EntryKeys(b"\x06" * 32).operator_pseudonym("a", "bc"),
     }
-    assert len(made) == 5
+    assert len(made) == 6
     assert all(len(digest) == 32 for digest in made)
 
 

@@ -1,9 +1,11 @@
 """The agency directory is read strictly: what cannot be understood does not load."""
 
+import base64
 from datetime import date
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jukinet.purpose.agencies import AgencyDirectoryError, format_agencies, load_agencies, parse_agencies
 from jukinet.purpose.edition import load_statute
@@ -21,6 +23,8 @@ PENSION = {
     "rows": '["B1-72", "B1-77"]',
     "valid_from": "2019-01-07",
 }
+
+KEYS = [base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode() for _ in range(2)]
 
 
 def entry(**changes: str | None) -> str:
@@ -64,7 +68,8 @@ def test_directory_that_was_written_reads_back_the_same() -> None:
         bodies="[]",
         valid_to="2030-03-31",
     )
-    directory = parse_agencies(entry() + other, EDITIONS)
+    directory = parse_agencies(entry(operators=f'{{ op-7 = "{KEYS[0]}", "課 2\\"" = "{KEYS[1]}" }}') + other, EDITIONS)
+    assert list(directory["spiffe://agencies.jukinet/agency/japan-pension-service"].operators) == ["op-7", '課 2"']
     assert parse_agencies(format_agencies(directory.values()), EDITIONS) == directory
 
 
@@ -86,11 +91,54 @@ def test_directory_that_was_written_reads_back_the_same() -> None:
         ({"valid_from": '"2019-01-07"'}, "valid_from must be a date"),
         ({"valid_from": "2019-01-07T00:00:00"}, "valid_from must be a date"),
         ({"valid_to": "2018-12-31"}, "valid_to lies before valid_from"),
+        ({"operators": '["op-7"]'}, "operators: must be a table"),
+        ({"operators": "{ op-7 = 1 }"}, "operators: an operator's key is an Ed25519 public key"),
+        ({"operators": '{ op-7 = "" }'}, "operators: an operator's key is an Ed25519 public key"),
+        ({"operators": '{ op-7 = "山田" }'}, "operators: an operator's key is an Ed25519 public key"),
+        ({"operators": f'{{ op-7 = "{KEYS[0][:-4]}" }}'}, "operators: an operator's key is an Ed25519 public key"),
+        ({"operators": f'{{ "" = "{KEYS[0]}" }}'}, "operators: an operator's id has 1 to 100 characters"),
+        ({"operators": f'{{ "op\\n7" = "{KEYS[0]}" }}'}, "operators: an operator's id has 1 to 100 characters"),
+        ({"operators": f'{{ op-7 = "{KEYS[0]}", op-8 = "{KEYS[0]}" }}'}, "an operator's key stands twice"),
     ],
 )
 def test_entry_that_is_wrong_is_refused_with_what_to_correct(changes: dict[str, str | None], told: str) -> None:
     with pytest.raises(AgencyDirectoryError, match=told):
         parse_agencies(entry(**changes), EDITIONS)
+
+
+def test_an_agency_lists_no_operators_unless_it_says_so() -> None:
+    (agency,) = parse_agencies(entry(), EDITIONS).values()
+    assert agency.operators == {}
+
+
+def test_a_key_of_two_agencies_is_a_mistake() -> None:
+    other = entry(id='"acme"', spiffe_id='"spiffe://agencies.jukinet/agency/acme"', operators=f'{{ a = "{KEYS[0]}" }}')
+    with pytest.raises(AgencyDirectoryError, match="stands twice"):
+        parse_agencies(entry(operators=f'{{ op-7 = "{KEYS[0]}" }}') + other, EDITIONS)
+
+
+SMALL_ORDER = [
+    "00" * 32,
+    "00" * 31 + "80",
+    "01" + "00" * 31,
+    "01" + "00" * 30 + "80",
+    "ec" + "ff" * 30 + "7f",
+    "ec" + "ff" * 31,
+    "ed" + "ff" * 30 + "7f",
+    "ee" + "ff" * 30 + "7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+]
+"""Points for which signatures can be made without any private key (RFC 8032; Chalkias and others, 2020)."""
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER)
+def test_a_key_by_which_anybody_could_sign_is_a_mistake(point: str) -> None:
+    key = base64.b64encode(bytes.fromhex(point)).decode()
+    with pytest.raises(AgencyDirectoryError, match="small order"):
+        parse_agencies(entry(operators=f'{{ op-7 = "{key}" }}'), EDITIONS)
 
 
 @pytest.mark.parametrize(

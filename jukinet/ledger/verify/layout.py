@@ -2,6 +2,7 @@
 
 Layout 2 has four fields more than layout 1, of which no entry of layout 1 has any. It knows acts of operators too,
 which speak of an edition of the law and of nobody's question, and disclosures, which speak of a resident and a counter.
+Layout 3 has the proof of the operator who asked.
 """
 
 import re
@@ -20,15 +21,19 @@ _PATTERNS = {
 }
 _EDITION = re.compile(r"[0-9]{4}-[0-9]{2}(\.[0-9]{1,2})?")
 _ABSENT_IN_REFUSALS = ("purpose", "article")
-_ABSENT_IN_ACTS = ("purpose", "article", "person_token", "refusal", "fields", "answer_digest", "method", "wanted")
+_ABSENT_IN_ACTS = (
+    *("purpose", "article", "person_token", "refusal", "fields", "answer_digest", "method", "wanted"),
+    "operator_proof",
+)
 _NEW_IN_2 = ("method", "wanted", "edition", "edition_digest")
+_NEW_IN_3 = ("operator_proof",)
 _DIGESTS = ("operator_pseudonym", "case_commitment", "policy_digest")
 _REFUSED = ledger_pb2.RESULT_REFUSED
 _PROVIDED = ledger_pb2.RESULT_PROVIDED
 _DONE = ledger_pb2.RESULT_DONE
 _ACTS = (ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION)
 _DISCLOSURES = (ledger_pb2.ACTION_DISCLOSE_USAGE,)
-_ABSENT_IN_DISCLOSURES = ("purpose", "fields", "method", "wanted", "edition", "edition_digest")
+_ABSENT_IN_DISCLOSURES = ("purpose", "fields", "method", "wanted", "edition", "edition_digest", "operator_proof")
 _MAX_FIELD = 7
 _MAX_METHOD = 2
 _END_OF_TIME = 253_402_300_800  # Year 10000: the end of what a Timestamp may say.
@@ -54,10 +59,12 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
     wrong += [name for name in ("request_id", "agency") if not _PATTERNS[name].fullmatch(getattr(entry, name))]
     if not (0 < entry.time.seconds < _END_OF_TIME and 0 <= entry.time.nanos < 1_000_000_000):
         wrong.append("time")
-    if entry.version not in (1, 2):
+    if entry.version not in (1, 2, 3):
         wrong.append("version")
     if entry.version == 1:
         wrong += [name for name in _NEW_IN_2 if getattr(entry, name)]
+    if entry.version < 3:
+        wrong += [name for name in _NEW_IN_3 if getattr(entry, name)]
     if entry.action in _ACTS:
         return wrong + _wrong_in_act(entry)
     if entry.action in _DISCLOSURES:
@@ -107,7 +114,9 @@ def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
         wrong.append("action")
     if entry.edition_digest:
         wrong.append("edition_digest")
-    if entry.version == 2:
+    if entry.operator_proof and len(entry.operator_proof) != 32:
+        wrong.append("operator_proof")
+    if entry.version > 1:
         if not (0 if refused else 1) <= entry.method <= _MAX_METHOD:
             wrong.append("method")
         if not (_EDITION.fullmatch(entry.edition) or (refused and not entry.edition)):

@@ -346,8 +346,10 @@ def test_a_signed_entry_outside_the_layout_is_named(case: Case, leaf: MakeLeaf) 
     ("field", "value"),
     [
         ("version", 0),
-        ("version", 3),
+        ("version", 2),
+        ("version", 4),
         ("request_id", "x"),
+        ("operator_proof", b"x"),
         ("operator_pseudonym", b"x"),
         ("purpose", ""),
         ("article", "x"),

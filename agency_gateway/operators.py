@@ -1,0 +1,107 @@
+"""Who of an agency asks: proofs of its operators (操作者), each at one terminal, and a session that ends by itself.
+
+Rule: a question is answered only if its operator signed it, and logged on or asked from this very terminal within the
+last five minutes (`IDLE`). A terminal is a certificate of the agency at one network address; ports change with every
+connection and tell nothing. Who asks from a second terminal meanwhile is refused, and the network hears of it.
+
+Sessions are kept in memory alone: after a restart every operator logs on again.
+
+Source: Order on the network's security (operators are known and watched); the case of 2012 in which a terminal that was
+left logged on served a detective.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import OperatorProof
+from jukinet.mesh import metrics
+from jukinet.mesh.interceptors import Terminal
+from jukinet.purpose.agencies import AgencyDirectory
+from jukinet.purpose.operator_proof import is_of_this_moment, is_signed, moment_of
+
+log = logging.getLogger(__name__)
+
+IDLE: Final = timedelta(minutes=5)
+_SWEPT_AT: Final = 4096
+"""Sessions that are kept before those that have ended are let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    terminal: Terminal
+    asked_at: float
+    """Seconds since 1970."""
+
+
+class Operators:
+    """The operators of the agencies, and where each of them sits now.
+
+    Args:
+        directory: the agencies with the keys of their operators.
+    """
+
+    def __init__(self, directory: AgencyDirectory) -> None:
+        self._directory = directory
+        self._sessions: dict[tuple[str, str], _Session] = {}
+
+    def admit(
+        self,
+        agency: str,
+        operator: str,
+        proof: OperatorProof | None,
+        statement: bytes,
+        *,
+        terminal: Terminal,
+        now: datetime,
+    ) -> "errors.ErrorReason.ValueType":
+        """Judges the proof of one question, and opens or renews the operator's session.
+
+        Args:
+            agency: SPIFFE ID of the agency.
+            operator: the agency's own id of the operator.
+            proof: as it came; None if there was none.
+            statement: what has to be signed (`operator_proof.statement_of`).
+            terminal: from which it is asked.
+            now: UTC.
+
+        Returns:
+            Why it is refused; UNSPECIFIED when the operator may ask.
+        """
+        refusal = self._judge_proof(agency, operator, proof, statement, now)
+        if proof is None or refusal:
+            return refusal
+        who, moment = (agency, operator), now.timestamp()
+        session = self._sessions.get(who)
+        active = session is not None and moment - session.asked_at <= IDLE.total_seconds()
+        if session is not None and active and session.terminal != terminal:
+            metrics.operator_elsewhere()
+            log.warning("an operator asked from a second terminal", extra={"peer": agency})
+            return errors.ERROR_REASON_OPERATOR_ELSEWHERE
+        if not active and moment - moment_of(proof.logged_on_at) > IDLE.total_seconds():
+            return errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED
+        self._sessions[who] = _Session(terminal, moment)
+        self._sweep(moment)
+        return errors.ERROR_REASON_UNSPECIFIED
+
+    def _judge_proof(
+        self, agency: str, operator: str, proof: OperatorProof | None, statement: bytes, now: datetime
+    ) -> "errors.ErrorReason.ValueType":
+        if proof is None:
+            return errors.ERROR_REASON_OPERATOR_PROOF_MISSING
+        listed = self._directory.get(agency)
+        key = listed.operators.get(operator) if listed else None
+        if key is None:
+            return errors.ERROR_REASON_OPERATOR_UNKNOWN
+        if not is_of_this_moment(proof, now):
+            return errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED
+        if not is_signed(statement, proof.signature, key):
+            return errors.ERROR_REASON_OPERATOR_PROOF_INVALID
+        return errors.ERROR_REASON_UNSPECIFIED
+
+    def _sweep(self, moment: float) -> None:
+        if len(self._sessions) > _SWEPT_AT:
+            oldest = moment - IDLE.total_seconds()
+            self._sessions = {who: each for who, each in self._sessions.items() if each.asked_at >= oldest}
