@@ -1,8 +1,10 @@
 """The center, assembled: link receiver + register of the nation + provision to gateways."""
 
 from center_node.provision import ProvisionService
+from center_node.record import RecordService
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_ConsistencyServiceServicer_to_server
+from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import add_RecordServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import add_ProvisionServiceServicer_to_server
@@ -17,6 +19,7 @@ from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_public_keys, load_secret
 from jukinet.purpose.agencies import load_agencies
 from jukinet.purpose.decision import PurposePolicy
+from jukinet.purpose.identity_check import load_counters
 from jukinet.purpose.ticket import TicketOffice
 
 
@@ -37,6 +40,9 @@ async def run(config: NodeConfig) -> None:
     # The center keeps no ledger: its record of the act is the row of the operator.
     statutes = StatuteService(policy=policy, reader=node.reader, carry_out=lambda _act, job: node.writer.run(job))
 
+    # Without a disclosure node there are no counters, and nobody's record is given.
+    counters = load_counters(config.center.counters) if config.center.counters else {}
+
     def describe(status: GetStatusResponse) -> None:
         status.edition, status.policy_digest = policy.in_force(today_in_japan())
 
@@ -47,6 +53,7 @@ async def run(config: NodeConfig) -> None:
                 (add_LinkServiceServicer_to_server, node.receive("")),
                 (add_SnapshotServiceServicer_to_server, node.take_snapshots("")),
                 (add_ProvisionServiceServicer_to_server, provision),
+                (add_RecordServiceServicer_to_server, RecordService(reader=node.reader, counters=counters)),
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
                 (add_StatuteServiceServicer_to_server, statutes),
             ],

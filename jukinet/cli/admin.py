@@ -49,6 +49,9 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show_table(WITNESS_HEADERS, witness_rows(answer))
         if answer.mirrors:
             show_table(MIRROR_HEADERS, mirror_rows(answer))
+            show(f"residents' requests open: {answer.open_requests}")
+        if answer.overdue_requests:
+            show(f"ALARM: {answer.overdue_requests} of them are overdue")
         _show_held(answer)
         show_table(LINK_HEADERS, [link_row(link) for link in answer.links])
 
@@ -139,6 +142,8 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "edition": answer.edition,
         "policy_digest": answer.policy_digest.hex(),
         "mirrors": mirrors_as_json(answer),
+        "open_requests": answer.open_requests,
+        "overdue_requests": answer.overdue_requests,
         "held": held_as_json(answer),
         "links": [_link_as_json(link) for link in answer.links],
     }

@@ -14,6 +14,7 @@ from jukinet.cli import (
     bench,
     demo_command,
     disclosure,
+    disclosure_requests,
     drift,
     inquire,
     inquire_batch,
@@ -81,6 +82,13 @@ app.add_typer(ledger.app, name="ledger")
 ledger.app.command()(yearly_report.report)
 ledger.app.command("verify-usage")(verify_usage.verify_usage)
 app.add_typer(disclosure.app, name="disclosure")
+disclosure.app.command()(disclosure_requests.request)
+disclosure.app.command()(disclosure_requests.extend)
+disclosure.app.command()(disclosure_requests.answer)
+disclosure.app.command()(disclosure_requests.correct)
+disclosure.app.command()(disclosure_requests.investigate)
+disclosure.app.command("answer-correction")(disclosure_requests.answer_correction)
+disclosure.app.command()(disclosure_requests.requests)
 app.add_typer(statutes.app, name="statutes")
 statutes.app.command()(statute_acts.propose)
 statutes.app.command()(statute_acts.approve)

@@ -238,7 +238,10 @@ class _Writer:
             tls["agencies_ca"] = "../../pki/agencies-ca.pem"
         tls |= {"operators_ca": "../../pki/operators-ca.pem", "denied": "../../pki/denied.txt"}
         braked = self._plan.brake and node.kind in ("prefecture", "center")
-        return {**top, "tls": tls, **SECTIONS[node.kind], **({"limits": self._plan.brake} if braked else {})}
+        sections = SECTIONS[node.kind]
+        if node.kind == "center" and self._plan.disclosure:
+            sections = {**sections, "center": {**sections["center"], "counters": "counters"}}
+        return {**top, "tls": tls, **sections, **({"limits": self._plan.brake} if braked else {})}
 
     def _database_of(self, node: Identity, name: str) -> str:
         if self._plan.database != _SQLITE:

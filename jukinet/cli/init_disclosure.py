@@ -29,7 +29,7 @@ def write_disclosure(
         mesh: with the keys of ledgers and witnesses, and the center's token key.
         folder: of the node.
         gateways: name and address of each.
-        counters: whose checks of identity it takes.
+        counters: whose checks of identity it takes, and the center too.
     """
     pki.write_secret(folder / "token.key", (mesh.folder("center") / "token.key").read_bytes())
     _, public = pki.create_signing_key(folder, "log")
@@ -43,4 +43,5 @@ def write_disclosure(
     pki.write_public(folder / "ledgers.toml", text.encode())
     for counter in counters:
         _, public = pki.create_signing_key(mesh.root / "clients" / folder_name(counter), "check")
-        pki.write_public(folder / "counters" / f"{counter.name}.pub", public.read_bytes())
+        for holder in (folder, mesh.folder("center")):
+            pki.write_public(holder / "counters" / f"{counter.name}.pub", public.read_bytes())

@@ -170,6 +170,8 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
         held += [[name, *row] for row in held_rows(answer)]
         witnesses += [[name, *row] for row in witness_rows(answer)]
         mirrors += [[name, *row] for row in mirror_rows(answer)]
+        if answer.overdue_requests:
+            tell(f"{name}: ALARM: {answer.overdue_requests} requests of residents are overdue")
     show_table(["node", "state", "version", "residents", "parked", "ledger (published)"], nodes)
     if links:
         show("")

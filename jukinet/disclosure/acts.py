@@ -28,8 +28,8 @@ Act = Callable[[Connection], T]
 
 
 class _Handed(NamedTuple):
-    entry: Entry
     act: Act[Any]
+    entry: Callable[[Any], Entry]
 
 
 class Acts:
@@ -52,13 +52,17 @@ class Acts:
         """Number of entries."""
         return self._state.frontier.size
 
-    async def carry_out(self, entry: Entry, act: Act[T]) -> T:
+    async def carry_out(self, act: Act[T], entry: Callable[[T], Entry]) -> T:
         """Does something and puts it on record; returns what it gave when both are on disk.
 
-        An act that raises has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
+        Args:
+            act: what is done. One that raises has no entry.
+            entry: what the record says of what the act gave.
+        Raises:
+            Refused: what the act raised; LEDGER_UNAVAILABLE.
         """
         try:
-            done: T = await self.grouping.hand_in(_Handed(entry, act))
+            done: T = await self.grouping.hand_in(_Handed(act, entry))
         except Refused:
             raise
         except Exception as failure:
@@ -67,8 +71,8 @@ class Acts:
         return done
 
     async def keep(self, entry: Entry) -> None:
-        """Puts a refusal on record. Raises Refused: LEDGER_UNAVAILABLE."""
-        await self.carry_out(entry, lambda _connection: None)
+        """Puts on record what changes nothing here, such as a refusal. Raises Refused: LEDGER_UNAVAILABLE."""
+        await self.carry_out(lambda _connection: None, lambda _done: entry)
 
     async def _commit(self, group: list[_Handed]) -> "Sequence[Any | Exception]":
         self._state, done = await self._writer.run(lambda connection: self._append(connection, group))
@@ -78,7 +82,7 @@ class Acts:
     def _append(self, connection: Connection, group: list[_Handed]) -> "tuple[ledger.LedgerState, list[Any]]":
         done = [_carried_out(connection, handed) for handed in group]
         leaves = [
-            layout.encode(handed.entry)
+            layout.encode(handed.entry(result))
             for handed, result in zip(group, done, strict=True)
             if not isinstance(result, Refused)
         ]

@@ -1,31 +1,33 @@
 """The disclosure node (開示), assembled: mirrors of the gateways' ledgers, token key, own ledger; no register."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import add_DisclosureServiceServicer_to_server
+from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import RecordServiceStub
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.status import AdminService, readable
 from jukinet.disclosure.acts import Acts
+from jukinet.disclosure.desk import Desk, Residents
 from jukinet.disclosure.ledger_list import load_ledgers
 from jukinet.disclosure.mirror import Mirror
-from jukinet.disclosure.service import DisclosureService, Residents
+from jukinet.disclosure.record_desk import RecordDesk
+from jukinet.disclosure.service import DisclosureService
 from jukinet.disclosure.usage import UsageOffice
+from jukinet.disclosure.usage_desk import UsageDesk
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
 from jukinet.mesh import metrics
 from jukinet.mesh.client import open_channel
-from jukinet.mesh.config import ConfigError, NodeConfig
-from jukinet.mesh.identity import Identity, IdentityError
-from jukinet.mesh.pki import load_public_keys, load_secret, load_signing_key
+from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.pki import load_secret, load_signing_key
 from jukinet.purpose.agencies import load_names
 from jukinet.purpose.edition import load_statute
+from jukinet.purpose.identity_check import load_counters
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import ensure_schema
 from jukinet.store.writer import Writer
@@ -69,56 +71,44 @@ async def run(config: NodeConfig) -> None:
         )
         for each, channel in channels
     ]
-    service = DisclosureService(
-        office=UsageOffice(
-            node=config.identity.uri,
-            token_key=token_key,
-            key=log_key,
-            statute=statute,
-            names=names,
-            provider=Identity("center").uri,
-        ),
+    center = open_channel(needed(config.upstream), config.tls, server=Identity("center"), limits=config.limits)
+    desk = Desk(
         residents=Residents(token_key),
         keys=EntryKeys(token_key),
         counters=counters,
-        mirrors=mirrors,
         acts=acts,
-        reader=reader,
         policy_digest=hashlib.sha256(statute.digest + directory.read_bytes()).digest(),
     )
+    office = UsageOffice(
+        node=config.identity.uri,
+        token_key=token_key,
+        key=log_key,
+        statute=statute,
+        names=names,
+        provider=Identity("center").uri,
+    )
+    usage = UsageDesk(desk, office=office, mirrors=mirrors, reader=reader)
+    records = RecordDesk(desk, center=RecordServiceStub(center), reader=reader)
 
     def describe(status: admin.GetStatusResponse) -> None:
         status.ledger_entries = acts.size
         for mirror in mirrors:
             mirror.describe(status.mirrors.add())
+        status.open_requests, status.overdue_requests = records.open_requests, records.overdue_requests
 
     try:
         await serve(
             config,
-            services=[(add_DisclosureServiceServicer_to_server, service)],
+            services=[
+                (add_DisclosureServiceServicer_to_server, DisclosureService(usage=usage, records=records)),
+            ],
             admin=AdminService(identity=config.identity, register=None, describe=describe),
             checks={"jukinet.disclosure.v1.DisclosureService": lambda: readable(reader)},
-            parts=[writer.watch, acts.grouping.run, *(mirror.run for mirror in mirrors)],
+            parts=[writer.watch, acts.grouping.run, records.watch, *(mirror.run for mirror in mirrors)],
         )
     finally:
-        for _, channel in channels:
+        for channel in (center, *(channel for _, channel in channels)):
             await channel.close()
         writer.close()
         reader.dispose()
         engine.dispose()
-
-
-def load_counters(directory: Path) -> Mapping[str, Ed25519PublicKey]:
-    """Reads the keys of the counters (窓口): one `NAME.pub` each.
-
-    Returns:
-        Keys by SPIFFE ID.
-
-    Raises:
-        PkiError: the directory is missing, or a file in it is not a public key.
-        ConfigError: a file has the name of no counter.
-    """
-    try:
-        return {Identity("counter", name).uri: key for name, key in load_public_keys(directory).items()}
-    except IdentityError as error:
-        raise ConfigError(f"{directory}: {error}") from None

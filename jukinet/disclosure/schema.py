@@ -90,6 +90,31 @@ searched = Table(
     Column("contradicted", Boolean, nullable=False),
 )
 
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", String(36), primary_key=True, comment="id of the check with which it was made"),
+    Column("kind", Integer, nullable=False, comment="jukinet.disclosure.v1.RequestKind"),
+    Column("counter", String(255), nullable=False, comment="SPIFFE ID"),
+    Column("subject", LargeBinary, nullable=False, comment="keyed digest of the resident code"),
+    Column("disclosed_by", String(36), nullable=False, comment="of a correction: the request that was answered"),
+    Column("document", String(40), nullable=False, comment="of a correction: number of the resident's letter"),
+    Column("received_on", String(10), nullable=False, comment="in Japan, ISO 8601"),
+)
+
+request_steps = Table(
+    "request_steps",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False, comment="from 1"),
+    Column("state", Integer, nullable=False, comment="jukinet.disclosure.v1.RequestState"),
+    Column("day", String(10), nullable=False, comment="in Japan, ISO 8601"),
+    Column("due_on", String(10), nullable=False, comment="last day of the term after the step"),
+    Column("reason", Integer, nullable=False, comment="ExtensionReason or CorrectionOutcome; 0 = neither"),
+    Column("document", String(40), nullable=False, comment="number of the letter to the resident"),
+    Column("check_id", String(36), nullable=False, comment="of the check of identity; empty where none is needed"),
+)
+
 
 def create(connection: Connection, tables: Sequence[Table]) -> None:
     """Creates tables with their indexes and append-only triggers."""

@@ -1,182 +1,113 @@
-"""DisclosureService: what a counter has a resident told.
+"""DisclosureService: the counters' calls, handed on to the desks. Who calls is whom the certificate names."""
 
-One call goes through, top to bottom: which counter asks (the certificate) → whom it checked (its signature) → the
-answer, made from what was verified → what was told and to whom, on disk → reply. A refusal is on record too.
-"""
-
-import asyncio
-import hashlib
-import hmac
-import logging
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import AsyncIterator
+from datetime import date
+from typing import Any
 
 import grpc
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, Engine
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceServicer
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
-from jukinet.disclosure import usage_store
-from jukinet.disclosure.acts import Acts
-from jukinet.disclosure.mirror import Mirror
-from jukinet.disclosure.usage import Period, Searched, UsageOffice
-from jukinet.disclosure.usage_store import Told
-from jukinet.ledger.entry import EntryKeys, make_disclosure, month_key, person_token
+from jukinet.disclosure.record_desk import RecordDesk
+from jukinet.disclosure.request import Request
+from jukinet.disclosure.usage import Period
+from jukinet.disclosure.usage_desk import UsageDesk
 from jukinet.mesh import clock
-from jukinet.mesh.errors import Refused, name_of
+from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import current_caller
-from jukinet.purpose.identity_check import open_check
-from jukinet.store.errors import StoreError, as_refusal
-from jukinet.store.reading import read
 
-log = logging.getLogger(__name__)
-
-
-class Residents:
-    """What stands for residents at this node: tokens of the ledgers, and a digest that stands in none of them.
-
-    Args:
-        token_key: root of the person tokens, 32 bytes.
-    """
-
-    def __init__(self, token_key: bytes) -> None:
-        self._token_key = token_key
-        self._subject_key = hmac.digest(token_key, b"jukinet disclosure v1 subject", hashlib.sha256)
-
-    def subject(self, resident_code: str) -> bytes:
-        """32 bytes that stand for a resident in this node's tables, the same ones each time."""
-        return hmac.digest(self._subject_key, resident_code.encode(), hashlib.sha256)
-
-    def token(self, resident_code: str, moment: datetime) -> bytes:
-        """32 bytes that stand for a resident in the ledgers in the month of `moment`."""
-        return person_token(month_key(self._token_key, moment), resident_code)
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class DisclosureService(DisclosureServiceServicer):
-    """Answers counters.
+    """What a counter has a resident told. Each method raises Refused as its RPC in the contract says."""
 
-    Args:
-        office: makes the answers.
-        residents: what stands for residents.
-        keys: of the pseudonyms in the node's own ledger.
-        counters: keys of the counters' checks, by SPIFFE ID.
-        mirrors: of all ledgers.
-        acts: the node's own record.
-        reader: engine of the node's database.
-        policy_digest: of the statute table and the directory by which is told, 32 bytes.
-    """
+    def __init__(self, *, usage: UsageDesk, records: RecordDesk) -> None:
+        self._usage = usage
+        self._records = records
 
-    def __init__(
-        self,
-        *,
-        office: UsageOffice,
-        residents: Residents,
-        keys: EntryKeys,
-        counters: Mapping[str, Ed25519PublicKey],
-        mirrors: Sequence[Mirror],
-        acts: Acts,
-        reader: Engine,
-        policy_digest: bytes,
-    ) -> None:
-        self._office = office
-        self._residents = residents
-        self._keys = keys
-        self._counters = counters
-        self._mirrors = mirrors
-        self._acts = acts
-        self._reader = reader
-        self._policy_digest = policy_digest
-
-    async def FindUsage(  # gRPC names its methods so
-        self,
-        request: disclosure.FindUsageRequest,
-        context: "grpc.aio.ServicerContext[disclosure.FindUsageRequest, disclosure.FindUsageResponse]",
-    ) -> disclosure.FindUsageResponse:
-        """Tells who received a resident's record.
-
-        Raises Refused: IDENTITY_CHECK_INVALID, USAGE_ASKED_TODAY, USAGE_TOO_LONG, LEDGER_NOT_MIRRORED,
-        LEDGER_UNAVAILABLE.
-        """
+    async def FindUsage(self, request: disclosure.FindUsageRequest, context: Context) -> disclosure.FindUsageResponse:
+        """Tells who received a resident's record (提供状況の開示)."""
         period = Period(_date(request.first_day), _date(request.last_day))
-        return await self.find_usage(current_caller().uri, request.check, period)
+        return await self._usage.find(_caller(), request.check, period)
 
-    async def find_usage(
-        self, counter: str, signed: disclosure.SignedIdentityCheck, period: Period
-    ) -> disclosure.FindUsageResponse:
-        """Tells a counter, by its SPIFFE ID, who received a resident's record. Raises Refused, as FindUsage."""
-        check = disclosure.IdentityCheck(id=_NO_CHECK)
-        try:
-            check = open_check(
-                signed,
-                keys=self._counters,
-                counter=counter,
-                affair=disclosure.AFFAIR_FIND_USAGE,
-                now=clock.now(),
-            )
-            period.check()
-            return await self._told(check, period)
-        except StoreError as failure:
-            raise as_refusal(failure) from None
-        except Refused as refused:
-            await self._acts.keep(self._entry(check, counter, refusal=refused.reason))
-            log.info("disclosure refused", extra={"reason": name_of(refused.reason), "peer": counter})
-            raise
+    async def RequestRecord(
+        self, request: disclosure.RequestRecordRequest, context: Context
+    ) -> disclosure.RequestRecordResponse:
+        """Takes a request to see the own record (開示請求)."""
+        return disclosure.RequestRecordResponse(request=_told(await self._records.request(_caller(), request.check)))
 
-    async def _told(self, check: disclosure.IdentityCheck, period: Period) -> disclosure.FindUsageResponse:
-        subject, day = self._residents.subject(check.resident_code), clock.today_in_japan()
-        made_at = clock.now_us()
-
-        def make(connection: Connection) -> tuple[Told, disclosure.FindUsageResponse, bool]:
-            before = usage_store.told_on(connection, subject, day)
-            if before is not None and (before.check_id, before.period) != (check.id, period):
-                raise Refused(errors.ERROR_REASON_USAGE_ASKED_TODAY)
-            told = before or Told(check.id, period, made_at, self._searchable(connection))
-            answer = self._office.answer(
-                connection, check.resident_code, period, told.searched, check_id=check.id, made_at=told.made_at
-            )
-            return told, answer, before is not None
-
-        told, answer, again = await asyncio.to_thread(read, self._reader, make)
-        entry = self._entry(check, check.counter, answer=answer.SerializeToString(deterministic=True))
-        if again:
-            await self._acts.keep(entry)
-        else:
-            await self._acts.carry_out(entry, lambda connection: usage_store.keep_told(connection, subject, day, told))
-        return answer
-
-    def _searchable(self, connection: Connection) -> tuple[Searched, ...]:
-        return usage_store.search_now(connection, [(each.origin, each.is_contradicted) for each in self._mirrors])
-
-    def _entry(
-        self,
-        check: disclosure.IdentityCheck,
-        counter: str,
-        *,
-        answer: bytes | None = None,
-        refusal: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED,
-    ) -> ledger.Entry:
-        moment = clock.now()
-        return make_disclosure(
-            self._keys,
-            time=moment,
-            counter=counter,
-            clerk=check.clerk,
-            check_id=check.id,
-            action=ledger.ACTION_DISCLOSE_USAGE,
-            policy_digest=self._policy_digest,
-            token=self._residents.token(check.resident_code, moment) if check.resident_code else b"",
-            answer=answer,
-            refusal=refusal,
+    async def ExtendRequest(
+        self, request: disclosure.ExtendRequestRequest, context: Context
+    ) -> disclosure.ExtendRequestResponse:
+        """Notes that a term was extended (延長)."""
+        after = await self._records.extend(
+            _caller(),
+            request.request_id,
+            due_on=_day(request.due_on),
+            reason=request.reason,
+            document=request.document,
         )
+        return disclosure.ExtendRequestResponse(request=_told(after))
+
+    async def AnswerRequest(
+        self, request: disclosure.AnswerRequestRequest, context: Context
+    ) -> disclosure.AnswerRequestResponse:
+        """Discloses the own record (開示)."""
+        after, stored = await self._records.answer(_caller(), request.check, request.request_id)
+        return disclosure.AnswerRequestResponse(request=_told(after), stored=stored)
+
+    async def RequestCorrection(
+        self, request: disclosure.RequestCorrectionRequest, context: Context
+    ) -> disclosure.RequestCorrectionResponse:
+        """Takes a request for a correction (訂正等の申出)."""
+        taken = await self._records.request_correction(
+            _caller(), request.check, disclosed_by=request.disclosed_by, document=request.document
+        )
+        return disclosure.RequestCorrectionResponse(request=_told(taken))
+
+    async def InvestigateCorrection(
+        self, request: disclosure.InvestigateCorrectionRequest, context: Context
+    ) -> disclosure.InvestigateCorrectionResponse:
+        """Notes that a correction is being investigated (調査)."""
+        after = await self._records.investigate(_caller(), request.request_id)
+        return disclosure.InvestigateCorrectionResponse(request=_told(after))
+
+    async def AnswerCorrection(
+        self, request: disclosure.AnswerCorrectionRequest, context: Context
+    ) -> disclosure.AnswerCorrectionResponse:
+        """Notes that a correction was answered in writing (回答)."""
+        after = await self._records.answer_correction(
+            _caller(), request.request_id, outcome=request.outcome, document=request.document
+        )
+        return disclosure.AnswerCorrectionResponse(request=_told(after))
+
+    async def ListRequests(
+        self, request: disclosure.ListRequestsRequest, context: Context
+    ) -> AsyncIterator[disclosure.ListRequestsResponse]:
+        """Lists the counter's own requests, oldest first."""
+        today = clock.today_in_japan()
+        for each in await self._records.requests(_caller()):
+            if each.is_overdue(today) or not request.overdue_only:
+                yield disclosure.ListRequestsResponse(request=each.status(today))
 
 
-_NO_CHECK = "00000000-0000-0000-0000-000000000000"
-"""Stands in the record for the id of a check that does not hold: nothing that it says is kept."""
+def _caller() -> str:
+    return current_caller().uri
+
+
+def _told(request: Request) -> disclosure.RequestStatus:
+    return request.status(clock.today_in_japan())
 
 
 def _date(day: CalendarDate) -> date:
     return date(day.year, day.month, day.day)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Refused(errors.ERROR_REASON_DISCLOSURE_STEP, field="due_on") from None

@@ -66,7 +66,16 @@ def check(entry: ledger_pb2.Entry) -> None:
 
 _Claims = tuple[tuple[str, bool], ...]
 _ACTS = frozenset({ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION})
-_DISCLOSURES = frozenset({ledger_pb2.ACTION_DISCLOSE_USAGE})
+_DISCLOSURES = frozenset(
+    {
+        ledger_pb2.ACTION_DISCLOSE_USAGE,
+        ledger_pb2.ACTION_REQUEST_RECORD,
+        ledger_pb2.ACTION_DISCLOSE_RECORD,
+        ledger_pb2.ACTION_CORRECT_RECORD,
+    }
+)
+# The others may be steps of a letter, where nobody stands at the counter.
+_TOLD = frozenset({ledger_pb2.ACTION_DISCLOSE_USAGE, ledger_pb2.ACTION_DISCLOSE_RECORD})
 _QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - _DISCLOSURES - {0}
 _RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
 _REFUSALS = frozenset(errors_pb2.ErrorReason.values()) - {0}
@@ -134,11 +143,12 @@ def _claims_of_act(entry: ledger_pb2.Entry) -> _Claims:
 
 def _claims_of_disclosure(entry: ledger_pb2.Entry) -> _Claims:
     refused = entry.result == ledger_pb2.RESULT_REFUSED
+    told = entry.action in _TOLD and not refused
     return (
         ("version", entry.version > 1),
         ("purpose", not entry.purpose),
         ("article", _is(_ARTICLE, entry.article) or not entry.article),
-        ("person_token", len(entry.person_token) in ((0, DIGEST_BYTES) if refused else (DIGEST_BYTES,))),
+        ("person_token", len(entry.person_token) in ((DIGEST_BYTES,) if told else (0, DIGEST_BYTES))),
         ("result", refused or entry.result == ledger_pb2.RESULT_DONE),
         ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
         ("fields", not entry.fields),
@@ -147,6 +157,7 @@ def _claims_of_disclosure(entry: ledger_pb2.Entry) -> _Claims:
         ("wanted", not entry.wanted),
         ("edition", not entry.edition),
         ("edition_digest", not entry.edition_digest),
+        ("operator_proof", not entry.operator_proof),
     )
 
 

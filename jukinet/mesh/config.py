@@ -143,6 +143,15 @@ class Center:
             only=("center",),
         ),
     ] = None
+    counters: Annotated[
+        Path | None,
+        Setting(
+            "a resident's own record is given on a check of identity that verifies with one of these, one NAME.pub a "
+            "counter; absent = never",
+            "directory",
+            only=("center",),
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

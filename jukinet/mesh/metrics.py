@@ -57,6 +57,8 @@ INSTRUMENTS: Final = {
     "witness_answers": ("gauge", "1", "1 while the witness's last answer was right"),
     "mirror_entries": ("gauge", "1", "entries of the peer's ledger that are verified at the disclosure node"),
     "mirror_verified": ("gauge", "1", "1 while what the peer's ledger showed last verified; 0 = away or contradicted"),
+    "requests_open": ("gauge", "1", "residents' requests for their record or its correction, not answered yet"),
+    "requests_overdue": ("gauge", "1", "those among them whose term has passed: an alarm"),
     "certificate_expiry": ("gauge", "s", "time until the node's certificate ends"),
     "spans_lost": ("counter", "1", "spans that the collector did not get"),
     "tasks": ("gauge", "1", "tasks of the event loop; a number that goes on growing is a fault of the program"),
@@ -245,6 +247,13 @@ def mirror(peer: Identity, entries: int, *, verified: bool) -> None:
     if _serving is not None:
         _serving.gauges["mirror_entries"].set(entries, {"peer": peer.uri})
         _serving.gauges["mirror_verified"].set(int(verified), {"peer": peer.uri})
+
+
+def requests(waiting: int, overdue: int) -> None:
+    """Shows how many residents' requests are not answered, and how many of them too late."""
+    if _serving is not None:
+        _serving.gauges["requests_open"].set(waiting)
+        _serving.gauges["requests_overdue"].set(overdue)
 
 
 def witness(peer: Identity, behind: int, answers: bool) -> None:

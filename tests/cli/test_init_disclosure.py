@@ -7,9 +7,9 @@ import pytest
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.disclosure.ledger_list import load_ledgers
-from jukinet.disclosure.node import load_counters
 from jukinet.ledger.verify.notes import read_key
 from jukinet.mesh.pki import load_public_key, load_signing_key
+from jukinet.purpose.identity_check import load_counters
 
 
 @pytest.fixture(scope="module")

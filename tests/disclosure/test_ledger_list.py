@@ -6,12 +6,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jukinet.disclosure.ledger_list import format_ledgers, load_ledgers
-from jukinet.disclosure.node import load_counters
 from jukinet.ledger.cosignature import WitnessKey
 from jukinet.ledger.note import VerifierKey
 from jukinet.mesh.config import ConfigError
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import create_signing_key
+from jukinet.purpose.identity_check import load_counters
 
 WITNESSES = [str(WitnessKey(f"jukinet/witness-{n}", Ed25519PrivateKey.generate().public_key())) for n in range(3)]
 LEDGERS = [

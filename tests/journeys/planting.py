@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceStub
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
+from jukinet._pb.jukinet.disclosure.v1.record_pb2 import GetRecordRequest
+from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import RecordServiceStub
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangesRequest
@@ -238,18 +241,8 @@ async def plant_a_disclosure(canaries: Canaries, network: Network, known: identi
     await network.until(mirrored)
 
     def request(**parts: Any) -> disclosure.FindUsageRequest:
-        check = disclosure.IdentityCheck(
-            id=network.context().request_id,
-            counter=counter.uri,
-            clerk=f"{MARK}clerk",
-            resident_code=known.resident_code,
-            proof=disclosure.IDENTITY_PROOF_PHOTO_DOCUMENT,
-            affair=disclosure.AFFAIR_FIND_USAGE,
-        )
-        check.checked_at.FromDatetime(now())
-        return disclosure.FindUsageRequest(
-            **{"check": sign_check(check, key), "first_day": today, "last_day": today, **parts}
-        )
+        check = _check(network, known, key, disclosure.AFFAIR_FIND_USAGE)
+        return disclosure.FindUsageRequest(**{"check": check, "first_day": today, "last_day": today, **parts})
 
     forged = request()
     forged.check.signature = bytes(64)
@@ -258,6 +251,46 @@ async def plant_a_disclosure(canaries: Canaries, network: Network, known: identi
             stub = DisclosureServiceStub(channel)
             for each in (forged, request(), request(), request(last_day=None)):
                 await canaries.attempt(stub.FindUsage(each, timeout=10, metadata=traced()), each)
+    await plant_an_own_record(canaries, network, known, lambda affair: _check(network, known, key, affair))
+
+
+async def plant_an_own_record(
+    canaries: Canaries,
+    network: Network,
+    known: identity_pb2.IdentityRecord,
+    check: Callable[[Any], disclosure.SignedIdentityCheck],
+) -> None:
+    """A resident is shown the own record and has it corrected; then the center is asked without the node."""
+    async with network.channel(DISCLOSURE, Identity("counter", CHIYODA)) as channel:
+        stub = DisclosureServiceStub(channel)
+        asked = disclosure.RequestRecordRequest(check=check(disclosure.AFFAIR_REQUEST_RECORD))
+        taken = await canaries.attempt(stub.RequestRecord(asked, timeout=10, metadata=traced()), asked)
+        number = taken.request.request_id
+        for word in (check(disclosure.AFFAIR_FIND_USAGE), check(disclosure.AFFAIR_ANSWER_REQUEST)):
+            answer = disclosure.AnswerRequestRequest(check=word, request_id=number)
+            await canaries.attempt(stub.AnswerRequest(answer, timeout=10, metadata=traced()), answer)
+        wrong = disclosure.RequestCorrectionRequest(
+            check=check(disclosure.AFFAIR_REQUEST_CORRECTION), disclosed_by=number, document="7-1"
+        )
+        await canaries.attempt(stub.RequestCorrection(wrong, timeout=10, metadata=traced()), wrong)
+        await canaries.attempt(stub.ListRequests(disclosure.ListRequestsRequest(), timeout=10))
+    async with network.channel(CENTER, Identity("disclosure")) as channel:
+        for word in (check(disclosure.AFFAIR_FIND_USAGE), check(disclosure.AFFAIR_ANSWER_REQUEST)):
+            get = GetRecordRequest(check=word)
+            await canaries.attempt(RecordServiceStub(channel).GetRecord(get, timeout=10, metadata=traced()), get)
+
+
+def _check(network: Network, known: identity_pb2.IdentityRecord, key: Any, affair: Any) -> Any:
+    check = disclosure.IdentityCheck(
+        id=network.context().request_id,
+        counter=Identity("counter", CHIYODA).uri,
+        clerk=f"{MARK}clerk",
+        resident_code=known.resident_code,
+        proof=disclosure.IDENTITY_PROOF_PHOTO_DOCUMENT,
+        affair=affair,
+    )
+    check.checked_at.FromDatetime(now())
+    return sign_check(check, key)
 
 
 async def plant_on_a_link(canaries: Canaries, network: Network) -> None:

@@ -28,7 +28,19 @@ GIVEN: dict[str, Any] = {
 REFUSED: dict[str, Any] = {"answer": None, "refusal": errors.ERROR_REASON_USAGE_ASKED_TODAY}
 
 
-@pytest.mark.parametrize("changed", [{}, {"article": "30-32"}, REFUSED, {**REFUSED, "token": b""}], ids=str)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"article": "30-32"},
+        REFUSED,
+        {**REFUSED, "token": b""},
+        {"action": ledger_pb2.ACTION_DISCLOSE_RECORD},
+        {"action": ledger_pb2.ACTION_REQUEST_RECORD, "token": b""},
+        {"action": ledger_pb2.ACTION_CORRECT_RECORD, "token": b""},
+    ],
+    ids=str,
+)
 def test_a_disclosure_is_an_entry_to_writer_and_verifier(changed: dict[str, Any]) -> None:
     entry = make_disclosure(KEYS, **{**GIVEN, **changed})
     leaf = encode(entry)

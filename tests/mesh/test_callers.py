@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2
-from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2, record_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
@@ -40,6 +40,7 @@ FILES = (
     ledger_pb2,
     link_pb2,
     provision_pb2,
+    record_pb2,
     snapshot_pb2,
     statute_pb2,
     witness_pb2,
@@ -113,6 +114,14 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("ledger.v1.LedgerService/GetConsistencyProof", GATEWAY): {OPERATOR, DISCLOSURE},
     ("ledger.v1.LedgerService/ListEntries", GATEWAY): {OPERATOR, DISCLOSURE},
     ("disclosure.v1.DisclosureService/FindUsage", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.DisclosureService/RequestRecord", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.DisclosureService/ExtendRequest", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.DisclosureService/AnswerRequest", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.DisclosureService/RequestCorrection", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.DisclosureService/InvestigateCorrection", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.DisclosureService/AnswerCorrection", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.DisclosureService/ListRequests", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.RecordService/GetRecord", CENTER): {DISCLOSURE},
     ("witness.v1.WitnessService/AddCheckpoint", WITNESS): {GATEWAY},
     ("witness.v1.WitnessService/GetLatest", WITNESS): {GATEWAY, OPERATOR},
     ("admin.v1.AdminService/GetStatus", WITNESS): {OPERATOR},

@@ -60,6 +60,7 @@ def record_everything() -> None:
     metrics.ledger_published(8, 1.5)
     metrics.witness(WITNESS, 4, True)
     metrics.mirror(GATEWAY, 7, verified=True)
+    metrics.requests(3, 1)
     metrics.certificate_until(datetime.now(UTC) + timedelta(hours=1))
     metrics.spans_lost(2)
     metrics.tasks(7)
@@ -91,6 +92,8 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         "jukinet_ledger_unpublished_age_seconds": 1.5,
         f'jukinet_witness_lag{{peer="{WITNESS.uri}"}}': 4,
         f'jukinet_witness_answers{{peer="{WITNESS.uri}"}}': 1,
+        "jukinet_requests_open": 3,
+        "jukinet_requests_overdue": 1,
         f'jukinet_mirror_entries{{peer="{GATEWAY.uri}"}}': 7,
         f'jukinet_mirror_verified{{peer="{GATEWAY.uri}"}}': 1,
         "jukinet_spans_lost_total": 2,

@@ -39,7 +39,8 @@ def check(**changed: Any) -> disclosure.IdentityCheck:
 
 
 def opened(signed: disclosure.SignedIdentityCheck, *, counter: str = COUNTER, now: datetime = NOW) -> Any:
-    return open_check(signed, keys=KEYS, counter=counter, affair=disclosure.AFFAIR_FIND_USAGE, now=now)
+    keys = {counter: KEYS[counter]} if counter in KEYS else {}
+    return open_check(signed, keys=keys, affair=disclosure.AFFAIR_FIND_USAGE, now=now)
 
 
 def test_a_check_is_what_the_counter_signed() -> None:
@@ -80,6 +81,7 @@ def test_no_bit_of_a_check_can_be_changed() -> None:
         (sign_check(check(affair=disclosure.AFFAIR_UNSPECIFIED), KEY), COUNTER),
         (sign_check(check(proof=disclosure.IDENTITY_PROOF_UNSPECIFIED), KEY), COUNTER),
         (sign_check(check(resident_code=CODE[:-1] + str((int(CODE[-1]) + 1) % 10)), KEY), COUNTER),
+        (sign_check(check(proof=disclosure.IDENTITY_PROOF_LEGAL_REPRESENTATIVE), KEY), COUNTER),
         (sign_check(check(id="1"), KEY), COUNTER),
         (
             disclosure.SignedIdentityCheck(check=b"\xff", signature=KEY.sign(b"jukinet identity check v1\0\xff")),
@@ -87,7 +89,19 @@ def test_no_bit_of_a_check_can_be_changed() -> None:
         ),
         (disclosure.SignedIdentityCheck(), COUNTER),
     ],
-    ids=["key", "caller", "unknown", "counter", "affair", "proof", "check digit", "id", "bytes", "nothing"],
+    ids=[
+        "key",
+        "caller",
+        "unknown",
+        "counter",
+        "affair",
+        "proof",
+        "check digit",
+        "representative",
+        "id",
+        "bytes",
+        "nothing",
+    ],
 )
 def test_any_other_word_does_not_hold(signed: disclosure.SignedIdentityCheck, counter: str) -> None:
     with pytest.raises(Refused, match="IDENTITY_CHECK_INVALID") as refused:

@@ -32,7 +32,13 @@ _REFUSED = ledger_pb2.RESULT_REFUSED
 _PROVIDED = ledger_pb2.RESULT_PROVIDED
 _DONE = ledger_pb2.RESULT_DONE
 _ACTS = (ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION)
-_DISCLOSURES = (ledger_pb2.ACTION_DISCLOSE_USAGE,)
+_DISCLOSURES = (
+    ledger_pb2.ACTION_DISCLOSE_USAGE,
+    ledger_pb2.ACTION_REQUEST_RECORD,
+    ledger_pb2.ACTION_DISCLOSE_RECORD,
+    ledger_pb2.ACTION_CORRECT_RECORD,
+)
+_TOLD = (ledger_pb2.ACTION_DISCLOSE_USAGE, ledger_pb2.ACTION_DISCLOSE_RECORD)
 _ABSENT_IN_DISCLOSURES = ("purpose", "fields", "method", "wanted", "edition", "edition_digest", "operator_proof")
 _MAX_FIELD = 7
 _MAX_METHOD = 2
@@ -98,7 +104,8 @@ def _wrong_in_disclosure(entry: ledger_pb2.Entry) -> list[str]:
         wrong.append("article")
     if len(entry.answer_digest) != (0 if refused else 32):
         wrong.append("answer_digest")
-    if len(entry.person_token) != 32 and (entry.person_token or not refused):
+    told = entry.action in _TOLD and not refused
+    if len(entry.person_token) != 32 and (entry.person_token or told):
         wrong.append("person_token")
     return wrong
 

@@ -1,0 +1,76 @@
+"""Tells residents who received their record: at most once a day each, from what was verified."""
+
+import asyncio
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Engine
+
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.disclosure import usage_store
+from jukinet.disclosure.desk import Attempt, Desk
+from jukinet.disclosure.mirror import Mirror
+from jukinet.disclosure.usage import Period, UsageOffice
+from jukinet.disclosure.usage_store import Told
+from jukinet.mesh import clock
+from jukinet.mesh.errors import Refused
+from jukinet.store.reading import read
+
+
+class UsageDesk:
+    """Answers counters.
+
+    Args:
+        desk: what all that counters do has in common.
+        office: makes the answers.
+        mirrors: of all ledgers.
+        reader: engine of the node's database.
+    """
+
+    def __init__(self, desk: Desk, *, office: UsageOffice, mirrors: Sequence[Mirror], reader: Engine) -> None:
+        self._desk = desk
+        self._office = office
+        self._mirrors = mirrors
+        self._reader = reader
+
+    async def find(
+        self, counter: str, signed: disclosure.SignedIdentityCheck, period: Period
+    ) -> disclosure.FindUsageResponse:
+        """Tells a counter, by its SPIFFE ID, who received a resident's record in a period.
+
+        Raises Refused: IDENTITY_CHECK_INVALID, USAGE_ASKED_TODAY, USAGE_TOO_LONG, LEDGER_NOT_MIRRORED,
+        LEDGER_UNAVAILABLE.
+        """
+        async with self._desk.attempt(counter, ledger.ACTION_DISCLOSE_USAGE) as attempt:
+            check = attempt.open(signed, disclosure.AFFAIR_FIND_USAGE)
+            period.check()
+            return await self._told(attempt, check, period)
+
+    async def _told(
+        self, attempt: Attempt, check: disclosure.IdentityCheck, period: Period
+    ) -> disclosure.FindUsageResponse:
+        subject, day, made_at = attempt.subject, clock.today_in_japan(), clock.now_us()
+
+        def make(connection: Connection) -> tuple[Told, disclosure.FindUsageResponse, bool]:
+            before = usage_store.told_on(connection, subject, day)
+            if before is not None and (before.check_id, before.period) != (check.id, period):
+                raise Refused(errors.ERROR_REASON_USAGE_ASKED_TODAY)
+            told = before or Told(check.id, period, made_at, usage_store.search_now(connection, self._origins()))
+            answer = self._office.answer(
+                connection, check.resident_code, period, told.searched, check_id=check.id, made_at=told.made_at
+            )
+            return told, answer, before is not None
+
+        told, answer, again = await asyncio.to_thread(read, self._reader, make)
+        body = answer.SerializeToString(deterministic=True)
+        if again:
+            await attempt.keep(body)
+        else:
+            await attempt.carry_out(
+                lambda connection: usage_store.keep_told(connection, subject, day, told), lambda _: body
+            )
+        return answer
+
+    def _origins(self) -> list[tuple[str, bool]]:
+        return [(each.origin, each.is_contradicted) for each in self._mirrors]
