@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
+from agency_gateway.budgets import Budgets, Charge, Kind, OverBudget
 from agency_gateway.operators import Operators
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -54,6 +55,8 @@ class Asked(NamedTuple):
     """What its operator has to have signed; empty for what was refused unread."""
     proof: bytes = b""
     """Digest of his proof for the ledger, once it was found to hold."""
+    new_subject: bool = False
+    """Whether the agency asks about this person for the first time today; not for a batch."""
 
     def ticket(self, subject: inquiry.Subject, decision: Decision) -> provision.Ticket:
         """What the gateway states about it to the center, once it decided to ask."""
@@ -81,13 +84,17 @@ class Desk:
     Args:
         policy: the law, the statute table and the agencies.
         operators: who may ask for an agency.
+        budgets: how much each of them may ask.
         keys: of the ledger's pseudonyms and digests.
         record: the way into the ledger.
     """
 
-    def __init__(self, *, policy: PurposePolicy, operators: Operators, keys: EntryKeys, record: Record) -> None:
+    def __init__(
+        self, *, policy: PurposePolicy, operators: Operators, budgets: Budgets, keys: EntryKeys, record: Record
+    ) -> None:
         self._policy = policy
         self._operators = operators
+        self._budgets = budgets
         self._keys = keys
         self._record = record
 
@@ -104,11 +111,11 @@ class Desk:
             await self.refuse(asked, decision.refusal, decision)
         return decision
 
-    async def admit(self, asked: Asked, decision: Decision) -> Asked:
-        """The question with the proof of its operator, who may ask it now.
+    async def admit(self, asked: Asked, decision: Decision, subjects: Sequence[inquiry.Subject]) -> Asked:
+        """The question about these persons with the proof of its operator, who may ask it now; it is charged.
 
         Raises Refused, after that is on record: OPERATOR_PROOF_MISSING, OPERATOR_UNKNOWN, OPERATOR_PROOF_INVALID,
-        OPERATOR_PROOF_EXPIRED, OPERATOR_ELSEWHERE; LEDGER_UNAVAILABLE.
+        OPERATOR_PROOF_EXPIRED, OPERATOR_ELSEWHERE, BUDGET_EXCEEDED; LEDGER_UNAVAILABLE.
         """
         context = asked.context
         proof = context.operator_proof if context.HasField("operator_proof") else None
@@ -117,7 +124,22 @@ class Desk:
         )
         if refusal:
             await self.refuse(asked, refusal, decision)
-        return asked._replace(proof=self._keys.proof_digest(asked.statement, context.operator_proof.signature))
+        asked = asked._replace(proof=self._keys.proof_digest(asked.statement, context.operator_proof.signature))
+        charge, subject = self._charge(asked, len(subjects)), b""
+        if charge.kind != "batch":
+            subject = subjects[0].SerializeToString(deterministic=True)
+        try:
+            return asked._replace(new_subject=self._budgets.charge(charge, subject, now()))
+        except OverBudget as over:
+            metrics.budget_exceeded(over.limit)
+            await self.refuse(asked, errors.ERROR_REASON_BUDGET_EXCEEDED, decision)
+
+    def _charge(self, asked: Asked, persons: int) -> Charge:
+        kind: Kind = "number" if asked.method == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER else "search"
+        if asked.action == ledger.ACTION_INQUIRE_BATCH:
+            kind = "batch"
+        operator = self._keys.operator_pseudonym(asked.agency, asked.context.operator)
+        return Charge(asked.agency, operator, kind, asked.context.purpose, persons)
 
     async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
         """Raises Refused, with this reason, after that is on record."""
@@ -214,5 +236,6 @@ class Desk:
             wanted=asked.fields,
             edition=decision.edition if decision else "",
             proof=asked.proof,
+            new_subject=asked.new_subject,
             **told,
         )

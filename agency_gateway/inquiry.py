@@ -113,7 +113,7 @@ class InquiryService(InquiryServiceServicer):
 
     async def _found(self, asked: Asked, subject: inquiry.Subject) -> tuple[Asked, Decision, provision.Provision]:
         decision = await self._desk.decide(asked)
-        asked = await self._desk.admit(asked, decision)
+        asked = await self._desk.admit(asked, decision, [subject])
         try:
             return asked, decision, await self._center.provide(asked.ticket(subject, decision), subject)
         except Refused as refused:
@@ -141,7 +141,7 @@ class InquiryService(InquiryServiceServicer):
         methods = [method_of(subject) for subject in request.subjects]
         decisions = {way: await self._desk.decide(whole._replace(method=way)) for way in dict.fromkeys(methods)}
         decision = decisions[methods[0]]
-        whole = await self._desk.admit(whole, decision)
+        whole = await self._desk.admit(whole, decision, request.subjects)
         try:
             found = await self._center.provide_all(whole.batch_ticket(request.subjects, decision), request.subjects)
         except Refused as refused:

@@ -9,12 +9,14 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Engine
 
+from agency_gateway.budgets import Budgets
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.operators import Operators
 from agency_gateway.publisher import Publisher
 from agency_gateway.record import Record
+from agency_gateway.today import todays_entries
 from agency_gateway.witness import Witness
 from agency_gateway.witness_list import WitnessList, load_witnesses
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
@@ -71,13 +73,17 @@ async def run(config: NodeConfig) -> None:
     publisher = Publisher(witnesses=list(witnesses.values()), quorum=listed.quorum, reader=reader, writer=writer)
     record = Record(writer=writer, signer=signer, state=state, is_open=lambda: publisher.is_open)
     channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""), limits=config.limits)
+    budgets = Budgets(agencies)
+    with reader.connect() as connection:
+        for entry in todays_entries(connection, now()):
+            budgets.restore(entry)
     keys = EntryKeys(load_secret(needed(settings.token_key)))
     center = Center(
         identity=config.identity.uri,
         stub=ProvisionServiceStub(channel),
         ticket_key=load_signing_key(needed(settings.ticket_key)),
     )
-    desk = Desk(policy=policy, operators=Operators(agencies), keys=keys, record=record)
+    desk = Desk(policy=policy, operators=Operators(agencies), budgets=budgets, keys=keys, record=record)
     inquiry = InquiryService(desk=desk, center=center)
 
     carry_out = acts_on_record(record, keys, policy, config.identity)

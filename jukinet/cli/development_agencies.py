@@ -14,12 +14,22 @@ from jukinet.domain.local_government import prefecture_code_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import create_signing_key, load_public_key
 from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
+from jukinet.purpose.budgets import UNLIMITED, Budget
 from jukinet.purpose.edition import load_statute
 
 PENSION_SERVICE: Final = "pension-service"
 TAX_AGENCY: Final = "national-tax-agency"
 BANK: Final = "example-bank"
 """A private organisation with rows granted by mistake."""
+LOADED: Final = Budget(
+    operator_searches_minute=UNLIMITED,
+    operator_searches_day=UNLIMITED,
+    operator_numbers_minute=UNLIMITED,
+    agency_searches_day=UNLIMITED,
+    agency_subjects_day=UNLIMITED,
+    agency_batch_day=UNLIMITED,
+)
+"""Limits under which benchmarks and demos may ask; nobody's in production."""
 OPERATORS: Final = ("op-7", "op-8")
 """Operators (操作者) of each of them, by the agency's own id."""
 
@@ -87,4 +97,5 @@ def _agency(
         rows=frozenset(rows),
         valid_from=date(2019, 1, 7),
         prefecture=prefecture,
+        budget=LOADED,
     )

@@ -101,6 +101,7 @@ def make_entry(
     token: bytes = b"",
     answer: bytes | None = None,
     proof: bytes = b"",
+    new_subject: bool = False,
 ) -> ledger_pb2.Entry:
     """The entry of one answer or refusal.
 
@@ -125,6 +126,7 @@ def make_entry(
         token: `person_token`, or empty when nobody was found.
         answer: the serialised answer without its receipt; None for a refusal.
         proof: `EntryKeys.proof_digest` of the operator's proof; empty where it did not hold or was not looked at.
+        new_subject: whether the agency asks about this person for the first time today; false without a proof.
     Raises EntryInvalid naming the field that breaks the layout.
     """
     refused = result == ledger_pb2.RESULT_REFUSED
@@ -147,6 +149,7 @@ def make_entry(
         wanted=sorted(wanted),
         edition=edition,
         operator_proof=proof,
+        new_subject=new_subject,
     )
     return _dated(entry, time)
 

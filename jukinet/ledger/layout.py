@@ -93,6 +93,7 @@ def _common_claims(entry: ledger_pb2.Entry) -> _Claims:
         ("case_commitment", len(entry.case_commitment) == DIGEST_BYTES),
         ("policy_digest", len(entry.policy_digest) == DIGEST_BYTES),
         ("operator_proof", not entry.operator_proof or (entry.version > 2 and _is_proof(entry))),
+        ("new_subject", not entry.new_subject or bool(entry.operator_proof)),
     )
 
 

@@ -50,6 +50,7 @@ INSTRUMENTS: Final = {
         "1",
         "questions of an operator who was at another terminal then: an alarm",
     ),
+    "budget_exceeded": ("counter", "1", "questions refused because a budget is used up, by the name of the limit"),
     "ledger_entries": ("gauge", "1", "entries of the ledger"),
     "ledger_published": ("gauge", "1", "entries under the checkpoint that a quorum of witnesses cosigned"),
     "ledger_unpublished_age": ("gauge", "s", "since when the ledger holds entries that no quorum cosigned"),
@@ -227,6 +228,12 @@ def operator_elsewhere() -> None:
     """Counts a question that came from a second terminal of its operator."""
     if _serving is not None:
         _count("operator_elsewhere")
+
+
+def budget_exceeded(limit: str) -> None:
+    """Counts a question that is over one of the limits of `Budget`, by its name."""
+    if _serving is not None:
+        _count("budget_exceeded", limit=limit)
 
 
 def ledger_entries(entries: int) -> None:

@@ -22,6 +22,9 @@ The directory is a TOML file with one table per organisation:
     [agency.operators]                   # who may ask for it (操作者), each by his own key; nobody else may
     op-7 = "GpqpSTQn5aN0vLKPmlA3Z2xvcJmIgfe0aD6Yl0QhSWs="
 
+    [agency.budgets]                     # limits that are not the defaults of `purpose/budgets.py`
+    operator_searches_day = 600
+
 Whoever asks has to prove that he is an operator of the agency (`operator_proof`): an agency that lists none gets no
 answer.
 """
@@ -29,24 +32,26 @@ answer.
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 from jukinet.domain.local_government import is_prefecture_code
+from jukinet.purpose.budgets import Budget, format_budget, read_budget
 from jukinet.purpose.editions import Editions
 from jukinet.purpose.operator_keys import OperatorKeys, format_operators, read_operators
 
+_T = TypeVar("_T")
 AgencyKind = Literal["public", "private"]
 
 SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
 
 _KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
 _REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
-_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators"}
+_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators", "budgets"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -69,6 +74,7 @@ class Agency:
     valid_to: date = date.max
     prefecture: str = ""
     operators: OperatorKeys = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
 
 
 AgencyDirectory = Mapping[str, Agency]
@@ -186,13 +192,11 @@ def _format_agency(agency: Agency) -> str:
     # JSON's texts and lists of texts are TOML's as well.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in texts.items()]
     days = f"valid_from = {agency.valid_from}\nvalid_to = {agency.valid_to}\n"
-    if not agency.operators:
-        return "\n".join(["[[agency]]", *lines, days])
-    keys = [
-        f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(key)}"
-        for name, key in format_operators(agency.operators)
-    ]
-    return "\n".join(["[[agency]]", *lines, days, "[agency.operators]", *keys, ""])
+    listed = format_operators(agency.operators)
+    keys = [f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(key)}" for name, key in listed]
+    operators = ["[agency.operators]", *keys, ""] if keys else []
+    budgets = [*limits, ""] if (limits := format_budget(agency.budget)) else []
+    return "\n".join(["[[agency]]", *lines, days, *operators, *budgets])
 
 
 def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agency:
@@ -213,6 +217,7 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
     valid_to = _day(entry.get("valid_to", date.max), f"{where}: valid_to")
     if valid_to < valid_from:
         raise AgencyDirectoryError(f"{where}: valid_to lies before valid_from")
+    rows = _known(entry["rows"], editions.rows, f"{where}: rows")
     return Agency(
         id=identifier,
         spiffe_id=spiffe_id,
@@ -220,17 +225,18 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
         name_ja=_text(entry["name_ja"], f"{where}: name_ja"),
         kind=kind,
         bodies=_known(entry["bodies"], editions.bodies, f"{where}: bodies"),
-        rows=_known(entry["rows"], editions.rows, f"{where}: rows"),
+        rows=rows,
         valid_from=valid_from,
         valid_to=valid_to,
         prefecture=_prefecture(entry.get("prefecture", ""), f"{where}: prefecture"),
-        operators=_operators(entry.get("operators", {}), f"{where}: operators"),
+        operators=_read(f"{where}: operators", read_operators, entry.get("operators", {})),
+        budget=_read(f"{where}: budgets", read_budget, entry.get("budgets", {}), rows),
     )
 
 
-def _operators(value: object, where: str) -> OperatorKeys:
+def _read(where: str, read: Callable[..., _T], *given: object) -> _T:
     try:
-        return read_operators(value)
+        return read(*given)
     except ValueError as error:
         raise AgencyDirectoryError(f"{where}: {error}") from None
 

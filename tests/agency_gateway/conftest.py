@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_status import rpc_status
 from sqlalchemy import Engine, event
 
+from agency_gateway.budgets import Budgets
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.inquiry import InquiryService
@@ -34,6 +35,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import (
     IdentityRecord,
     PersonName,
 )
+from jukinet.cli.development_agencies import LOADED
 from jukinet.domain import individual_number, resident_code
 from jukinet.domain.arrival import Arrival
 from jukinet.ledger import store as ledger
@@ -159,7 +161,14 @@ class Network:
             ticket_key=self.ticket_key,
         )
         self.operators = Operators(directory)
-        self.desk = Desk(policy=policy, operators=self.operators, keys=EntryKeys(bytes(32)), record=self.record)
+        self.budgets = Budgets(directory)
+        self.desk = Desk(
+            policy=policy,
+            operators=self.operators,
+            budgets=self.budgets,
+            keys=EntryKeys(bytes(32)),
+            record=self.record,
+        )
         self.inquiry = InquiryService(desk=self.desk, center=self.asking)
 
     def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:
@@ -334,15 +343,15 @@ def _agencies() -> Iterator[Agency]:
     yield Agency(
         id=PENSION.name, spiffe_id=PENSION.uri, name_en="Pension", name_ja="年金", kind="public",
         bodies=frozenset({"japan-pension-service"}), rows=rows, valid_from=listed,
-        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()},
+        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()}, budget=LOADED,
     )  # fmt: skip
     yield Agency(
         id=MAYOR.name, spiffe_id=MAYOR.uri, name_en="Chiyoda", name_ja="千代田区", kind="public",
         bodies=frozenset({"municipal-mayor"}), rows=frozenset({"B2-1-2"}), valid_from=listed, prefecture="130001",
-        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()},
+        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()}, budget=LOADED,
     )  # fmt: skip
     yield Agency(
         id=BANK.name, spiffe_id=BANK.uri, name_en="Bank", name_ja="銀行", kind="private",
         bodies=frozenset(), rows=rows, valid_from=listed,
-        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()},
+        operators={name: key.public_key() for name, key in OPERATOR_KEYS.items()}, budget=LOADED,
     )  # fmt: skip

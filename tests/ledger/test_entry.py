@@ -230,6 +230,16 @@ def test_an_entry_of_layout_1_is_read_and_has_none_of_the_new_fields(entry_argum
             read_entry(mixed.SerializeToString(deterministic=True))
 
 
+def test_only_a_proved_question_says_that_its_person_was_new(entry_arguments: Arguments) -> None:
+    proved = make_entry(KEYS, **entry_arguments(1), new_subject=True)
+    assert read_entry(encode(proved)).new_subject
+    with pytest.raises(EntryInvalid, match="Field new_subject"):
+        make_entry(KEYS, **{**entry_arguments(1), "proof": b""}, new_subject=True)
+    proved.ClearField("operator_proof")
+    with pytest.raises(Unsound, match="wrong new_subject"):
+        read_entry(proved.SerializeToString(deterministic=True))
+
+
 def test_an_entry_of_layout_2_is_read_and_has_no_proof_of_an_operator(entry_arguments: Arguments) -> None:
     entry = make_entry(KEYS, **{**entry_arguments(1), "proof": b""})
     entry.version = 2

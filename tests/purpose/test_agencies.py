@@ -24,6 +24,7 @@ PENSION = {
     "valid_from": "2019-01-07",
 }
 
+BUDGETS = '{ agency_batch_day = 0, row_questions_day = { "B1-77" = 3, "B1-72" = 4 } }'
 KEYS = [base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode() for _ in range(2)]
 
 
@@ -68,7 +69,9 @@ def test_directory_that_was_written_reads_back_the_same() -> None:
         bodies="[]",
         valid_to="2030-03-31",
     )
-    directory = parse_agencies(entry(operators=f'{{ op-7 = "{KEYS[0]}", "課 2\\"" = "{KEYS[1]}" }}') + other, EDITIONS)
+    directory = parse_agencies(
+        entry(operators=f'{{ op-7 = "{KEYS[0]}", "課 2\\"" = "{KEYS[1]}" }}', budgets=BUDGETS) + other, EDITIONS
+    )
     assert list(directory["spiffe://agencies.jukinet/agency/japan-pension-service"].operators) == ["op-7", '課 2"']
     assert parse_agencies(format_agencies(directory.values()), EDITIONS) == directory
 
@@ -91,6 +94,8 @@ def test_directory_that_was_written_reads_back_the_same() -> None:
         ({"valid_from": '"2019-01-07"'}, "valid_from must be a date"),
         ({"valid_from": "2019-01-07T00:00:00"}, "valid_from must be a date"),
         ({"valid_to": "2018-12-31"}, "valid_to lies before valid_from"),
+        ({"budgets": "{ operator_searches = 3 }"}, "budgets: unknown limit operator_searches"),
+        ({"budgets": '{ row_questions_day = { "B1-4" = 3 } }'}, "budgets: row_questions_day must be a table of rows"),
         ({"operators": '["op-7"]'}, "operators: must be a table"),
         ({"operators": "{ op-7 = 1 }"}, "operators: an operator's key is an Ed25519 public key"),
         ({"operators": '{ op-7 = "" }'}, "operators: an operator's key is an Ed25519 public key"),
@@ -104,6 +109,11 @@ def test_directory_that_was_written_reads_back_the_same() -> None:
 def test_entry_that_is_wrong_is_refused_with_what_to_correct(changes: dict[str, str | None], told: str) -> None:
     with pytest.raises(AgencyDirectoryError, match=told):
         parse_agencies(entry(**changes), EDITIONS)
+
+
+def test_limits_of_rows_alone_are_written_as_well() -> None:
+    directory = parse_agencies(entry(budgets='{ row_questions_day = { "B1-77" = 3 } }'), EDITIONS)
+    assert parse_agencies(format_agencies(directory.values()), EDITIONS) == directory
 
 
 def test_an_agency_lists_no_operators_unless_it_says_so() -> None:

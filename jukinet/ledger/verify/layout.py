@@ -23,10 +23,10 @@ _EDITION = re.compile(r"[0-9]{4}-[0-9]{2}(\.[0-9]{1,2})?")
 _ABSENT_IN_REFUSALS = ("purpose", "article")
 _ABSENT_IN_ACTS = (
     *("purpose", "article", "person_token", "refusal", "fields", "answer_digest", "method", "wanted"),
-    "operator_proof",
+    *("operator_proof", "new_subject"),
 )
 _NEW_IN_2 = ("method", "wanted", "edition", "edition_digest")
-_NEW_IN_3 = ("operator_proof",)
+_NEW_IN_3 = ("operator_proof", "new_subject")
 _DIGESTS = ("operator_pseudonym", "case_commitment", "policy_digest")
 _REFUSED = ledger_pb2.RESULT_REFUSED
 _PROVIDED = ledger_pb2.RESULT_PROVIDED
@@ -39,7 +39,10 @@ _DISCLOSURES = (
     ledger_pb2.ACTION_CORRECT_RECORD,
 )
 _TOLD = (ledger_pb2.ACTION_DISCLOSE_USAGE, ledger_pb2.ACTION_DISCLOSE_RECORD)
-_ABSENT_IN_DISCLOSURES = ("purpose", "fields", "method", "wanted", "edition", "edition_digest", "operator_proof")
+_ABSENT_IN_DISCLOSURES = (
+    *("purpose", "fields", "method", "wanted", "edition", "edition_digest"),
+    *("operator_proof", "new_subject"),
+)
 _MAX_FIELD = 7
 _MAX_METHOD = 2
 _END_OF_TIME = 253_402_300_800  # Year 10000: the end of what a Timestamp may say.
@@ -123,6 +126,8 @@ def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
         wrong.append("edition_digest")
     if entry.operator_proof and len(entry.operator_proof) != 32:
         wrong.append("operator_proof")
+    if entry.new_subject and not entry.operator_proof:
+        wrong.append("new_subject")
     if entry.version > 1:
         if not (0 if refused else 1) <= entry.method <= _MAX_METHOD:
             wrong.append("method")

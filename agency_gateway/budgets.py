@@ -1,0 +1,183 @@
+"""What each agency and operator asked today, and whether one question more is within its budget (照会の上限).
+
+Rule 1: a question is charged before anybody is looked up, and the same whatever comes of it; one that is over budget is
+refused, with an entry, and is not charged.
+Rule 2: the ledger is the account. Every charged question has its entry, and at a start the counts are made again from
+today's entries; so they hold across restarts, and nobody changes them who cannot change the ledger. Between a charge
+and its entry a crash may come: then no answer left either.
+Rule 3: who was asked about is counted by a digest under a key of this process, and kept in memory for the day alone.
+The entry says only whether the person was new; after a restart everybody is new once more, so no more is allowed.
+
+Budgets are those of one ledger: an agency that several gateways serve has at each the share that its directory says.
+
+Source: reference/reliability.md sections 4.1 (15 to 17) and 4.2.
+"""
+
+import hmac
+import secrets
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Final, Literal
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.mesh.clock import JAPAN
+from jukinet.purpose.agencies import AgencyDirectory
+from jukinet.purpose.budgets import Budget
+
+Kind = Literal["search", "number", "batch"]
+
+_MINUTE: Final = timedelta(minutes=1)
+NOT_CHARGED: Final = frozenset({errors.ERROR_REASON_BUDGET_EXCEEDED})
+"""Refusals of a proved question that cost nothing of its budget."""
+
+
+class OverBudget(Exception):
+    """One question more is over a limit; `limit` is its name in `Budget`."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one question, or one message of a batch, costs."""
+
+    agency: str
+    operator: bytes
+    """His pseudonym in the ledger."""
+    kind: Kind
+    purpose: str
+    persons: int = 1
+
+
+@dataclass(slots=True)
+class _Operator:
+    searches_day: int = 0
+    searches: deque[float] = field(default_factory=deque)
+    """Moments of the last minute, seconds since 1970."""
+    numbers: deque[float] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class _Agency:
+    searches: int = 0
+    subjects: int = 0
+    batch: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
+    known: set[bytes] = field(default_factory=set)
+
+
+class Budgets:
+    """The counts of today.
+
+    Args:
+        directory: the agencies with their limits.
+    """
+
+    def __init__(self, directory: AgencyDirectory) -> None:
+        self._directory = directory
+        self._key = secrets.token_bytes(32)
+        self._begin(date.min)
+
+    def charge(self, charge: Charge, subject: bytes, now: datetime) -> bool:
+        """Charges a question.
+
+        Args:
+            charge: what it costs.
+            subject: the person as he was named, serialised; empty for a batch.
+            now: UTC.
+
+        Returns:
+            Whether the agency asks about this person for the first time today, as far as is remembered.
+
+        Raises:
+            OverBudget: it is over a limit; nothing was charged.
+        """
+        self._turn_to(now)
+        agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
+        _forget(operator, now)
+        digest = hmac.digest(self._key, subject, "sha256")[:16] if charge.kind != "batch" else b""
+        new = charge.kind != "batch" and digest not in agency.known
+        listed = self._directory.get(charge.agency)
+        for limit, most, count in _counts(listed.budget if listed else Budget(), charge, agency, operator, new=new):
+            if count > most:
+                raise OverBudget(limit)
+        self._add(charge, new, now)
+        if new:
+            agency.known.add(digest)
+        return new
+
+    def restore(self, entry: ledger.Entry) -> None:
+        """Counts an entry of the ledger that was charged today; all others change nothing."""
+        if not entry.operator_proof or entry.refusal in NOT_CHARGED:
+            return
+        moment = entry.time.ToDatetime(tzinfo=JAPAN)
+        if moment.date() < self._day:
+            return
+        self._turn_to(moment)
+        kind: Kind = "search"
+        if entry.action == ledger.ACTION_INQUIRE_BATCH:
+            kind = "batch"
+        elif entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER:
+            kind = "number"
+        self._add(Charge(entry.agency, entry.operator_pseudonym, kind, entry.purpose), entry.new_subject, moment)
+
+    def _add(self, charge: Charge, new: bool, now: datetime) -> None:
+        agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
+        if charge.kind == "batch":
+            agency.batch += charge.persons
+            return
+        agency.rows[_row(charge.purpose)] += 1
+        agency.subjects += new
+        if charge.kind == "number":
+            operator.numbers.append(now.timestamp())
+        else:
+            agency.searches += 1
+            operator.searches_day += 1
+            operator.searches.append(now.timestamp())
+
+    def _turn_to(self, now: datetime) -> None:
+        today = now.astimezone(JAPAN).date()
+        if today > self._day:  # a clock that was put back opens no second day
+            self._begin(today)
+
+    def _begin(self, day: date) -> None:
+        self._day = day
+        self._operators: defaultdict[tuple[str, bytes], _Operator] = defaultdict(_Operator)
+        self._agencies: defaultdict[str, _Agency] = defaultdict(_Agency)
+
+
+def _counts(
+    budget: Budget, charge: Charge, agency: _Agency, operator: _Operator, *, new: bool
+) -> list[tuple[str, int, int]]:
+    """Each limit that a charge touches: its name, the limit, and what the count would be."""
+    if charge.kind == "batch":
+        return [("agency_batch_day", budget.agency_batch_day, agency.batch + charge.persons)]
+    row = _row(charge.purpose)
+    touched = [("agency_subjects_day", budget.agency_subjects_day, agency.subjects + new)]
+    if row in budget.row_questions_day:
+        touched.append(("row_questions_day", budget.row_questions_day[row], agency.rows[row] + 1))
+    if charge.kind == "number":
+        return [*touched, ("operator_numbers_minute", budget.operator_numbers_minute, len(operator.numbers) + 1)]
+    return [
+        *touched,
+        ("operator_searches_minute", budget.operator_searches_minute, len(operator.searches) + 1),
+        ("operator_searches_day", budget.operator_searches_day, operator.searches_day + 1),
+        ("agency_searches_day", budget.agency_searches_day, agency.searches + 1),
+    ]
+
+
+def _row(purpose: str) -> str:
+    return purpose.partition(".")[0]
+
+
+def _forget(operator: _Operator, now: datetime) -> None:
+    """Lets go of what is more than a minute old."""
+    oldest = (now - _MINUTE).timestamp()
+    for moments in (operator.searches, operator.numbers):
+        while moments and moments[0] <= oldest:
+            moments.popleft()

@@ -1,0 +1,257 @@
+"""Nobody asks more than his budget allows: by minute and day, operator, agency, row and person, across restarts."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agency_gateway.budgets import Budgets, Charge, OverBudget
+from agency_gateway.today import todays_entries
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.mesh.clock import now
+from jukinet.purpose.agencies import Agency
+from jukinet.purpose.budgets import Budget
+from tests.agency_gateway.conftest import PENSION
+
+Network = Any  # the fixture's own class lives in conftest.py
+NOON = datetime(2026, 4, 1, 3, tzinfo=UTC)
+"""In Japan."""
+SECOND = timedelta(seconds=1)
+OVER = errors.ERROR_REASON_BUDGET_EXCEEDED
+ROW = "B1-77.12"
+
+
+def budgets(**limits: Any) -> Budgets:
+    nothing: frozenset[str] = frozenset()
+    agency = Agency(
+        PENSION.name, PENSION.uri, "P", "年", "public", nothing, nothing, NOON.date(), budget=Budget(**limits)
+    )
+    return Budgets({PENSION.uri: agency})
+
+
+def charge(
+    counted: Budgets, at: datetime = NOON, *, operator: int = 1, kind: Any = "search", purpose: str = ROW, **more: Any
+) -> str:
+    """The limit that stops a question; empty where none does. Each is about somebody else unless it is said."""
+    subject = more.pop("subject", str(at).encode())
+    try:
+        counted.charge(Charge(PENSION.uri, bytes([operator]) * 32, kind, purpose, **more), subject, at)
+    except OverBudget as over:
+        return over.limit
+    return ""
+
+
+def moments(step: timedelta = SECOND, start: datetime = NOON) -> Iterator[datetime]:
+    while True:
+        yield start
+        start += step
+
+
+def allowed(counted: Budgets, times: Iterator[datetime], **asked: Any) -> tuple[int, str]:
+    """How many questions are charged before one is refused, and by which limit."""
+    for count, at in enumerate(times):
+        if limit := charge(counted, at, **asked):
+            return count, limit
+    raise AssertionError("never refused")
+
+
+def test_an_operator_searches_thirty_times_a_minute() -> None:
+    counted = budgets()
+    times = moments()
+    assert allowed(counted, times) == (30, "operator_searches_minute")
+    assert charge(counted, NOON + 30 * SECOND, operator=2) == ""
+    assert charge(counted, NOON + 59 * SECOND) == "operator_searches_minute"
+    assert charge(counted, NOON + 60 * SECOND) == ""
+
+
+def test_an_operator_searches_three_hundred_times_a_day() -> None:
+    counted = budgets()
+    assert allowed(counted, moments(timedelta(seconds=3))) == (300, "operator_searches_day")
+    assert charge(counted, NOON + timedelta(hours=11)) == "operator_searches_day"
+    assert charge(counted, NOON + timedelta(hours=12)) == ""  # midnight in Japan
+
+
+def test_an_operator_asks_by_number_a_hundred_and_twenty_times_a_minute() -> None:
+    counted = budgets()
+    assert allowed(counted, moments(SECOND / 10), kind="number") == (120, "operator_numbers_minute")
+    assert charge(counted, NOON + 30 * SECOND) == ""  # by four items is another limit
+
+
+def test_all_operators_of_an_agency_search_a_thousand_times_a_day() -> None:
+    counted = budgets()
+    made = [charge(counted, at, operator=number % 5) for number, at in zip(range(1002), moments(), strict=False)]
+    assert (made.index("agency_searches_day"), set(made[1000:])) == (1000, {"agency_searches_day"})
+
+
+def test_an_agency_asks_about_five_thousand_persons_a_day_and_again_about_them() -> None:
+    counted = budgets()
+    for number, at in zip(range(5000), moments(timedelta(seconds=0.4)), strict=False):
+        assert (
+            charge(counted, at, operator=number % 250, kind="number", subject=bytes([number % 256, number // 256]))
+            == ""
+        )
+    later = NOON + timedelta(hours=2)
+    assert charge(counted, later, kind="number", subject=b"one more") == "agency_subjects_day"
+    assert charge(counted, later, kind="number", subject=bytes([7, 0])) == ""
+
+
+def test_a_batch_has_a_budget_of_its_own() -> None:
+    counted = budgets(agency_batch_day=100)
+    assert charge(counted, kind="batch", persons=64) == ""
+    assert charge(counted, kind="batch", persons=37) == "agency_batch_day"
+    assert charge(counted, kind="batch", persons=36) == ""
+    assert charge(counted) == ""
+
+
+def test_a_row_may_have_a_limit_of_its_own() -> None:
+    counted = budgets(row_questions_day={"B1-77": 2})
+    asked = [charge(counted, purpose=purpose, kind=kind) for purpose, kind in (
+        ("B1-77", "search"), ("B1-77.12", "number"), ("B1-77.3", "search"), ("B1-72", "search"), ("B1-7", "search"),
+    )]  # fmt: skip
+    assert asked == ["", "", "row_questions_day", "", ""]
+
+
+def test_what_is_refused_is_not_charged() -> None:
+    counted = budgets(operator_searches_day=1)
+    asked = [charge(counted, at) for _, at in zip(range(3), moments(), strict=False)]
+    assert asked == ["", "operator_searches_day", "operator_searches_day"]
+    assert charge(counted, NOON + 9 * SECOND, kind="number") == ""
+    assert counted._agencies[PENSION.uri].subjects == 2
+
+
+def test_a_clock_that_is_put_back_opens_no_second_day() -> None:
+    counted = budgets(operator_searches_day=1)
+    assert charge(counted) == ""
+    assert charge(counted, NOON - timedelta(days=2)) == "operator_searches_day"
+
+
+def test_an_agency_that_is_not_listed_has_the_defaults() -> None:
+    counted = Budgets({})
+    assert allowed(counted, moments()) == (30, "operator_searches_minute")
+
+
+NAMES = [each.name for each in fields(Budget) if each.name != "row_questions_day"]
+LIMITS = st.fixed_dictionaries({name: st.integers(0, 6) for name in NAMES})
+ASKED = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(1, 3), st.sampled_from(["search", "number", "batch"]), st.integers(0, 3)),
+    max_size=40,
+)
+
+
+@given(limits=LIMITS, asked=ASKED)
+def test_no_order_of_questions_gets_more_than_any_limit(limits: dict[str, int], asked: list[Any]) -> None:
+    counted, at, taken = budgets(**limits), NOON, []
+    for wait, operator, kind, subject in asked:
+        at += wait * SECOND
+        if not charge(counted, at, operator=operator, kind=kind, subject=bytes([subject])):
+            taken.append((at, operator, kind, subject))
+    for end, who, _, _ in taken:
+        last = [each for each in taken if end - timedelta(minutes=1) < each[0] <= end and each[1] == who]
+        assert sum(each[2] == "search" for each in last) <= limits["operator_searches_minute"]
+        assert sum(each[2] == "number" for each in last) <= limits["operator_numbers_minute"]
+        assert sum(each[1:3] == (who, "search") for each in taken) <= limits["operator_searches_day"]
+    assert sum(each[2] == "search" for each in taken) <= limits["agency_searches_day"]
+    assert sum(each[2] == "batch" for each in taken) <= limits["agency_batch_day"]
+    assert len({each[3] for each in taken if each[2] != "batch"}) <= limits["agency_subjects_day"]
+
+
+def limited(network: Network, **limits: Any) -> None:
+    """Gives the pension service of the fixture other limits."""
+    own = network.budgets._directory[PENSION.uri]
+    object.__setattr__(own, "budget", Budget(**limits))
+
+
+def restarted(network: Network) -> Budgets:
+    """The counts as a gateway makes them at its next start."""
+    again = Budgets(network.budgets._directory)
+    with network.ledger_engine.connect() as connection:
+        for entry in todays_entries(connection, now()):
+            again.restore(entry)
+    return again
+
+
+async def test_a_question_over_budget_is_on_record_and_nobody_is_looked_up(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, operator_searches_day=1)
+    await network.inquire()
+    before = len(network.reads), len(network.center.requests)
+    assert await network.refusal_of(network.inquire()) == OVER
+    assert await network.refusal_of(network.verify(network.four_items(network.record_of(2)))) == OVER
+    assert (len(network.reads), len(network.center.requests)) == before
+    assert [entry.refusal for entry in network.leaves()] == [0, OVER, OVER]
+    assert [entry.new_subject for entry in network.leaves()] == [True, False, False]
+
+
+async def test_a_match_and_none_cost_the_same(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, operator_searches_day=4)
+    for number in (1, 2, 1, 2):
+        await network.inquire(number=number)
+    assert await network.refusal_of(network.inquire()) == OVER
+
+
+async def test_a_question_that_is_refused_later_was_asked_all_the_same(network: Network) -> None:
+    limited(network, operator_searches_day=2)
+    network.center.fail = grpc.StatusCode.UNAVAILABLE
+    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    network.center.fail = None
+    await network.inquire()
+    assert await network.refusal_of(network.inquire()) == OVER
+
+
+async def test_what_the_law_refuses_and_what_nobody_signed_costs_nothing(network: Network) -> None:
+    limited(network, operator_searches_day=1)
+    await network.refusal_of(network.inquire(purpose="B1-41"))
+    await network.refusal_of(network.inquire(operator="op-4"))
+    await network.inquire()
+    assert await network.refusal_of(network.inquire()) == OVER
+
+
+async def test_a_restart_gives_nobody_a_new_budget(network: Network) -> None:
+    network.enter(network.record_of(1))
+    await network.inquire()
+    await network.inquire(operator="op-2", number=2)
+    by_number = inquiry.Subject(individual_number=network.number_of(1))
+    await network.inquire(subject=by_number)
+    await network.inquire_batch(network.batch_of(1, 2, 3))
+    await network.refusal_of(network.inquire(purpose="B1-41"))
+    network.center.fail = grpc.StatusCode.UNAVAILABLE
+    await network.refusal_of(network.inquire())
+    limited(network, operator_searches_day=2)
+    assert await network.refusal_of(network.inquire()) == OVER
+    before, again = network.budgets, restarted(network)
+    by_operator = [
+        {key: (each.searches_day, len(each.searches), len(each.numbers)) for key, each in counts._operators.items()}
+        for counts in (before, again)
+    ]
+    assert by_operator[0] == by_operator[1]
+    told = [(each.searches, each.subjects, each.batch, each.rows) for each in again._agencies.values()]
+    assert told == [(each.searches, each.subjects, each.batch, each.rows) for each in before._agencies.values()]
+    assert told == [(3, 3, 3, {"B1-77": 4})]
+
+
+async def test_an_operator_at_his_limit_stays_there_over_a_restart(network: Network) -> None:
+    limited(network, operator_searches_day=1)
+    await network.inquire()
+    network.desk._budgets = restarted(network)
+    assert await network.refusal_of(network.inquire()) == OVER
+
+
+async def test_the_questions_of_yesterday_are_not_of_today(network: Network) -> None:
+    await network.inquire()
+    with network.ledger_engine.connect() as connection:
+        assert len(list(todays_entries(connection, now()))) == 1
+        assert list(todays_entries(connection, now() + timedelta(days=1))) == []
+
+
+async def test_the_ledger_says_nothing_of_who_was_asked_about_but_that_he_was_new(network: Network) -> None:
+    for number in (1, 2, 1):
+        await network.inquire(number=number)
+    assert [entry.new_subject for entry in network.leaves()] == [True, True, False]
+    assert {entry.action for entry in network.leaves()} == {ledger.ACTION_INQUIRE}
