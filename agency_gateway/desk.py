@@ -34,6 +34,11 @@ _KINDS = {
     ledger.ACTION_VERIFY_IDENTITY: provision.PROVISION_KIND_VERIFICATION,
     ledger.ACTION_INQUIRE_BATCH: provision.PROVISION_KIND_BATCH,
 }
+_RESULTS = {
+    inquiry.INQUIRY_OUTCOME_MATCH: ledger.RESULT_PROVIDED,
+    inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH: ledger.RESULT_NO_SINGLE_MATCH,
+    inquiry.INQUIRY_OUTCOME_NOT_PROVIDED: ledger.RESULT_NOT_PROVIDED,
+}
 
 
 NOWHERE: Final = Terminal(b"", "")
@@ -74,6 +79,7 @@ class Asked(NamedTuple):
             kind=_KINDS[self.action],
             fields=self.fields,
             edition=decision.edition,
+            maximum_age_seconds=self.context.maximum_age_seconds,
             **about,
         )
 
@@ -212,7 +218,7 @@ class Desk:
             asked,
             decision,
             like,
-            result=ledger.RESULT_PROVIDED if matched else ledger.RESULT_NO_SINGLE_MATCH,
+            result=_RESULTS[found.outcome],
             fields=asked.fields if matched else (),
             token=found.person_token,
             answer=answer,

@@ -80,6 +80,8 @@ class InquiryService(InquiryServiceServicer):
         answer = inquiry.VerifyIdentityResponse(
             request_id=request.context.request_id,
             verified=found.outcome == inquiry.INQUIRY_OUTCOME_MATCH,
+            outcome=found.outcome,
+            freshness=found.freshness,
             legal_basis=decision.basis,
         )
         await self._keep([answer], [self._desk.answer(asked, decision, found, answer.SerializeToString())])

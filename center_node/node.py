@@ -1,5 +1,6 @@
 """The center, assembled: link receiver + register of the nation + provision to gateways."""
 
+from center_node.freshness import Sources
 from center_node.provision import ProvisionService
 from center_node.record import RecordService
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
@@ -13,10 +14,10 @@ from jukinet.assembly.editions import open_editions
 from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.register_node import RegisterNode
 from jukinet.assembly.statute_service import StatuteService
-from jukinet.mesh.clock import now, today_in_japan
+from jukinet.mesh.clock import now, now_us, today_in_japan
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.identity import Identity
-from jukinet.mesh.pki import load_public_keys, load_secret
+from jukinet.mesh.pki import load_public_keys, load_secret, load_signing_key
 from jukinet.purpose.agencies import load_agencies
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.identity_check import load_counters
@@ -31,11 +32,19 @@ async def run(config: NodeConfig) -> None:
     node = RegisterNode(config)
     editions = open_editions(node.reader)
     policy = PurposePolicy(editions, load_agencies(needed(config.center.agencies), editions))
+    service = node.receive("")
+    sources = Sources(
+        key=load_signing_key(needed(config.center.freshness_key)),
+        expected=load_public_keys(needed(config.sealing.public_keys)),
+        complete_as_of=service.standings.complete_as_of,
+        clock=now_us,
+    )
     provision = ProvisionService(
         reader=node.reader,
         policy=policy,
         tickets=TicketOffice(gateways.get, opened=now()),
         token_key=load_secret(needed(config.center.token_key)),
+        sources=sources,
     )
     # The center keeps no ledger: its record of the act is the row of the operator.
     statutes = StatuteService(policy=policy, reader=node.reader, carry_out=lambda _act, job: node.writer.run(job))
@@ -50,7 +59,7 @@ async def run(config: NodeConfig) -> None:
         await serve(
             config,
             services=[
-                (add_LinkServiceServicer_to_server, node.receive("")),
+                (add_LinkServiceServicer_to_server, service),
                 (add_SnapshotServiceServicer_to_server, node.take_snapshots("")),
                 (add_ProvisionServiceServicer_to_server, provision),
                 (add_RecordServiceServicer_to_server, RecordService(reader=node.reader, counters=counters)),

@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, Engine
 
+from center_node.freshness import BEHIND_US, Sources
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -29,7 +30,7 @@ from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.articles import Provision as Way
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, digests_in, method_of
-from jukinet.store import journal, search
+from jukinet.store import search
 from jukinet.store.checksum import RecordDamaged
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read_soon
@@ -47,6 +48,7 @@ _RECORD_FIELDS = {
     inquiry.IDENTITY_FIELD_INDIVIDUAL_NUMBER: "individual_number",
     inquiry.IDENTITY_FIELD_RESIDENT_CODE: "resident_code",
 }
+_NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 _MESSAGES = frozenset({"name", "birth_date", "address"})
 """Items that are messages of their own."""
 
@@ -54,8 +56,11 @@ _MESSAGES = frozenset({"name", "birth_date", "address"})
 class ProvisionService(ProvisionServiceServicer):
     """Answers gateways' tickets from the center's register."""
 
-    def __init__(self, *, reader: Engine, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes) -> None:
+    def __init__(
+        self, *, reader: Engine, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes, sources: Sources
+    ) -> None:
         self._reader = reader
+        self._sources = sources
         self._policy = policy
         self._tickets = tickets
         self._token_key = token_key
@@ -124,35 +129,52 @@ class ProvisionService(ProvisionServiceServicer):
         self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment"
     ) -> list[provision.Provision]:
         key = month_key(self._token_key, moment.now)
-        freshness = _FreshnessOf(connection)
-        return [self._answer(connection, each, moment.day, key, freshness) for each in asked]
+        return [self._answer(connection, each, moment.day, key) for each in asked]
 
-    def _answer(
-        self, connection: Connection, asked: "_Asked", day: date, key: bytes, freshness: "_FreshnessOf"
-    ) -> provision.Provision:
+    def _answer(self, connection: Connection, asked: "_Asked", day: date, key: bytes) -> provision.Provision:
         """What is provided; `key` is of the month's person tokens."""
         if asked.refusal:
             return _refused(asked)
-        ticket, question = asked.ticket, asked.question
+        ticket, subject = asked.ticket, asked.question.subject
+        source = self._source(connection, ticket, subject)
         answer = provision.Provision(
             request_id=asked.request_id,
             subject_digest=asked.subject_digest,
-            outcome=inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH,
+            outcome=source.otherwise,
+            freshness=source.said,
         )
+        if not source.answers:
+            return answer
         try:
-            with _span("provision.look_up", question):
-                resident = _look_up(connection, question.subject, day)
+            with _span("provision.look_up", asked.question):
+                resident = _look_up(connection, subject, day)
         except RecordDamaged:
             return _refused(asked._replace(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE))
         # Asked for nobody too, so that a resident elsewhere takes no longer than none.
         covered = self._policy.covers(ticket.agency, ticket.purpose, resident.holder if resident else NOWHERE, day)
-        if resident is not None and covered:
-            answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
-            answer.person_token = person_token(key, resident.record.resident_code)
-            answer.freshness.extend(freshness[resident.holder])
-            if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
-                answer.provided.CopyFrom(cut(resident, ticket.fields))
+        if resident is None or not covered:
+            return answer
+        said = self._sources.of(connection, resident.holder)
+        if ticket.maximum_age_seconds and not self._sources.is_fresh(said, maximum_age_us=_age_us(ticket)):
+            return answer
+        answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
+        answer.person_token = person_token(key, resident.record.resident_code)
+        del answer.freshness[:]
+        answer.freshness.append(said)
+        if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
+            answer.provided.CopyFrom(cut(resident, ticket.fields))
         return answer
+
+    def _source(self, connection: Connection, ticket: provision.Ticket, subject: inquiry.Subject) -> "_Source":
+        """On what the answer rests if nobody is found; the same whoever is asked about."""
+        if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
+            fresh = self._sources.nation_is_fresh(connection, maximum_age_us=_age_us(ticket))
+            return _Source((), answers=True, otherwise=_NOBODY if fresh else _UNKNOWN)
+        said = self._sources.of(connection, subject.four_items.address.local_government_code)
+        fresh = self._sources.is_fresh(said, maximum_age_us=_age_us(ticket))
+        joined = said.state != inquiry.SOURCE_STATE_NOT_JOINED
+        answers = joined and (fresh or not ticket.maximum_age_seconds)
+        return _Source((said,), answers=answers, otherwise=_NOBODY if fresh and joined else _UNKNOWN)
 
 
 def _by_ticket(
@@ -184,15 +206,14 @@ class _Asked(NamedTuple):
     refusal: "errors.ErrorReason.ValueType"
 
 
-class _FreshnessOf(dict[str, list[inquiry.Freshness]]):
-    """How fresh the source is of each municipality that is asked for, within one transaction."""
+class _Source(NamedTuple):
+    """What an answer rests on before anybody is looked up."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __missing__(self, municipality: str) -> list[inquiry.Freshness]:
-        self[municipality] = _freshness(self._connection, municipality)
-        return self[municipality]
+    said: tuple[inquiry.Freshness, ...]
+    answers: bool
+    """Whether anybody is looked up at all."""
+    otherwise: "inquiry.InquiryOutcome.ValueType"
+    """The outcome if no single person matches, or if nobody is looked up."""
 
 
 def _span(name: str, question: provision.Question, **attributes: str) -> AbstractContextManager[object]:
@@ -227,10 +248,5 @@ def _look_up(connection: Connection, subject: inquiry.Subject, day: date) -> Res
     return search.by_four_items(connection, subject.four_items, day=day)
 
 
-def _freshness(connection: Connection, municipality: str) -> list[inquiry.Freshness]:
-    origin = journal.read_origins(connection, [municipality]).get(municipality)
-    if origin is None:
-        return []
-    freshness = inquiry.Freshness(municipality=municipality, sequence=origin.sequence)
-    freshness.as_of.FromMicroseconds(origin.as_of)
-    return [freshness]
+def _age_us(ticket: provision.Ticket) -> int:
+    return ticket.maximum_age_seconds * 1_000_000 or BEHIND_US

@@ -90,6 +90,7 @@ class RegisterNode:
             credit=Credit(batches=self._config.limits.credit_batches, bytes=self._config.limits.credit_bytes),
             on_forwarded=self.outbox_grew,
             on_applied=_count,
+            on_standing=lambda: self.uplink.beat_soon() if self.uplink else None,
         )
         return self.link_service
 

@@ -3,6 +3,7 @@
 The JSON keys are the field names of `inquiry.proto`; `outcome` and `verified` are always there.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -19,6 +20,11 @@ _SEXES: Final = {
     identity_pb2.SEX_MALE: "male 男",
     identity_pb2.SEX_FEMALE: "female 女",
     identity_pb2.SEX_UNKNOWN: "unknown 不明",
+}
+_UNKNOWN: Final = "an outcome of a later version (不明)"
+_OTHERWISE: Final = {
+    inquiry_pb2.INQUIRY_OUTCOME_NO_SINGLE_MATCH: "no single match (該当なし又は複数)",
+    inquiry_pb2.INQUIRY_OUTCOME_NOT_PROVIDED: "not provided: what was reported may not all be at the center (提供不可)",
 }
 
 
@@ -37,21 +43,24 @@ def verification_as_json(answer: VerifyIdentityResponse) -> dict[str, Any]:
 def show_inquiry(answer: InquireResponse) -> None:
     """Prints the answer to an inquiry."""
     if answer.outcome != inquiry_pb2.INQUIRY_OUTCOME_MATCH:
-        show("no single match (該当なし又は複数)")
+        show(_OTHERWISE.get(answer.outcome, _UNKNOWN))
     else:
         show("match (該当あり)")
         for label, value in _items(answer.provided):
             show(f"  {label}: {value}")
     _show_basis(answer.legal_basis)
-    for source in answer.freshness:
-        show(f"as of {source.as_of.ToJsonString()}, change {source.sequence} of {source.municipality}")
+    _show_freshness(answer.freshness)
     _show_entry(answer.receipt)
 
 
 def show_verification(answer: VerifyIdentityResponse) -> None:
     """Prints the answer to a verification."""
-    show("verified (一致)" if answer.verified else "not verified (不一致)")
+    if answer.outcome == inquiry_pb2.INQUIRY_OUTCOME_NOT_PROVIDED:
+        show(_OTHERWISE[answer.outcome])
+    else:
+        show("verified (一致)" if answer.verified else "not verified (不一致)")
     _show_basis(answer.legal_basis)
+    _show_freshness(answer.freshness)
     _show_entry(answer.receipt)
 
 
@@ -84,6 +93,13 @@ def _show_basis(basis: LegalBasis) -> None:
     show(f"legal basis 根拠: {basis.purpose}, Act art. {basis.article} (edition {basis.edition})")
     show(f"  {basis.label_en}")
     show(f"  {basis.label_ja}（{basis.law_ja}）")
+
+
+def _show_freshness(sources: Iterable[inquiry_pb2.Freshness]) -> None:
+    for source in sources:
+        state = inquiry_pb2.SourceState.Name(source.state).removeprefix("SOURCE_STATE_").lower().replace("_", " ")
+        whole = f", whole up to {source.complete_as_of.ToJsonString()}" if source.HasField("complete_as_of") else ""
+        show(f"{source.municipality}: {state}{whole}, as of {source.as_of.ToJsonString()}, change {source.sequence}")
 
 
 def _show_entry(receipt: Receipt) -> None:

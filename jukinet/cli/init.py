@@ -184,6 +184,8 @@ class _Writer:
     def _write_gateway_keys(self) -> None:
         center = self._folders[Identity("center")]
         pki.write_secret(center / "token.key", _fresh_secret())
+        _, public = pki.create_signing_key(center, "freshness")
+        pki.write_public(self._mesh.freshness_key, public.read_bytes())
         for node, folder in self._folders_of("gateway"):
             _, public = pki.create_signing_key(folder, "ticket")
             pki.write_public(center / "gateways" / f"{node.name}.pub", public.read_bytes())

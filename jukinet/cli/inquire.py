@@ -73,6 +73,16 @@ OperatorKey = Annotated[
         help="The operator's own key (Ed25519, PEM), by which he signs; with --mesh the one made there.",
     ),
 ]
+MaxAge = Annotated[
+    int,
+    typer.Option(
+        "--max-age",
+        metavar="SECONDS",
+        min=0,
+        max=2**32 - 1,
+        help="How old what is answered may be; 0 = as old as it is. Nothing is provided where more may be missing.",
+    ),
+]
 RequestId = Annotated[str | None, typer.Option(metavar="UUID", help="Id of the question; a new one by default.")]
 ReceiptFile = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="Keep the proof that the answer is in the ledger.")
@@ -101,6 +111,7 @@ def inquire(
     key: Key = None,
     nodes_ca: NodesCa = None,
     operator_key: OperatorKey = None,
+    max_age: MaxAge = 0,
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
     as_json: AsJson = False,
@@ -108,7 +119,8 @@ def inquire(
     """Ask for items of the identity record (本人確認情報) of the one person who matches (照会).
 
     Prints the answer, the rule that allows it, how fresh its source is and where it stands in the ledger. No match and
-    more than one look the same. Every question is put on record, a refused one too.
+    more than one look the same; "not provided" says that it cannot be known, since what a municipality reported may not
+    all be at the center. Every question is put on record, a refused one too.
 
     Exit codes: 0 answered (with a match or without), 2 the question is malformed, 3 no answer, 4 not allowed by law.
 
@@ -121,7 +133,7 @@ def inquire(
         from jukinet.cli import answer
 
         request = inquiry_pb2.InquireRequest(
-            context=context_of(purpose, case, operator, request_id),
+            context=context_of(purpose, case, operator, max_age, request_id),
             subject=_subject(subject, individual_number),
             fields=numbers_of(field),
         )
@@ -147,6 +159,7 @@ def verify_identity(
     key: Key = None,
     nodes_ca: NodesCa = None,
     operator_key: OperatorKey = None,
+    max_age: MaxAge = 0,
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
     as_json: AsJson = False,
@@ -166,7 +179,7 @@ def verify_identity(
         person = _subject(subject, None)
         if not person.HasField("four_items"):
             raise Failure("An identity is verified by the four items; an individual number is not enough.", Exit.USAGE)
-        context = context_of(purpose, case, operator, request_id)
+        context = context_of(purpose, case, operator, max_age, request_id)
         request = VerifyIdentityRequest(context=context, four_items=person.four_items)
         signer_of(target, mesh, agency, operator, operator_key)(request)
         found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
@@ -234,12 +247,16 @@ def operator_key_in(mesh: Path | None, agency: str | None, operator: str) -> Pat
     return key
 
 
-def context_of(purpose: str, case: str, operator: str, request_id: str | None) -> "InquiryContext":
+def context_of(purpose: str, case: str, operator: str, max_age: int, request_id: str | None) -> "InquiryContext":
     """The affair of a question, under this id or a new one."""
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquiryContext
 
     return InquiryContext(
-        request_id=request_id or str(uuid.uuid4()), purpose=purpose, case_reference=case, operator=operator
+        request_id=request_id or str(uuid.uuid4()),
+        purpose=purpose,
+        case_reference=case,
+        operator=operator,
+        maximum_age_seconds=max_age,
     )
 
 

@@ -17,6 +17,7 @@ from jukinet.cli.inquire import (
     Field,
     Fields,
     Gateway,
+    MaxAge,
     Operator,
     OperatorKey,
     Purpose,
@@ -69,6 +70,7 @@ def inquire_batch(
     key: Key = None,
     nodes_ca: NodesCa = None,
     operator_key: OperatorKey = None,
+    max_age: MaxAge = 0,
     seconds: Annotated[float, typer.Option(metavar="N", help="How long the batch may take.")] = 3600.0,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
@@ -95,7 +97,7 @@ def inquire_batch(
         }
         with BatchAnswers(out, batch) as answers:
             progress = LinesSettled()
-            run = _Run(file, answers, field, (purpose, case, operator), signing, progress)
+            run = _Run(file, answers, field, (purpose, case, operator, max_age), signing, progress)
             with progress:
                 asyncio.run(run.ask(target, seconds))
         if as_json:
@@ -114,7 +116,7 @@ class _Run:
         file: Path,
         answers: "BatchAnswers",
         fields: list[Field],
-        affair: tuple[str, str, str],
+        affair: tuple[str, str, str, int],
         signing: "Signing",
         progress: LinesSettled,
     ) -> None:

@@ -140,6 +140,11 @@ class Mesh:
         """Public key of a gateway's ledger."""
         return self.root / f"ledger-{gateway}.vkey"
 
+    @property
+    def freshness_key(self) -> Path:
+        """Public key by which the center signs how fresh its sources are."""
+        return self.root / "freshness.pub"
+
     def authority(self, stem: str) -> Path:
         """Certificate of a CA, by `nodes`, `agencies` or `operators`."""
         return self.root / "pki" / f"{stem}-ca.pem"

@@ -11,7 +11,12 @@ SECTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "prefecture": {"sealing": {"public_keys": "seals"}},
     "center": {
         "sealing": {"public_keys": "seals"},
-        "center": {"gateway_keys": "gateways", "token_key": "token.key", "agencies": "agencies.toml"},
+        "center": {
+            "gateway_keys": "gateways",
+            "freshness_key": "freshness.key",
+            "token_key": "token.key",
+            "agencies": "agencies.toml",
+        },
     },
     "gateway": {
         "gateway": {

@@ -20,6 +20,7 @@ KINDS_JA = {
     "private_attempt": "民間からの照会（すべて拒否）",
     "refused": "拒否した照会",
     "no_single_match": "該当する者を特定できなかった照会",
+    "not_provided": "市町村の通知が揃わず提供できなかった照会",
 }
 KINDS_EN = {
     "provided": "Records provided",
@@ -27,6 +28,7 @@ KINDS_EN = {
     "private_attempt": "Questions of private organisations, all refused",
     "refused": "Questions refused",
     "no_single_match": "Questions that named no single person",
+    "not_provided": "Questions without an answer because reports of a municipality were missing",
 }
 _METHODS = {"immediate": "即時提供 immediate", "batch": "一括提供 batch"}
 

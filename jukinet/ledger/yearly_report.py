@@ -167,6 +167,8 @@ def _lines_of(entry: ledger_pb2.Entry, report: YearlyReport, name: str) -> Itera
             yield Line("resident_code", month=month)
     elif entry.result == ledger_pb2.RESULT_NO_SINGLE_MATCH:
         yield Line("no_single_match", month=month)
+    elif entry.result == ledger_pb2.RESULT_NOT_PROVIDED:
+        yield Line("not_provided", month=month)
     elif entry.refusal == errors_pb2.ERROR_REASON_PRIVATE_SECTOR_BANNED:
         yield Line("private_attempt", month=month)
     elif entry.action in _METHODS:
@@ -183,7 +185,7 @@ def _published(line: Line, number: int) -> Line:
     return Line(line.kind, line.receiver, line.month, line.method, line.reason, shown)
 
 
-_KINDS = ("provided", "resident_code", "private_attempt", "refused", "no_single_match")
+_KINDS = ("provided", "resident_code", "private_attempt", "refused", "no_single_match", "not_provided")
 
 
 def _order(line: Line) -> tuple[int, str, str, str, str]:

@@ -51,7 +51,8 @@ class LinkService(LinkServiceServicer):
     """Receives the streams of the neighbours below.
 
     `may_bring` tells whether a sender may bring a municipality's changes; `why_not` why nobody may bring any
-    now. `on_forwarded(last_sequence)` is told when the outbox grew, `on_applied` of every batch that is on disk.
+    now. `on_forwarded(last_sequence)` is told when the outbox grew, `on_applied` of every batch that is on disk,
+    `on_standing` when a municipality is heard of that was not for long.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class LinkService(LinkServiceServicer):
         credit: Credit,
         on_forwarded: Callable[[int], None],
         on_applied: Callable[[Taken], None],
+        on_standing: Callable[[], None],
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -74,6 +76,7 @@ class LinkService(LinkServiceServicer):
         self._credit = credit
         self._on_forwarded = on_forwarded
         self._on_applied = on_applied
+        self._on_standing = on_standing
         self.standings = Standings(may_bring)
         self._sessions: dict[str, Session] = {}
         self._manifests_wanted: frozenset[str] = frozenset()
@@ -198,7 +201,7 @@ class LinkService(LinkServiceServicer):
                         self._hand_in(request.batch, request.ByteSize(), session, caller)
                     case "heartbeat":
                         self.standings.claimed(caller, request.heartbeat, now_us=now_us())
-                        self.standings.reached(caller.uri, session.mark)
+                        self._reached(caller.uri, session.mark)
                         session.news.set()  # the acknowledgement is our sign of life
                     case _:
                         raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
@@ -246,8 +249,12 @@ class LinkService(LinkServiceServicer):
             session.end(Refused(errors.ERROR_REASON_LINK_HELD))
         if taken.last_sequence:
             self._on_forwarded(taken.last_sequence)
-        self.standings.reached(source, taken.mark.mark)
+        self._reached(source, taken.mark.mark)
         self._on_applied(taken)
+
+    def _reached(self, source: str, mark: int) -> None:
+        if self.standings.reached(source, mark):
+            self._on_standing()
 
 
 async def _next(requests: AsyncIterator[StreamRequest]) -> StreamRequest | None:

@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from jukinet._pb.jukinet.link.v1.link_pb2 import Heartbeat, Standing
+from jukinet.link.pulse import SILENCE
 from jukinet.mesh.identity import Identity
 
 _PENDING: Final = 8
 """Signs of life of one sender that wait for what was reported before them; older ones say less than newer ones."""
+
+_LONG_US: Final = int(SILENCE * 1_000_000)
 
 _Claim = tuple[int, dict[str, int]]
 
@@ -45,12 +48,18 @@ class Standings:
         }
         self._claims.setdefault(sender.uri, deque(maxlen=_PENDING)).append((heartbeat.sequence, standings))
 
-    def reached(self, source: str, mark: int) -> None:
-        """Everything of a sender (a SPIFFE ID) up to this sequence number is on disk."""
-        claims = self._claims.get(source)
+    def reached(self, source: str, mark: int) -> bool:
+        """Everything of a sender (a SPIFFE ID) up to this sequence number is on disk.
+
+        Returns whether a municipality is heard of again that was not for long: those above should not wait for it.
+        """
+        claims, news = self._claims.get(source), False
         while claims and claims[0][0] <= mark:
             for municipality, at in claims.popleft()[1].items():
-                self._complete[municipality] = max(at, self._complete.get(municipality, 0))
+                before = self._complete.get(municipality, 0)
+                news = news or at - before > _LONG_US
+                self._complete[municipality] = max(at, before)
+        return news
 
     def forget(self, source: str) -> None:
         """A sender's stream begins anew; in a new epoch its numbers may mean other changes."""

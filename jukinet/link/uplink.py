@@ -117,6 +117,11 @@ class Uplink:
         self._last_sequence = max(self._last_sequence, last_sequence)
         self._grown.set()
 
+    def beat_soon(self) -> None:
+        """Lets the next sign of life go at once."""
+        self._beaten_at = 0.0
+        self._grown.set()
+
     async def run(self) -> None:
         """Keeps the link up until it is cancelled. Raises LinkStopped where only people can help."""
         backoff = BACKOFF_FIRST
@@ -231,7 +236,7 @@ class Uplink:
         if not any(isinstance(output, Stop) for output in outputs):
             self.state.connected = True
             self.state.last_error = errors.ERROR_REASON_UNSPECIFIED
-            self._grown.set()  # the outbox may have grown since the greeting
+            self.beat_soon()  # the outbox may have grown since the greeting
             self._known.set()
         return outputs
 

@@ -125,6 +125,15 @@ class Center:
             only=("center",),
         ),
     ] = None
+    freshness_key: Annotated[
+        Path | None,
+        Setting(
+            "signs what the center says of each municipality's freshness; agencies know its public half",
+            "Ed25519 private key, PEM file",
+            needed_by=("center",),
+            only=("center",),
+        ),
+    ] = None
     token_key: Annotated[
         Path | None,
         Setting(

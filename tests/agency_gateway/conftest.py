@@ -21,6 +21,7 @@ from agency_gateway.inquiry import InquiryService
 from agency_gateway.node import MIGRATIONS
 from agency_gateway.operators import Operators
 from agency_gateway.record import Record
+from center_node.freshness import Sources
 from center_node.provision import ProvisionService
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -41,7 +42,7 @@ from jukinet.domain.arrival import Arrival
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
-from jukinet.mesh.clock import now
+from jukinet.mesh.clock import now, now_us
 from jukinet.mesh.errors import Refused, to_status
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import RefusedCall
@@ -62,7 +63,7 @@ PENSION = Identity("agency", "pension-service")
 BANK = Identity("agency", "example-bank")
 STRANGER = Identity("agency", "unlisted")
 MAYOR = Identity("agency", "municipality-131016")
-CONTEXT = ("purpose", "request_id", "operator")
+CONTEXT = ("purpose", "request_id", "operator", "maximum_age_seconds")
 OPERATOR_KEYS = {name: Ed25519PrivateKey.generate() for name in ("op-1", "op-2", "op-3")}
 """Of the operators of the pension service."""
 
@@ -143,11 +144,21 @@ class Network:
         self.ticket_key = Ed25519PrivateKey.generate()
         directory = {agency.spiffe_id: agency for agency in _agencies()}
         policy = PurposePolicy(Editions([load_statute()]), directory)
+        self.complete: dict[str, int] = {}
+        """Up to when the center holds all of a municipality, in microseconds since 1970; up to now by default."""
+        self.freshness_key = Ed25519PrivateKey.generate()
+        self.sources = Sources(
+            key=self.freshness_key,
+            expected=["131016"],
+            complete_as_of=lambda code: self.complete.get(code) or now_us(),
+            clock=now_us,
+        )
         self.center_service = ProvisionService(
             reader=self.register_reader,
             policy=policy,
             tickets=TicketOffice({GATEWAY.uri: self.ticket_key.public_key()}.get, opened=now()),
             token_key=bytes(32),
+            sources=self.sources,
         )
         self.center = DirectCenter(self.center_service)
         self.signer = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
@@ -212,7 +223,7 @@ class Network:
             return await self.inquiry.Inquire(question, None)  # type: ignore[arg-type]  # the context is not used
 
     async def verify(
-        self, items: inquiry.FourItems, agency: str = PENSION.name, **context: str
+        self, items: inquiry.FourItems, agency: str = PENSION.name, **context: Any
     ) -> inquiry.VerifyIdentityResponse:
         """Asks whether a person is as stated."""
         request = inquiry.VerifyIdentityRequest(context=self.context(**context), four_items=items)
@@ -274,10 +285,16 @@ class Network:
         return synthetic_number(number)
 
     @staticmethod
-    def context(purpose: str = "B1-77.12", request_id: str = "", operator: str = "op-1") -> inquiry.InquiryContext:
+    def context(
+        purpose: str = "B1-77.12", request_id: str = "", operator: str = "op-1", maximum_age_seconds: int = 0
+    ) -> inquiry.InquiryContext:
         """A lawful context with an id of its own."""
         return inquiry.InquiryContext(
-            request_id=request_id or str(uuid.uuid4()), purpose=purpose, case_reference="case-1", operator=operator
+            request_id=request_id or str(uuid.uuid4()),
+            purpose=purpose,
+            case_reference="case-1",
+            operator=operator,
+            maximum_age_seconds=maximum_age_seconds,
         )
 
     @staticmethod

@@ -28,6 +28,7 @@ def enter_all(network: Network) -> None:
     changes.append(_change(2, people["deleted"], "DELETION_DEATH"))
     changes.append(_change(2, people["moved away"], "DELETION_ABROAD_MOVE_OUT"))
     network.change(*changes)
+    network.sources._expected |= {"271004"}
 
 
 def by_four_items(network: Network, outcome: str) -> Subject:

@@ -68,7 +68,7 @@ async def test_who_is_not_found_and_who_is_named_by_number_stand_in_their_places
     assert found.provided.record.name.legal == "試験花子1"
     assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
     assert not nobody.HasField("provided")
-    assert not nobody.freshness
+    assert [source.municipality for source in nobody.freshness] == ["131016"]
     assert by_number.provided.record.name.legal == "試験花子2"
     assert [entry.result for entry in network.leaves()].count(ledger.RESULT_NO_SINGLE_MATCH) == 1
 

@@ -15,8 +15,8 @@ from tests.agency_gateway.silent import AGENCY, OUTCOMES, PURPOSE
 Network = Any  # the fixture's own class lives in conftest.py
 REQUEST_ID = "5f7d1c1e-0000-4000-8000-{:012}"
 FIELDS = [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS, inquiry.IDENTITY_FIELD_CHANGE]
-EMPTY_ANSWER_BYTES = {"Inquire": 2, "VerifyIdentity": 0, "InquireBatch": 2}
-"""What an answer holds beside its id, its legal basis and its receipt: the outcome, or nothing at all."""
+EMPTY_ANSWER_BYTES = 2
+"""What an answer holds beside its id, its legal basis, its source and its receipt: the outcome."""
 
 
 async def asked(network: Network, method: str, subject: inquiry.Subject, number: int) -> tuple[Any, Receipt]:
@@ -33,12 +33,21 @@ async def asked(network: Network, method: str, subject: inquiry.Subject, number:
         (answer,) = message_answer.answers
     receipt = Receipt.FromString(answer.receipt.SerializeToString())
     answer.ClearField("receipt")
+    take_freshness(answer, subject)
     if method != "InquireBatch":
         assert answer.request_id == request_id
         answer.request_id = ""
         assert answer.legal_basis.purpose == PURPOSE
         answer.ClearField("legal_basis")
     return answer, receipt
+
+
+def take_freshness(answer: Any, subject: inquiry.Subject) -> None:
+    """Takes out what is said of a municipality: of the one that was asked for, whoever is found there, or of none."""
+    if answer.outcome != inquiry.INQUIRY_OUTCOME_MATCH:
+        asked_for = subject.four_items.address.local_government_code
+        assert [said.municipality for said in answer.freshness] == ([asked_for] if asked_for else [])
+    answer.ClearField("freshness")
 
 
 def without_its_own(receipt: Receipt) -> tuple[bytes, int]:
@@ -66,7 +75,7 @@ async def test_why_nothing_is_told_shows_in_no_byte(network: Network, method: st
         answers.add(answer.SerializeToString())
         entries.add(without_its_own(receipt)[0])
     assert len(answers) == len(entries) == 1
-    assert {len(answer) for answer in answers} == {EMPTY_ANSWER_BYTES[method]}
+    assert {len(answer) for answer in answers} == {EMPTY_ANSWER_BYTES}
     (entry,) = map(Entry.FromString, entries)
     assert (entry.result, entry.person_token, list(entry.fields)) == (RESULT_NO_SINGLE_MATCH, b"", [])
     # Where something is told, all of this is seen.
@@ -88,6 +97,7 @@ async def test_what_a_batch_is_silent_of_looks_the_same_beside_others(network: N
         for subject, each in zip(turned, answer.answers, strict=True):
             entry, _ = without_its_own(each.receipt)
             each.ClearField("receipt")
+            take_freshness(each, subject)
             told.setdefault(subject.SerializeToString(), set()).add(each.SerializeToString() + entry)
     assert [len(each) for each in told.values()] == [1] * len(subjects)
     assert len({next(iter(each)) for each in told.values()}) == 2
@@ -103,6 +113,7 @@ async def test_what_the_center_tells_the_gateway_is_as_silent(network: Network, 
             assert len(each.subject_digest) == 32
             each_told = type(each).FromString(each.SerializeToString())
             each_told.request_id, each_told.subject_digest = "", b""
+            each_told.ClearField("freshness")
             seen.add(each_told.SerializeToString())
 
     network.center.alter = note

@@ -209,6 +209,7 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
         kind=provision.PROVISION_KIND_BATCH,
         fields=ticket.fields,
         subject_digests=subject_digests([subject], request_id),
+        edition=ticket.edition,
     )
     of_batch = sign_tickets([batch], key, gateway=gateway.uri, now=now())
     forged = provision.SignedTickets(tickets=signed.tickets, signature=bytes(64))

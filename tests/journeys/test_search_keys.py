@@ -11,6 +11,7 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.domain.arrival import Arrival
 from jukinet.store.engine import open_writer
+from jukinet.store.journal import Origin, write_origin
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import residents, search_keys
@@ -50,6 +51,7 @@ def fill(database: str, record: identity_pb2.IdentityRecord) -> None:
     ensure_schema(engine, REGISTER)
     with engine.begin() as connection:
         assert apply_arrivals(connection, [arrival], scope="", now_us=1).outcomes == [None]
+        write_origin(connection, CHIYODA, Origin(1, 1, b"", 1))
         connection.execute(update(residents).values(name_key="x", former_name_key=None, address_key="x"))
         connection.execute(insert(search_keys), {"id": 1, "version": 99})
     engine.dispose()

@@ -293,6 +293,7 @@ class Node(Database):
             credit=credit or Credit(batches=4, bytes=4_000_000),
             on_forwarded=lambda last: self.uplink.outbox_grew(last) if self.uplink else None,
             on_applied=self.applied.append,
+            on_standing=lambda: self.uplink.beat_soon() if self.uplink else None,
         )
         return self.link_service
 

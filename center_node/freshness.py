@@ -1,0 +1,103 @@
+"""How fresh what the center holds is, municipality by municipality (最新性), under the center's signature.
+
+Rules:
+
+1. Up to when the center holds all that a municipality reported is learned from signs of life (`link.standings`). A
+   municipality that is not heard of, that its change brake holds, or of which nothing whole is here is never called
+   fresh: what is not known is not claimed.
+2. Where what a municipality reported since may be missing, nobody is told that somebody is not there: the outcome is
+   "not provided". The same where it is older than the asker allows, and then nobody is looked up.
+3. What is said of a municipality depends on the municipality alone, never on whether somebody was found.
+
+A statement is made anew at most once a second: one costs as much as a look-up, and a second is less than a sign of life
+takes.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection, bindparam, select
+
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet.purpose.freshness import sign_freshness
+from jukinet.store.brakes import is_held
+from jukinet.store.schema import origins
+from jukinet.store.snapshots import is_provided
+from jukinet.store.statement import Prepared
+
+BEHIND_US: Final = 60_000_000
+"""A municipality that was not heard of for longer is behind: three signs of life on each of two hops are missing."""
+_ANEW_US: Final = 1_000_000
+
+_SOURCE = Prepared(
+    select(origins.c.sequence, origins.c.as_of).where(
+        origins.c.municipality == bindparam("code"), is_provided(origins.c.municipality)
+    )
+)
+
+
+class Sources:
+    """What the center says of the municipalities that its answers rest on.
+
+    Args:
+        key: of the center; agencies know its public half.
+        expected: codes of all municipalities of the network, joined or not.
+        complete_as_of: microseconds since 1970 up to which all of a municipality is here; None when that is not known.
+        clock: microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: Ed25519PrivateKey,
+        expected: Collection[str],
+        complete_as_of: Callable[[str], int | None],
+        clock: Callable[[], int],
+    ) -> None:
+        self._key = key
+        self._expected = frozenset(expected)
+        self._complete_as_of = complete_as_of
+        self._clock = clock
+        self._said: dict[str, inquiry.Freshness] = {}
+        self._oldest = self._oldest_at = 0
+
+    def of(self, connection: Connection, municipality: str) -> inquiry.Freshness:
+        """What is said of a municipality now, signed. One that is not of the network has not joined it."""
+        now, said = self._clock(), self._said.get(municipality)
+        if said is not None and now - said.said_at.ToMicroseconds() < _ANEW_US:
+            return said
+        said = self._say(connection, municipality, now)
+        if municipality in self._expected:  # a caller may name any six digits
+            self._said[municipality] = said
+        return said
+
+    def nation_is_fresh(self, connection: Connection, *, maximum_age_us: int) -> bool:
+        """Whether of every municipality of the network all is here up to so long ago."""
+        now = self._clock()
+        if not self._oldest_at or now - self._oldest_at >= _ANEW_US:
+            every = (self.of(connection, municipality) for municipality in self._expected)
+            self._oldest, self._oldest_at = min((_complete_us(each) for each in every), default=0), now
+        return now - self._oldest <= maximum_age_us
+
+    def is_fresh(self, said: inquiry.Freshness, *, maximum_age_us: int) -> bool:
+        """Whether all of a municipality is here up to so long ago."""
+        return self._clock() - _complete_us(said) <= maximum_age_us
+
+    def _say(self, connection: Connection, municipality: str, now: int) -> inquiry.Freshness:
+        said = inquiry.Freshness(municipality=municipality, state=inquiry.SOURCE_STATE_NOT_JOINED)
+        said.said_at.FromMicroseconds(now)
+        row = _SOURCE.row(connection, {"code": municipality})
+        if row is not None:
+            said.sequence = row[0]
+            said.as_of.FromMicroseconds(row[1])
+            complete = None if is_held(connection, municipality) else self._complete_as_of(municipality)
+            if complete is not None:
+                said.complete_as_of.FromMicroseconds(complete)
+            late = complete is None or now - complete > BEHIND_US
+            said.state = inquiry.SOURCE_STATE_BEHIND if late else inquiry.SOURCE_STATE_CONNECTED
+        return sign_freshness(said, self._key)
+
+
+def _complete_us(said: inquiry.Freshness) -> int:
+    return said.complete_as_of.ToMicroseconds() if said.HasField("complete_as_of") else 0

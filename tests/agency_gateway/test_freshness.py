@@ -1,0 +1,142 @@
+"""An answer says how fresh its source is, and nobody is told that somebody is not there where that cannot be known."""
+
+from typing import Any
+
+import pytest
+
+from center_node.freshness import BEHIND_US, Sources
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.domain.brake import Tally
+from jukinet.mesh.clock import now_us
+from jukinet.purpose.freshness import is_signed
+from jukinet.store.brakes import keep_tally
+
+Network = Any  # the fixture's own class lives in conftest.py
+CHIYODA, YOKOSUKA = "131016", "142018"
+NAME = [inquiry.IDENTITY_FIELD_NAME]
+
+
+@pytest.fixture
+def behind(network: Network) -> int:
+    """One resident is here, and for two minutes nothing was heard of the municipality."""
+    network.enter(network.record_of(1))
+    at: int = now_us() - 2 * BEHIND_US
+    network.complete[CHIYODA] = at
+    return at
+
+
+def by_number(network: Network, number: int) -> inquiry.Subject:
+    return inquiry.Subject(individual_number=network.number_of(number))
+
+
+def looked_up(network: Network) -> bool:
+    return any("FROM residents" in statement for statement in network.reads)
+
+
+async def test_an_answer_says_up_to_when_its_source_is_whole_under_the_centers_signature(network: Network) -> None:
+    network.enter(network.record_of(1))
+    before = now_us()
+    (said,) = (await network.inquire()).freshness
+    assert (said.municipality, said.sequence, said.state) == (CHIYODA, 1, inquiry.SOURCE_STATE_CONNECTED)
+    assert before <= said.complete_as_of.ToMicroseconds() <= now_us()
+    key = network.freshness_key.public_key()
+    assert is_signed(said, key)
+    for field in ("complete_as_of", "state", "municipality", "said_at", "signature"):
+        altered = inquiry.Freshness()
+        altered.CopyFrom(said)
+        altered.ClearField(field)
+        assert not is_signed(altered, key)
+
+
+async def test_who_is_not_there_is_not_called_so_while_the_municipality_is_behind(
+    network: Network, behind: int
+) -> None:
+    nobody = await network.inquire(number=9)
+    assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+    (said,) = nobody.freshness
+    assert (said.state, said.complete_as_of.ToMicroseconds()) == (inquiry.SOURCE_STATE_BEHIND, behind)
+    verified = await network.verify(network.four_items(network.record_of(9)))
+    assert (verified.verified, verified.outcome) == (False, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED)
+    assert [entry.result for entry in network.leaves()] == [ledger.RESULT_NOT_PROVIDED] * 2
+    assert [entry.person_token for entry in network.leaves()] == [b""] * 2
+
+
+async def test_who_is_there_is_provided_with_the_age_while_the_municipality_is_behind(
+    network: Network, behind: int
+) -> None:
+    answer = await network.inquire()
+    assert answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH
+    assert [said.complete_as_of.ToMicroseconds() for said in answer.freshness] == [behind]
+
+
+@pytest.mark.parametrize("number", [1, 9])
+async def test_nobody_is_looked_up_in_what_is_older_than_the_asker_allows(
+    network: Network, behind: int, number: int
+) -> None:
+    answer = await network.inquire(number=number, maximum_age_seconds=100)
+    assert answer.outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+    assert not answer.HasField("provided")
+    assert not looked_up(network)
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(1, "MATCH"), (9, "NO_SINGLE_MATCH")])
+async def test_what_is_as_fresh_as_the_asker_wants_is_answered(
+    network: Network, behind: int, number: int, outcome: str
+) -> None:
+    answer = await network.inquire(number=number, maximum_age_seconds=1000)
+    assert inquiry.InquiryOutcome.Name(answer.outcome) == f"INQUIRY_OUTCOME_{outcome}"
+
+
+async def test_a_municipality_that_never_joined_is_not_called_empty(network: Network) -> None:
+    items = network.four_items(network.record_of(1))
+    for code in (CHIYODA, YOKOSUKA):
+        items.address.local_government_code = code
+        answer = await network.inquire(subject=inquiry.Subject(four_items=items))
+        assert answer.outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+        assert [said.state for said in answer.freshness] == [inquiry.SOURCE_STATE_NOT_JOINED]
+    assert not looked_up(network)
+
+
+async def test_a_municipality_that_its_brake_holds_is_behind(network: Network) -> None:
+    network.enter(network.record_of(1))
+    with network.register.begin() as connection:
+        keep_tally(connection, CHIYODA, Tally(held_at=1))
+    assert (await network.inquire(number=9)).outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+
+
+async def test_by_number_nobody_is_missing_while_any_municipality_is_behind_and_none_is_named(
+    network: Network, behind: int
+) -> None:
+    nobody = await network.inquire(subject=by_number(network, 9))
+    assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+    assert not nobody.freshness
+    assert (await network.inquire(subject=by_number(network, 1))).outcome == inquiry.INQUIRY_OUTCOME_MATCH
+    too_old = [await network.inquire(subject=by_number(network, n), maximum_age_seconds=100) for n in (1, 9)]
+    assert [answer.outcome for answer in too_old] == [inquiry.INQUIRY_OUTCOME_NOT_PROVIDED] * 2
+    assert not any(answer.freshness or answer.HasField("provided") for answer in too_old)
+    network.complete[CHIYODA] = now_us()
+    network.sources._said.clear()
+    network.sources._oldest_at = 0
+    nobody = await network.inquire(subject=by_number(network, 9))
+    assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+
+
+async def test_a_statement_is_signed_at_most_once_a_second_and_never_older(network: Network) -> None:
+    network.enter(network.record_of(1))
+    moment = [1_000_000_000]
+    sources = Sources(
+        key=network.freshness_key,
+        expected=[CHIYODA],
+        complete_as_of=lambda _: moment[0],
+        clock=lambda: moment[0],
+    )
+    with network.register_reader.connect() as connection:
+        first = sources.of(connection, CHIYODA)
+        moment[0] += 999_999
+        assert sources.of(connection, CHIYODA) is first
+        moment[0] += 1
+        assert sources.of(connection, CHIYODA).said_at.ToMicroseconds() == moment[0]
+        for number in range(100):
+            sources.of(connection, f"{number:06}")
+        assert set(sources._said) == {CHIYODA}
