@@ -1,28 +1,40 @@
 """Address (住所): the four parts as the resident record writes them, and beside them a key to search by.
 
-`一丁目2番3号`, `１－２－３` and `1丁目2-3` have one key. Town and block are folded as one text, since the same number
-may stand at the end of one or at the beginning of the other. The building (方書) is in no key: many who ask do not
-know it. The folding of characters is the one of names; both have one version, `person_name.SEARCH_KEY_VERSION`.
+`一丁目2番3号`, `１－２－３`, `1丁目2-3` and `一の二の三` have one key. Town and block are folded as one text, since the
+same number may stand at the end of one or at the beginning of the other; but no number goes on from one into the other.
+The building (方書) is in no key: many who ask do not know it. The folding of characters is the one of names; both have
+one version, `person_name.SEARCH_KEY_VERSION`.
 
 Source: Act art. 7 item 7; Act on Indication of Residential Address, art. 2 (丁目, 番, 号).
 """
 
 import re
-import unicodedata
 from functools import lru_cache
 
 from jukinet._pb.jukinet.register.v1 import identity_pb2
-from jukinet.domain.person_name import fold_spelling
+from jukinet.domain.person_name import fold_spelling, unified
 
 _DIGITS = "〇一二三四五六七八九"
 _UNITS = {"十": 10, "百": 100, "千": 1000}
+_NUMERALS = _DIGITS + "十百千"
 _KANJI = "\u3400-\u9fff々"
-_NUMERAL = re.compile(f"[{_DIGITS}十百千]+(?=丁目|丁|番|号|条|地割)")
-# 霞ケ関, 霞ヶ関 and 霞が関 are one place.
-_GA = re.compile(f"(?<=[{_KANJI}])[ヶケヵカガが](?=[{_KANJI}])")
-_DASH = re.compile(r"(?<=\d)[-‐‑‒–—―−ー~〜のノ](?=\d)")
-_COUNTER = re.compile(r"(?<=\d)(?:丁目|丁(?=\d|$)|番地の?|番(?!町)|号の?)")
+_DASHES = "-‐‑‒–—―−─━ー~〜のノ"
+# Kanji that count: before a counter, or in a row such as 一の二の三. Not those of a name: 一の宮, 三番町 but for 番.
+_NUMERAL = re.compile(
+    f"[{_NUMERALS}]+(?=丁目|丁|番|号|条|地割)"
+    f"|[{_NUMERALS}]+(?=[{_DASHES}][{_NUMERALS}\\d])"
+    f"|(?<=[{_NUMERALS}\\d目丁番地号][{_DASHES}])[{_NUMERALS}]+(?![{_KANJI}])"
+)
+# 霞ケ関, 霞ヶ関 and 霞が関 are one place, and so are 堀之内 and 堀ノ内.
+_GA = re.compile(f"(?<=[{_KANJI}])[ヶケヵカガが箇](?=[{_KANJI}])")
+_NO = re.compile(f"(?<=[{_KANJI}])之(?=[{_KANJI}])")
+# 大字 and 字 say what kind of area follows; 十文字 and 丁字 are names.
+_AZA = re.compile("[大小]字|(?<![文十丁])字(?=.)")
+_APART = re.compile(f"(?<=[{_NUMERALS}\\d])\\s+(?=[{_NUMERALS}\\d])")
+_DASH = re.compile(f"(?<=\\d)[{_DASHES}](?=\\d)")
+_COUNTER = re.compile(r"(?<=\d)(?:丁目[のノ]?|丁(?=\d|$)|番地[のノ]?|番(?!町)[のノ]?|号[のノ]?)")
 _LOOSE_DASH = re.compile(r"-+(?=\D|$)|(?<!\d)-+")
+_DASH_ROW = re.compile("--+")
 _LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
 
@@ -35,7 +47,7 @@ def search_key(address: identity_pb2.Address) -> str:
     Returns:
         Local government code, a slash, and the folded town and block; the version is `SEARCH_KEY_VERSION`.
     """
-    return f"{address.local_government_code}/{place_key(address.town + address.block)}"
+    return f"{address.local_government_code}/{place_key(f'{address.town} {address.block}')}"
 
 
 @lru_cache(maxsize=64)  # The members of a household come one after the other. So few that no register gathers here.
@@ -48,11 +60,12 @@ def place_key(text: str) -> str:
     Returns:
         The folded text: numbers in ASCII digits, joined by `-`; the key of a key is itself.
     """
-    plain = unicodedata.normalize("NFKC", "".join(text.split()))
-    plain = _GA.sub("が", plain.replace("大字", ""))
+    plain = _APART.sub("-", unified(text))  # 本町1 and 2-3 are not 本町12-3
+    plain = _AZA.sub("", "".join(plain.split()))
+    plain = _NO.sub("の", _GA.sub("が", plain))
     plain = _NUMERAL.sub(lambda match: str(_number(match[0])), plain)
     plain = _COUNTER.sub("-", plain)
-    plain = _LOOSE_DASH.sub("", _DASH.sub("-", plain))
+    plain = _LOOSE_DASH.sub("", _DASH_ROW.sub("-", _DASH.sub("-", plain)))
     return fold_spelling(_LEADING_ZEROS.sub("", plain))
 
 

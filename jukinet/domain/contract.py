@@ -182,6 +182,7 @@ def _are_plain_items(items: inquiry_pb2.FourItems) -> bool:
         and items.sex in _SEXES
         and _is_plain_birth(items.birth_date)
         and _are_digits(address.local_government_code, 6)
+        and address.local_government_code[2:5] != "000"
         and _are_plain_texts(name + _texts_of_address(address))
     )
 

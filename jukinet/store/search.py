@@ -1,10 +1,10 @@
 """Finding the one person that a question means (本人確認情報検索).
 
 Rule: an answer needs exactly one match over all four items; none and several look the same, and no search by fewer
-items exists: a name of which the search key leaves nothing finds nobody. Only persons who are residents on the day of
-the question are found: someone who reported a move-out for a later day still is one. Of a municipality whose first
-snapshot is half in nobody is found. Who is protected (支援措置) is found by nobody, but counts as a match beside a
-namesake: left out before the count, one of two would be taken for the other.
+items exists: a name or an address of which the search key leaves nothing finds nobody. Only persons who are residents
+on the day of the question are found: someone who reported a move-out for a later day still is one. Of a municipality
+whose first snapshot is half in nobody is found. Who is protected (支援措置) is found by nobody, but counts as a match
+beside a namesake: left out before the count, one of two would be taken for the other.
 
 Rule 2: why nobody is found takes no time of its own. Each question looks for who matches and then fetches, checks and
 reads one record: that of the one who matches, or else one drawn by lot, which is thrown away. What is done for one
@@ -43,15 +43,15 @@ def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Res
 
     `day` is the day of the question in Japan.
     """
-    key = name_key(items.name)
-    if not key:
+    name, address = name_key(items.name), address_key(items.address)
+    if not name or address.endswith("/"):
         return None
     born = items.birth_date
     values: dict[str, str | int] = {
-        "name": key,
+        "name": name,
         "birth": f"{born.year:04}-{born.month:02}-{born.day:02}",
         "sex": items.sex,
-        "address": address_key(items.address),
+        "address": address,
     }
     return _only_one(connection, _BY_FOUR_ITEMS, values, day)
 

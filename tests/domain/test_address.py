@@ -26,6 +26,16 @@ from jukinet.domain.address import place_key
                 "本町1−2−3",
                 "本町 1丁目 2番 3号",
                 "本町01-02-03",
+                "本町一の二の三",
+                "本町一ー二ー三",
+                "本町一丁目二の三",
+                "本町1丁目2番の3",
+                "本町1丁目の2の3",
+                "本町 1 2 3",
+                "本町一 二 三",
+                "本町1─2─3",
+                "本町一丁目 二番地の三",
+                "本\u200b町1\u2060-2-3",
             ],
             "本町1-2-3",
         ),
@@ -38,6 +48,16 @@ from jukinet.domain.address import place_key
         (["澤ノ町1番", "沢の町1"], "沢の町1"),
         (["千代田1番1号", "千代田1-1"], "千代田1-1"),
         (["1番11号"], "1-11"),
+        (["本町十の二十", "本町10-20"], "本町10-20"),
+        (["大字山田字川原123番地", "大字山田小字川原123", "山田字川原一二三番地", "山田川原123"], "山田川原123"),
+        (["十文字町1", "十文字町一番地"], "十文字町1"),
+        (["堀之内1", "堀ノ内1", "堀の内1"], "堀の内1"),
+        (["一の宮1-2", "一ノ宮一番二号", "一之宮1の2"], "一の宮1-2"),
+        (["三の丸一の二", "三ノ丸1-2"], "三の丸1-2"),
+        (["霞箇関1", "霞ヶ関1"], "霞が関1"),
+        (["第一地割5番地", "第1地割5"], "第1地割5"),
+        (["葛\U000e0100ケ丘", "葛が丘"], "葛が丘"),
+        (["みすゞ台", "みすず台"], "みすず台"),
     ],
 )
 def test_spellings_of_one_place_have_one_key(spellings: list[str], key: str) -> None:
@@ -58,6 +78,15 @@ def test_a_number_may_end_the_town_or_begin_the_block() -> None:
     )
     other = identity_pb2.Address(local_government_code="131016", town="九段南", block="1-2-1")
     assert address.search_key(one) == address.search_key(other) == "131016/九段南1-2-1"
+
+
+@pytest.mark.parametrize(("town", "block"), [("本町1", "2-3"), ("本町一", "二番三号"), ("本町１", "２の３")])
+def test_no_number_goes_on_from_the_town_into_the_block(town: str, block: str) -> None:
+    """本町1 and 2-3 is not 本町12-3, where somebody else lives."""
+    split = identity_pb2.Address(local_government_code="131016", town=town, block=block)
+    whole = identity_pb2.Address(local_government_code="131016", town="本町", block="1-2-3")
+    other = identity_pb2.Address(local_government_code="131016", town="本町", block="12-3")
+    assert address.search_key(split) == address.search_key(whole) != address.search_key(other)
 
 
 def test_the_same_place_name_in_another_municipality_is_another_address() -> None:

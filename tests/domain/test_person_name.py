@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.domain import person_name
+from jukinet.domain.address import place_key
 from jukinet.domain.kanji_variants import VARIANTS
 from jukinet.domain.person_name import search_key
 
@@ -32,6 +33,14 @@ from jukinet.domain.person_name import search_key
         ["ヰノウヱ", "いのうえ"],
         ["ショウジ", "しようじ", "ｼｮｳｼﾞ"],
         ["ヵヶ", "カケ"],
+        ["いすゞ", "イスヾ", "いすず", "いす\u309d\u3099"],
+        ["こゝろ", "ココロ", "コヽロ"],
+        ["つゞみ", "つづみ", "ツズミ"],
+        ["佐々木", "佐〻木", "佐\U000e0100々木"],
+        ["か\ufe00\u3099", "が", "か\u3099", "カ゛", "ｶﾞ"],
+        ["山\u200b田", "\ufeff山田", "山\u2060田\u200e", "山田"],
+        ["\U0001b006る", "いる"],
+        ["\U0001b017\u3099ん", "ガン"],
         ["SMITH JOHN", "Ｓｍｉｔｈ　Ｊｏｈｎ", "smith john", "SMITH, JOHN"],
         ["ジョン・スミス", "ジョン･スミス", "ジョン スミス", "ジョン＝スミス"],
     ],
@@ -53,7 +62,9 @@ NAMES = st.text(
         st.characters(min_codepoint=0x30A1, max_codepoint=0x30FA),
         st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF),
         st.sampled_from([chr(code) for code in VARIANTS]),
-        st.sampled_from("ﾔﾏﾀﾞ髙﨑々ー ・\u3000\ufe00\U000e0100"),
+        st.sampled_from(
+            "ﾔﾏﾀﾞ髙﨑々〻ゝゞヽヾ゛゜\u3099\u309aー ・-\u3000\ufe00\u200b\ufeff\U000e0100\U0001b002\U0001b11e"
+        ),
         st.characters(min_codepoint=0x41, max_codepoint=0x7A, categories=["Lu", "Ll"]),
     ),
     max_size=30,
@@ -84,8 +95,20 @@ def test_the_variant_table_folds_in_one_step_to_forms_that_nfkc_keeps() -> None:
 
 def test_the_version_of_the_keys_is_pinned_to_what_they_are() -> None:
     # Whoever changes one of these keys raises the version; every node then makes its stored keys anew.
-    assert person_name.SEARCH_KEY_VERSION == 1
-    assert search_key("髙﨑 邉ヅ・ＡＢ") == "高崎辺ずab"
+    assert person_name.SEARCH_KEY_VERSION == 2
+    assert search_key("髙﨑 邉ヅ・ＡＢすゞ々") == "高崎辺ずabすずず"
+    assert place_key("大字山田字川原 一の二番地ノ三") == "山田川原1-2-3"
+
+
+def test_what_is_looked_for_before_nfkc_is_what_is_replaced() -> None:
+    found = {code for code in range(0x110000) if person_name._NEEDS_IT.match(chr(code))}
+    assert found == person_name._BEFORE_NFKC.keys()
+
+
+@pytest.mark.parametrize("wildcard", ["%", "_", "*", "?", "＊", "％", "山田%", "山_花子", "%花子", "[山]田"])
+def test_no_sign_stands_for_letters(wildcard: str) -> None:
+    assert search_key(wildcard) != search_key("山田花子")
+    assert search_key(wildcard)
 
 
 def test_the_former_surname_stands_in_the_place_of_the_family_name() -> None:

@@ -100,11 +100,24 @@ def _day_without_month(n: Network, record: Any) -> Any:
     return question
 
 
+def _without_municipality(code: str) -> Question:
+    """A question for the four items whose address names no municipality."""
+
+    def make(n: Network, record: Any) -> Any:
+        question = n.question(record)
+        question.subject.four_items.address.local_government_code = code
+        return question
+
+    return make
+
+
 MALFORMED: dict[str, tuple[Question, str]] = {
     "no case": (without("case_reference"), "context.case_reference"),
     "no operator": (without("operator"), "context.operator"),
     "no row": (without("purpose"), "context.purpose"),
     "no request id": (without("request_id"), "context.request_id"),
+    "no municipality": (_without_municipality(""), "subject.four_items.address.local_government_code"),
+    "a prefecture in the place of the municipality": (_without_municipality("130001"), "subject.four_items"),
     "a control character in the case": (
         lambda n, record: n.question(record, context=n.context(case_reference="case\n1")),
         "context.case_reference",

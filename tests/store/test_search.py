@@ -120,6 +120,15 @@ def test_a_name_of_which_nothing_is_left_finds_nobody(
     assert found(engine, items) is None
 
 
+def test_an_address_of_which_nothing_is_left_finds_nobody(
+    engine: Engine, enter: Change, change: Change, record: Change
+) -> None:
+    entry = change(1, 1, town="-")
+    entry.record.address.block = ""
+    enter(entry)
+    assert found(engine, asked(entry.record)) is None
+
+
 @pytest.mark.parametrize(
     ("reason", "until"),
     [
