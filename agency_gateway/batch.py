@@ -7,7 +7,6 @@ Source: Order art. 30-8 to 30-12 (provision by line from computer to computer).
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -19,17 +18,6 @@ UNDER_WAY: Final = 4
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
-
-
-def question_id(request_id: str, number: int) -> str:
-    """Request id of one person's question: as the contract of InquireBatchRequest says.
-
-    Args:
-        request_id: of the message.
-        number: the person's place in it, from 0.
-    """
-    digits = hashlib.sha256(f"{request_id}/{number}".encode()).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
 async def in_order(

@@ -32,6 +32,7 @@ MOST_TOGETHER: Final = 64
 AT_ONCE: Final = 2
 """Calls under way, of single questions and of batches each: while the center works on one, the next one travels."""
 _CENTER_SECONDS: Final = 5.0
+_KEY_BYTES: Final = 32
 
 
 class CenterAway(Refused):
@@ -120,6 +121,9 @@ class Center:
 def _checked(asked: tuple[str, bytes], found: provision.Provision) -> provision.Provision | Refused:
     if (found.request_id, found.subject_digest) != asked:
         log.error("the center answered another question")
+        return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+    if not found.refusal and len(found.body_key) != _KEY_BYTES:
+        log.error("the center gave no key for the body of a ledger entry")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
     return Refused(_told(found.refusal)) if found.refusal else found
 

@@ -12,11 +12,13 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from agency_gateway.budgets import Budgets, Charge, Kind, OverBudget
 from agency_gateway.operators import Operators
-from agency_gateway.record import Record
+from agency_gateway.record import Record, Recorded
+from jukinet._pb.jukinet.body.v1.body_pb2 import Body
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.ledger import body
 from jukinet.ledger.entry import EntryKeys, made_like, make_entry
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
@@ -177,7 +179,7 @@ class Desk:
         (receipt,) = await self.keep([self.refusal(asked, reason, decision)])
         return receipt
 
-    async def keep(self, entries: Sequence[ledger.Entry]) -> list[ledger.Receipt]:
+    async def keep(self, entries: Sequence[Recorded]) -> list[ledger.Receipt]:
         """Returns when the entries are on disk: a receipt for each.
 
         Raises Refused: LEDGER_UNAVAILABLE, REQUEST_ID_REUSED; what was to be answered must not leave then.
@@ -187,7 +189,7 @@ class Desk:
         except Refused as refused:
             metrics.inquiry(ledger.RESULT_REFUSED, refused.reason, count=len(entries))
             raise
-        for (result, refusal), count in Counter((entry.result, entry.refusal) for entry in entries).items():
+        for (result, refusal), count in Counter((entry.result, entry.refusal) for entry, _ in entries).items():
             metrics.inquiry(result, refusal or None, count=count)
         return receipts
 
@@ -197,24 +199,38 @@ class Desk:
         reason: "errors.ErrorReason.ValueType",
         decision: Decision | None,
         like: ledger.Entry | None = None,
-    ) -> ledger.Entry:
-        """The entry of a refusal; without a decision where none was made.
+    ) -> Recorded:
+        """The entry of a refusal; without a decision where none was made. It has no body.
 
         `like` is another entry of the same message of a batch.
         """
-        return self._entry(asked, decision, like, result=ledger.RESULT_REFUSED, refusal=reason)
+        return Recorded(self._entry(asked, decision, like, result=ledger.RESULT_REFUSED, refusal=reason))
 
     def answer(
         self,
         asked: Asked,
         decision: Decision,
+        subject: inquiry.Subject,
         found: provision.Provision,
         answer: bytes,
         like: ledger.Entry | None = None,
-    ) -> ledger.Entry:
-        """The entry of an answer; `answer` is its message without the receipt, `like` as for `refusal`."""
+    ) -> Recorded:
+        """The entry of an answer and its sealed body; `answer` is its message without the receipt, `like` as above."""
         matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
-        return self._entry(
+        sealed = body.seal(
+            Body(
+                context=asked.context,
+                subject=subject,
+                fields=asked.fields,
+                outcome=found.outcome,
+                freshness=found.freshness,
+            ),
+            found.body_key,
+            found.body_place,
+            asked.agency,
+            asked.request_id,
+        )
+        entry = self._entry(
             asked,
             decision,
             like,
@@ -222,7 +238,9 @@ class Desk:
             fields=asked.fields if matched else (),
             token=found.person_token,
             answer=answer,
+            body_digest=body.digest(sealed),
         )
+        return Recorded(entry, sealed)
 
     def _entry(self, asked: Asked, decision: Decision | None, like: ledger.Entry | None, **told: Any) -> ledger.Entry:
         if like is not None:

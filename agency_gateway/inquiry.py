@@ -12,9 +12,10 @@ from contextlib import aclosing
 
 import grpc
 
-from agency_gateway.batch import in_order, question_id
+from agency_gateway.batch import in_order
 from agency_gateway.center import Center
 from agency_gateway.desk import Asked, Desk
+from agency_gateway.record import Recorded
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServicer
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -24,7 +25,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import RefusedCall, current_caller, current_terminal
 from jukinet.purpose.decision import Decision
 from jukinet.purpose.operator_proof import Question, statement_of
-from jukinet.purpose.ticket import method_of
+from jukinet.purpose.ticket import method_of, question_id
 
 _ACTIONS = {
     "/jukinet.inquiry.v1.InquiryService/Inquire": ledger.ACTION_INQUIRE,
@@ -61,7 +62,9 @@ class InquiryService(InquiryServiceServicer):
             legal_basis=decision.basis,
             freshness=found.freshness,
         )
-        await self._keep([answer], [self._desk.answer(asked, decision, found, answer.SerializeToString())])
+        await self._keep(
+            [answer], [self._desk.answer(asked, decision, request.subject, found, answer.SerializeToString())]
+        )
         return answer
 
     async def VerifyIdentity(  # gRPC names its methods so
@@ -76,7 +79,8 @@ class InquiryService(InquiryServiceServicer):
             method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
             fields=(),
         )
-        asked, decision, found = await self._found(asked, inquiry.Subject(four_items=request.four_items))
+        subject = inquiry.Subject(four_items=request.four_items)
+        asked, decision, found = await self._found(asked, subject)
         answer = inquiry.VerifyIdentityResponse(
             request_id=request.context.request_id,
             verified=found.outcome == inquiry.INQUIRY_OUTCOME_MATCH,
@@ -84,7 +88,7 @@ class InquiryService(InquiryServiceServicer):
             freshness=found.freshness,
             legal_basis=decision.basis,
         )
-        await self._keep([answer], [self._desk.answer(asked, decision, found, answer.SerializeToString())])
+        await self._keep([answer], [self._desk.answer(asked, decision, subject, found, answer.SerializeToString())])
         return answer
 
     async def InquireBatch(  # gRPC names its methods so
@@ -149,11 +153,11 @@ class InquiryService(InquiryServiceServicer):
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision)
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
-        entries: list[ledger.Entry] = []
-        for number, (method, each) in enumerate(zip(methods, found, strict=True)):
+        entries: list[Recorded] = []
+        for number, (method, subject, each) in enumerate(zip(methods, request.subjects, found, strict=True)):
             asked = whole._replace(request_id=question_id(whole.request_id, number), method=method)
-            like = entries[0] if entries else None
-            entries.append(self._answer_one(asked, decisions[method], each, response.answers.add(), like))
+            like = entries[0].entry if entries else None
+            entries.append(self._answer_one(asked, decisions[method], subject, each, response.answers.add(), like))
         await self._keep(response.answers, entries)
         return response
 
@@ -161,10 +165,11 @@ class InquiryService(InquiryServiceServicer):
         self,
         asked: Asked,
         decision: Decision,
+        subject: inquiry.Subject,
         found: provision.Provision | Refused,
         answer: inquiry.BatchAnswer,
         like: ledger.Entry | None,
-    ) -> ledger.Entry:
+    ) -> Recorded:
         """Writes the answer about one person; gives its entry."""
         if isinstance(found, Refused):
             answer.refusal = found.reason
@@ -173,12 +178,12 @@ class InquiryService(InquiryServiceServicer):
         if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
             answer.provided.CopyFrom(found.provided)
         answer.freshness.extend(found.freshness)
-        return self._desk.answer(asked, decision, found, answer.SerializeToString(), like)
+        return self._desk.answer(asked, decision, subject, found, answer.SerializeToString(), like)
 
     async def _keep(
         self,
         answers: "Sequence[inquiry.InquireResponse | inquiry.VerifyIdentityResponse | inquiry.BatchAnswer]",
-        entries: Sequence[ledger.Entry],
+        entries: Sequence[Recorded],
     ) -> None:
         """Puts the entries of answers on record, and each one's receipt into its answer."""
         with tracing.span("ledger.append"):

@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Engine
 
+from agency_gateway.body_service import BodyService
 from agency_gateway.budgets import Budgets
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
@@ -20,6 +21,7 @@ from agency_gateway.today import todays_entries
 from agency_gateway.witness import Witness
 from agency_gateway.witness_list import WitnessList, load_witnesses
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
+from jukinet._pb.jukinet.body.v1.body_pb2_grpc import add_BodyServiceServicer_to_server
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceServicer_to_server
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
@@ -88,6 +90,13 @@ async def run(config: NodeConfig) -> None:
 
     carry_out = acts_on_record(record, keys, policy, config.identity)
     statutes = StatuteService(policy=policy, reader=reader, carry_out=carry_out)
+    bodies = BodyService(
+        reader=reader,
+        record=record,
+        keys=keys,
+        gateway=config.identity,
+        policy_digest=lambda: policy.digest_on(today_in_japan()),
+    )
 
     def describe(status: admin.GetStatusResponse) -> None:
         status.ledger_entries = record.size
@@ -105,6 +114,7 @@ async def run(config: NodeConfig) -> None:
                 (add_InquiryServiceServicer_to_server, inquiry),
                 (add_StatuteServiceServicer_to_server, statutes),
                 (add_LedgerServiceServicer_to_server, LedgerService(reader, covering=publisher.covering)),
+                (add_BodyServiceServicer_to_server, bodies),
             ],
             admin=AdminService(identity=config.identity, register=None, describe=describe),
             checks={
@@ -155,6 +165,7 @@ def acts_on_record(record: Record, keys: EntryKeys, policy: PurposePolicy, gatew
             gateway=gateway.uri,
             operator=act.operator,
             action=act.action,
+            about=act.table.edition,
             edition=act.table.edition,
             edition_digest=act.table.digest,
             policy_digest=policy.digest_on(today_in_japan()),

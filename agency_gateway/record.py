@@ -10,11 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Receipt
+from jukinet.ledger import schema
 from jukinet.ledger import store as ledger
 from jukinet.ledger.note import Signer
 from jukinet.mesh import metrics
@@ -43,9 +45,17 @@ Act = Callable[[Connection], bool]
 """Does something that must be on record; tells whether it did anything, or raises Refused before it has written."""
 
 
+class Recorded(NamedTuple):
+    """An entry, and its sealed body (`jukinet.ledger.body`), which is kept beside the tree."""
+
+    entry: Entry
+    body: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class _Handed:
     entry: Entry
+    body: bytes = b""
     act: Act | None = None
 
 
@@ -76,15 +86,15 @@ class Record:
 
     async def keep(self, entry: Entry) -> Receipt:
         """Appends one entry; returns when it is on disk. Raises Refused as `keep_all` does."""
-        (receipt,) = await self.keep_all([entry])
+        (receipt,) = await self.keep_all([Recorded(entry)])
         return receipt
 
-    async def keep_all(self, entries: Sequence[Entry]) -> list[Receipt]:
-        """Appends entries; returns when they are on disk, a receipt for each.
+    async def keep_all(self, entries: Sequence[Recorded]) -> list[Receipt]:
+        """Appends entries with their bodies; returns when they are on disk, a receipt for each.
 
         Raises Refused: REQUEST_ID_REUSED when one is (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
         """
-        kept = await self._hand_in([_Handed(entry) for entry in entries])
+        kept = await self._hand_in([_Handed(*each) for each in entries])
         if any(each.repeated for each in kept):
             raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
         return [each.receipt for each in kept]
@@ -94,7 +104,7 @@ class Record:
 
         An act that did nothing has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
         """
-        await self._hand_in([_Handed(entry, act)])
+        await self._hand_in([_Handed(entry, act=act)])
 
     async def _hand_in(self, handed: Sequence[_Handed]) -> list[_Kept]:
         if not self.is_open():
@@ -123,12 +133,13 @@ class Record:
         self, connection: Connection, group: list[_Handed]
     ) -> "tuple[ledger.LedgerState, list[_Kept | Exception]]":
         outcomes = [_carry_out(connection, handed) for handed in group]
-        recorded = [handed.entry for handed, outcome in zip(group, outcomes, strict=True) if outcome is None]
-        before = _asked_before(connection, recorded)
+        recorded = [handed for handed, outcome in zip(group, outcomes, strict=True) if outcome is None]
+        before = _asked_before(connection, [handed.entry for handed in recorded])
         leaves: list[bytes] = []
         repeated: list[bool] = []
         new: list[tuple[str, str]] = []
-        for entry in recorded:
+        for handed in recorded:
+            entry = handed.entry
             key = (entry.agency, entry.request_id)
             repeated.append(key in before)
             if key in before:
@@ -141,6 +152,14 @@ class Record:
         _ADD_ASKED.write(connection, new)
         passing("ledger.asked")
         state, receipts = ledger.append(connection, self._state, leaves, self._signer)
+        _ADD_BODY.write(
+            connection,
+            [
+                (receipt.index, handed.body)
+                for handed, receipt, again in zip(recorded, receipts, repeated, strict=True)
+                if handed.body and not again
+            ],
+        )
         passing("ledger.appended")
         kept = map(_Kept, receipts, repeated)
         return state, [next(kept) if outcome is None else outcome for outcome in outcomes]
@@ -159,6 +178,7 @@ def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | Non
 # By agency too, though the ids would do: the key begins with it, and without it every commit walks through the table.
 _ASKED = one_of(select(asked.c.agency, asked.c.request_id), agencies=asked.c.agency, request_ids=asked.c.request_id)
 _ADD_ASKED = Rows(asked, ["agency", "request_id"])
+_ADD_BODY = Rows(schema.bodies, ["leaf_index", "sealed"])
 
 
 def _asked_before(connection: Connection, group: list[Entry]) -> set[tuple[str, str]]:
@@ -173,5 +193,6 @@ def _as_reused(entry: Entry) -> Entry:
     refused.refusal = errors.ERROR_REASON_REQUEST_ID_REUSED
     refused.answer_digest = b""
     refused.person_token = b""
+    refused.body_digest = b""
     del refused.fields[:]
     return refused

@@ -1,9 +1,14 @@
 """The center, assembled: link receiver + register of the nation + provision to gateways."""
 
+from functools import partial
+
+from center_node.body_key_service import BodyKeyService, destroy_again, destroy_expired
+from center_node.body_keys import BodyKeys
 from center_node.freshness import Sources
 from center_node.provision import ProvisionService
 from center_node.record import RecordService
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
+from jukinet._pb.jukinet.body.v1.body_pb2_grpc import add_BodyKeyServiceServicer_to_server
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_ConsistencyServiceServicer_to_server
 from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import add_RecordServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
@@ -30,6 +35,9 @@ async def run(config: NodeConfig) -> None:
     keys = load_public_keys(needed(config.center.gateway_keys))
     gateways = {Identity("gateway", name).uri: key for name, key in keys.items()}
     node = RegisterNode(config)
+    token_key = load_secret(needed(config.center.token_key))
+    body_keys = BodyKeys(needed(config.center.body_keys), token_key)
+    await destroy_again(body_keys, node.reader)
     editions = open_editions(node.reader)
     policy = PurposePolicy(editions, load_agencies(needed(config.center.agencies), editions))
     service = node.receive("")
@@ -43,7 +51,8 @@ async def run(config: NodeConfig) -> None:
         reader=node.reader,
         policy=policy,
         tickets=TicketOffice(gateways.get, opened=now()),
-        token_key=load_secret(needed(config.center.token_key)),
+        token_key=token_key,
+        body_keys=body_keys,
         sources=sources,
     )
     # The center keeps no ledger: its record of the act is the row of the operator.
@@ -65,14 +74,20 @@ async def run(config: NodeConfig) -> None:
                 (add_RecordServiceServicer_to_server, RecordService(reader=node.reader, counters=counters)),
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
                 (add_StatuteServiceServicer_to_server, statutes),
+                (add_BodyKeyServiceServicer_to_server, BodyKeyService(keys=body_keys, writer=node.writer)),
             ],
             admin=node.admin(describe),
             checks={
                 "jukinet.link.v1.LinkService": node.readable,
                 "jukinet.provision.v1.ProvisionService": node.readable,
             },
-            parts=node.parts(),
+            parts=[
+                *node.parts(),
+                body_keys.writer.watch,
+                partial(destroy_expired, body_keys, config.center.body_years),
+            ],
             on_drain=node.end_streams,
         )
     finally:
+        body_keys.close()
         node.close()

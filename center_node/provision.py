@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, Engine
 
+from center_node.body_keys import Answered, BodyKeys
 from center_node.freshness import BEHIND_US, Sources
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -29,7 +30,7 @@ from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.articles import Provision as Way
 from jukinet.purpose.decision import PurposePolicy, Question
-from jukinet.purpose.ticket import TicketInvalid, TicketOffice, digests_in, method_of
+from jukinet.purpose.ticket import TicketInvalid, TicketOffice, digests_in, method_of, question_id
 from jukinet.store import search
 from jukinet.store.checksum import RecordDamaged
 from jukinet.store.errors import StoreError, as_refusal
@@ -54,16 +55,33 @@ _MESSAGES = frozenset({"name", "birth_date", "address"})
 
 
 class ProvisionService(ProvisionServiceServicer):
-    """Answers gateways' tickets from the center's register."""
+    """Answers gateways' tickets from the center's register.
+
+    Args:
+        reader: of the register.
+        policy: the center's own.
+        tickets: checks them.
+        token_key: makes the persons' tokens.
+        sources: how fresh each municipality's reports are.
+        body_keys: gives each answer the key under which its gateway seals what was asked.
+    """
 
     def __init__(
-        self, *, reader: Engine, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes, sources: Sources
+        self,
+        *,
+        reader: Engine,
+        policy: PurposePolicy,
+        tickets: TicketOffice,
+        token_key: bytes,
+        sources: Sources,
+        body_keys: BodyKeys,
     ) -> None:
         self._reader = reader
         self._sources = sources
         self._policy = policy
         self._tickets = tickets
         self._token_key = token_key
+        self._body_keys = body_keys
 
     async def Provide(  # gRPC names its methods so
         self,
@@ -81,18 +99,28 @@ class ProvisionService(ProvisionServiceServicer):
         except TicketInvalid as invalid:
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
         asked = [
-            _Asked(ticket.request_id, digest, ticket, question, refusal)
+            _Asked(ticket.request_id, number, digest, ticket, question, refusal)
             for ticket, questions in together
             for refusal in [self._refusal(ticket, questions, until=tickets.expires_at, moment=moment)]
-            for digest, question in zip(digests_in(ticket), questions, strict=True)
+            for number, (digest, question) in enumerate(zip(digests_in(ticket), questions, strict=True))
         ]
         if all(each.refusal for each in asked):
             return provision.ProvideResponse(provisions=map(_refused, asked))
         try:
-            provisions = await read_soon(self._reader, lambda connection: self._answers(connection, asked, moment))
+            found = await read_soon(self._reader, lambda connection: self._answers(connection, asked, moment))
+            await self._add_body_keys(asked, found, moment)
         except StoreError as failure:
             raise as_refusal(failure) from None
-        return provision.ProvideResponse(provisions=provisions)
+        return provision.ProvideResponse(provisions=[each.provision for each in found])
+
+    async def _add_body_keys(self, asked: Sequence["_Asked"], found: Sequence["_Found"], moment: "_Moment") -> None:
+        sealed = [pair for pair in zip(asked, found, strict=True) if not pair[1].provision.refusal]
+        keys = await self._body_keys.keys_for(
+            [Answered(each.ticket.agency, each.question_id, one.resident_code) for each, one in sealed], moment.now
+        )
+        for (_, one), (key, place) in zip(sealed, keys, strict=True):
+            one.provision.body_key = key
+            one.provision.body_place.CopyFrom(place)
 
     def _refusal(
         self, ticket: provision.Ticket, questions: Sequence[provision.Question], *, until: Timestamp, moment: "_Moment"
@@ -125,16 +153,14 @@ class ProvisionService(ProvisionServiceServicer):
             if decision.edition != ticket.edition:
                 raise TicketInvalid("it was decided by another edition of the statute table")
 
-    def _answers(
-        self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment"
-    ) -> list[provision.Provision]:
+    def _answers(self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment") -> list["_Found"]:
         key = month_key(self._token_key, moment.now)
         return [self._answer(connection, each, moment.day, key) for each in asked]
 
-    def _answer(self, connection: Connection, asked: "_Asked", day: date, key: bytes) -> provision.Provision:
+    def _answer(self, connection: Connection, asked: "_Asked", day: date, key: bytes) -> "_Found":
         """What is provided; `key` is of the month's person tokens."""
         if asked.refusal:
-            return _refused(asked)
+            return _Found(_refused(asked))
         ticket, subject = asked.ticket, asked.question.subject
         source = self._source(connection, ticket, subject)
         answer = provision.Provision(
@@ -144,26 +170,26 @@ class ProvisionService(ProvisionServiceServicer):
             freshness=source.said,
         )
         if not source.answers:
-            return answer
+            return _Found(answer)
         try:
             with _span("provision.look_up", asked.question):
                 resident = _look_up(connection, subject, day)
         except RecordDamaged:
-            return _refused(asked._replace(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE))
+            return _Found(_refused(asked._replace(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)))
         # Asked for nobody too, so that a resident elsewhere takes no longer than none.
         covered = self._policy.covers(ticket.agency, ticket.purpose, resident.holder if resident else NOWHERE, day)
         if resident is None or not covered:
-            return answer
+            return _Found(answer)
         said = self._sources.of(connection, resident.holder)
         if ticket.maximum_age_seconds and not self._sources.is_fresh(said, maximum_age_us=_age_us(ticket)):
-            return answer
+            return _Found(answer)
         answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
         answer.person_token = person_token(key, resident.record.resident_code)
         del answer.freshness[:]
         answer.freshness.append(said)
         if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
             answer.provided.CopyFrom(cut(resident, ticket.fields))
-        return answer
+        return _Found(answer, resident.record.resident_code)
 
     def _source(self, connection: Connection, ticket: provision.Ticket, subject: inquiry.Subject) -> "_Source":
         """On what the answer rests if nobody is found; the same whoever is asked about."""
@@ -200,10 +226,25 @@ class _Asked(NamedTuple):
     """One question and its ticket; `refusal` says why it gets no look-up."""
 
     request_id: str
+    number: int
+    """Its place among the questions of the ticket."""
     subject_digest: bytes
     ticket: provision.Ticket
     question: provision.Question
     refusal: "errors.ErrorReason.ValueType"
+
+    @property
+    def question_id(self) -> str:
+        """Request id of the question, by which its ledger entry goes; a batch's ticket has that of the message."""
+        batch = self.ticket.kind == provision.PROVISION_KIND_BATCH
+        return question_id(self.request_id, self.number) if batch else self.request_id
+
+
+class _Found(NamedTuple):
+    """What is provided, and whose it is; no code where that is nobody's."""
+
+    provision: provision.Provision
+    resident_code: str = ""
 
 
 class _Source(NamedTuple):

@@ -12,6 +12,7 @@ from jukinet import __version__
 from jukinet.cli import (
     admin,
     bench,
+    bodies,
     demo_command,
     disclosure,
     disclosure_requests,
@@ -75,6 +76,7 @@ app.command()(inquire_batch.inquire_batch)
 app.add_typer(operator.app, name="operator")
 app.add_typer(admin.app, name="admin")
 admin.app.command()(release.release)
+admin.app.command()(bodies.destroy_key)
 admin.app.command()(drift.digest)
 admin.app.command()(drift.drift)
 admin.app.add_typer(drift.certificate, name="certificate")
@@ -89,6 +91,7 @@ disclosure.app.command()(disclosure_requests.correct)
 disclosure.app.command()(disclosure_requests.investigate)
 disclosure.app.command("answer-correction")(disclosure_requests.answer_correction)
 disclosure.app.command()(disclosure_requests.requests)
+ledger.app.command()(bodies.open_body)
 app.add_typer(statutes.app, name="statutes")
 statutes.app.command()(statute_acts.propose)
 statutes.app.command()(statute_acts.approve)

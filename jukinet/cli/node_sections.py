@@ -16,6 +16,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
             "freshness_key": "freshness.key",
             "token_key": "token.key",
             "agencies": "agencies.toml",
+            "body_keys": "body-keys.db",
         },
     },
     "gateway": {

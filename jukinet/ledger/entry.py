@@ -9,7 +9,8 @@ Rules:
    the root key, and only he, can find a person's entries of all months (開示).
 4. Since layout 2 an entry says also what was asked (how the person was named, the wanted items) and which edition of
    the law decided, so that every decision can be made again; since layout 3, what the operator signed, so that he
-   cannot deny it. Entries of older layouts stay what they are; no new ones are made.
+   cannot deny it, and it binds the body that is kept beside the tree (`body`). Entries of older layouts stay what they
+   are; no new ones are made.
 """
 
 import hmac
@@ -102,6 +103,7 @@ def make_entry(
     answer: bytes | None = None,
     proof: bytes = b"",
     new_subject: bool = False,
+    body_digest: bytes = b"",
 ) -> ledger_pb2.Entry:
     """The entry of one answer or refusal.
 
@@ -127,6 +129,7 @@ def make_entry(
         answer: the serialised answer without its receipt; None for a refusal.
         proof: `EntryKeys.proof_digest` of the operator's proof; empty where it did not hold or was not looked at.
         new_subject: whether the agency asks about this person for the first time today; false without a proof.
+        body_digest: of the sealed body, 32 bytes; empty where there is none.
     Raises EntryInvalid naming the field that breaks the layout.
     """
     refused = result == ledger_pb2.RESULT_REFUSED
@@ -150,6 +153,7 @@ def make_entry(
         edition=edition,
         operator_proof=proof,
         new_subject=new_subject,
+        body_digest=body_digest,
     )
     return _dated(entry, time)
 
@@ -165,12 +169,13 @@ def made_like(
     fields: Iterable[int] = (),
     token: bytes = b"",
     answer: bytes | None = None,
+    body_digest: bytes = b"",
 ) -> ledger_pb2.Entry:
     """The entry of one person of a batch: of agency, affair, law and time it says what another one of the message says.
 
     Args:
         message: an entry of `make_entry`, checked there; not changed.
-        keys, request_id, method, result, refusal, fields, token, answer: as for `make_entry`.
+        keys, request_id, method, result, refusal, fields, token, answer, body_digest: as for `make_entry`.
     Raises EntryInvalid for a token that is none. The rest is checked with all other fields before it becomes a leaf.
     """
     if len(token) not in ((DIGEST_BYTES,) if result == ledger_pb2.RESULT_PROVIDED else (0, DIGEST_BYTES)):
@@ -181,6 +186,7 @@ def made_like(
     entry.fields[:] = sorted(fields)
     entry.person_token = token
     entry.answer_digest = b"" if answer is None else keys.answer_digest(answer)
+    entry.body_digest = body_digest
     return entry
 
 
@@ -192,11 +198,12 @@ def make_act(
     gateway: str,
     operator: str,
     action: ledger_pb2.Action.ValueType,
-    edition: str,
-    edition_digest: bytes,
+    about: str,
     policy_digest: bytes,
+    edition: str = "",
+    edition_digest: bytes = b"",
 ) -> ledger_pb2.Entry:
-    """The entry of what an operator (運用者) did to the law that the gateway decides by.
+    """The entry of what an operator (運用者) did: to the law that the gateway decides by, or with what it keeps.
 
     Args:
         keys: the gateway's.
@@ -204,10 +211,11 @@ def make_act(
         request_id: a new UUID in lower case.
         gateway: SPIFFE ID of the gateway itself.
         operator: SPIFFE ID of the operator; only a pseudonym is kept, the same one each time.
-        action: ACTION_PROPOSE_EDITION or ACTION_APPROVE_EDITION.
-        edition: name of the edition, such as `2026-04`.
-        edition_digest: SHA-256 of its file, 32 bytes.
+        action: what the operator did.
+        about: to what: name of the edition, index of the entry; only a commitment is kept.
         policy_digest: SHA-256 of what decided before the act, 32 bytes.
+        edition: name of the edition acted on, such as `2026-04`; empty for any other act.
+        edition_digest: SHA-256 of its file, 32 bytes; likewise.
     Raises EntryInvalid naming the field that breaks the layout.
     """
     entry = ledger_pb2.Entry(
@@ -215,7 +223,7 @@ def make_act(
         request_id=request_id,
         agency=gateway,
         operator_pseudonym=keys.operator_pseudonym(gateway, operator),
-        case_commitment=keys.case_commitment(gateway, edition),
+        case_commitment=keys.case_commitment(gateway, about),
         action=action,
         result=ledger_pb2.RESULT_DONE,
         policy_digest=policy_digest,

@@ -41,3 +41,7 @@ class LedgerCorrupt(LedgerError):
     def __init__(self, detail: str, *, first_bad_index: int | None = None) -> None:
         super().__init__(detail)
         self.first_bad_index = first_bad_index
+
+
+class BodyUnreadable(LedgerError):
+    """A sealed body cannot be opened with what was given."""

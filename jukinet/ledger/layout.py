@@ -2,8 +2,8 @@
 
 Rule: every field is a number of a closed list, a fixed-length keyed digest, or a string of a narrow pattern. Bytes that
 do not come from such an entry are refused. Layout 2 added what was asked and the edition that decided, operators' acts
-and disclosures; layout 3 the proof of the operator who asked. Entries of an older layout have none of what came later,
-and no new ones are made.
+and disclosures; layout 3 the proof of the operator who asked and the digest of a body beside the tree. Entries of an
+older layout have none of what came later, and no new ones are made.
 """
 
 import re
@@ -65,7 +65,8 @@ def check(entry: ledger_pb2.Entry) -> None:
 
 
 _Claims = tuple[tuple[str, bool], ...]
-_ACTS = frozenset({ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION})
+_ACTS_ON_EDITIONS = frozenset({ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION})
+_ACTS = _ACTS_ON_EDITIONS | {ledger_pb2.ACTION_TAKE_BODY}
 _DISCLOSURES = frozenset(
     {
         ledger_pb2.ACTION_DISCLOSE_USAGE,
@@ -114,6 +115,7 @@ def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
         ("fields", not entry.fields or (provided and _are_fields(tuple(entry.fields)))),
         ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
         ("edition_digest", not entry.edition_digest),
+        ("body_digest", not entry.body_digest or (_is_digest(entry.body_digest) and not refused and entry.version > 2)),
     )
     if entry.version == 1:
         return (*claims, ("method", entry.method == 0), ("wanted", not entry.wanted), ("edition", not entry.edition))
@@ -126,8 +128,9 @@ def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
 
 
 def _claims_of_act(entry: ledger_pb2.Entry) -> _Claims:
+    on_edition = entry.action in _ACTS_ON_EDITIONS
     return (
-        ("version", entry.version > 1),
+        ("version", entry.version > (1 if on_edition else 2)),
         ("purpose", not entry.purpose),
         ("article", not entry.article),
         ("person_token", not entry.person_token),
@@ -137,8 +140,9 @@ def _claims_of_act(entry: ledger_pb2.Entry) -> _Claims:
         ("answer_digest", not entry.answer_digest),
         ("method", entry.method == 0),
         ("wanted", not entry.wanted),
-        ("edition", _is(_EDITION, entry.edition)),
-        ("edition_digest", len(entry.edition_digest) == DIGEST_BYTES),
+        ("edition", _is(_EDITION, entry.edition) if on_edition else not entry.edition),
+        ("edition_digest", _is_digest(entry.edition_digest) if on_edition else not entry.edition_digest),
+        ("body_digest", not entry.body_digest),
     )
 
 
@@ -159,7 +163,12 @@ def _claims_of_disclosure(entry: ledger_pb2.Entry) -> _Claims:
         ("edition", not entry.edition),
         ("edition_digest", not entry.edition_digest),
         ("operator_proof", not entry.operator_proof),
+        ("body_digest", not entry.body_digest),
     )
+
+
+def _is_digest(value: bytes) -> bool:
+    return len(value) == DIGEST_BYTES
 
 
 # Few agencies, rows, articles, editions and sets of items make up all entries.

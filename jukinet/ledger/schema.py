@@ -64,6 +64,14 @@ published = Table(
     CheckConstraint("size >= 0", name="ledger_published_size"),
 )
 
+bodies = Table(
+    "ledger_bodies",
+    metadata,
+    Column("leaf_index", _INDEX, primary_key=True, autoincrement=False),
+    Column("sealed", LargeBinary, nullable=False, comment="jukinet.body.v1.SealedBody, whose SHA-256 the entry holds"),
+    CheckConstraint("leaf_index >= 0", name="ledger_bodies_index"),
+)
+
 witnesses = Table(
     "ledger_witnesses",
     metadata,
@@ -72,7 +80,7 @@ witnesses = Table(
     CheckConstraint("size >= 0", name="ledger_witnesses_size"),
 )
 
-_APPEND_ONLY = (entries, subtrees, checkpoints, published)
+_APPEND_ONLY = (entries, subtrees, checkpoints, published, bodies)
 append_only_tables = tuple(table.name for table in _APPEND_ONLY)
 FOUNDING = (entries, subtrees, checkpoints)
 """The tables with which every ledger begins; the others came later."""

@@ -161,6 +161,19 @@ class Center:
             only=("center",),
         ),
     ] = None
+    body_keys: Annotated[
+        Path | None,
+        Setting(
+            "the secrets behind the keys of ledger bodies; a database of its own, with backups of its own",
+            "SQLite file",
+            needed_by=("center",),
+            only=("center",),
+        ),
+    ] = None
+    body_years: Annotated[
+        int,
+        Setting("after so long the keys of a month's ledger bodies are destroyed", "years", only=("center",)),
+    ] = 7
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import StatementError
 
 from jukinet.mesh.failpoints import passing
-from jukinet.store.checkpoint import Checkpoints
+from jukinet.store.checkpoint import WAL_LIMIT_BYTES, Checkpoints
 from jukinet.store.errors import StorageFailed, StoreError, is_lost, of_driver, without_values
 
 log = logging.getLogger(__name__)
@@ -49,13 +49,22 @@ class WriterClosed(StoreError):
 class Writer:
     """Runs jobs, in the order they are handed in, in durable transactions.
 
-    `on_commit(jobs, seconds)` is told of every commit, for metrics.
+    Args:
+        engine: of `open_writer`.
+        on_commit: is told of every commit, with its jobs and seconds, for metrics.
+        wal_limit: bytes that SQLite's write-ahead log may have; with 0 it is emptied after each commit.
     """
 
-    def __init__(self, engine: Engine, on_commit: Callable[[int, float], None] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        on_commit: Callable[[int, float], None] | None = None,
+        *,
+        wal_limit: int = WAL_LIMIT_BYTES,
+    ) -> None:
         self._engine = engine
         self._on_commit = on_commit
-        self._checkpoints = Checkpoints(engine)
+        self._checkpoints = Checkpoints(engine, limit_bytes=wal_limit)
         self._jobs: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()

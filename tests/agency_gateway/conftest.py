@@ -21,6 +21,7 @@ from agency_gateway.inquiry import InquiryService
 from agency_gateway.node import MIGRATIONS
 from agency_gateway.operators import Operators
 from agency_gateway.record import Record
+from center_node.body_keys import BodyKeys
 from center_node.freshness import Sources
 from center_node.provision import ProvisionService
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -153,12 +154,14 @@ class Network:
             complete_as_of=lambda code: self.complete.get(code) or now_us(),
             clock=now_us,
         )
+        self.body_keys = BodyKeys(folder / "body-keys.db", bytes(32))
         self.center_service = ProvisionService(
             reader=self.register_reader,
             policy=policy,
             tickets=TicketOffice({GATEWAY.uri: self.ticket_key.public_key()}.get, opened=now()),
             token_key=bytes(32),
             sources=self.sources,
+            body_keys=self.body_keys,
         )
         self.center = DirectCenter(self.center_service)
         self.signer = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
@@ -319,6 +322,7 @@ class Network:
 
     def close(self) -> None:
         self.writer.close()
+        self.body_keys.close()
         for engine in (self.register_reader, self.register, self.ledger_engine):
             engine.dispose()
 

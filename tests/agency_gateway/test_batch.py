@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agency_gateway.batch import UNDER_WAY, in_order, question_id
+from agency_gateway.batch import UNDER_WAY, in_order
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -19,6 +19,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.ledger import merkle
 from jukinet.ledger.note import open_checkpoint
 from jukinet.mesh.errors import Refused
+from jukinet.purpose.ticket import question_id
 from jukinet.store.schema import residents
 from tests.ledger.proofs import verify_inclusion
 

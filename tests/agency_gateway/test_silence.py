@@ -57,6 +57,8 @@ def without_its_own(receipt: Receipt) -> tuple[bytes, int]:
     entry.answer_digest = bytes(32)
     assert len(entry.operator_proof) == 32
     entry.operator_proof = bytes(32)
+    assert len(entry.body_digest) == 32
+    entry.body_digest = bytes(32)
     entry.request_id = "0" * len(entry.request_id)
     entry.time.FromMicroseconds(1_800_000_000_000_001)
     return entry.SerializeToString(), len(receipt.proof)
@@ -114,6 +116,8 @@ async def test_what_the_center_tells_the_gateway_is_as_silent(network: Network, 
             each_told = type(each).FromString(each.SerializeToString())
             each_told.request_id, each_told.subject_digest = "", b""
             each_told.ClearField("freshness")
+            assert (len(each_told.body_key), len(each_told.body_place.handle)) == (32, 60)
+            each_told.body_key, each_told.body_place.handle = b"", b""
             seen.add(each_told.SerializeToString())
 
     network.center.alter = note

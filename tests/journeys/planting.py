@@ -8,6 +8,8 @@ from typing import Any
 
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import ListParkedRequest
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
+from jukinet._pb.jukinet.body.v1 import body_pb2
+from jukinet._pb.jukinet.body.v1.body_pb2_grpc import BodyKeyServiceStub, BodyServiceStub
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceStub
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
@@ -18,6 +20,7 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet._pb.jukinet.intake.v1.intake_pb2 import Submission, SubmitChangeRequest, SubmitChangesRequest
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
 from jukinet._pb.jukinet.link.v1 import link_pb2 as link
 from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as snapshot
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
@@ -26,6 +29,8 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+from jukinet.cli.layout import OPERATOR, SECOND_OPERATOR
+from jukinet.ledger.body import unseal
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
@@ -294,6 +299,27 @@ def _check(network: Network, known: identity_pb2.IdentityRecord, key: Any, affai
     return sign_check(check, key)
 
 
+async def plant_bodies(canaries: Canaries, network: Network, known: identity_pb2.IdentityRecord) -> None:
+    """Two operators open what a question asked in full, and destroy the keys about a person."""
+    index = max(i for i, entry in enumerate(await network.ledger()) if entry.body_digest and entry.fields)
+    async with network.channel(GATEWAY) as channel:
+        taken = await canaries.attempt(
+            BodyServiceStub(channel).TakeBody(body_pb2.TakeBodyRequest(index=index), timeout=5, metadata=traced())
+        )
+    entry, place = Entry.FromString(taken.entry), body_pb2.SealedBody.FromString(taken.sealed).place
+    opening = body_pb2.OpenBodyRequest(agency=entry.agency, request_id=entry.request_id, place=place)
+    destroying = body_pb2.DestroyKeyRequest(resident_code=known.resident_code)
+    malformed = body_pb2.DestroyKeyRequest(resident_code=known.resident_code[:-1])
+    for name in (OPERATOR, SECOND_OPERATOR):
+        async with network.channel(CENTER, Identity("operator", name)) as channel:
+            stub = BodyKeyServiceStub(channel)
+            opened = await canaries.attempt(stub.OpenBody(opening, timeout=5, metadata=traced()), opening)
+            await canaries.attempt(stub.DestroyKey(destroying, timeout=5, metadata=traced()), destroying)
+            await canaries.attempt(stub.DestroyKey(malformed, timeout=5), malformed)
+            if opened.key:
+                canaries.plant(unseal(taken.sealed, opened.key, entry.agency, entry.request_id))
+
+
 async def plant_on_a_link(canaries: Canaries, network: Network) -> None:
     """A municipality whose seals do not verify sends canaries upwards, and bytes that are no segment."""
     change = change_pb2.Change(
@@ -375,6 +401,7 @@ async def plant(canaries: Canaries, network: Network, collector: Collector, fold
     await plant_questions(canaries, network, known)
     await plant_at_the_center(canaries, network, known)
     await plant_a_disclosure(canaries, network, known)
+    await plant_bodies(canaries, network, known)
     await plant_on_a_link(canaries, network)
     await plant_on_the_command_line(canaries, network, folder)
     await plant_in_a_comparison(canaries, network)

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
-from agency_gateway.batch import question_id
 from bench.two_nodes import GATEWAY, TwoNodes, start_two_nodes
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
@@ -32,6 +31,7 @@ from jukinet.ledger.verify.notes import read_checkpoint, read_key
 from jukinet.ledger.verify.tree import hash_leaf, root_from_proof
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_secret
+from jukinet.purpose.ticket import question_id
 from tests import nightly
 
 CLIENTS = 32

@@ -163,6 +163,7 @@ ACT: dict[str, Any] = {
     "gateway": "spiffe://nodes.jukinet/gateway/gateway-1",
     "operator": "spiffe://operators.jukinet/operator/CANARY",
     "action": ledger_pb2.ACTION_APPROVE_EDITION,
+    "about": "2026-04",
     "edition": "2026-04",
     "edition_digest": b"\x03" * 32,
     "policy_digest": b"\x07" * 32,
@@ -250,6 +251,45 @@ def test_an_entry_of_layout_2_is_read_and_has_no_proof_of_an_operator(entry_argu
         encode(entry)
     with pytest.raises(Unsound, match="wrong operator_proof"):
         read_entry(entry.SerializeToString(deterministic=True))
+
+
+def test_an_entry_of_layout_2_is_read_and_binds_no_body(entry_arguments: Arguments) -> None:
+    entry = make_entry(KEYS, **{**entry_arguments(1), "proof": b""})
+    entry.version = 2
+    old = entry.SerializeToString(deterministic=True)
+    assert decode(old) == read_entry(old) == entry
+    entry.body_digest = b"x" * 32
+    with pytest.raises(EntryInvalid, match="Field body_digest"):
+        encode(entry)
+    with pytest.raises(Unsound, match="wrong body_digest"):
+        read_entry(entry.SerializeToString(deterministic=True))
+
+
+def test_an_answer_may_bind_a_body_and_a_refusal_none(leaf: MakeLeaf) -> None:
+    assert decode(leaf(1, body_digest=b"x" * 32)) == read_entry(leaf(1, body_digest=b"x" * 32))
+    refusal: dict[str, Any] = {"result": 3, "refusal": 73, "fields": [], "token": b"", "answer": None}
+    too_short: dict[str, Any] = {"body_digest": b"x" * 31}
+    for wrong in (too_short, {**refusal, "body_digest": b"x" * 32}):
+        with pytest.raises(EntryInvalid, match="Field body_digest"):
+            leaf(1, **wrong)
+        entry = decode(leaf(1, **{**wrong, "body_digest": b""}))
+        entry.body_digest = wrong["body_digest"]
+        with pytest.raises(Unsound, match="wrong body_digest"):
+            read_entry(entry.SerializeToString(deterministic=True))
+
+
+def test_the_taking_of_a_body_speaks_of_no_edition() -> None:
+    taking = {**ACT, "action": ledger_pb2.ACTION_TAKE_BODY, "about": "17", "edition": "", "edition_digest": b""}
+    entry = make_act(KEYS, **taking)
+    made = encode(entry)
+    assert decode(made) == read_entry(made) == entry
+    for field, value in (("edition", "2026-04"), ("edition_digest", b"x" * 32), ("version", 2), ("body_digest", b"x")):
+        wrong = ledger_pb2.Entry.FromString(made)
+        setattr(wrong, field, value)
+        with pytest.raises(EntryInvalid):
+            encode(wrong)
+        with pytest.raises(Unsound):
+            read_entry(wrong.SerializeToString(deterministic=True))
 
 
 def test_an_entry_needs_a_time(entry_arguments: Arguments) -> None:

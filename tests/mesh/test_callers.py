@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2
+from jukinet._pb.jukinet.body.v1 import body_pb2
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2, record_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
@@ -33,6 +34,7 @@ EVERYBODY = (
 
 FILES = (
     admin_pb2,
+    body_pb2,
     consistency_pb2,
     disclosure_pb2,
     inquiry_pb2,
@@ -122,6 +124,9 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("disclosure.v1.DisclosureService/AnswerCorrection", DISCLOSURE): {COUNTER},
     ("disclosure.v1.DisclosureService/ListRequests", DISCLOSURE): {COUNTER},
     ("disclosure.v1.RecordService/GetRecord", CENTER): {DISCLOSURE},
+    ("body.v1.BodyService/TakeBody", GATEWAY): {OPERATOR},
+    ("body.v1.BodyKeyService/OpenBody", CENTER): {OPERATOR},
+    ("body.v1.BodyKeyService/DestroyKey", CENTER): {OPERATOR},
     ("witness.v1.WitnessService/AddCheckpoint", WITNESS): {GATEWAY},
     ("witness.v1.WitnessService/GetLatest", WITNESS): {GATEWAY, OPERATOR},
     ("admin.v1.AdminService/GetStatus", WITNESS): {OPERATOR},

@@ -21,7 +21,8 @@ NODES = {
     "municipality": f'role = "municipality"\nname = "131016"\n{COMMON}{DIALS}{TLS}[sealing]\nkey = "seal.key"\n',
     "prefecture": f'role = "prefecture"\nname = "130001"\n{COMMON}{DIALS}{TLS}[sealing]\npublic_keys = "seals"\n',
     "center": f'role = "center"\n{COMMON}{TLS}[sealing]\npublic_keys = "seals"\n'
-    '[center]\ngateway_keys = "gateways"\nfreshness_key = "f.key"\ntoken_key = "token"\nagencies = "agencies.toml"\n',
+    '[center]\ngateway_keys = "gateways"\nfreshness_key = "f.key"\ntoken_key = "token"\nagencies = "agencies.toml"\n'
+    'body_keys = "body-keys.db"\n',
     "gateway": f'role = "gateway"\nname = "east"\n{COMMON}{DIALS}{TLS}'
     '[gateway]\nticket_key = "t.key"\nledger_key = "l.key"\nagencies = "agencies.toml"\ntoken_key = "token"\n'
     'witnesses = "witnesses.toml"\n',

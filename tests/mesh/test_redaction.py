@@ -154,6 +154,7 @@ def test_contract_is_complete() -> None:
     packages = {file.package.split(".")[1] for file in contract()}
     assert packages == {
         "admin",
+        "body",
         "consistency",
         "disclosure",
         "errors",

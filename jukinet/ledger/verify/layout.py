@@ -2,7 +2,8 @@
 
 Layout 2 has four fields more than layout 1, of which no entry of layout 1 has any. It knows acts of operators too,
 which speak of an edition of the law and of nobody's question, and disclosures, which speak of a resident and a counter.
-Layout 3 has the proof of the operator who asked.
+Layout 3 has the proof of the operator who asked, the digest of a body that is kept elsewhere, and the act of taking
+one.
 """
 
 import re
@@ -23,15 +24,18 @@ _EDITION = re.compile(r"[0-9]{4}-[0-9]{2}(\.[0-9]{1,2})?")
 _ABSENT_IN_REFUSALS = ("purpose", "article")
 _ABSENT_IN_ACTS = (
     *("purpose", "article", "person_token", "refusal", "fields", "answer_digest", "method", "wanted"),
-    *("operator_proof", "new_subject"),
+    *("operator_proof", "new_subject", "body_digest"),
 )
-_NEW_IN_2 = ("method", "wanted", "edition", "edition_digest")
-_NEW_IN_3 = ("operator_proof", "new_subject")
+_NEW_IN = {
+    2: ("method", "wanted", "edition", "edition_digest"),
+    3: ("operator_proof", "new_subject", "body_digest"),
+}
 _DIGESTS = ("operator_pseudonym", "case_commitment", "policy_digest")
 _REFUSED = ledger_pb2.RESULT_REFUSED
 _PROVIDED = ledger_pb2.RESULT_PROVIDED
 _DONE = ledger_pb2.RESULT_DONE
-_ACTS = (ledger_pb2.ACTION_PROPOSE_EDITION, ledger_pb2.ACTION_APPROVE_EDITION)
+_ACTS = {ledger_pb2.ACTION_PROPOSE_EDITION: 2, ledger_pb2.ACTION_APPROVE_EDITION: 2, ledger_pb2.ACTION_TAKE_BODY: 3}
+"""With the layout that knows them first."""
 _DISCLOSURES = (
     ledger_pb2.ACTION_DISCLOSE_USAGE,
     ledger_pb2.ACTION_REQUEST_RECORD,
@@ -41,7 +45,7 @@ _DISCLOSURES = (
 _TOLD = (ledger_pb2.ACTION_DISCLOSE_USAGE, ledger_pb2.ACTION_DISCLOSE_RECORD)
 _ABSENT_IN_DISCLOSURES = (
     *("purpose", "fields", "method", "wanted", "edition", "edition_digest"),
-    *("operator_proof", "new_subject"),
+    *("operator_proof", "new_subject", "body_digest"),
 )
 _MAX_FIELD = 7
 _MAX_METHOD = 2
@@ -70,10 +74,9 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
         wrong.append("time")
     if entry.version not in (1, 2, 3):
         wrong.append("version")
-    if entry.version == 1:
-        wrong += [name for name in _NEW_IN_2 if getattr(entry, name)]
-    if entry.version < 3:
-        wrong += [name for name in _NEW_IN_3 if getattr(entry, name)]
+    for version, names in _NEW_IN.items():
+        if entry.version < version:
+            wrong += [name for name in names if getattr(entry, name)]
     if entry.action in _ACTS:
         return wrong + _wrong_in_act(entry)
     if entry.action in _DISCLOSURES:
@@ -83,10 +86,12 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
 
 def _wrong_in_act(entry: ledger_pb2.Entry) -> list[str]:
     wrong = [name for name in _ABSENT_IN_ACTS if getattr(entry, name)]
-    if entry.version == 1:
+    if entry.version < _ACTS[entry.action]:
         wrong.append("action")
     if entry.result != _DONE:
         wrong.append("result")
+    if entry.action == ledger_pb2.ACTION_TAKE_BODY:
+        return wrong + [name for name in ("edition", "edition_digest") if getattr(entry, name)]
     if not _EDITION.fullmatch(entry.edition):
         wrong.append("edition")
     if len(entry.edition_digest) != 32:
@@ -128,6 +133,8 @@ def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
         wrong.append("operator_proof")
     if entry.new_subject and not entry.operator_proof:
         wrong.append("new_subject")
+    if len(entry.body_digest) not in ((0,) if refused else (0, 32)):
+        wrong.append("body_digest")
     if entry.version > 1:
         if not (0 if refused else 1) <= entry.method <= _MAX_METHOD:
             wrong.append("method")

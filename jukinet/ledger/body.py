@@ -1,0 +1,127 @@
+"""The body of an entry (本文): what was asked in full, encrypted beside the tree.
+
+Rules:
+
+1. The leaf holds only the SHA-256 of the sealed body, so a body can become unreadable and the tree stays what it is.
+2. The key of a body is derived from a secret of the person and one of the month, which the center alone has, and is
+   good for one question. Whoever got it for one body can read no other.
+3. Who destroys one of the two secrets makes all bodies under it unreadable, wherever they are kept.
+4. What is not about exactly one person is sealed under the month's secret alone.
+
+Source: HKDF is RFC 5869; AES-GCM is NIST SP 800-38D.
+"""
+
+import hashlib
+import hmac
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from google.protobuf.message import DecodeError
+
+from jukinet._pb.jukinet.body.v1.body_pb2 import Body, KeyPlace, SealedBody
+from jukinet.ledger.errors import BodyUnreadable
+
+NOBODY = ""
+"""Stands for the person of a question that was about nobody, or not about exactly one."""
+_NONCE_BYTES = 12
+_PERSON_BYTES = 32
+_PAD_TO = 256
+
+
+def person_name(root_key: bytes, resident_code: str) -> str:
+    """What the center calls a person (住民票コード) in its table of secrets: 64 hexadecimal digits, always the same.
+
+    Args:
+        root_key: 32 bytes, the center's.
+        resident_code: eleven digits.
+    """
+    return hmac.digest(_derive(root_key, b"person"), resident_code.encode(), "sha256").hex()
+
+
+def body_key(month_secret: bytes, person_secret: bytes, agency: str, request_id: str) -> bytes:
+    """The key of the body of one question, 32 bytes.
+
+    Args:
+        month_secret: 32 bytes.
+        person_secret: 32 bytes; empty for nobody.
+        agency: SPIFFE ID of who asked.
+        request_id: of the question.
+    """
+    return _derive(person_secret + month_secret, b"body", _about(agency, request_id))
+
+
+def seal_place(month: str, month_secret: bytes, person: str, agency: str, request_id: str) -> KeyPlace:
+    """Where the center finds the key again; who has not the month's secret learns nothing of whom it is.
+
+    Args:
+        month: such as `2026-11`.
+        month_secret: 32 bytes.
+        person: of `person_name`, or NOBODY.
+        agency: SPIFFE ID of who asked.
+        request_id: of the question.
+    """
+    nonce = os.urandom(_NONCE_BYTES)
+    name = bytes.fromhex(person) if person else bytes(_PERSON_BYTES)
+    handle = nonce + _place_cipher(month_secret).encrypt(nonce, name, _about(agency, request_id))
+    return KeyPlace(month=month, handle=handle)
+
+
+def open_place(place: KeyPlace, month_secret: bytes, agency: str, request_id: str) -> str:
+    """Whose secret it takes: the person's name, or NOBODY. Raises BodyUnreadable."""
+    nonce, rest = place.handle[:_NONCE_BYTES], place.handle[_NONCE_BYTES:]
+    try:
+        name = _place_cipher(month_secret).decrypt(nonce, rest, _about(agency, request_id))
+    except (InvalidTag, ValueError):
+        raise BodyUnreadable("The place of its key is not of this question.") from None
+    return name.hex() if any(name) else NOBODY
+
+
+def seal(body: Body, key: bytes, place: KeyPlace, agency: str, request_id: str) -> bytes:
+    """The serialised SealedBody; pads `body`.
+
+    Args:
+        body: what was asked.
+        key: of `body_key`.
+        place: of `seal_place`.
+        agency: SPIFFE ID of who asked.
+        request_id: of the question.
+    """
+    # A length of zeros has the same number of digits from 128 on: three bytes of framing.
+    body.padding = bytes(128 + -(body.ByteSize() + 3 + 128) % _PAD_TO)
+    nonce = os.urandom(_NONCE_BYTES)
+    ciphertext = AESGCM(key).encrypt(nonce, body.SerializeToString(), _about(agency, request_id))
+    return SealedBody(place=place, nonce=nonce, ciphertext=ciphertext).SerializeToString()
+
+
+def unseal(sealed: bytes, key: bytes, agency: str, request_id: str) -> Body:
+    """What was asked. Raises BodyUnreadable: another key, or not what was sealed."""
+    try:
+        parts = SealedBody.FromString(sealed)
+        plain = AESGCM(key).decrypt(parts.nonce, parts.ciphertext, _about(agency, request_id))
+        body = Body.FromString(plain)
+    except (InvalidTag, ValueError, DecodeError):
+        raise BodyUnreadable("The key is not its own, or it is not what was sealed.") from None
+    body.ClearField("padding")
+    return body
+
+
+def digest(sealed: bytes) -> bytes:
+    """What the leaf holds of a sealed body, 32 bytes."""
+    return hashlib.sha256(sealed).digest()
+
+
+def _about(agency: str, request_id: str) -> bytes:
+    # A request id has no line feed, so two questions have never the same text.
+    return f"{request_id}\n{agency}".encode()
+
+
+def _place_cipher(month_secret: bytes) -> AESGCM:
+    return AESGCM(_derive(month_secret, b"place"))
+
+
+def _derive(secret: bytes, use: bytes, about: bytes = b"") -> bytes:
+    info = b"jukinet body v1 " + use + b"\n" + about
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)

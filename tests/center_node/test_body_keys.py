@@ -1,0 +1,160 @@
+"""Secrets of bodies: on disk before a key leaves, gone for good when destroyed, the same ones until then."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from center_node import key_acts
+from center_node.body_key_service import destroy_again
+from center_node.body_keys import Answered, BodyKeys, first_kept
+from jukinet._pb.jukinet.body.v1.body_pb2 import KeyPlace
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet.mesh.clock import now_us
+from jukinet.mesh.errors import Refused
+from jukinet.store.engine import open_reader, open_writer
+from jukinet.store.migrate import REGISTER, ensure_schema
+
+NOVEMBER, DECEMBER = datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
+CODE, OTHER = "00000000019", "00000000027"
+Open = Callable[[], BodyKeys]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "body-keys.db"
+
+
+@pytest.fixture
+def keys(path: Path) -> Iterator[BodyKeys]:
+    opened = BodyKeys(path, bytes(32))
+    yield opened
+    opened.close()
+
+
+async def key(keys: BodyKeys, code: str, number: int = 1, now: datetime = NOVEMBER) -> tuple[bytes, KeyPlace]:
+    (found,) = await keys.keys_for([Answered(AGENCY, f"request-{number}", code)], now)
+    return found
+
+
+def on_disk(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.parent.glob("body-keys.db*"))
+
+
+def secrets(path: Path, table: str) -> list[bytes]:
+    with sqlite3.connect(path) as connection:
+        return [row[0] for row in connection.execute(f"SELECT secret FROM {table}")]
+
+
+async def test_each_question_has_its_own_key_and_the_center_finds_it_again(path: Path, keys: BodyKeys) -> None:
+    found = {
+        (code, number, now): await key(keys, code, number, now)
+        for code in (CODE, OTHER, "")
+        for number in (1, 2)
+        for now in (NOVEMBER, DECEMBER)
+    }
+    assert len({each for each, _ in found.values()}) == len(found)
+    keys.close()
+    again = BodyKeys(path, bytes(32))
+    for (_, number, _), (made, place) in found.items():
+        assert await again.key_of(place, AGENCY, f"request-{number}") == made
+    assert len(secrets(path, "months")) == len(secrets(path, "persons")) == 2
+    again.close()
+
+
+async def test_two_calls_about_a_new_person_at_once_agree_on_the_secret(keys: BodyKeys) -> None:
+    found = await asyncio.gather(*(key(keys, CODE) for _ in range(20)))
+    assert len({each for each, _ in found}) == 1
+
+
+async def test_the_file_names_nobody(path: Path, keys: BodyKeys) -> None:
+    await key(keys, CODE)
+    assert CODE.encode() not in on_disk(path)
+
+
+@pytest.mark.parametrize("table", ["months", "persons"])
+async def test_a_destroyed_secret_is_nowhere_on_the_disk_and_its_keys_are_gone(
+    path: Path, keys: BodyKeys, table: str
+) -> None:
+    _, place = await key(keys, CODE)
+    other_key, other_place = await key(keys, OTHER if table == "persons" else CODE, now=DECEMBER)
+    (secret, *_) = secrets(path, table)
+    name = keys.name_of(CODE) if table == "persons" else "2026-11"
+    secret = next(each for each in secrets(path, table) if table == "months" or each in _of(path, name))
+    assert secret in on_disk(path)
+    assert await keys.destroy([(name, now_us())]) == 1
+    await key(keys, "")  # one more commit, after which the log was surely emptied
+    assert secret not in on_disk(path)
+    with pytest.raises(Refused) as caught:
+        await keys.key_of(place, AGENCY, "request-1")
+    assert caught.value.reason == errors.ERROR_REASON_BODY_KEY_DESTROYED
+    assert await keys.key_of(other_place, AGENCY, "request-1") == other_key
+
+
+def _of(path: Path, name: str) -> list[bytes]:
+    with sqlite3.connect(path) as connection:
+        return [row[0] for row in connection.execute("SELECT secret FROM persons WHERE person = ?", (name,))]
+
+
+async def test_whoever_is_asked_about_after_the_destruction_has_a_new_secret(keys: BodyKeys) -> None:
+    before, old_place = await key(keys, CODE)
+    await keys.destroy([(keys.name_of(CODE), now_us())])
+    after, new_place = await key(keys, CODE)
+    assert after != before
+    assert (
+        await keys.key_of(new_place, AGENCY, "request-1") == after == await keys.key_of(old_place, AGENCY, "request-1")
+    )
+
+
+async def test_what_operators_destroyed_is_destroyed_again_when_a_backup_brings_it_back(tmp_path: Path) -> None:
+    register = open_writer(f"sqlite:///{tmp_path / 'center.db'}")
+    ensure_schema(register, REGISTER)
+    keys = BodyKeys(tmp_path / "body-keys.db", bytes(32))
+    _, place = await key(keys, CODE)
+    with register.begin() as connection:
+        for operator in ("one", "two"):
+            key_acts.act(connection, key_acts.DESTROY, keys.name_of(CODE), operator=operator, now_us=now_us())
+    reader = open_reader(f"sqlite:///{tmp_path / 'center.db'}")
+    await destroy_again(keys, reader)
+    with pytest.raises(Refused):
+        await keys.key_of(place, AGENCY, "request-1")
+    made, later = await key(keys, CODE)
+    await destroy_again(keys, reader)  # what was made since then stays
+    assert await keys.key_of(later, AGENCY, "request-1") == made
+    for each in (reader, register):
+        each.dispose()
+    keys.close()
+
+
+async def test_the_oldest_month_expires_first(keys: BodyKeys) -> None:
+    for month in (3, 1, 2):
+        await key(keys, "", now=datetime(2019, month, 1, tzinfo=UTC))
+    assert first_kept(datetime(2026, 3, 31, tzinfo=UTC), 7) == "2019-03"
+    assert await keys.expired_before("2019-03") == "2019-01"
+    assert await keys.expired_before("2019-01") is None
+
+
+def test_an_act_takes_two_operators_each_time_anew(tmp_path: Path) -> None:
+    register = open_writer(f"sqlite:///{tmp_path / 'center.db'}")
+    ensure_schema(register, REGISTER)
+
+    def act(operator: str, kind: str = key_acts.OPEN, name: str = "a") -> tuple[str, bool]:
+        with register.begin() as connection:
+            return key_acts.act(connection, kind, name, operator=operator, now_us=1)
+
+    assert act("one") == ("one", False)
+    with pytest.raises(Refused) as caught:
+        act("one")
+    assert caught.value.reason == errors.ERROR_REASON_SECOND_OPERATOR_NEEDED
+    assert act("two", key_acts.DESTROY) == ("two", False)
+    assert act("two", name="b") == ("two", False)
+    assert act("two") == ("one", True)
+    assert act("two") == ("two", False)
+    assert act("one") == ("two", True)
+    with register.connect() as connection:
+        assert key_acts.destroyed(connection) == []
+    register.dispose()

@@ -1,0 +1,87 @@
+"""A sealed body opens with its own key alone, tells nothing by its length, and its place is the center's own."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jukinet._pb.jukinet.body.v1.body_pb2 import Body, SealedBody
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet.ledger import body
+from jukinet.ledger.errors import BodyUnreadable
+
+AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
+REQUEST = "5f7d1c1e-0000-4000-8000-000000000001"
+MONTH, PERSON = b"\x01" * 32, b"\x02" * 32
+NAME = body.person_name(bytes(32), "00000000019")
+
+
+def made(name: str = "山田太郎") -> Body:
+    subject = inquiry.Subject(four_items=inquiry.FourItems(name=name))
+    return Body(context=inquiry.InquiryContext(case_reference="case-1", operator="op-1"), subject=subject)
+
+
+def sealed(name: str = "山田太郎") -> bytes:
+    place = body.seal_place("2026-11", MONTH, NAME, AGENCY, REQUEST)
+    return body.seal(made(name), body.body_key(MONTH, PERSON, AGENCY, REQUEST), place, AGENCY, REQUEST)
+
+
+def test_a_body_opens_with_the_key_that_both_secrets_give() -> None:
+    place = SealedBody.FromString(sealed()).place
+    assert body.open_place(place, MONTH, AGENCY, REQUEST) == NAME
+    assert body.unseal(sealed(), body.body_key(MONTH, PERSON, AGENCY, REQUEST), AGENCY, REQUEST) == made()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (bytes(32), PERSON, AGENCY, REQUEST),
+        (MONTH, bytes(32), AGENCY, REQUEST),
+        (MONTH, b"", AGENCY, REQUEST),
+        (MONTH, PERSON, AGENCY + "s", REQUEST),
+        (MONTH, PERSON, AGENCY, REQUEST[:-1] + "2"),
+    ],
+)
+def test_no_other_key_opens_it(other: tuple[bytes, bytes, str, str]) -> None:
+    with pytest.raises(BodyUnreadable):
+        body.unseal(sealed(), body.body_key(*other), AGENCY, REQUEST)
+
+
+def test_a_body_is_of_its_own_question() -> None:
+    key = body.body_key(MONTH, PERSON, AGENCY, REQUEST)
+    for about in ((AGENCY + "s", REQUEST), (AGENCY, REQUEST[:-1] + "2")):
+        with pytest.raises(BodyUnreadable):
+            body.unseal(sealed(), key, *about)
+        with pytest.raises(BodyUnreadable):
+            body.open_place(SealedBody.FromString(sealed()).place, MONTH, *about)
+
+
+@given(st.integers(0, 2**32))
+def test_a_changed_bit_is_found(place: int) -> None:
+    original = sealed()
+    changed = bytearray(original)
+    changed[place // 8 % len(changed)] ^= 1 << place % 8
+    key = body.body_key(MONTH, PERSON, AGENCY, REQUEST)
+    assert body.digest(bytes(changed)) != body.digest(original)
+    try:
+        found = body.unseal(bytes(changed), key, AGENCY, REQUEST)
+    except BodyUnreadable:
+        return
+    assert found == made()  # the bit was in the place of the key, which the leaf's digest guards
+
+
+@given(st.text("あ𠮷a", max_size=200))
+def test_the_length_of_a_sealed_body_does_not_follow_that_of_a_name(name: str) -> None:
+    ciphertext = SealedBody.FromString(sealed(name)).ciphertext
+    assert (len(ciphertext) - 16) % 256 == 0
+    key = body.body_key(MONTH, PERSON, AGENCY, REQUEST)
+    assert body.unseal(sealed(name), key, AGENCY, REQUEST) == made(name)
+
+
+def test_a_place_looks_the_same_for_nobody_and_has_no_name_of_a_person() -> None:
+    of_nobody = body.seal_place("2026-11", MONTH, body.NOBODY, AGENCY, REQUEST)
+    of_somebody = body.seal_place("2026-11", MONTH, NAME, AGENCY, REQUEST)
+    assert len(of_nobody.handle) == len(of_somebody.handle) == 60
+    assert bytes.fromhex(NAME) not in of_somebody.SerializeToString()
+    assert body.open_place(of_nobody, MONTH, AGENCY, REQUEST) == body.NOBODY
+    with pytest.raises(BodyUnreadable):
+        body.open_place(of_somebody, bytes(32), AGENCY, REQUEST)
