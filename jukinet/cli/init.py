@@ -133,7 +133,8 @@ class _Writer:
         self._root = root
         self._plan = plan
         self._folders = {node: self._mesh.folder(folder_name(node)) for node in plan.nodes}
-        self._addresses = dict(zip(plan.nodes, free_addresses(len(plan.nodes)), strict=True))
+        self._rest, *addresses = free_addresses(1 + len(plan.nodes))
+        self._addresses = dict(zip(plan.nodes, addresses, strict=True))
         self._authorities = {domain: pki.create_authority(domain) for domain in pki.TRUST_DOMAINS}
         self._agencies = development_agencies(plan.municipalities[0])
 
@@ -243,6 +244,8 @@ class _Writer:
         sections = SECTIONS[node.kind]
         if node.kind == "center" and self._plan.disclosure:
             sections = {**sections, "center": {**sections["center"], "counters": "counters"}}
+        if node.kind == "disclosure":
+            sections = {"disclosure": {**sections["disclosure"], "rest_listen": self._rest}}
         return {**top, "tls": tls, **sections, **({"limits": self._plan.brake} if braked else {})}
 
     def _database_of(self, node: Identity, name: str) -> str:

@@ -1,6 +1,7 @@
 """A mirrored ledger in the database: what was verified of it, and proofs out of that."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, select
@@ -105,6 +106,13 @@ def find(connection: Connection, tokens: Sequence[bytes]) -> list[Found]:
         .order_by(table.c.origin, table.c.leaf_index)
     )
     return [Found(*row) for row in rows]
+
+
+def first_moment(connection: Connection) -> datetime | None:
+    """Time of the earliest first entry of all ledgers; None while there is none."""
+    table = schema.entries
+    firsts = connection.execute(select(table.c.entry).where(table.c.leaf_index == 0)).scalars()
+    return min((Entry.FromString(leaf).time.ToDatetime(tzinfo=UTC) for leaf in firsts), default=None)
 
 
 def node_reader(connection: Connection, origin: str) -> merkle.ReadNode:

@@ -1,6 +1,7 @@
 """The disclosure node (開示), assembled: mirrors of the gateways' ledgers, token key, own ledger; no register."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
@@ -14,6 +15,9 @@ from jukinet.disclosure.desk import Desk, Residents
 from jukinet.disclosure.ledger_list import load_ledgers
 from jukinet.disclosure.mirror import Mirror
 from jukinet.disclosure.record_desk import RecordDesk
+from jukinet.disclosure.rest import Face
+from jukinet.disclosure.rest_server import bind
+from jukinet.disclosure.rest_server import serve as serve_rest
 from jukinet.disclosure.service import DisclosureService
 from jukinet.disclosure.usage import UsageOffice
 from jukinet.disclosure.usage_desk import UsageDesk
@@ -25,6 +29,7 @@ from jukinet.mesh.client import open_channel
 from jukinet.mesh.config import NodeConfig
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_secret, load_signing_key
+from jukinet.mesh.tls import TlsMaterial
 from jukinet.purpose.agencies import load_names
 from jukinet.purpose.edition import load_statute
 from jukinet.purpose.identity_check import load_counters
@@ -90,6 +95,10 @@ async def run(config: NodeConfig) -> None:
     usage = UsageDesk(desk, office=office, mirrors=mirrors, reader=reader)
     records = RecordDesk(desk, center=RecordServiceStub(center), reader=reader)
 
+    rest = [bind(settings.rest_listen)] if settings.rest_listen else []
+    material = TlsMaterial(config.tls)
+    face = Face(node=config.identity, usage=usage, mirrors=mirrors, reader=reader, trust=lambda: material.trust)
+
     def describe(status: admin.GetStatusResponse) -> None:
         status.ledger_entries = acts.size
         for mirror in mirrors:
@@ -104,7 +113,11 @@ async def run(config: NodeConfig) -> None:
             ],
             admin=AdminService(identity=config.identity, register=None, describe=describe),
             checks={"jukinet.disclosure.v1.DisclosureService": lambda: readable(reader)},
-            parts=[writer.watch, acts.grouping.run, records.watch, *(mirror.run for mirror in mirrors)],
+            parts=[
+                *(writer.watch, acts.grouping.run, records.watch),
+                *(mirror.run for mirror in mirrors),
+                *(partial(serve_rest, face.app(), bound, config.tls) for bound in rest),
+            ],
         )
     finally:
         for channel in (center, *(channel for _, channel in channels)):

@@ -220,6 +220,12 @@ class Disclosure:
         Path | None,
         Setting("how recipients are called", "TOML file", needed_by=("disclosure",), only=("disclosure",)),
     ] = None
+    rest_listen: Annotated[
+        str | None,
+        Setting(
+            "serves the REST face for portals, by mutual TLS; absent = not served", ADDRESS_FORM, only=("disclosure",)
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,233 @@
+"""The REST face of disclosure, for portals (ポータル): the three operations of a data tracker, as `openapi.json` says.
+
+Rules:
+
+1. Who calls is whom the client certificate names, over mutual TLS, by the same table of callers as gRPC: a counter. Who
+   the resident is says the counter's signed check of identity, in the Authorization header, for ten minutes.
+2. Nothing about a resident stands in an address: proxies and servers write addresses down. A parameter that
+   `openapi.json` does not name is refused, a personal code first of all.
+3. What is refused looks as over gRPC: a reason of the catalogue, its fixed text and an opaque id.
+4. An answer's length is a multiple of a page's, whatever it says.
+
+Source: the operations findUsage, usagePeriod and heartbeat are those of Estonia's Data Tracker (Andmejälgija).
+"""
+
+import base64
+import binascii
+import json
+import logging
+import secrets
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date
+from importlib import resources
+from typing import Any, Final
+
+from cryptography import x509
+from google.protobuf.message import DecodeError
+from sqlalchemy import Engine
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet.assembly.reading import read_for_caller
+from jukinet.disclosure import mirror_store
+from jukinet.disclosure.mirror import Mirror
+from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, ROW_BYTES, Period
+from jukinet.disclosure.usage_desk import UsageDesk
+from jukinet.disclosure.usage_rows import rows_of
+from jukinet.mesh import clock
+from jukinet.mesh.callers import network_callers
+from jukinet.mesh.errors import Refused, facts_of, name_of
+from jukinet.mesh.identity import Identity, IdentityError, Trust, identity_in
+
+log = logging.getLogger(__name__)
+
+OPENAPI: Final = resources.files(__package__).joinpath("openapi.json").read_bytes()
+_RPC: Final = "/jukinet.disclosure.v1.DisclosureService/FindUsage"
+_PAGE_BYTES: Final = PAGE_ROWS * ROW_BYTES
+_MOST: Final = 1000
+_HTTP: Final = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503, 16: 401}
+"""HTTP status by gRPC code; 500 for any other."""
+_HEADERS: Final = {"Cache-Control": "no-store"}
+
+Handler = Callable[[Request, str], Awaitable[Response]]
+
+
+class Face:
+    """Answers portals.
+
+    Args:
+        node: this node.
+        usage: tells who received a record.
+        mirrors: of all ledgers.
+        reader: engine of the node's database.
+        trust: gives the CAs and the deny list in force.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Identity,
+        usage: UsageDesk,
+        mirrors: Sequence[Mirror],
+        reader: Engine,
+        trust: Callable[[], Trust],
+    ) -> None:
+        self._node = node
+        self._usage = usage
+        self._mirrors = mirrors
+        self._reader = reader
+        self._trust = trust
+
+    def app(self) -> Starlette:
+        """The application, of which each request's state holds the client's certificate in DER."""
+        paths: dict[str, Handler] = {
+            "/v2/findUsage": self._find_usage,
+            "/v2/usagePeriod": self._usage_period,
+            "/v2/heartbeat": self._heartbeat,
+            "/openapi.json": self._openapi,
+        }
+        return Starlette(routes=[Route(path, self._gated(handler)) for path, handler in paths.items()])
+
+    def _gated(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def gate(request: Request) -> Response:
+            try:
+                return await handler(request, self._caller(request))
+            except Refused as refused:
+                return _problem(refused)
+            except Exception as failure:  # its text may hold personal data
+                log.error("a request failed", extra={"error_type": type(failure).__name__})
+                return _problem(Refused(errors.ERROR_REASON_UNSPECIFIED))
+
+        return gate
+
+    def _caller(self, request: Request) -> str:
+        """SPIFFE ID of the counter that calls. Raises Refused: IDENTITY_UNCLEAR, CALLER_NOT_ALLOWED."""
+        try:
+            leaf = ssl.DER_cert_to_PEM_cert(request.state.certificate).encode()
+            identity = identity_in(x509.load_pem_x509_certificate(leaf))
+        except (AttributeError, ValueError, IdentityError, x509.ExtensionNotFound):
+            raise Refused(errors.ERROR_REASON_IDENTITY_UNCLEAR) from None
+        peer = self._trust().peer_of(leaf, identity.uri)
+        peer.require_valid(clock.now())
+        if not network_callers().allows(_RPC, peer.identity, self._node):
+            raise Refused(errors.ERROR_REASON_CALLER_NOT_ALLOWED)
+        return peer.identity.uri
+
+    async def _find_usage(self, request: Request, counter: str) -> Response:
+        asked = _parameters(request, "periodStart", "periodEnd", "offset", "limit")
+        today = clock.today_in_japan()
+        longest = today.replace(year=today.year - LONGEST_YEARS, day=1)
+        period = Period(_day(asked, "periodStart", longest), _day(asked, "periodEnd", today))
+        offset, limit = _number(asked, "offset", 0, least=0), _number(asked, "limit", _MOST, least=1)
+        answer = await self._usage.find(counter, _check(request), period)
+        usage = disclosure.Usage.FromString(answer.usage)
+        rows = rows_of(usage)
+        return _json(
+            {
+                "usages": [_tracked(row) for row in rows[offset : offset + limit]],
+                "offset": offset,
+                "limit": limit,
+                "total": len(rows),
+                "notice": usage.notice,
+                "answer": {
+                    "usage": base64.b64encode(answer.usage).decode(),
+                    "signature": base64.b64encode(answer.signature).decode(),
+                },
+            }
+        )
+
+    async def _usage_period(self, request: Request, _counter: str) -> Response:
+        _parameters(request)
+        first = await read_for_caller(self._reader, mirror_store.first_moment)
+        begin = first.astimezone(clock.JAPAN).date().isoformat() if first else None
+        return _json({"periodStart": begin, "periodEnd": clock.today_in_japan().isoformat()})
+
+    async def _heartbeat(self, request: Request, _counter: str) -> Response:
+        _parameters(request)
+        ledgers = []
+        for mirror in self._mirrors:
+            status = admin.MirrorStatus()
+            mirror.describe(status)
+            state = admin.MirrorState.Name(status.state).removeprefix("MIRROR_STATE_")
+            ledgers.append({"ledger": mirror.origin, "state": state, "entries": status.entries})
+        sound = all(each["state"] == "VERIFIED" for each in ledgers)
+        return _json({"status": "OK" if sound else "DEGRADED", "ledgers": ledgers})
+
+    async def _openapi(self, request: Request, _counter: str) -> Response:
+        _parameters(request)
+        return Response(OPENAPI, 200, _HEADERS, "application/json")
+
+
+def _check(request: Request) -> disclosure.SignedIdentityCheck:
+    """The counter's word about the resident, out of the header. Raises Refused: IDENTITY_CHECK_INVALID."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    try:
+        if scheme != "Bearer":
+            raise ValueError
+        return disclosure.SignedIdentityCheck.FromString(base64.b64decode(token, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, DecodeError):
+        raise Refused(errors.ERROR_REASON_IDENTITY_CHECK_INVALID, detail="no check in the header") from None
+
+
+def _parameters(request: Request, *known: str) -> dict[str, str]:
+    asked = request.query_params.multi_items()
+    if len(dict(asked)) < len(asked) or not {name for name, _ in asked} <= set(known):
+        raise Refused(errors.ERROR_REASON_INVALID_MESSAGE, field="query")
+    return dict(asked)
+
+
+def _day(asked: dict[str, str], name: str, otherwise: date) -> date:
+    text = asked.get(name)
+    try:
+        if text is not None and len(text) == len("2026-11-27"):
+            return date.fromisoformat(text)
+    except ValueError:
+        text = ""
+    if text is None:
+        return otherwise
+    raise Refused(errors.ERROR_REASON_INVALID_MESSAGE, field=name)
+
+
+def _number(asked: dict[str, str], name: str, otherwise: int, *, least: int) -> int:
+    text = asked.get(name)
+    if text is None:
+        return otherwise
+    if text.isascii() and text.isdecimal() and len(text) <= 4 and least <= int(text) <= _MOST:
+        return int(text)
+    raise Refused(errors.ERROR_REASON_INVALID_MESSAGE, field=name)
+
+
+def _tracked(row: dict[str, Any]) -> dict[str, Any]:
+    """One provision in the names of a data tracker, and what it says more here."""
+    return {
+        "logtime": row["time"],
+        "action": f"{row['affair_ja'] or row['purpose']}（{row['function_ja']}、{row['outcome_ja']}）",
+        "receiverCode": row["recipient"],
+        "receiverName": row["recipient_ja"] or row["recipient"],
+        "receiverSystem": row["ledger"],
+        "provider": row["provider"],
+        "purpose": row["purpose"],
+        "article": row["article"],
+        "items": row["items"],
+        "index": row["index"],
+    }
+
+
+def _json(content: dict[str, Any]) -> Response:
+    body = json.dumps(content, ensure_ascii=False).encode()
+    # White space at the end is nothing to JSON.
+    return Response(body + b" " * (-len(body) % _PAGE_BYTES), 200, _HEADERS, "application/json")
+
+
+def _problem(refused: Refused) -> Response:
+    facts, error_id = facts_of(refused.reason), secrets.token_hex(8)
+    log.info("refused over REST", extra={"reason": name_of(refused.reason), "error_id": error_id})
+    problem = {"reason": name_of(refused.reason), "message": facts.message, "field": refused.field, "errorId": error_id}
+    body = json.dumps(problem, ensure_ascii=False).encode()
+    return Response(body, _HTTP.get(facts.code, 500), _HEADERS, "application/json")
