@@ -3,7 +3,8 @@ an operator in the same transaction as its effect (no record, no effect).
 
 Entries that wait together are appended in one transaction under one signed checkpoint. If an entry cannot be written,
 whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else. So it is while the ledger is closed because
-its witnesses do not cosign it (`publisher`).
+its witnesses do not cosign it (`publisher`), and while a commit hangs: whoever waited for that one is told so too, and
+its entry may still come to be on disk. Then the ledger tells of an answer that never left, which is the safe side.
 """
 
 import asyncio
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 0.005
 """Least time between two checkpoints: one costs as much as many entries, here and for whoever reads the ledger."""
+
+KEEP_SECONDS = 1.5
+"""How long a question waits for its entry. Agencies are to hear within two seconds that nothing is answered now."""
 
 metadata = MetaData()
 
@@ -78,11 +82,16 @@ class Record:
     def __init__(
         self, *, writer: Writer, signer: Signer, state: ledger.LedgerState, is_open: Callable[[], bool]
     ) -> None:
-        self.is_open = is_open
+        self._is_open = is_open
+        self._hangs = False
         self._writer = writer
         self._signer = signer
         self._state = state
         self.grouping: Grouping[_Handed, _Kept] = Grouping(self._commit, pause=CHECKPOINT_SECONDS)
+
+    def is_open(self) -> bool:
+        """Whether an entry may be added now: the witnesses cosign, and no commit hangs."""
+        return self._is_open() and not self._hangs
 
     async def keep(self, entry: Entry) -> Receipt:
         """Appends one entry; returns when it is on disk. Raises Refused as `keep_all` does."""
@@ -94,7 +103,14 @@ class Record:
 
         Raises Refused: REQUEST_ID_REUSED when one is (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
         """
-        kept = await self._hand_in([_Handed(*each) for each in entries])
+        try:
+            async with asyncio.timeout(KEEP_SECONDS):
+                kept = await self._hand_in([_Handed(*each) for each in entries])
+        except TimeoutError:
+            if not self._hangs:
+                log.warning("a commit of the ledger hangs", extra={"count": self.size})
+            self._hangs = True
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its disk does not answer") from None
         if any(each.repeated for each in kept):
             raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
         return [each.receipt for each in kept]
@@ -108,7 +124,8 @@ class Record:
 
     async def _hand_in(self, handed: Sequence[_Handed]) -> list[_Kept]:
         if not self.is_open():
-            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its witnesses do not cosign it")
+            why = "its disk does not answer" if self._hangs else "its witnesses do not cosign it"
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail=why)
         try:
             return await asyncio.gather(*map(self.grouping.hand_in, handed))
         except Refused:
@@ -123,7 +140,10 @@ class Record:
         return self._state.frontier.size
 
     async def _commit(self, group: list[_Handed]) -> "Sequence[_Kept | Exception]":
-        state, kept = await self._writer.run(lambda connection: self._append(connection, group))
+        try:
+            state, kept = await self._writer.run(lambda connection: self._append(connection, group))
+        finally:
+            self._hangs = False
         passing("ledger.committed")
         self._state = state
         metrics.ledger_entries(self.size)

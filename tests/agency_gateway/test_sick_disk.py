@@ -1,0 +1,122 @@
+"""A ledger whose disk is full, read-only or hangs: no answer without its entry, told soon, healed by itself."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger import store
+from jukinet.mesh.errors import Refused
+
+Network = Any  # the fixture's own class lives in conftest.py
+UNAVAILABLE = errors.ERROR_REASON_LEDGER_UNAVAILABLE
+QUESTIONS = 12
+
+
+async def ask_all(network: Network) -> tuple[list[Any], list[Refused], float]:
+    """Asks many questions at once: answers, refusals, and seconds until the last one was told."""
+    began = time.monotonic()
+    asked = await asyncio.gather(*(network.inquire() for _ in range(QUESTIONS)), return_exceptions=True)
+    answers = [each for each in asked if not isinstance(each, BaseException)]
+    refused = [each for each in asked if isinstance(each, Refused)]
+    assert len(answers) + len(refused) == QUESTIONS, asked
+    return answers, refused, time.monotonic() - began
+
+
+def assert_all_answers_stand(network: Network, answers: list[Any]) -> None:
+    """Each answer's entry is in a ledger that derives itself again."""
+    with network.ledger_engine.connect() as connection:
+        store.load(connection, network.signer)
+    entries = network.entries()
+    assert all(entries[answer.receipt.index] == answer.receipt.entry for answer in answers)
+
+
+async def on_writer(network: Network, job: Callable[[Connection], Any]) -> None:
+    await network.writer.run(job)
+
+
+def set_on_writer(network: Network, pragma: str) -> None:
+    """Sets something on the connection that writes, which is idle: a read-only one cannot begin a transaction."""
+    network.ledger_engine.raw_connection().driver_connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("sick", "well"),
+    [
+        pytest.param("max_page_count=1", "max_page_count=1000000", id="full"),
+        pytest.param("query_only=1", "query_only=0", id="read-only"),
+    ],
+)
+async def test_nothing_is_answered_while_the_disk_takes_nothing(network: Network, sick: str, well: str) -> None:
+    network.enter(network.record_of(1))
+    answers, refused, _ = await ask_all(network)
+    assert (len(answers), len(refused)) == (QUESTIONS, 0)
+    set_on_writer(network, sick)
+    none: list[Any] = []
+    for _ in range(40):  # a page may have room for some more
+        more, refused, seconds = await ask_all(network)
+        none = more
+        answers += more
+        assert seconds <= 2.0
+        if not more:
+            break
+    assert none == []
+    assert {each.reason for each in refused} == {UNAVAILABLE}
+    set_on_writer(network, well)
+    before = len(network.entries())
+    more, refused, _ = await ask_all(network)
+    assert (len(more), len(refused)) == (QUESTIONS, 0)
+    assert len(network.entries()) == before + QUESTIONS
+    assert_all_answers_stand(network, answers + more)
+
+
+async def test_a_commit_that_hangs_is_told_within_two_seconds_and_nobody_is_looked_up_meanwhile(
+    network: Network,
+) -> None:
+    network.enter(network.record_of(1))
+    answers, _, _ = await ask_all(network)
+    moves_on = threading.Event()
+    hanging = asyncio.ensure_future(on_writer(network, lambda _: moves_on.wait(30)))
+    try:
+        none, refused, seconds = await ask_all(network)
+        assert (none, {each.reason for each in refused}) == ([], {UNAVAILABLE})
+        assert seconds <= 2.0
+        network.reads.clear()
+        none, refused, seconds = await ask_all(network)
+        assert (none, {each.reason for each in refused}) == ([], {UNAVAILABLE})
+        assert seconds <= 0.5
+        assert network.reads == []
+    finally:
+        moves_on.set()
+        await hanging
+    async with asyncio.timeout(10):
+        while not network.record.is_open():
+            await asyncio.sleep(0.01)
+    more, refused, _ = await ask_all(network)
+    assert (len(more), len(refused)) == (QUESTIONS, 0)
+    # What hung may be on record without an answer, never the other way round.
+    provided = [entry for entry in network.leaves() if entry.result == ledger.RESULT_PROVIDED]
+    assert len(provided) >= 2 * QUESTIONS
+    assert_all_answers_stand(network, answers + more)
+
+
+async def test_an_operators_act_waits_for_its_commit(network: Network) -> None:
+    """It takes effect when it is on disk: to be told otherwise before would leave it half known."""
+    network.enter(network.record_of(1))
+    await network.inquire()
+    moves_on = threading.Event()
+    hanging = asyncio.ensure_future(on_writer(network, lambda _: moves_on.wait(30)))
+    entry = network.leaves()[0]
+    entry.request_id = "5f7d1c1e-0000-4000-8000-00000000000a"
+    act = asyncio.ensure_future(network.record.carry_out(entry, lambda _: True))
+    await asyncio.sleep(1.7)
+    assert not act.done()
+    moves_on.set()
+    await asyncio.gather(hanging, act)
+    assert [each.request_id for each in network.leaves()][-1] == entry.request_id
