@@ -168,7 +168,7 @@ def test_every_damage_to_one_row_shows_in_a_digest(
         sound = [root(connection, at) for at in ends]
         rows = look_up(connection, [arrival.change.record.resident_code for arrival in streams["131016"]])
         victim, row = next((code, row) for code, row in rows.items() if row.holder == "131016")
-        row.protected = True
+        row.protected = not row.protected
         exposed = written(connection, row)
         row.record.address.building = "別館"
         altered = written(connection, row)
