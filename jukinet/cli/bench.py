@@ -159,6 +159,27 @@ def ledger(
     _report(run_ledger(entries=entries, waiting=waiting, rounds=rounds), as_json)
 
 
+@app.command()
+def search(
+    small: Annotated[int, typer.Option(min=1, help="Residents of the small register.")] = 100_000,
+    large: Annotated[int, typer.Option(min=1, max=100_000_000, help="Residents of the large one.")] = 3_000_000,
+    questions: Annotated[int, typer.Option(min=1, help="Questions of each kind to each register.")] = 5_000,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a look-up at the center, by four items and by number, in a large register beside a small one.
+
+    Floor: the same look-up in the small register, in turns. Takes some minutes and about 2 GB of disk, to make the
+    registers.
+
+    Exit codes: 0 every question found its person, 1 not.
+
+    Example: jukinet bench search --large 1000000 --json
+    """
+    from bench.search import run_search
+
+    _report(run_search(small=small, large=large, questions=questions), as_json)
+
+
 def _report(running: "Coroutine[Any, Any, Report]", as_json: bool) -> None:
     from bench.results import WorkDiffers, machine
 

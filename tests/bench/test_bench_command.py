@@ -91,6 +91,24 @@ def test_a_ledger_that_lacks_an_entry_is_no_measurement(monkeypatch: pytest.Monk
     assert "holds 7 entries" in errors
 
 
+def test_a_look_up_in_a_large_register_is_measured_beside_one_in_a_small_one() -> None:
+    code, output, errors = run("search", "--json", "--small", "500", "--large", "3000", "--questions", "100")
+    assert code == 0, errors
+    assert [(name.partition(" among ")[0], result["unit"]) for name, result in measures(output).items()] == [
+        ("look-up by four items", "us"),
+        ("look-up by four items", "us"),
+        ("look-up by individual number", "us"),
+        ("look-up by individual number", "us"),
+    ]
+
+
+def test_a_register_in_which_somebody_is_not_found_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.search.search.by_four_items", lambda *_question, **_day: None)
+    code, output, errors = run("search", "--json", "--small", "50", "--large", "50", "--questions", "10")
+    assert (code, output) == (1, "")
+    assert "not found by four items" in errors
+
+
 @pytest.mark.parametrize(("name", "runner"), [("link", "run_link"), ("inquiry", "run_inquiry"), ("batch", "run_batch")])
 def test_exits_with_1_and_says_why_when_the_work_differs(
     name: str, runner: str, monkeypatch: pytest.MonkeyPatch
