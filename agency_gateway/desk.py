@@ -8,10 +8,10 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
-from agency_gateway.budgets import Budgets, Charge, Kind, OverBudget
-from agency_gateway.operators import Operators
+from agency_gateway.admission import Admission, NotAdmitted
+from agency_gateway.asked import Asked
 from agency_gateway.record import Record, Recorded
 from jukinet._pb.jukinet.body.v1.body_pb2 import Body
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -23,19 +23,12 @@ from jukinet.ledger.entry import EntryKeys, made_like, make_entry
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
-from jukinet.mesh.interceptors import Terminal
 from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
-from jukinet.purpose.ticket import subject_digest, subject_digests
 
 log = logging.getLogger(__name__)
 
 
-_KINDS = {
-    ledger.ACTION_INQUIRE: provision.PROVISION_KIND_RECORD,
-    ledger.ACTION_VERIFY_IDENTITY: provision.PROVISION_KIND_VERIFICATION,
-    ledger.ACTION_INQUIRE_BATCH: provision.PROVISION_KIND_BATCH,
-}
 _RESULTS = {
     inquiry.INQUIRY_OUTCOME_MATCH: ledger.RESULT_PROVIDED,
     inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH: ledger.RESULT_NO_SINGLE_MATCH,
@@ -43,66 +36,19 @@ _RESULTS = {
 }
 
 
-NOWHERE: Final = Terminal(b"", "")
-"""The terminal of what was refused unread."""
-
-
-class Asked(NamedTuple):
-    """One question, or one message of a batch, in the gateway's own terms."""
-
-    agency: str
-    request_id: str
-    """Of the question; the context's is the message's in a batch."""
-    context: inquiry.InquiryContext
-    action: "ledger.Action.ValueType"
-    method: "inquiry.InquiryMethod.ValueType"
-    fields: "tuple[inquiry.IdentityField.ValueType, ...]"
-    terminal: Terminal = NOWHERE
-    statement: bytes = b""
-    """What its operator has to have signed; empty for what was refused unread."""
-    proof: bytes = b""
-    """Digest of his proof for the ledger, once it was found to hold."""
-    new_subject: bool = False
-    """Whether the agency asks about this person for the first time today; not for a batch."""
-
-    def ticket(self, subject: inquiry.Subject, decision: Decision) -> provision.Ticket:
-        """What the gateway states about it to the center, once it decided to ask."""
-        return self._ticket(decision, method=self.method, subject_digest=subject_digest(subject, self.request_id))
-
-    def batch_ticket(self, subjects: Sequence[inquiry.Subject], decision: Decision) -> provision.Ticket:
-        """The same of a message of a batch."""
-        return self._ticket(decision, subject_digests=subject_digests(subjects, self.request_id))
-
-    def _ticket(self, decision: Decision, **about: Any) -> provision.Ticket:
-        return provision.Ticket(
-            agency=self.agency,
-            purpose=self.context.purpose,
-            request_id=self.request_id,
-            kind=_KINDS[self.action],
-            fields=self.fields,
-            edition=decision.edition,
-            maximum_age_seconds=self.context.maximum_age_seconds,
-            **about,
-        )
-
-
 class Desk:
     """Decides questions and keeps the entries of their answers and refusals.
 
     Args:
         policy: the law, the statute table and the agencies.
-        operators: who may ask for an agency.
-        budgets: how much each of them may ask.
+        admission: which operators may ask for an agency, and how much.
         keys: of the ledger's pseudonyms and digests.
         record: the way into the ledger.
     """
 
-    def __init__(
-        self, *, policy: PurposePolicy, operators: Operators, budgets: Budgets, keys: EntryKeys, record: Record
-    ) -> None:
+    def __init__(self, *, policy: PurposePolicy, admission: Admission, keys: EntryKeys, record: Record) -> None:
         self._policy = policy
-        self._operators = operators
-        self._budgets = budgets
+        self._admission = admission
         self._keys = keys
         self._record = record
 
@@ -122,32 +68,20 @@ class Desk:
     async def admit(self, asked: Asked, decision: Decision, subjects: Sequence[inquiry.Subject]) -> Asked:
         """The question about these persons with the proof of its operator, who may ask it now; it is charged.
 
-        Raises Refused, after that is on record: OPERATOR_PROOF_MISSING, OPERATOR_UNKNOWN, OPERATOR_PROOF_INVALID,
-        OPERATOR_PROOF_EXPIRED, OPERATOR_ELSEWHERE, BUDGET_EXCEEDED; LEDGER_UNAVAILABLE.
+        Raises Refused, after that is on record, for the reasons of `Admission.admit`; LEDGER_UNAVAILABLE.
         """
-        context = asked.context
-        proof = context.operator_proof if context.HasField("operator_proof") else None
-        refusal = self._operators.admit(
-            asked.agency, context.operator, proof, asked.statement, terminal=asked.terminal, now=now()
-        )
-        if refusal:
-            await self.refuse(asked, refusal, decision)
-        asked = asked._replace(proof=self._keys.proof_digest(asked.statement, context.operator_proof.signature))
-        charge, subject = self._charge(asked, len(subjects)), b""
-        if charge.kind != "batch":
-            subject = subjects[0].SerializeToString(deterministic=True)
+        if self._is_outside(asked, subjects):
+            metrics.question_outside()
         try:
-            return asked._replace(new_subject=self._budgets.charge(charge, subject, now()))
-        except OverBudget as over:
-            metrics.budget_exceeded(over.limit)
-            await self.refuse(asked, errors.ERROR_REASON_BUDGET_EXCEEDED, decision)
+            return await self._admission.admit(asked, subjects)
+        except NotAdmitted as refused:
+            await self.refuse(refused.asked, refused.reason, decision)
 
-    def _charge(self, asked: Asked, persons: int) -> Charge:
-        kind: Kind = "number" if asked.method == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER else "search"
-        if asked.action == ledger.ACTION_INQUIRE_BATCH:
-            kind = "batch"
-        operator = self._keys.operator_pseudonym(asked.agency, asked.context.operator)
-        return Charge(asked.agency, operator, kind, asked.context.purpose, persons)
+    def _is_outside(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> bool:
+        """Whether a person is looked for where the agency may hear of nobody."""
+        named = {each.four_items.address.local_government_code for each in subjects if each.HasField("four_items")}
+        today = today_in_japan()
+        return any(not self._policy.covers(asked.agency, asked.context.purpose, code, today) for code in named)
 
     async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
         """Raises Refused, with this reason, after that is on record."""
@@ -189,6 +123,7 @@ class Desk:
         except Refused as refused:
             metrics.inquiry(ledger.RESULT_REFUSED, refused.reason, count=len(entries))
             raise
+        await self._admission.watch(entry for entry, _ in entries)
         for (result, refusal), count in Counter((entry.result, entry.refusal) for entry, _ in entries).items():
             metrics.inquiry(result, refusal or None, count=count)
         return receipts

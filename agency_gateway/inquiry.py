@@ -12,9 +12,10 @@ from contextlib import aclosing
 
 import grpc
 
+from agency_gateway.asked import Asked
 from agency_gateway.batch import in_order
 from agency_gateway.center import Center
-from agency_gateway.desk import Asked, Desk
+from agency_gateway.desk import Desk
 from agency_gateway.record import Recorded
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServicer

@@ -9,18 +9,20 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Engine
 
+from agency_gateway.admission import Admission
 from agency_gateway.body_service import BodyService
-from agency_gateway.budgets import Budgets
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
+from agency_gateway.freeze_service import FreezeService
+from agency_gateway.freezes import Freezes, read_frozen
 from agency_gateway.inquiry import InquiryService
-from agency_gateway.operators import Operators
 from agency_gateway.publisher import Publisher
 from agency_gateway.record import Record
 from agency_gateway.today import todays_entries
 from agency_gateway.witness import Witness
 from agency_gateway.witness_list import WitnessList, load_witnesses
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
+from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import add_FreezeServiceServicer_to_server
 from jukinet._pb.jukinet.body.v1.body_pb2_grpc import add_BodyServiceServicer_to_server
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceServicer_to_server
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
@@ -75,17 +77,23 @@ async def run(config: NodeConfig) -> None:
     publisher = Publisher(witnesses=list(witnesses.values()), quorum=listed.quorum, reader=reader, writer=writer)
     record = Record(writer=writer, signer=signer, state=state, is_open=lambda: publisher.is_open)
     channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""), limits=config.limits)
-    budgets = Budgets(agencies)
-    with reader.connect() as connection:
-        for entry in todays_entries(connection, now()):
-            budgets.restore(entry)
     keys = EntryKeys(load_secret(needed(settings.token_key)))
+    with reader.connect() as connection:
+        freezes = Freezes(
+            record=record,
+            keys=keys,
+            gateway=config.identity.uri,
+            policy_digest=lambda: policy.digest_on(today_in_japan()),
+            frozen=read_frozen(connection),
+        )
+        admission = Admission(directory=agencies, keys=keys, freezes=freezes)
+        admission.restore(todays_entries(connection, now()))
     center = Center(
         identity=config.identity.uri,
         stub=ProvisionServiceStub(channel),
         ticket_key=load_signing_key(needed(settings.ticket_key)),
     )
-    desk = Desk(policy=policy, operators=Operators(agencies), budgets=budgets, keys=keys, record=record)
+    desk = Desk(policy=policy, admission=admission, keys=keys, record=record)
     inquiry = InquiryService(desk=desk, center=center)
 
     carry_out = acts_on_record(record, keys, policy, config.identity)
@@ -113,6 +121,7 @@ async def run(config: NodeConfig) -> None:
             services=[
                 (add_InquiryServiceServicer_to_server, inquiry),
                 (add_StatuteServiceServicer_to_server, statutes),
+                (add_FreezeServiceServicer_to_server, FreezeService(freezes)),
                 (add_LedgerServiceServicer_to_server, LedgerService(reader, covering=publisher.covering)),
                 (add_BodyServiceServicer_to_server, bodies),
             ],

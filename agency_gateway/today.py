@@ -14,18 +14,21 @@ _CHUNK: Final = 4096
 
 
 def todays_entries(connection: Connection, now: datetime) -> Iterator[Entry]:
-    """The entries of the day in Japan that `now` lies in, the newest run of them first.
+    """The entries of the day in Japan that `now` lies in, in the order of the ledger.
 
-    Reads from the end of the ledger until a whole run is of another day: entries are in the order of their commits,
-    which is that of their times but for seconds.
+    Entries are in the order of their commits, which is that of their times but for seconds: where a whole run of them
+    is of an earlier day, so is everything before it.
     """
     begin = datetime.combine(now.astimezone(JAPAN).date(), time(), JAPAN).timestamp()
-    end = store.covered_size(connection)
-    while end > 0:
-        first = max(0, end - _CHUNK)
-        run = map(Entry.FromString, store.read_entries(connection, first, end))
-        of_today = [entry for entry in run if entry.time.seconds >= begin]
-        yield from of_today
-        if not of_today:
-            return
-        end = first
+    first = end = store.covered_size(connection)
+    while first > 0:
+        run = _run(connection, max(0, first - _CHUNK), first)
+        if all(entry.time.seconds < begin for entry in run):
+            break
+        first = max(0, first - _CHUNK)
+    for start in range(first, end, _CHUNK):
+        yield from (entry for entry in _run(connection, start, min(start + _CHUNK, end)) if entry.time.seconds >= begin)
+
+
+def _run(connection: Connection, first: int, end: int) -> list[Entry]:
+    return [Entry.FromString(leaf) for leaf in store.read_entries(connection, first, end)]

@@ -17,6 +17,7 @@ from jukinet.cli import (
     disclosure,
     disclosure_requests,
     drift,
+    frozen,
     inquire,
     inquire_batch,
     ledger,
@@ -77,6 +78,8 @@ app.add_typer(operator.app, name="operator")
 app.add_typer(admin.app, name="admin")
 admin.app.command()(release.release)
 admin.app.command()(bodies.destroy_key)
+admin.app.command()(frozen.frozen)
+admin.app.command()(frozen.release_operator)
 admin.app.command()(drift.digest)
 admin.app.command()(drift.drift)
 admin.app.add_typer(drift.certificate, name="certificate")

@@ -98,4 +98,5 @@ def _agency(
         valid_from=date(2019, 1, 7),
         prefecture=prefecture,
         budget=LOADED,
+        on_misses="alarm",
     )

@@ -57,6 +57,8 @@ def check(entry: ledger_pb2.Entry) -> None:
         claims += _claims_of_act(entry)
     elif entry.action in _DISCLOSURES:
         claims += _claims_of_disclosure(entry)
+    elif entry.action in _FREEZES:
+        claims += _claims_of_freeze(entry)
     else:
         claims += _claims_of_question(entry)
     for name, holds in claims:
@@ -77,7 +79,10 @@ _DISCLOSURES = frozenset(
 )
 # The others may be steps of a letter, where nobody stands at the counter.
 _TOLD = frozenset({ledger_pb2.ACTION_DISCLOSE_USAGE, ledger_pb2.ACTION_DISCLOSE_RECORD})
-_QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - _DISCLOSURES - {0}
+_FREEZES = frozenset(
+    {ledger_pb2.ACTION_FREEZE_OPERATOR, ledger_pb2.ACTION_PROPOSE_RELEASE, ledger_pb2.ACTION_RELEASE_OPERATOR}
+)
+_QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - _DISCLOSURES - _FREEZES - {0}
 _RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
 _REFUSALS = frozenset(errors_pb2.ErrorReason.values()) - {0}
 _FIELDS = frozenset(inquiry_pb2.IdentityField.values()) - {0}
@@ -95,11 +100,12 @@ def _common_claims(entry: ledger_pb2.Entry) -> _Claims:
         ("policy_digest", len(entry.policy_digest) == DIGEST_BYTES),
         ("operator_proof", not entry.operator_proof or (entry.version > 2 and _is_proof(entry))),
         ("new_subject", not entry.new_subject or bool(entry.operator_proof)),
+        ("about_operator", len(entry.about_operator) == (DIGEST_BYTES if entry.action in _FREEZES else 0)),
     )
 
 
 def _is_proof(entry: ledger_pb2.Entry) -> bool:
-    return len(entry.operator_proof) == DIGEST_BYTES and entry.action not in _ACTS | _DISCLOSURES
+    return len(entry.operator_proof) == DIGEST_BYTES and entry.action not in _ACTS | _DISCLOSURES | _FREEZES
 
 
 def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
@@ -169,6 +175,15 @@ def _claims_of_disclosure(entry: ledger_pb2.Entry) -> _Claims:
 
 def _is_digest(value: bytes) -> bool:
     return len(value) == DIGEST_BYTES
+
+
+def _claims_of_freeze(entry: ledger_pb2.Entry) -> _Claims:
+    absent = ("purpose", "article", "person_token", "refusal", "fields", "answer_digest", "method", "wanted", "edition")
+    return (
+        ("version", entry.version > 2),
+        ("result", entry.result == ledger_pb2.RESULT_DONE),
+        *((name, not getattr(entry, name)) for name in (*absent, "edition_digest", "body_digest")),
+    )
 
 
 # Few agencies, rows, articles, editions and sets of items make up all entries.

@@ -23,6 +23,7 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, start_http_server
 
+from jukinet._pb.jukinet.admin.v1.freeze_pb2 import Detector
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Result
 from jukinet._pb.jukinet.register.v1.change_pb2 import ChangeReason
@@ -50,7 +51,10 @@ INSTRUMENTS: Final = {
         "1",
         "questions of an operator who was at another terminal then: an alarm",
     ),
-    "budget_exceeded": ("counter", "1", "questions refused because a budget is used up, by the name of the limit"),
+    "budget_exceeded": ("counter", "1", "questions refused because a budget is used up"),
+    "detector_findings": ("counter", "1", "operators whose questions have to be explained, by detector: an alarm"),
+    "operators_frozen": ("gauge", "1", "operators of agencies who are frozen until two people released them: an alarm"),
+    "questions_outside": ("counter", "1", "questions about an address of which their row tells the agency nothing"),
     "ledger_entries": ("gauge", "1", "entries of the ledger"),
     "ledger_published": ("gauge", "1", "entries under the checkpoint that a quorum of witnesses cosigned"),
     "ledger_unpublished_age": ("gauge", "s", "since when the ledger holds entries that no quorum cosigned"),
@@ -230,10 +234,28 @@ def operator_elsewhere() -> None:
         _count("operator_elsewhere")
 
 
-def budget_exceeded(limit: str) -> None:
-    """Counts a question that is over one of the limits of `Budget`, by its name."""
+def budget_exceeded() -> None:
+    """Counts a question that is over one of the limits of an agency."""
     if _serving is not None:
-        _count("budget_exceeded", limit=limit)
+        _count("budget_exceeded")
+
+
+def detector_finding(detector: "Detector.ValueType") -> None:
+    """Counts an operator whose questions have to be explained, by what found it."""
+    if _serving is not None:
+        _count("detector_findings", detector=Detector.Name(detector).removeprefix("DETECTOR_"))
+
+
+def operators_frozen(operators: int) -> None:
+    """Shows how many operators of agencies are frozen."""
+    if _serving is not None:
+        _serving.gauges["operators_frozen"].set(operators)
+
+
+def question_outside() -> None:
+    """Counts a question about an address outside of what the agency may hear of."""
+    if _serving is not None:
+        _count("questions_outside")
 
 
 def ledger_entries(entries: int) -> None:

@@ -19,6 +19,9 @@ The directory is a TOML file with one table per organisation:
     valid_from = 2019-01-07              # first day of the listing
     valid_to = 2030-03-31                # last day; left out = open
 
+    on_misses = "freeze"                 # what follows where too many questions name nobody: freeze (default) or alarm
+    on_crowd = "alarm"                   # and where many operators ask about one person: freeze or alarm (default)
+
     [agency.operators]                   # who may ask for it (操作者), each by his own key; nobody else may
     op-7 = "GpqpSTQn5aN0vLKPmlA3Z2xvcJmIgfe0aD6Yl0QhSWs="
 
@@ -46,12 +49,14 @@ from jukinet.purpose.operator_keys import OperatorKeys, format_operators, read_o
 
 _T = TypeVar("_T")
 AgencyKind = Literal["public", "private"]
+Reaction = Literal["freeze", "alarm"]
 
 SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
 
+_REACTIONS: dict[str, Reaction] = {"freeze": "freeze", "alarm": "alarm"}
 _KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
 _REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
-_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators", "budgets"}
+_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators", "budgets", "on_misses", "on_crowd"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -75,6 +80,8 @@ class Agency:
     prefecture: str = ""
     operators: OperatorKeys = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    on_misses: Reaction = "freeze"
+    on_crowd: Reaction = "alarm"
 
 
 AgencyDirectory = Mapping[str, Agency]
@@ -189,6 +196,7 @@ def _format_agency(agency: Agency) -> str:
     }
     if agency.prefecture:
         texts["prefecture"] = agency.prefecture
+    texts |= {"on_misses": agency.on_misses, "on_crowd": agency.on_crowd}
     # JSON's texts and lists of texts are TOML's as well.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in texts.items()]
     days = f"valid_from = {agency.valid_from}\nvalid_to = {agency.valid_to}\n"
@@ -231,6 +239,8 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
         prefecture=_prefecture(entry.get("prefecture", ""), f"{where}: prefecture"),
         operators=_read(f"{where}: operators", read_operators, entry.get("operators", {})),
         budget=_read(f"{where}: budgets", read_budget, entry.get("budgets", {}), rows),
+        on_misses=_reaction(entry.get("on_misses", "freeze"), f"{where}: on_misses"),
+        on_crowd=_reaction(entry.get("on_crowd", "alarm"), f"{where}: on_crowd"),
     )
 
 
@@ -250,6 +260,13 @@ def _prefecture(value: object, where: str) -> str:
             f"{where} must be a prefecture's six-digit code (都道府県コード), check digit included"
         )
     return code
+
+
+def _reaction(value: object, where: str) -> Reaction:
+    reaction = _REACTIONS.get(_text(value, where))
+    if reaction is None:
+        raise AgencyDirectoryError(f"{where} must be freeze or alarm")
+    return reaction
 
 
 def _text(value: object, where: str) -> str:

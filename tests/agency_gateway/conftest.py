@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_status import rpc_status
 from sqlalchemy import Engine, event
 
-from agency_gateway.budgets import Budgets
+from agency_gateway.admission import Admission
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
+from agency_gateway.freezes import Freezes
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.node import MIGRATIONS
-from agency_gateway.operators import Operators
 from agency_gateway.record import Record
 from center_node.body_keys import BodyKeys
 from center_node.freshness import Sources
@@ -174,15 +174,13 @@ class Network:
             stub=self.center,  # type: ignore[arg-type]  # one method of the stub
             ticket_key=self.ticket_key,
         )
-        self.operators = Operators(directory)
-        self.budgets = Budgets(directory)
-        self.desk = Desk(
-            policy=policy,
-            operators=self.operators,
-            budgets=self.budgets,
-            keys=EntryKeys(bytes(32)),
-            record=self.record,
+        self.directory = directory
+        keys = EntryKeys(bytes(32))
+        self.freezes = Freezes(
+            record=self.record, keys=keys, gateway=GATEWAY.uri, policy_digest=lambda: bytes(32), frozen={}
         )
+        self.admission = Admission(directory=directory, keys=keys, freezes=self.freezes)
+        self.desk = Desk(policy=policy, admission=self.admission, keys=keys, record=self.record)
         self.inquiry = InquiryService(desk=self.desk, center=self.asking)
 
     def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:

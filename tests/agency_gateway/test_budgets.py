@@ -163,13 +163,13 @@ def test_no_order_of_questions_gets_more_than_any_limit(limits: dict[str, int], 
 
 def limited(network: Network, **limits: Any) -> None:
     """Gives the pension service of the fixture other limits."""
-    own = network.budgets._directory[PENSION.uri]
+    own = network.directory[PENSION.uri]
     object.__setattr__(own, "budget", Budget(**limits))
 
 
 def restarted(network: Network) -> Budgets:
     """The counts as a gateway makes them at its next start."""
-    again = Budgets(network.budgets._directory)
+    again = Budgets(network.directory)
     with network.ledger_engine.connect() as connection:
         for entry in todays_entries(connection, now()):
             again.restore(entry)
@@ -225,7 +225,7 @@ async def test_a_restart_gives_nobody_a_new_budget(network: Network) -> None:
     await network.refusal_of(network.inquire())
     limited(network, operator_searches_day=2)
     assert await network.refusal_of(network.inquire()) == OVER
-    before, again = network.budgets, restarted(network)
+    before, again = network.admission._budgets, restarted(network)
     by_operator = [
         {key: (each.searches_day, len(each.searches), len(each.numbers)) for key, each in counts._operators.items()}
         for counts in (before, again)
@@ -239,7 +239,7 @@ async def test_a_restart_gives_nobody_a_new_budget(network: Network) -> None:
 async def test_an_operator_at_his_limit_stays_there_over_a_restart(network: Network) -> None:
     limited(network, operator_searches_day=1)
     await network.inquire()
-    network.desk._budgets = restarted(network)
+    network.admission._budgets = restarted(network)
     assert await network.refusal_of(network.inquire()) == OVER
 
 

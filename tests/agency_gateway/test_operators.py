@@ -150,7 +150,7 @@ async def test_only_listed_operators_ask(network: Network) -> None:
 
 
 async def test_an_agency_without_operators_gets_no_answer(network: Network) -> None:
-    network.operators._directory = {}
+    network.admission._operators._directory = {}
     assert await refused(network) == UNKNOWN
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jukinet._pb.jukinet.admin.v1 import freeze_pb2 as freeze
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import ListParkedRequest
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
+from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import FreezeServiceStub
 from jukinet._pb.jukinet.body.v1 import body_pb2
 from jukinet._pb.jukinet.body.v1.body_pb2_grpc import BodyKeyServiceStub, BodyServiceStub
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
@@ -188,6 +190,14 @@ async def plant_questions(canaries: Canaries, network: Network, known: identity_
             raw = channel.unary_unary("/jukinet.inquiry.v1.InquiryService/Inquire")
             serialised = found.SerializeToString()
             await canaries.attempt(raw(serialised * (64 * 1024 // len(serialised) + 1), timeout=5))
+
+
+async def plant_in_a_release(canaries: Canaries, network: Network) -> None:
+    """An operator of the network releases somebody who is not frozen."""
+    agency = Identity("agency", PENSION_SERVICE).uri
+    request = freeze.ReleaseOperatorRequest(agency=agency, operator=canaries.word("operator"))
+    async with network.channel(GATEWAY) as channel:
+        await canaries.attempt(FreezeServiceStub(channel).ReleaseOperator(request, timeout=5), request)
 
 
 async def plant_at_the_center(canaries: Canaries, network: Network, known: identity_pb2.IdentityRecord) -> None:
@@ -399,6 +409,7 @@ async def _run(canaries: Canaries, *arguments: str) -> None:
 async def plant(canaries: Canaries, network: Network, collector: Collector, folder: Path) -> None:
     known = await plant_changes(canaries, network)
     await plant_questions(canaries, network, known)
+    await plant_in_a_release(canaries, network)
     await plant_at_the_center(canaries, network, known)
     await plant_a_disclosure(canaries, network, known)
     await plant_bodies(canaries, network, known)

@@ -7,7 +7,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from jukinet._pb.jukinet.admin.v1 import admin_pb2
+from jukinet._pb.jukinet.admin.v1 import admin_pb2, freeze_pb2
 from jukinet._pb.jukinet.body.v1 import body_pb2
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2, record_pb2
@@ -39,6 +39,7 @@ FILES = (
     disclosure_pb2,
     inquiry_pb2,
     intake_pb2,
+    freeze_pb2,
     ledger_pb2,
     link_pb2,
     provision_pb2,
@@ -134,6 +135,8 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("admin.v1.AdminService/ListParked", CENTER): {OPERATOR},
     ("admin.v1.AdminService/ReleaseHeld", TOKYO): {OPERATOR},
     ("admin.v1.AdminService/ReleaseHeld", CENTER): {OPERATOR},
+    ("admin.v1.FreezeService/ListFrozen", GATEWAY): {OPERATOR},
+    ("admin.v1.FreezeService/ReleaseOperator", GATEWAY): {OPERATOR},
 }
 
 

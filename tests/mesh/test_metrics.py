@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from jukinet._pb.jukinet.admin.v1.freeze_pb2 import DETECTOR_MISSES
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_PROVIDED, RESULT_REFUSED
 from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_ENTRY_BIRTH
@@ -56,6 +57,11 @@ def record_everything() -> None:
     metrics.batch(500)
     metrics.inquiry(RESULT_PROVIDED)
     metrics.inquiry(RESULT_REFUSED, errors_pb2.ERROR_REASON_PRIVATE_SECTOR_BANNED)
+    metrics.operator_elsewhere()
+    metrics.budget_exceeded()
+    metrics.detector_finding(DETECTOR_MISSES)
+    metrics.operators_frozen(2)
+    metrics.question_outside()
     metrics.ledger_entries(9)
     metrics.ledger_published(8, 1.5)
     metrics.witness(WITNESS, 4, True)
@@ -87,6 +93,11 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         "jukinet_batch_changes_sum": 500,
         'jukinet_inquiries_total{refusal="",result="answered"}': 1,
         'jukinet_inquiries_total{refusal="PRIVATE_SECTOR_BANNED",result="refused"}': 1,
+        "jukinet_operator_elsewhere_total": 1,
+        "jukinet_budget_exceeded_total": 1,
+        'jukinet_detector_findings_total{detector="MISSES"}': 1,
+        "jukinet_operators_frozen": 2,
+        "jukinet_questions_outside_total": 1,
         "jukinet_ledger_entries": 9,
         "jukinet_ledger_published": 8,
         "jukinet_ledger_unpublished_age_seconds": 1.5,
@@ -112,7 +123,8 @@ def test_time_until_the_certificate_ends_is_absent_until_it_is_known(address: st
 def test_labels_are_names_of_the_contract_or_nodes(address: str) -> None:
     record_everything()
     labels = {label for labels in re.findall(r"\{([^}]*)\}", scrape(address)) for label in labels.split(",")}
-    assert {label.partition("=")[0] for label in labels} <= {"reason", "refusal", "outcome", "result", "peer", "le"}
+    known = {"reason", "refusal", "outcome", "result", "detector", "peer", "le"}
+    assert {label.partition("=")[0] for label in labels} <= known
     assert not any("agencies.jukinet" in label for label in labels)
 
 

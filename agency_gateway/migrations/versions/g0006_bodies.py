@@ -5,7 +5,7 @@ from alembic import op
 from jukinet.ledger import schema
 
 revision = "g0006"
-down_revision = "g0003"
+down_revision = "g0004"
 
 
 def upgrade() -> None:

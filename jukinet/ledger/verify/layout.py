@@ -28,7 +28,7 @@ _ABSENT_IN_ACTS = (
 )
 _NEW_IN = {
     2: ("method", "wanted", "edition", "edition_digest"),
-    3: ("operator_proof", "new_subject", "body_digest"),
+    3: ("operator_proof", "new_subject", "body_digest", "about_operator"),
 }
 _DIGESTS = ("operator_pseudonym", "case_commitment", "policy_digest")
 _REFUSED = ledger_pb2.RESULT_REFUSED
@@ -47,6 +47,12 @@ _ABSENT_IN_DISCLOSURES = (
     *("purpose", "fields", "method", "wanted", "edition", "edition_digest"),
     *("operator_proof", "new_subject", "body_digest"),
 )
+_FREEZES = (
+    ledger_pb2.ACTION_FREEZE_OPERATOR,
+    ledger_pb2.ACTION_PROPOSE_RELEASE,
+    ledger_pb2.ACTION_RELEASE_OPERATOR,
+)
+_ABSENT_IN_FREEZES = (*_ABSENT_IN_ACTS, "edition", "edition_digest")
 _MAX_FIELD = 7
 _MAX_METHOD = 2
 _END_OF_TIME = 253_402_300_800  # Year 10000: the end of what a Timestamp may say.
@@ -77,6 +83,10 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
     for version, names in _NEW_IN.items():
         if entry.version < version:
             wrong += [name for name in names if getattr(entry, name)]
+    if len(entry.about_operator) != (32 if entry.action in _FREEZES else 0):
+        wrong.append("about_operator")
+    if entry.action in _FREEZES:
+        return wrong + _wrong_in_freeze(entry)
     if entry.action in _ACTS:
         return wrong + _wrong_in_act(entry)
     if entry.action in _DISCLOSURES:
@@ -96,6 +106,15 @@ def _wrong_in_act(entry: ledger_pb2.Entry) -> list[str]:
         wrong.append("edition")
     if len(entry.edition_digest) != 32:
         wrong.append("edition_digest")
+    return wrong
+
+
+def _wrong_in_freeze(entry: ledger_pb2.Entry) -> list[str]:
+    wrong = [name for name in _ABSENT_IN_FREEZES if getattr(entry, name)]
+    if entry.version < 3:
+        wrong.append("action")
+    if entry.result != _DONE:
+        wrong.append("result")
     return wrong
 
 

@@ -1,0 +1,110 @@
+"""Whether an operator of an agency may ask now: he proves himself, is not frozen and is within his budget.
+
+And what follows from his answers: they are watched (`detectors`), and who has to explain himself is frozen or alarms
+the network, as the directory says of his agency.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from agency_gateway.asked import Asked
+from agency_gateway.budgets import Budgets, Charge, Kind, OverBudget
+from agency_gateway.detectors import Detectors, Finding
+from agency_gateway.freezes import Freezes
+from agency_gateway.operators import Operators
+from jukinet._pb.jukinet.admin.v1.freeze_pb2 import Detector
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger.entry import EntryKeys
+from jukinet.mesh import metrics
+from jukinet.mesh.clock import now
+from jukinet.purpose.agencies import AgencyDirectory
+
+log = logging.getLogger(__name__)
+
+
+class NotAdmitted(Exception):
+    """The operator may not ask this now: why, and the question with his proof, if that held."""
+
+    def __init__(self, reason: "errors.ErrorReason.ValueType", asked: Asked) -> None:
+        super().__init__(errors.ErrorReason.Name(reason))
+        self.reason = reason
+        self.asked = asked
+
+
+class Admission:
+    """The operators of all agencies at one gateway.
+
+    Args:
+        directory: the agencies with their operators, limits and reactions.
+        keys: of the ledger's pseudonyms and digests.
+        freezes: who is frozen.
+    """
+
+    def __init__(self, *, directory: AgencyDirectory, keys: EntryKeys, freezes: Freezes) -> None:
+        self._directory = directory
+        self._keys = keys
+        self._freezes = freezes
+        self._operators = Operators(directory)
+        self._budgets = Budgets(directory)
+        self._detectors = Detectors()
+
+    def restore(self, entries: Iterable[ledger.Entry]) -> None:
+        """Takes in what the ledger holds of today, in its order."""
+        found: dict[bytes, Finding] = {}
+        for entry in entries:
+            self._budgets.restore(entry)
+            found |= {each.operator: each for each in self._detectors.see(entry) if self._freezes_for(each)}
+            found.pop(entry.about_operator, None)
+        for finding in found.values():  # the node ended before it was on record
+            self._freezes.freeze(finding)
+
+    async def admit(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> Asked:
+        """The question about these persons with its operator's proof; it is charged.
+
+        Raises NotAdmitted: OPERATOR_PROOF_MISSING, OPERATOR_UNKNOWN, OPERATOR_PROOF_INVALID, OPERATOR_PROOF_EXPIRED,
+        OPERATOR_ELSEWHERE, OPERATOR_FROZEN, BUDGET_EXCEEDED. Raises Refused: LEDGER_UNAVAILABLE.
+        """
+        context, moment = asked.context, now()
+        proof = context.operator_proof if context.HasField("operator_proof") else None
+        who = asked.agency, context.operator
+        refusal = self._operators.admit(*who, proof, asked.statement, terminal=asked.terminal, now=moment)
+        if refusal:
+            raise NotAdmitted(refusal, asked)
+        asked = asked._replace(proof=self._keys.proof_digest(asked.statement, context.operator_proof.signature))
+        charge, subject = self._charge(asked, len(subjects)), b""
+        if self._freezes.holds((asked.agency, charge.operator)):
+            await self._freezes.settle()
+            raise NotAdmitted(errors.ERROR_REASON_OPERATOR_FROZEN, asked)
+        if charge.kind != "batch":
+            subject = subjects[0].SerializeToString(deterministic=True)
+        try:
+            return asked._replace(new_subject=self._budgets.charge(charge, subject, moment))
+        except OverBudget as over:
+            metrics.budget_exceeded()
+            log.info("a question is over a limit of its agency: %s", over.limit, extra={"peer": asked.agency})
+            raise NotAdmitted(errors.ERROR_REASON_BUDGET_EXCEEDED, asked) from None
+
+    async def watch(self, entries: Iterable[ledger.Entry]) -> None:
+        """Looks at answers that are on record. Raises Refused: LEDGER_UNAVAILABLE, where a freeze is not on record."""
+        for entry in entries:
+            for finding in self._detectors.see(entry):
+                metrics.detector_finding(Detector.Value(f"DETECTOR_{finding.detector.upper()}"))
+                log.warning("an operator's questions have to be explained", extra={"peer": finding.agency})
+                if self._freezes_for(finding):
+                    self._freezes.freeze(finding)
+        await self._freezes.settle()
+
+    def _freezes_for(self, finding: Finding) -> bool:
+        listed = self._directory.get(finding.agency)
+        if listed is None:
+            return True
+        return (listed.on_misses if finding.detector == "misses" else listed.on_crowd) == "freeze"
+
+    def _charge(self, asked: Asked, persons: int) -> Charge:
+        kind: Kind = "number" if asked.method == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER else "search"
+        if asked.action == ledger.ACTION_INQUIRE_BATCH:
+            kind = "batch"
+        operator = self._keys.operator_pseudonym(asked.agency, asked.context.operator)
+        return Charge(asked.agency, operator, kind, asked.context.purpose, persons)

@@ -1,0 +1,60 @@
+"""A question in the gateway's own terms, and what it states about it to the center."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.mesh.interceptors import Terminal
+from jukinet.purpose.decision import Decision
+from jukinet.purpose.ticket import subject_digest, subject_digests
+
+_KINDS = {
+    ledger.ACTION_INQUIRE: provision.PROVISION_KIND_RECORD,
+    ledger.ACTION_VERIFY_IDENTITY: provision.PROVISION_KIND_VERIFICATION,
+    ledger.ACTION_INQUIRE_BATCH: provision.PROVISION_KIND_BATCH,
+}
+
+
+NOWHERE: Final = Terminal(b"", "")
+"""The terminal of what was refused unread."""
+
+
+class Asked(NamedTuple):
+    """One question, or one message of a batch, in the gateway's own terms."""
+
+    agency: str
+    request_id: str
+    """Of the question; the context's is the message's in a batch."""
+    context: inquiry.InquiryContext
+    action: "ledger.Action.ValueType"
+    method: "inquiry.InquiryMethod.ValueType"
+    fields: "tuple[inquiry.IdentityField.ValueType, ...]"
+    terminal: Terminal = NOWHERE
+    statement: bytes = b""
+    """What its operator has to have signed; empty for what was refused unread."""
+    proof: bytes = b""
+    """Digest of his proof for the ledger, once it was found to hold."""
+    new_subject: bool = False
+    """Whether the agency asks about this person for the first time today; not for a batch."""
+
+    def ticket(self, subject: inquiry.Subject, decision: Decision) -> provision.Ticket:
+        """What the gateway states about it to the center, once it decided to ask."""
+        return self._ticket(decision, method=self.method, subject_digest=subject_digest(subject, self.request_id))
+
+    def batch_ticket(self, subjects: Sequence[inquiry.Subject], decision: Decision) -> provision.Ticket:
+        """The same of a message of a batch."""
+        return self._ticket(decision, subject_digests=subject_digests(subjects, self.request_id))
+
+    def _ticket(self, decision: Decision, **about: Any) -> provision.Ticket:
+        return provision.Ticket(
+            agency=self.agency,
+            purpose=self.context.purpose,
+            request_id=self.request_id,
+            kind=_KINDS[self.action],
+            fields=self.fields,
+            edition=decision.edition,
+            maximum_age_seconds=self.context.maximum_age_seconds,
+            **about,
+        )

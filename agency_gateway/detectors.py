@@ -1,0 +1,72 @@
+"""Watches what operators of agencies ask: who guesses, and whom many look at (不審な照会の検知).
+
+Rules, over the answers of one day in Japan:
+
+1. misses: of an operator's last fifty answers more than a fifth name nobody. Whoever has a case in hand knows whom he
+   asks about; whoever guesses numbers or tries names does not.
+2. crowd: five operators, of any agencies, were told of one person. So it was with the famous, and with the sick.
+
+What follows stands in the directory, by agency: the operator is frozen, or the network is alarmed. All is seen in
+entries of the ledger, so it is known again after a restart. Nothing here knows an operator or a person by more than the
+stand-ins of the ledger. Whether a case is live nobody but the agency knows; that a case is named the contract demands.
+
+Source: reference/reliability.md sections 0.3 and 4.1 (14, 15); the browsing of registers of 2004, 2015, 2021 and 2022.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from datetime import date
+from typing import Final, Literal, NamedTuple
+
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.mesh.clock import JAPAN
+
+Detector = Literal["misses", "crowd"]
+
+WINDOW: Final = 50
+"""Answers of an operator that are looked at together."""
+MOST_MISSES: Final = WINDOW // 5
+CROWD: Final = 5
+"""Operators who were told of one person."""
+_ANSWERED: Final = frozenset({ledger.RESULT_PROVIDED, ledger.RESULT_NO_SINGLE_MATCH})
+
+
+class Finding(NamedTuple):
+    """An operator who asked what nobody should."""
+
+    detector: Detector
+    agency: str
+    operator: bytes
+    """His pseudonym."""
+
+
+class Detectors:
+    """What was seen today."""
+
+    def __init__(self) -> None:
+        self._begin(date.min)
+
+    def see(self, entry: ledger.Entry) -> Iterator[Finding]:
+        """Looks at an entry that is in the ledger; gives what it brought to light."""
+        if entry.result not in _ANSWERED or not entry.operator_proof:
+            return
+        day = entry.time.ToDatetime(tzinfo=JAPAN).date()
+        if day > self._day:
+            self._begin(day)
+        who = entry.agency, entry.operator_pseudonym
+        answers = self._answers[who]
+        answers.append(entry.result == ledger.RESULT_NO_SINGLE_MATCH)
+        if len(answers) == WINDOW and sum(answers) > MOST_MISSES:
+            answers.clear()
+            yield Finding("misses", *who)
+        if entry.person_token and entry.result == ledger.RESULT_PROVIDED:
+            told = self._told.get(entry.person_token, ())
+            if who[1] not in told:
+                told = self._told[entry.person_token] = (*told[:CROWD], who[1])
+                if len(told) >= CROWD:
+                    yield Finding("crowd", *who)
+
+    def _begin(self, day: date) -> None:
+        self._day = day
+        self._answers: defaultdict[tuple[str, bytes], deque[bool]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self._told: dict[bytes, tuple[bytes, ...]] = {}

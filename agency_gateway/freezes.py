@@ -1,0 +1,208 @@
+"""Operators who may not ask any more until two people have looked (操作者の停止).
+
+Rule 1: a freeze takes effect at once, in memory, and is put on record before the answer leaves that brought it about;
+where that fails, it stays in effect and is put on record with the next question.
+Rule 2: freeze, proposal and release are each an entry of the ledger and a row here, in one transaction. Rows are added,
+never changed: who is frozen is whoever's last freeze no release followed.
+Rule 3: the first operator of the network proposes a release, a second, different one carries it out.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    select,
+)
+
+from agency_gateway.detectors import Detector, Finding
+from agency_gateway.record import Record
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger.entry import EntryKeys
+from jukinet.ledger.layout import VERSION
+from jukinet.mesh import metrics
+from jukinet.mesh.clock import now_us
+from jukinet.mesh.errors import Refused
+
+log = logging.getLogger(__name__)
+
+FREEZE: Final = "freeze"
+PROPOSE: Final = "propose"
+RELEASE: Final = "release"
+_ACTIONS: Final = {
+    FREEZE: ledger.ACTION_FREEZE_OPERATOR,
+    PROPOSE: ledger.ACTION_PROPOSE_RELEASE,
+    RELEASE: ledger.ACTION_RELEASE_OPERATOR,
+}
+
+metadata = MetaData()
+
+acts = Table(
+    "freeze_acts",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("act", String(16), nullable=False, comment="freeze, propose or release"),
+    Column("agency", Text, nullable=False, comment="SPIFFE ID"),
+    Column("operator", LargeBinary, nullable=False, comment="pseudonym of the agency's operator"),
+    Column("detector", String(16), nullable=False, comment="what was found; empty for what people do"),
+    Column("acted_by", Text, nullable=False, comment="SPIFFE ID of the gateway, or of the network's operator"),
+    Column("acted_at", BigInteger, nullable=False, comment="us since 1970"),
+)
+
+Who = tuple[str, bytes]
+"""Agency and pseudonym of an operator of it."""
+
+
+@dataclass(slots=True)
+class Frozen:
+    """An operator who is frozen, and who proposed that he is released."""
+
+    detector: Detector
+    since_us: int
+    proposed_by: str = ""
+
+
+def read_frozen(connection: Connection) -> dict[Who, Frozen]:
+    """Who is frozen now."""
+    frozen: dict[Who, Frozen] = {}
+    for row in connection.execute(select(acts).order_by(acts.c.id)):
+        who = row.agency, bytes(row.operator)
+        if row.act == FREEZE:
+            frozen[who] = Frozen(row.detector, row.acted_at)
+        elif row.act == PROPOSE:
+            frozen[who].proposed_by = row.acted_by
+        else:
+            del frozen[who]
+    return frozen
+
+
+class Freezes:
+    """Who is frozen at a gateway.
+
+    Args:
+        record: the way into the ledger, and to its database.
+        keys: of the ledger's pseudonyms.
+        gateway: SPIFFE ID of the gateway.
+        policy_digest: gives the SHA-256 of what decides today.
+        frozen: of `read_frozen`.
+    """
+
+    def __init__(
+        self,
+        *,
+        record: Record,
+        keys: EntryKeys,
+        gateway: str,
+        policy_digest: Callable[[], bytes],
+        frozen: dict[Who, Frozen],
+    ) -> None:
+        self._record = record
+        self._keys = keys
+        self._gateway = gateway
+        self._policy_digest = policy_digest
+        self._frozen = frozen
+        self._unrecorded: dict[Who, Detector] = {}
+        self._show()
+
+    def holds(self, who: Who) -> bool:
+        """Whether an operator is frozen."""
+        return who in self._frozen or who in self._unrecorded
+
+    @property
+    def standing(self) -> dict[Who, Frozen]:
+        """All who are frozen, on record."""
+        return dict(self._frozen)
+
+    def freeze(self, finding: Finding) -> None:
+        """Freezes an operator from now on; `settle` puts it on record."""
+        who = finding.agency, finding.operator
+        if not self.holds(who):
+            self._unrecorded[who] = finding.detector
+            log.warning("an operator is frozen until two people released him", extra={"peer": finding.agency})
+
+    async def settle(self) -> None:
+        """Puts on record who was frozen since. Raises Refused: LEDGER_UNAVAILABLE; he stays frozen all the same."""
+        for who, detector in list(self._unrecorded.items()):
+            at = now_us()
+            await self._carry_out(FREEZE, who, self._gateway, at, detector)
+            self._frozen[who] = Frozen(detector, at)
+            self._unrecorded.pop(who, None)
+        self._show()
+
+    async def release(self, agency: str, operator: str, by: str) -> tuple[str, str]:
+        """Proposes that an operator is released, or carries out what another one proposed.
+
+        Args:
+            agency: SPIFFE ID.
+            operator: the agency's own id of him.
+            by: SPIFFE ID of the network's operator who acts.
+
+        Returns: what was done, `PROPOSE` or `RELEASE`, and who proposed it.
+
+        Raises Refused: OPERATOR_NOT_FROZEN, SECOND_OPERATOR_NEEDED, LEDGER_UNAVAILABLE.
+        """
+        who = agency, self._keys.operator_pseudonym(agency, operator)
+        known = self._frozen.get(who)
+        if known is None:
+            raise Refused(errors.ERROR_REASON_OPERATOR_NOT_FROZEN)
+        if known.proposed_by == by:
+            raise Refused(errors.ERROR_REASON_SECOND_OPERATOR_NEEDED)
+        act = RELEASE if known.proposed_by else PROPOSE
+        await self._carry_out(act, who, by, now_us())
+        if act == RELEASE:
+            self._frozen.pop(who, None)
+        else:
+            known.proposed_by = by
+        self._show()
+        return act, known.proposed_by
+
+    async def _carry_out(self, act: str, who: Who, by: str, at_us: int, detector: str = "") -> None:
+        agency, operator = who
+
+        def job(connection: Connection) -> bool:
+            standing = read_frozen(connection).get(who)
+            if not _follows(act, standing, by):
+                raise Refused(errors.ERROR_REASON_OPERATOR_NOT_FROZEN)  # another one was quicker
+            values = {"act": act, "agency": agency, "operator": operator, "detector": detector}
+            connection.execute(insert(acts).values(**values, acted_by=by, acted_at=at_us))
+            return True
+
+        await self._record.carry_out(self._entry(act, who, by, at_us), job)
+
+    def _entry(self, act: str, who: Who, by: str, at_us: int) -> ledger.Entry:
+        entry = ledger.Entry(
+            version=VERSION,
+            request_id=str(uuid.uuid4()),
+            agency=self._gateway,
+            operator_pseudonym=self._keys.operator_pseudonym(self._gateway, by),
+            case_commitment=self._keys.case_commitment(self._gateway, who[0]),
+            action=_ACTIONS[act],
+            result=ledger.RESULT_DONE,
+            policy_digest=self._policy_digest(),
+            about_operator=who[1],
+        )
+        entry.time.FromMicroseconds(at_us)
+        return entry
+
+    def _show(self) -> None:
+        metrics.operators_frozen(len(self._frozen) + len(self._unrecorded))
+
+
+def _follows(act: str, standing: Frozen | None, by: str) -> bool:
+    """Whether an act may follow what stands on record."""
+    if standing is None:
+        return act == FREEZE
+    return act == (RELEASE if standing.proposed_by else PROPOSE) and standing.proposed_by != by

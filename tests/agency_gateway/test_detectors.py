@@ -1,0 +1,245 @@
+"""Who guesses is found, and a person whom many look at; a freeze is on record, survives, and two people lift it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from agency_gateway.admission import Admission
+from agency_gateway.detectors import CROWD, WINDOW, Detectors, Finding
+from agency_gateway.freezes import Freezes, Frozen, read_frozen
+from agency_gateway.today import todays_entries
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger.entry import EntryKeys
+from jukinet.ledger.errors import EntryInvalid
+from jukinet.ledger.layout import decode, encode
+from jukinet.ledger.verify.layout import read_entry
+from jukinet.ledger.verify.report import Unsound
+from jukinet.mesh.clock import now
+from tests.agency_gateway.calls import GATEWAY
+from tests.agency_gateway.conftest import PENSION
+
+Network = Any  # the fixture's own class lives in conftest.py
+NOON = datetime(2026, 4, 1, 3, tzinfo=UTC)
+FROZEN, NOT_FROZEN = errors.ERROR_REASON_OPERATOR_FROZEN, errors.ERROR_REASON_OPERATOR_NOT_FROZEN
+FIRST, SECOND = (f"spiffe://operators.jukinet/operator/{name}" for name in ("first", "second"))
+WHO = (PENSION.uri, EntryKeys(bytes(32)).operator_pseudonym(PENSION.uri, "op-1"))
+
+
+def answered(
+    found: bool = False, *, operator: int = 1, person: int = 0, at: datetime = NOON, proof: bool = True
+) -> Any:
+    entry = ledger.Entry(
+        agency=PENSION.uri,
+        operator_pseudonym=bytes([operator]) * 32,
+        result=ledger.RESULT_PROVIDED if found else ledger.RESULT_NO_SINGLE_MATCH,
+        person_token=person.to_bytes(32, "big") if found else b"",
+        operator_proof=bytes(32) if proof else b"",
+    )
+    entry.time.FromDatetime(at)
+    return entry
+
+
+def found_in(entries: list[Any]) -> list[list[Finding]]:
+    detectors = Detectors()
+    return [list(detectors.see(entry)) for entry in entries]
+
+
+def test_more_than_a_fifth_of_fifty_answers_that_name_nobody_are_found() -> None:
+    asked = [answered(number >= 11, person=number) for number in range(WINDOW)]
+    findings = found_in(asked)
+    assert findings[:-1] == [[]] * (WINDOW - 1)
+    assert findings[-1] == [Finding("misses", PENSION.uri, b"\x01" * 32)]
+    assert found_in([answered(number >= 10, person=number) for number in range(WINDOW)])[-1] == []
+
+
+def test_a_clerk_who_misses_now_and_then_is_never_found() -> None:
+    asked = [answered(number % 5 != 0, person=number) for number in range(400)]
+    assert not any(found_in(asked))
+
+
+def test_misses_are_counted_by_operator_and_day() -> None:
+    shared = [answered(operator=number % 2 + 1) for number in range(2 * WINDOW - 2)]
+    assert not any(found_in(shared))
+    assert not any(found_in([answered(at=NOON + timedelta(days=number // 40)) for number in range(80)]))
+
+
+def test_whoever_goes_on_guessing_is_found_again() -> None:
+    assert sum(map(len, found_in([answered()] * (2 * WINDOW)))) == 2
+
+
+def test_a_person_whom_five_operators_look_at_is_found_with_each_further_one() -> None:
+    asked = [answered(True, operator=operator, person=7) for operator in (1, 1, 2, 3, 4, 5, 5, 6)]
+    findings = found_in(asked)
+    assert [len(each) for each in findings] == [0, 0, 0, 0, 0, 1, 0, 1]
+    assert findings[5] == [Finding("crowd", PENSION.uri, bytes([CROWD]) * 32)]
+    assert not any(found_in([answered(True, operator=number, person=number) for number in range(1, 40)]))
+
+
+def test_what_nobody_proved_or_nobody_was_answered_is_not_looked_at() -> None:
+    refused = answered()
+    refused.result, refused.refusal = ledger.RESULT_REFUSED, errors.ERROR_REASON_OPERATOR_FROZEN
+    assert not any(found_in([refused] * 200 + [answered(proof=False)] * 200))
+
+
+async def guess(network: Network, times: int = WINDOW) -> None:
+    """Asks about people who are not there, in a municipality that has reported somebody."""
+    if not network.entries():
+        network.enter(network.record_of(1))
+    for first in range(0, times, 50):
+        message = network.batch_of(*range(1000 + first, 1000 + first + min(50, times - first)))
+        await network.inquire_batch(message)
+
+
+async def test_whoever_guesses_is_frozen_and_nobody_is_looked_up_for_him_any_more(network: Network) -> None:
+    await guess(network)
+    reads = len(network.center.requests)
+    assert await network.refusal_of(network.inquire()) == FROZEN
+    assert await network.refusal_of(network.inquire_batch(network.batch_of(1))) == FROZEN
+    assert len(network.center.requests) == reads
+    assert (await network.inquire(operator="op-2")).outcome == inquiry.INQUIRY_OUTCOME_MATCH
+    entries = network.leaves()
+    (freeze,) = [entry for entry in entries if entry.action == ledger.ACTION_FREEZE_OPERATOR]
+    assert (freeze.about_operator, freeze.agency, freeze.result) == (WHO[1], GATEWAY.uri, ledger.RESULT_DONE)
+    assert [entry.refusal for entry in entries if entry.refusal] == [FROZEN, FROZEN]
+    for leaf in network.entries():
+        assert decode(leaf) == read_entry(leaf)
+
+
+async def test_an_agency_may_choose_the_alarm_alone(network: Network, caplog: pytest.LogCaptureFixture) -> None:
+    object.__setattr__(network.directory[PENSION.uri], "on_misses", "alarm")
+    await guess(network)
+    await network.inquire()
+    assert "an operator's questions have to be explained" in caplog.text
+    assert "op-1" not in caplog.text
+    assert network.freezes.standing == {}
+
+
+async def test_a_freeze_outlives_the_process(network: Network) -> None:
+    await guess(network)
+    with network.ledger_engine.connect() as connection:
+        assert {who: each.detector for who, each in read_frozen(connection).items()} == {WHO: "misses"}
+    await restart(network)
+    assert await network.refusal_of(network.inquire()) == FROZEN
+
+
+async def test_a_freeze_that_did_not_reach_the_record_is_made_again_at_the_next_start(network: Network) -> None:
+    network.freezes.settle = nothing
+    await guess(network)
+    with network.ledger_engine.connect() as connection:
+        assert read_frozen(connection) == {}
+    await restart(network)
+    assert await network.refusal_of(network.inquire()) == FROZEN
+    with network.ledger_engine.connect() as connection:
+        assert set(read_frozen(connection)) == {WHO}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("version", 2),
+        ("about_operator", b""),
+        ("about_operator", b"x"),
+        ("action", ledger.ACTION_INQUIRE),
+        ("action", ledger.ACTION_PROPOSE_EDITION),
+        ("result", ledger.RESULT_REFUSED),
+        ("refusal", FROZEN),
+        ("purpose", "B1-77"),
+        ("edition", "2019-01"),
+        ("edition_digest", b"x" * 32),
+        ("person_token", b"x" * 32),
+        ("operator_proof", b"x" * 32),
+        ("new_subject", True),
+    ],
+)
+async def test_a_freeze_says_nothing_of_a_question(network: Network, field: str, value: Any) -> None:
+    await guess(network)
+    (freeze,) = [entry for entry in network.leaves() if entry.about_operator]
+    setattr(freeze, field, value)
+    with pytest.raises(EntryInvalid):
+        encode(freeze)
+    with pytest.raises(Unsound):
+        read_entry(freeze.SerializeToString(deterministic=True))
+
+
+async def nothing() -> None:
+    pass
+
+
+async def test_two_different_operators_of_the_network_release_him(network: Network) -> None:
+    await guess(network)
+    release = network.freezes.release
+    assert await release(PENSION.uri, "op-1", FIRST) == ("propose", FIRST)
+    assert await network.refusal_of(network.inquire()) == FROZEN
+    assert await network.refusal_of(release(PENSION.uri, "op-1", FIRST)) == errors.ERROR_REASON_SECOND_OPERATOR_NEEDED
+    await restart(network)
+    release = network.freezes.release
+    assert await network.refusal_of(release(PENSION.uri, "op-1", FIRST)) == errors.ERROR_REASON_SECOND_OPERATOR_NEEDED
+    assert await release(PENSION.uri, "op-1", SECOND) == ("release", FIRST)
+    assert await network.inquire()
+    assert await network.refusal_of(release(PENSION.uri, "op-1", SECOND)) == NOT_FROZEN
+    actions = [entry.action for entry in network.leaves() if entry.about_operator]
+    assert actions == [
+        ledger.ACTION_FREEZE_OPERATOR,
+        ledger.ACTION_PROPOSE_RELEASE,
+        ledger.ACTION_RELEASE_OPERATOR,
+    ]
+    await restart(network)
+    assert await network.inquire()
+
+
+async def test_who_was_released_begins_anew_and_may_be_frozen_again(network: Network) -> None:
+    await guess(network)
+    for operator in (FIRST, SECOND):
+        await network.freezes.release(PENSION.uri, "op-1", operator)
+    await guess(network, WINDOW - 1)
+    assert network.freezes.standing == {}
+    await network.inquire(number=999)
+    assert await network.refusal_of(network.inquire()) == FROZEN
+
+
+async def test_nobody_is_released_who_is_not_frozen(network: Network) -> None:
+    await guess(network)
+    assert await network.refusal_of(network.freezes.release(PENSION.uri, "op-2", FIRST)) == NOT_FROZEN
+    assert await network.refusal_of(network.freezes.release(GATEWAY.uri, "op-1", FIRST)) == NOT_FROZEN
+
+
+async def test_an_act_that_another_one_was_quicker_with_changes_nothing(network: Network) -> None:
+    await guess(network)
+    with network.ledger_engine.connect() as connection:
+        stale = read_frozen(connection)
+    await network.freezes.release(PENSION.uri, "op-1", FIRST)
+    network.freezes._frozen = stale
+    assert await network.refusal_of(network.freezes.release(PENSION.uri, "op-1", SECOND)) == NOT_FROZEN
+    with network.ledger_engine.connect() as connection:
+        assert read_frozen(connection)[WHO].proposed_by == FIRST
+
+
+async def test_when_a_freeze_cannot_be_put_on_record_the_answer_does_not_leave(network: Network) -> None:
+    carry_out = network.record.carry_out
+
+    async def fails(entry: Any, act: Any) -> None:
+        from jukinet.mesh.errors import Refused
+
+        raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE)
+
+    network.record.carry_out = fails
+    assert await network.refusal_of(guess(network)) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
+    network.record.carry_out = carry_out
+    assert await network.refusal_of(network.inquire()) == FROZEN
+    assert set(network.freezes.standing) == {WHO}
+
+
+async def restart(network: Network) -> None:
+    """What the gateway knows of its operators is what its database tells it."""
+    keys = EntryKeys(bytes(32))
+    with network.ledger_engine.connect() as connection:
+        known: dict[Any, Frozen] = read_frozen(connection)
+        network.freezes = Freezes(
+            record=network.record, keys=keys, gateway=GATEWAY.uri, policy_digest=lambda: bytes(32), frozen=known
+        )
+        network.admission = Admission(directory=network.directory, keys=keys, freezes=network.freezes)
+        network.admission.restore(todays_entries(connection, now()))
+    network.desk._admission = network.admission
