@@ -18,6 +18,7 @@ from agency_gateway.freezes import Freezes, read_frozen
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.publisher import Publisher
 from agency_gateway.record import Record
+from agency_gateway.scrub import Scrub
 from agency_gateway.today import todays_entries
 from agency_gateway.witness import Witness
 from agency_gateway.witness_list import WitnessList, load_witnesses
@@ -106,10 +107,13 @@ async def run(config: NodeConfig) -> None:
         policy_digest=lambda: policy.digest_on(today_in_japan()),
     )
 
+    scrub = Scrub(reader=reader, verifier=signer.verifier)
+
     def describe(status: admin.GetStatusResponse) -> None:
         status.ledger_entries = record.size
         status.edition, status.policy_digest = policy.in_force(today_in_japan())
         publisher.describe(status, record.size)
+        scrub.describe(status)
 
     async def answers() -> bool:
         return publisher.is_open and await _center_serves(channel)
@@ -130,7 +134,7 @@ async def run(config: NodeConfig) -> None:
                 "jukinet.inquiry.v1.InquiryService": answers,
                 "jukinet.ledger.v1.LedgerService": lambda: readable(reader),
             },
-            parts=[writer.watch, record.grouping.run, *center.parts, publisher.run],
+            parts=[writer.watch, record.grouping.run, *center.parts, publisher.run, scrub.run],
             on_drain=inquiry.end_batches,
             on_refusal=inquiry.note_refusal,
         )

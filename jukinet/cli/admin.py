@@ -46,6 +46,7 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show(f"edition in force: {answer.edition or 'none'}, policy digest {answer.policy_digest.hex()}")
         if answer.role == "gateway":
             show(f"ledger entries: {answer.ledger_entries}, published: {answer.published_entries}")
+            show(f"whole ledger read again: {moment_in(answer, 'ledger_scrubbed_at') or 'not yet'}")
             show_table(WITNESS_HEADERS, witness_rows(answer))
         if answer.mirrors:
             show_table(MIRROR_HEADERS, mirror_rows(answer))
@@ -138,6 +139,7 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "waiting_too_long": answer.waiting_too_long,
         "ledger_entries": answer.ledger_entries,
         "published_entries": answer.published_entries,
+        "ledger_scrubbed_at": moment_in(answer, "ledger_scrubbed_at"),
         "witnesses": witnesses_as_json(answer),
         "edition": answer.edition,
         "policy_digest": answer.policy_digest.hex(),

@@ -164,7 +164,7 @@ def _derive(connection: Connection, signed: Checkpoint) -> merkle.Frontier:
     frontier = merkle.EMPTY
     for first, leaves in _leaf_chunks(connection):
         growth = merkle.append(frontier, leaves)
-        _compare_subtrees(connection, growth.subtrees, first, first + len(leaves))
+        compare_subtrees(connection, growth.subtrees, first, first + len(leaves))
         frontier = growth.frontier
     if frontier.size != signed.size:
         raise LedgerCorrupt(
@@ -215,7 +215,7 @@ def _leaf_chunks(connection: Connection) -> Iterator[tuple[int, list[bytes]]]:
         first += len(rows)
 
 
-def _compare_subtrees(connection: Connection, derived: list[merkle.Node], first: int, end: int) -> None:
+def compare_subtrees(connection: Connection, derived: list[merkle.Node], first: int, end: int) -> None:
     """Checks the stored subtrees that the leaves from `first` up to `end` complete."""
     table = schema.subtrees
     levels = range(1, end.bit_length())
