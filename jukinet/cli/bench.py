@@ -168,7 +168,7 @@ def search(
 ) -> None:
     """Measure a look-up at the center, by four items and by number, in a large register beside a small one.
 
-    Floor: the same look-up in the small register, in turns. Takes some minutes and about 2 GB of disk, to make the
+    Floor: the same look-up in the small register, in turns. Takes some minutes and about 1.2 GB of disk, to make the
     registers.
 
     Exit codes: 0 every question found its person, 1 not.
