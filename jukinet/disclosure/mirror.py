@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MIRROR_SECONDS: Final = 2.0
+MIRROR_SECONDS: Final = 1.0
 """How long after the end of one look at a ledger the next one begins."""
 CALL_SECONDS: Final = 10.0
 """Deadline of one call; a gateway waits up to three seconds for its witnesses before it gives a checkpoint."""
@@ -100,6 +100,11 @@ class Mirror:
     def is_contradicted(self) -> bool:
         """Whether what the ledger showed last did not verify."""
         return self.state == admin.MIRROR_STATE_CONTRADICTED
+
+    @property
+    def was_looked_at(self) -> bool:
+        """Whether the ledger was asked since this process began, whatever came of it."""
+        return self.state != admin.MIRROR_STATE_UNSPECIFIED
 
     async def run(self) -> None:
         """Looks at the ledger again and again until cancelled. A part of the node."""

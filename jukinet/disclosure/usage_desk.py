@@ -73,4 +73,7 @@ class UsageDesk:
         return answer
 
     def _origins(self) -> list[tuple[str, bool]]:
+        if not all(each.was_looked_at for each in self._mirrors):
+            # Just started: nobody knows yet whether what the ledgers show now still fits what is here.
+            raise Refused(errors.ERROR_REASON_LEDGER_NOT_MIRRORED)
         return [(each.origin, each.is_contradicted) for each in self._mirrors]

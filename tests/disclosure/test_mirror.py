@@ -91,7 +91,7 @@ async def test_a_ledger_that_does_not_verify_is_an_alarm_and_changes_nothing(
     node.gateway.leaves = [leaf(number, CODE) for number in range(5)]
     await node.mirror.look()
     before = kept(node)
-    node.gateway.leaves += [leaf(number) for number in range(5, 7)]
+    node.gateway.leaves += [leaf(number) for number in range(5, 12)]
     lie(node.gateway, leaf)
     with caplog.at_level(logging.ERROR):
         for _ in range(2):
@@ -99,9 +99,21 @@ async def test_a_ledger_that_does_not_verify_is_an_alarm_and_changes_nothing(
     assert node.mirror.state == admin.MIRROR_STATE_CONTRADICTED
     assert node.mirror.is_contradicted
     assert kept(node)[1] == before[1]
+    if lie not in (_other_entries, _entries_left_out, _no_entry):  # the last entry alone is wrong in these
+        assert kept(node) == before
     assert len(evidence(node)) == 1
     assert "山田" not in evidence(node)[0]
     assert [record.message.partition(":")[0] for record in caplog.records] == ["a ledger does not verify"]
+
+
+async def test_another_tree_of_the_same_size_is_an_alarm_though_nothing_is_to_be_fetched(node: Node, leaf: Any) -> None:
+    node.gateway.leaves = [leaf(number, CODE) for number in range(5)]
+    await node.mirror.look()
+    before = kept(node)
+    _rewritten(node.gateway, leaf)
+    await node.mirror.look()
+    assert (node.mirror.is_contradicted, kept(node)) == (True, before)
+    assert node.gateway.fetched == 5
 
 
 async def test_a_ledger_that_does_not_answer_is_away_and_no_liar(node: Node, leaf: Any) -> None:

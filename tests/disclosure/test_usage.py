@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf import json_format
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
@@ -286,6 +286,7 @@ async def test_another_ledger_of_the_same_name_is_found_out(filled: Node, files:
     assert {finding.check for finding in files.verify(told(filled)).findings} == {"ledger"}
 
 
+@settings(max_examples=30)
 @given(st.binary(max_size=300))
 def test_whatever_is_in_the_file_the_verifier_reports(content: bytes) -> None:
     import tempfile

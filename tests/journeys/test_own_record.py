@@ -1,5 +1,7 @@
 """A resident sees the own record at a counter, has it corrected, and nobody else sees it."""
 
+import asyncio
+import base64
 import json
 import uuid
 from datetime import timedelta
@@ -7,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
 from jukinet._pb.jukinet.disclosure.v1.record_pb2 import GetRecordRequest
 from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import RecordServiceStub
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.register.v1 import identity_pb2
+from jukinet.cli.app import app
+from jukinet.ledger.verify import verify_files
+from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
@@ -143,28 +150,48 @@ async def test_the_center_gives_a_record_on_a_counters_word_alone(network: Netwo
             assert refusal.name == "CALLER_NOT_ALLOWED"
 
 
-async def test_a_clerk_takes_and_answers_requests_by_command(network: Network, tmp_path: Path) -> None:
-    record = await network.enter(CHIYODA)
+def test_a_clerk_takes_and_answers_requests_by_command(network: Network, tmp_path: Path) -> None:
+    record = asyncio.run(network.enter(CHIYODA))
     code = tmp_path / "code.txt"
     code.write_text(record.resident_code)
     as_counter = ("--mesh", str(network.mesh.root), "--counter", CHIYODA, "--json")
     by_clerk = ("--clerk", "7", "--proof", "photo-document")
 
-    async def command(*words: str) -> Any:
-        return json.loads(await run("disclosure", *words, *as_counter))
+    def command(*words: str) -> Any:
+        return json.loads(run("disclosure", *words, *as_counter))
 
-    number = (await command("request", str(code), *by_clerk))["request_id"]
+    number = (command("request", str(code), *by_clerk))["request_id"]
     later = f"{today_in_japan() + timedelta(days=40)}"
-    extended = await command("extend", number, "--due", later, "--reason", "investigation", "--document", "7-1")
+    extended = command("extend", number, "--due", later, "--reason", "investigation", "--document", "7-1")
     assert (extended["state"], extended["due_on"]) == ("EXTENDED", later)
-    told = await command("answer", number, str(code), *by_clerk)
+    told = command("answer", number, str(code), *by_clerk)
     assert told["stored"]["record"]["individual_number"] == record.individual_number
-    correction = (await command("correct", number, str(code), *by_clerk, "--document", "7-2"))["request_id"]
-    await command("investigate", correction)
-    await command("answer-correction", correction, "--outcome", "corrected-in-part", "--document", "7-3")
-    listed = {each["request_id"]: each["state"] for each in (await command("requests"))["requests"]}
+    correction = (command("correct", number, str(code), *by_clerk, "--document", "7-2"))["request_id"]
+    command("investigate", correction)
+    command("answer-correction", correction, "--outcome", "corrected-in-part", "--document", "7-3")
+    listed = {each["request_id"]: each["state"] for each in (command("requests"))["requests"]}
     assert listed[number] == listed[correction] == "ANSWERED"
-    assert (await command("requests", "--overdue"))["requests"] == []
+    assert (command("requests", "--overdue"))["requests"] == []
+
+
+def test_what_residents_were_told_is_a_ledger_that_verifies_offline(network: Network, tmp_path: Path) -> None:
+    code = network.code()
+    taken = asyncio.run(requested(network, code))
+    asyncio.run(call(network, "AnswerRequest", answering(network, code, taken.request_id)))
+    out, config = tmp_path / "told.jsonl", network.mesh.config_path("disclosure")
+    CliRunner().invoke(app, ["ledger", "export", "--config", str(config), "--out", str(out)])
+    report = verify_files(out, network.mesh.disclosure_key)
+    assert report.findings == []
+    told = [
+        read_entry(base64.b64decode(json.loads(line)["e"]))
+        for line in out.read_text().splitlines()[1:]
+        if '"e"' in line
+    ]
+    assert [(each.article, each.agency) for each in told if each.request_id == taken.request_id] == [
+        ("30-32", COUNTER.uri)
+    ]
+    assert told[-1].action == ledger_pb2.ACTION_DISCLOSE_RECORD
+    assert code.encode() not in out.read_bytes()
 
 
 @pytest.mark.parametrize("node", ["disclosure", "center"])

@@ -184,7 +184,7 @@ texts = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     path=st.sampled_from(PATHS),
     parameters=st.dictionaries(st.sampled_from([*PARAMETERS, "userCode", "x"]), texts, max_size=4),

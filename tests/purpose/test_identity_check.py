@@ -78,7 +78,7 @@ def test_no_bit_of_a_check_can_be_changed() -> None:
         (sign_check(check(), KEY), OTHER),
         (sign_check(check(), KEY), "spiffe://nodes.jukinet/counter/unknown"),
         (sign_check(check(counter=OTHER), KEY), COUNTER),
-        (sign_check(check(affair=disclosure.AFFAIR_UNSPECIFIED), KEY), COUNTER),
+        (sign_check(check(affair=disclosure.AFFAIR_ANSWER_REQUEST), KEY), COUNTER),
         (sign_check(check(proof=disclosure.IDENTITY_PROOF_UNSPECIFIED), KEY), COUNTER),
         (sign_check(check(resident_code=CODE[:-1] + str((int(CODE[-1]) + 1) % 10)), KEY), COUNTER),
         (sign_check(check(proof=disclosure.IDENTITY_PROOF_LEGAL_REPRESENTATIVE), KEY), COUNTER),

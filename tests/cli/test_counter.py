@@ -1,0 +1,75 @@
+"""A counter's command: the resident code from a file alone, and a plain word where something is missing."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from jukinet.cli.app import app
+from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.layout import Mesh
+
+CODE = "00180340637"
+RUNNER = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    plan = Plan(["131016"], ["gateway-1"], witnesses=1, disclosure=True)
+    return write_mesh(tmp_path_factory.mktemp("counter") / "mesh", plan)
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    path = tmp_path / "code.txt"
+    path.write_text(f"{CODE}\n")
+    return path
+
+
+def command(*words: str) -> tuple[int, str]:
+    result = RUNNER.invoke(app, ["disclosure", *words])
+    return result.exit_code, result.output
+
+
+BY_CLERK = ("--clerk", "7", "--proof", "photo-document")
+
+
+@pytest.mark.parametrize("content", [b"", b"123", b"1234567890x", "１２３４５６７８９０１".encode(), b"\xff" * 11])
+def test_a_file_without_a_code_is_not_repeated(mesh: Mesh, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "code.txt"
+    path.write_bytes(content)
+    exit_code, output = command("request", str(path), *BY_CLERK, "--mesh", str(mesh.root), "--counter", "131016")
+    assert exit_code == 2
+    assert "1234567890x" not in output
+
+
+def test_what_is_missing_or_unknown_is_named(mesh: Mesh, code: Path, tmp_path: Path) -> None:
+    in_mesh = ("--mesh", str(mesh.root), "--counter", "131016")
+    for words, exit_code, named in (
+        (("request", str(code), *BY_CLERK), 2, "--check-key"),
+        (("request", str(tmp_path / "none"), *BY_CLERK, *in_mesh), 2, "FileNotFoundError"),
+        (("request", str(code), "--clerk", "7", "--proof", "a-nod", *in_mesh), 2, "two-documents"),
+        (("request", str(code), *BY_CLERK, "--mesh", str(mesh.root), "--counter", "142018"), 2, "counter-131016"),
+        (("request", str(code), *BY_CLERK, "--mesh", str(mesh.root), "--counter", "No Label"), 2, "--counter"),
+        (("extend", CODE, "--due", "2027-01-01", "--reason", "whim", "--document", "1", *in_mesh), 2, "disaster"),
+        (("answer-correction", CODE, "--outcome", "lost", "--document", "1", *in_mesh), 2, "not-corrected"),
+        (("request", str(code), *BY_CLERK, *in_mesh), 3, "127.0.0.1"),  # nothing runs
+    ):
+        found, output = command(*words)
+        assert (found, named in output) == (exit_code, True), (words, output)
+        assert words[0] != "request" or CODE not in output
+
+
+def test_a_usage_file_that_exists_is_left_alone(mesh: Mesh, code: Path, tmp_path: Path) -> None:
+    out = tmp_path / "usage.json"
+    out.write_text("kept")
+    days = ("--first", "2026-01-01", "--last", "2026-01-31")
+    words = ("usage", str(code), *days, "--out", str(out), *BY_CLERK, "--mesh", str(mesh.root), "--counter", "131016")
+    assert command(*words)[0] == 2
+    assert out.read_text() == "kept"
+    out.unlink()
+    assert command(*words)[0] == 3
+    assert not out.exists()
+    wrong = ("usage", str(code), "--first", "yesterday", "--last", "2026-01-31", "--out", str(out), *BY_CLERK)
+    exit_code, output = command(*wrong, "--mesh", str(mesh.root), "--counter", "131016")
+    assert (exit_code, "--first" in output) == (2, True)
