@@ -88,13 +88,14 @@ class Admission:
 
     async def watch(self, entries: Iterable[ledger.Entry]) -> None:
         """Looks at answers that are on record. Raises Refused: LEDGER_UNAVAILABLE, where a freeze is not on record."""
-        for entry in entries:
-            for finding in self._detectors.see(entry):
-                metrics.detector_finding(Detector.Value(f"DETECTOR_{finding.detector.upper()}"))
-                log.warning("an operator's questions have to be explained", extra={"peer": finding.agency})
-                if self._freezes_for(finding):
-                    self._freezes.freeze(finding)
-        await self._freezes.settle()
+        found = [finding for entry in entries for finding in self._detectors.see(entry)]
+        for finding in found:
+            metrics.detector_finding(Detector.Value(f"DETECTOR_{finding.detector.upper()}"))
+            log.warning("an operator's questions have to be explained", extra={"peer": finding.agency})
+            if self._freezes_for(finding):
+                self._freezes.freeze(finding)
+        if found:
+            await self._freezes.settle()
 
     def _freezes_for(self, finding: Finding) -> bool:
         listed = self._directory.get(finding.agency)

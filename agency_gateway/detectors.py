@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Final, Literal, NamedTuple
 
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.mesh.clock import JAPAN
 
@@ -28,7 +29,12 @@ WINDOW: Final = 50
 MOST_MISSES: Final = WINDOW // 5
 CROWD: Final = 5
 """Operators who were told of one person."""
-_ANSWERED: Final = frozenset({ledger.RESULT_PROVIDED, ledger.RESULT_NO_SINGLE_MATCH})
+_NOBODY: Final = (
+    {ledger.RESULT_NO_SINGLE_MATCH},
+    # Whoever guesses a number while any municipality is behind hears this, and never "no match"; who is found is named.
+    {ledger.RESULT_NO_SINGLE_MATCH, ledger.RESULT_NOT_PROVIDED},
+)
+"""Results that name nobody: of a question by the four items, of one by number."""
 
 
 class Finding(NamedTuple):
@@ -48,14 +54,15 @@ class Detectors:
 
     def see(self, entry: ledger.Entry) -> Iterator[Finding]:
         """Looks at an entry that is in the ledger; gives what it brought to light."""
-        if entry.result not in _ANSWERED or not entry.operator_proof:
+        named_nobody = entry.result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
+        if not entry.operator_proof or not (named_nobody or entry.result == ledger.RESULT_PROVIDED):
             return
         day = entry.time.ToDatetime(tzinfo=JAPAN).date()
         if day > self._day:
             self._begin(day)
         who = entry.agency, entry.operator_pseudonym
         answers = self._answers[who]
-        answers.append(entry.result == ledger.RESULT_NO_SINGLE_MATCH)
+        answers.append(named_nobody)
         if len(answers) == WINDOW and sum(answers) > MOST_MISSES:
             answers.clear()
             yield Finding("misses", *who)

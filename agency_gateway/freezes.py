@@ -7,6 +7,7 @@ never changed: who is frozen is whoever's last freeze no release followed.
 Rule 3: the first operator of the network proposes a release, a second, different one carries it out.
 """
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable
@@ -115,6 +116,7 @@ class Freezes:
         self._policy_digest = policy_digest
         self._frozen = frozen
         self._unrecorded: dict[Who, Detector] = {}
+        self._settling = asyncio.Lock()
         self._show()
 
     def holds(self, who: Who) -> bool:
@@ -135,12 +137,13 @@ class Freezes:
 
     async def settle(self) -> None:
         """Puts on record who was frozen since. Raises Refused: LEDGER_UNAVAILABLE; he stays frozen all the same."""
-        for who, detector in list(self._unrecorded.items()):
-            at = now_us()
-            await self._carry_out(FREEZE, who, self._gateway, at, detector)
-            self._frozen[who] = Frozen(detector, at)
-            self._unrecorded.pop(who, None)
-        self._show()
+        async with self._settling:  # each freeze is one entry, however many questions were under way
+            for who, detector in list(self._unrecorded.items()):
+                at = now_us()
+                await self._carry_out(FREEZE, who, self._gateway, at, detector)
+                self._frozen[who] = Frozen(detector, at)
+                self._unrecorded.pop(who, None)
+            self._show()
 
     async def release(self, agency: str, operator: str, by: str) -> tuple[str, str]:
         """Proposes that an operator is released, or carries out what another one proposed.

@@ -1,5 +1,6 @@
 """Who guesses is found, and a person whom many look at; a freeze is on record, survives, and two people lift it."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_more_than_a_fifth_of_fifty_answers_that_name_nobody_are_found() -> None
     assert findings[:-1] == [[]] * (WINDOW - 1)
     assert findings[-1] == [Finding("misses", PENSION.uri, b"\x01" * 32)]
     assert found_in([answered(number >= 10, person=number) for number in range(WINDOW)])[-1] == []
+
+
+def test_a_number_that_names_nobody_is_a_miss_while_a_municipality_is_behind_too() -> None:
+    behind = answered()
+    behind.result, behind.method = ledger.RESULT_NOT_PROVIDED, inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER
+    assert len(found_in([behind] * WINDOW)[-1]) == 1
+    behind.method = inquiry.INQUIRY_METHOD_FOUR_ITEMS  # there it says that the municipality is behind, and may be so
+    assert not any(found_in([behind] * 200))
 
 
 def test_a_clerk_who_misses_now_and_then_is_never_found() -> None:
@@ -198,6 +207,17 @@ async def test_who_was_released_begins_anew_and_may_be_frozen_again(network: Net
     assert network.freezes.standing == {}
     await network.inquire(number=999)
     assert await network.refusal_of(network.inquire()) == FROZEN
+
+
+async def test_a_freeze_is_one_entry_however_many_questions_are_under_way(network: Network) -> None:
+    await guess(network, WINDOW - 1)
+    asked = [network.inquire(number=900), *(network.inquire(operator="op-2") for _ in range(20))]
+    answers = await asyncio.gather(*asked, network.inquire(), return_exceptions=True)
+    assert {str(each) for each in answers if isinstance(each, Exception)} <= {"OPERATOR_FROZEN"}
+    network.freezes._unrecorded[(PENSION.uri, b"x" * 32)] = "misses"
+    await asyncio.gather(*(network.freezes.settle() for _ in range(10)))
+    assert len(network.freezes.standing) == 2
+    assert [entry.action for entry in network.leaves()].count(ledger.ACTION_FREEZE_OPERATOR) == 2
 
 
 async def test_nobody_is_released_who_is_not_frozen(network: Network) -> None:

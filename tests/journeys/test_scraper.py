@@ -1,0 +1,169 @@
+"""Three scrapers at work on real nodes, with all that an agency and its operators hold (S-14 of the reference).
+
+They guess numbers, sweep names over addresses, and ask with many operators at once about people whom they know. Each
+learns no more than its budget, whoever guesses is frozen, and a lawful agency goes on beside them.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import grpc
+import pytest
+
+from agency_gateway.detectors import WINDOW
+from bench.results import percentile
+from bench.workload import MUNICIPALITY, fill_register, submissions
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+from jukinet.cli.connect import channel_to, in_mesh
+from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.operator_key import Signing
+from jukinet.cli.processes import MeshProcesses
+from jukinet.domain import individual_number
+from jukinet.mesh.errors import name_of, reason_of
+from jukinet.mesh.identity import Identity
+from jukinet.mesh.pki import create_signing_key, load_public_key
+from jukinet.purpose.agencies import format_agencies, load_agencies
+from jukinet.purpose.budgets import Budget
+from jukinet.purpose.edition import load_statute
+from jukinet.purpose.editions import Editions
+
+GATEWAY = "gateway-1"
+SCRAPER, LAWFUL = Identity("agency", "pension-service"), Identity("agency", "national-tax-agency")
+ROWS = {SCRAPER: "B1-77.12", LAWFUL: "B1-44-2"}
+MANY = [f"clerk-{number}" for number in range(12)]
+RESIDENTS, SECONDS = 2_000, 5.0
+LIMITS = Budget(operator_searches_minute=30, agency_searches_day=100)
+"""The defaults, with a smaller day, so that it ends within the test."""
+FIELDS = [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS]
+
+
+def limit(mesh: Mesh) -> None:
+    """Gives the agency of the scrapers more operators, and the limits that an agency has in production."""
+    added = {}
+    for operator in MANY:
+        path = mesh.operator_key(SCRAPER, operator)
+        _, public = create_signing_key(path.parent, path.stem)
+        added[operator] = load_public_key(public)
+    for path in mesh.root.glob("nodes/*/agencies.toml"):
+        directory = dict(load_agencies(path, Editions([load_statute()])))
+        own = directory[SCRAPER.uri]
+        directory[SCRAPER.uri] = replace(
+            own, operators={**own.operators, **added}, budget=LIMITS, on_misses="freeze", on_crowd="alarm"
+        )
+        path.write_text(format_agencies(directory.values()), "utf-8")
+
+
+class Asker:
+    """One operator of an agency, who asks one question after another and keeps what he learned."""
+
+    def __init__(self, mesh: Mesh, agency: Identity, operator: str, channel: grpc.aio.Channel) -> None:
+        self._stub: Any = InquiryServiceStub(channel)
+        certificate = in_mesh(mesh, GATEWAY, agency).tls.certificate
+        self._signing = Signing.of(certificate, mesh.operator_key(agency, operator))
+        self._agency, self._operator = agency, operator
+        self.learned: set[bytes] = set()
+        self.refusals: Counter[str] = Counter()
+        self.taken: list[float] = []
+
+    async def ask(self, subject: inquiry.Subject) -> None:
+        context = inquiry.InquiryContext(
+            request_id=str(uuid.uuid4()), purpose=ROWS[self._agency], case_reference="case 1", operator=self._operator
+        )
+        question = self._signing(inquiry.InquireRequest(context=context, subject=subject, fields=FIELDS))
+        began = time.perf_counter()
+        try:
+            answer = await self._stub.Inquire(question, timeout=20)
+        except grpc.aio.AioRpcError as error:
+            reason = reason_of(error)
+            self.refusals[name_of(reason) if reason else error.code().name] += 1
+            return
+        self.taken.append(time.perf_counter() - began)
+        if answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
+            self.learned.add(answer.provided.SerializeToString())
+
+    async def go_on(self, subjects: Any, pause: float) -> None:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            await self.ask(next(subjects))
+            await asyncio.sleep(pause)
+
+
+def items_of(person: Any, name: str = "") -> inquiry.Subject:
+    record = person.record
+    return inquiry.Subject(
+        four_items=inquiry.FourItems(
+            name=name or record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address
+        )
+    )
+
+
+@pytest.mark.slow
+async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes_on(tmp_path: Path) -> None:
+    random = Random(7)
+    mesh = write_mesh(tmp_path / "mesh", Plan([MUNICIPALITY], [GATEWAY], witnesses=1))
+    limit(mesh)
+    people = submissions(RESIDENTS)
+    await asyncio.to_thread(fill_register, mesh.config("center").database, people)
+    known = cycle(items_of(person) for person in people)
+    bodies = (f"{random.randrange(10**11):011d}" for _ in iter(int, 1))
+    numbers = (inquiry.Subject(individual_number=body + individual_number.check_digit(body)) for body in bodies)
+    names = [person.record.name.legal for person in people]
+    swept = (items_of(random.choice(people), name=random.choice(names)) for _ in iter(int, 1))
+    async with AsyncExitStack() as stack:
+        nodes = await stack.enter_async_context(MeshProcesses(mesh))
+        for name in ("center", *mesh.witnesses, GATEWAY):
+            nodes.start(name)
+        await nodes.wait_healthy()
+
+        async def asker(agency: Identity, operator: str) -> Asker:
+            channel = await stack.enter_async_context(channel_to(in_mesh(mesh, GATEWAY, agency)))
+            return Asker(mesh, agency, operator, channel)
+
+        lawful = await asker(LAWFUL, "op-7")
+        await lawful.go_on(known, 0.02)
+        before, lawful.taken = lawful.taken, []
+        guesser, sweeper = await asker(SCRAPER, "op-7"), await asker(SCRAPER, "op-8")
+        many = [await asker(SCRAPER, operator) for operator in MANY]
+        await asyncio.gather(
+            lawful.go_on(known, 0.02),
+            guesser.go_on(numbers, 0.03),
+            sweeper.go_on(swept, 0.05),
+            *(each.go_on(known, 0.4) for each in many),
+        )
+        async with channel_to(in_mesh(mesh, GATEWAY)) as channel:
+            runs = LedgerServiceStub(channel).ListEntries(ledger.ListEntriesRequest(), timeout=20)
+            entries = [ledger.Entry.FromString(leaf) async for run in runs for leaf in run.entries]
+
+    assert guesser.refusals["OPERATOR_FROZEN"] > 0
+    assert len(guesser.taken) == WINDOW
+    assert sweeper.refusals["BUDGET_EXCEEDED"] > 0
+    assert len(sweeper.taken) <= LIMITS.operator_searches_minute
+    assert all(each.refusals["BUDGET_EXCEEDED"] > 0 for each in many)
+    searched = len(sweeper.taken) + sum(len(each.taken) for each in many)
+    assert searched == LIMITS.agency_searches_day
+    assert len(set.union(*(each.learned for each in (guesser, sweeper, *many)))) <= LIMITS.agency_searches_day
+    assert [entry.action for entry in entries].count(ledger.ACTION_FREEZE_OPERATOR) == 1
+    # All that left is on record, and every refusal as well.
+    asked = [entry for entry in entries if entry.agency == SCRAPER.uri]
+    assert sum(entry.refusal == 0 for entry in asked) == searched + len(guesser.taken)
+    assert sum(entry.refusal != 0 for entry in asked) == sum(
+        sum(each.refusals.values()) for each in (guesser, sweeper, *many)
+    )
+    assert not lawful.refusals
+    assert len(lawful.learned) > 20
+    # Loose: the scrapers' own work runs on the same machine.
+    print(f"p50 ratio {percentile(lawful.taken, 0.5) / percentile(before, 0.5):.2f}")
+    print(f"p99 ratio {percentile(lawful.taken, 0.99) / percentile(before, 0.99):.2f}")
+    assert percentile(lawful.taken, 0.5) <= 5 * percentile(before, 0.5)
