@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, Table
 
 from agency_gateway.node import MIGRATIONS
-from agency_gateway.record import Record
+from agency_gateway.record import Record, Recorded
 from bench.results import Report, Result, WorkDiffers, load_now, medians, percentile
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger import body
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.ledger.note import Signer
@@ -34,6 +35,7 @@ from jukinet.store.statement import Rows
 from jukinet.store.writer import Writer
 
 _ROW_BYTES: Final = 300
+_BODY_BYTES: Final = 384
 _WARM_UP: Final = 20
 """Of so many entries each waiter's first are left out: files that grow for the first time, statements compiled."""
 _FIELDS: Final = (inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS)
@@ -106,7 +108,7 @@ async def _measured_waiters(record: Record, *, waiting: int, each: int) -> _Roun
     async def wait_for(count: int, first: int) -> None:
         for number in range(first, first + count):
             began = time.perf_counter()
-            await record.keep(_entry(keys, number))
+            await record.keep_all([_recorded(keys, number)])
             milliseconds.append((time.perf_counter() - began) * 1e3)
 
     async def all_of(count: int, first: int) -> None:
@@ -123,7 +125,13 @@ async def _measured_waiters(record: Record, *, waiting: int, each: int) -> _Roun
     return _Round(count / seconds, spent / count * 1e6, milliseconds)
 
 
-def _entry(keys: EntryKeys, number: int) -> ledger_pb2.Entry:
+def _recorded(keys: EntryKeys, number: int) -> Recorded:
+    """An entry with a body of the usual size, which another process has sealed."""
+    sealed = number.to_bytes(_BODY_BYTES, "big")
+    return Recorded(_entry(keys, number, body.digest(sealed)), sealed)
+
+
+def _entry(keys: EntryKeys, number: int, body_digest: bytes) -> ledger_pb2.Entry:
     return make_entry(
         keys,
         time=datetime.now(UTC),
@@ -142,6 +150,7 @@ def _entry(keys: EntryKeys, number: int) -> ledger_pb2.Entry:
         method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
         wanted=_FIELDS,
         edition="2019-01",
+        body_digest=body_digest,
     )
 
 
