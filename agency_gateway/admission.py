@@ -63,20 +63,10 @@ class Admission:
     async def admit(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> Asked:
         """The question about these persons with its operator's proof; it is charged.
 
-        Raises NotAdmitted: OPERATOR_PROOF_MISSING, OPERATOR_UNKNOWN, OPERATOR_PROOF_INVALID, OPERATOR_PROOF_EXPIRED,
-        OPERATOR_ELSEWHERE, OPERATOR_FROZEN, BUDGET_EXCEEDED. Raises Refused: LEDGER_UNAVAILABLE.
+        Raises NotAdmitted: as `prove` does, and BUDGET_EXCEEDED. Raises Refused: LEDGER_UNAVAILABLE.
         """
-        context, moment = asked.context, now()
-        proof = context.operator_proof if context.HasField("operator_proof") else None
-        who = asked.agency, context.operator
-        refusal = self._operators.admit(*who, proof, asked.statement, terminal=asked.terminal, now=moment)
-        if refusal:
-            raise NotAdmitted(refusal, asked)
-        asked = asked._replace(proof=self._keys.proof_digest(asked.statement, context.operator_proof.signature))
+        asked, moment = await self.prove(asked), now()
         charge, subject = self._charge(asked, len(subjects)), b""
-        if self._freezes.holds((asked.agency, charge.operator)):
-            await self._freezes.settle()
-            raise NotAdmitted(errors.ERROR_REASON_OPERATOR_FROZEN, asked)
         if charge.kind != "batch":
             subject = subjects[0].SerializeToString(deterministic=True)
         try:
@@ -85,6 +75,24 @@ class Admission:
             metrics.budget_exceeded()
             log.info("a question is over a limit of its agency: %s", over.limit, extra={"peer": asked.agency})
             raise NotAdmitted(errors.ERROR_REASON_BUDGET_EXCEEDED, asked) from None
+
+    async def prove(self, asked: Asked) -> Asked:
+        """The question with its operator's proof; for what looks nobody up, and costs nothing.
+
+        Raises NotAdmitted: OPERATOR_PROOF_MISSING, OPERATOR_UNKNOWN, OPERATOR_PROOF_INVALID, OPERATOR_PROOF_EXPIRED,
+        OPERATOR_ELSEWHERE, OPERATOR_FROZEN. Raises Refused: LEDGER_UNAVAILABLE.
+        """
+        context, moment = asked.context, now()
+        proof = context.operator_proof if context.HasField("operator_proof") else None
+        who = asked.agency, context.operator
+        refusal = self._operators.admit(*who, proof, asked.statement, terminal=asked.terminal, now=moment)
+        if refusal:
+            raise NotAdmitted(refusal, asked)
+        asked = asked._replace(proof=self._keys.proof_digest(asked.statement, context.operator_proof.signature))
+        if self._freezes.holds((asked.agency, self._keys.operator_pseudonym(*who))):
+            await self._freezes.settle()
+            raise NotAdmitted(errors.ERROR_REASON_OPERATOR_FROZEN, asked)
+        return asked
 
     async def watch(self, entries: Iterable[ledger.Entry]) -> None:
         """Looks at answers that are on record. Raises Refused: LEDGER_UNAVAILABLE, where a freeze is not on record."""

@@ -3,17 +3,30 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from google.protobuf.message import Message
+
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet.mesh.interceptors import Terminal
+from jukinet.mesh.interceptors import Terminal, current_caller, current_terminal
+from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import Decision
+from jukinet.purpose.operator_proof import Question, statement_of
 from jukinet.purpose.ticket import subject_digest, subject_digests
 
 _KINDS = {
     ledger.ACTION_INQUIRE: provision.PROVISION_KIND_RECORD,
     ledger.ACTION_VERIFY_IDENTITY: provision.PROVISION_KIND_VERIFICATION,
     ledger.ACTION_INQUIRE_BATCH: provision.PROVISION_KIND_BATCH,
+    ledger.ACTION_WATCH: provision.PROVISION_KIND_CHANGES,
+    ledger.ACTION_END_WATCH: provision.PROVISION_KIND_CHANGES,
+    ledger.ACTION_TELL_CHANGE: provision.PROVISION_KIND_CHANGES,
+}
+_WAYS: "dict[provision.ProvisionKind.ValueType, Provision]" = {
+    provision.PROVISION_KIND_RECORD: "immediate",
+    provision.PROVISION_KIND_VERIFICATION: "immediate",
+    provision.PROVISION_KIND_BATCH: "batch",
+    provision.PROVISION_KIND_CHANGES: "changes",
 }
 
 
@@ -39,13 +52,22 @@ class Asked(NamedTuple):
     new_subject: bool = False
     """Whether the agency asks about this person for the first time today; not for a batch."""
 
-    def ticket(self, subject: inquiry.Subject, decision: Decision) -> provision.Ticket:
-        """What the gateway states about it to the center, once it decided to ask."""
-        return self._ticket(decision, method=self.method, subject_digest=subject_digest(subject, self.request_id))
+    @property
+    def way(self) -> Provision:
+        """By which method of provision it is asked."""
+        return _WAYS[_KINDS[self.action]]
 
-    def batch_ticket(self, subjects: Sequence[inquiry.Subject], decision: Decision) -> provision.Ticket:
+    def ticket(self, subject: Message, decision: Decision, *, for_watch: bool = False) -> provision.Ticket:
+        """What the gateway states about it to the center, once it decided to ask; `subject` is the person or order."""
+        digest = subject_digest(subject, self.request_id)
+        return self._ticket(decision, method=self.method, subject_digest=digest, for_watch=for_watch)
+
+    def batch_ticket(
+        self, subjects: Sequence[inquiry.Subject], decision: Decision, *, for_watch: bool
+    ) -> provision.Ticket:
         """The same of a message of a batch."""
-        return self._ticket(decision, subject_digests=subject_digests(subjects, self.request_id))
+        digests = subject_digests(subjects, self.request_id)
+        return self._ticket(decision, subject_digests=digests, for_watch=for_watch)
 
     def _ticket(self, decision: Decision, **about: Any) -> provision.Ticket:
         return provision.Ticket(
@@ -58,3 +80,16 @@ class Asked(NamedTuple):
             maximum_age_seconds=self.context.maximum_age_seconds,
             **about,
         )
+
+
+def asked_by_call(
+    question: Question,
+    *,
+    action: "ledger.Action.ValueType",
+    method: "inquiry.InquiryMethod.ValueType",
+    fields: "tuple[inquiry.IdentityField.ValueType, ...]",
+) -> Asked:
+    """The question of the call that is running."""
+    agency, terminal, context = current_caller().uri, current_terminal(), question.context
+    statement = statement_of(question, agency=agency, certificate=terminal.certificate)
+    return Asked(agency, context.request_id, context, action, method, fields, terminal, statement)

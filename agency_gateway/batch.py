@@ -25,6 +25,7 @@ async def in_order(
     answer: Callable[[_Request], Coroutine[Any, Any, _Response]],
     *,
     stopping: asyncio.Event,
+    under_way: int = UNDER_WAY,
 ) -> AsyncGenerator[_Response, None]:
     """Answers several requests at a time, and gives the answers in the order of the requests.
 
@@ -32,11 +33,12 @@ async def in_order(
         requests: of the caller.
         answer: works on one; what it raises ends the stream when it is its turn.
         stopping: set when the node stops; what was read is answered then, and no more is read.
+        under_way: how many are worked on at a time.
 
     Raises:
         Refused: DRAINING, after the last answer of a node that stops.
     """
-    free = asyncio.Semaphore(UNDER_WAY)
+    free = asyncio.Semaphore(under_way)
     waiting: asyncio.Queue[asyncio.Task[_Response] | None] = asyncio.Queue()
     begun: set[asyncio.Task[_Response]] = set()
 

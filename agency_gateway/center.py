@@ -110,7 +110,7 @@ class Center:
         try:
             answered = await self._stub.Provide(request, timeout=_CENTER_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise CenterAway(_told(reason_of(error))) from None
+            raise CenterAway(told(reason_of(error))) from None
         asked = [(ticket.request_id, digest) for ticket in tickets for digest in digests_in(ticket)]
         if len(answered.provisions) != len(asked):
             log.error("the center answered another number of questions")
@@ -125,10 +125,18 @@ def _checked(asked: tuple[str, bytes], found: provision.Provision) -> provision.
     if not found.refusal and len(found.body_key) != _KEY_BYTES:
         log.error("the center gave no key for the body of a ledger entry")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
-    return Refused(_told(found.refusal)) if found.refusal else found
+    return Refused(told(found.refusal)) if found.refusal else found
 
 
-def _told(reason: "errors.ErrorReason.ValueType | None") -> "errors.ErrorReason.ValueType":
-    """What an agency hears of a refusal by the center: that the law forbids it, or that no answer is to be had now."""
-    forbidden = reason is not None and code_of(reason) is grpc.StatusCode.PERMISSION_DENIED
-    return reason if forbidden and reason is not None else errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+_OF_LISTS = frozenset(
+    {errors.ERROR_REASON_WATCH_EXPIRY, errors.ERROR_REASON_WATCH_UNKNOWN, errors.ERROR_REASON_WATCH_POSITION}
+)
+
+
+def told(reason: "errors.ErrorReason.ValueType | None") -> "errors.ErrorReason.ValueType":
+    """What an agency hears of a refusal by the center: that the law forbids it or what is wrong with its list, or that
+    no answer is to be had now.
+    """
+    if reason is not None and (reason in _OF_LISTS or code_of(reason) is grpc.StatusCode.PERMISSION_DENIED):
+        return reason
+    return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE

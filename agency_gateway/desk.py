@@ -7,8 +7,8 @@ Every way out, a refusal too, passes the ledger.
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
 from agency_gateway.asked import Asked
@@ -23,10 +23,11 @@ from jukinet.ledger.entry import EntryKeys, made_like, make_entry
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
-from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 
 _RESULTS = {
@@ -58,8 +59,8 @@ class Desk:
             await self.keep_refusal(asked, errors.ERROR_REASON_LEDGER_UNAVAILABLE, None)
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE)
         with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
-            way: Provision = "batch" if asked.action == ledger.ACTION_INQUIRE_BATCH else "immediate"
-            question = Question(asked.agency, asked.context.purpose, today_in_japan(), asked.method, asked.fields, way)
+            who, purpose, day = asked.agency, asked.context.purpose, today_in_japan()
+            question = Question(who, purpose, day, asked.method, asked.fields, asked.way)
             decision = self._policy.decide(question)
         if not decision.allowed:
             await self.refuse(asked, decision.refusal, decision)
@@ -74,6 +75,16 @@ class Desk:
             metrics.question_outside()
         try:
             return await self._admission.admit(asked, subjects)
+        except NotAdmitted as refused:
+            await self.refuse(refused.asked, refused.reason, decision)
+
+    async def prove(self, asked: Asked, decision: Decision) -> Asked:
+        """The question with the proof of its operator, who may ask it now; where nobody is looked up and all is free.
+
+        Raises Refused, after that is on record, for the reasons of `Admission.prove`; LEDGER_UNAVAILABLE.
+        """
+        try:
+            return await self._admission.prove(asked)
         except NotAdmitted as refused:
             await self.refuse(refused.asked, refused.reason, decision)
 
@@ -176,6 +187,26 @@ class Desk:
             body_digest=body.digest(sealed),
         )
         return Recorded(entry, sealed)
+
+    def provided(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes) -> Recorded:
+        """The entry of a change that is told; `answer` is its message without the receipt. It has no body."""
+        told = {"fields": asked.fields, "token": token, "answer": answer}
+        return Recorded(self._entry(asked, decision, None, result=ledger.RESULT_PROVIDED, **told))
+
+    def done(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes = b"") -> Recorded:
+        """The entry of what an agency did to a list; `answer` is its message without the receipts. It has no body."""
+        return Recorded(self._entry(asked, decision, None, result=ledger.RESULT_DONE, token=token, answer=answer))
+
+    async def readable(
+        self, agency: str, action: "ledger.Action.ValueType", requests: AsyncIterator[R]
+    ) -> AsyncIterator[R]:
+        """The messages of a stream; one that cannot be read ends it, and is on record."""
+        try:
+            async for request in requests:
+                yield request
+        except Refused as refused:
+            await self.refuse_unread(agency, action, refused.reason)
+            raise
 
     def _entry(self, asked: Asked, decision: Decision | None, like: ledger.Entry | None, **told: Any) -> ledger.Entry:
         if like is not None:

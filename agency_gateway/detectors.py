@@ -57,6 +57,8 @@ class Detectors:
         named_nobody = entry.result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
         if not entry.operator_proof or not (named_nobody or entry.result == ledger.RESULT_PROVIDED):
             return
+        if entry.action == ledger.ACTION_TELL_CHANGE:  # nobody is guessed at by taking what changed
+            return
         day = entry.time.ToDatetime(tzinfo=JAPAN).date()
         if day > self._day:
             self._begin(day)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 import grpc
 
-from agency_gateway.asked import Asked
+from agency_gateway.asked import Asked, asked_by_call
 from agency_gateway.batch import in_order
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
@@ -23,15 +23,17 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh import tracing
 from jukinet.mesh.errors import Refused
-from jukinet.mesh.interceptors import RefusedCall, current_caller, current_terminal
+from jukinet.mesh.interceptors import RefusedCall, current_caller
 from jukinet.purpose.decision import Decision
-from jukinet.purpose.operator_proof import Question, statement_of
 from jukinet.purpose.ticket import method_of, question_id
 
 _ACTIONS = {
     "/jukinet.inquiry.v1.InquiryService/Inquire": ledger.ACTION_INQUIRE,
     "/jukinet.inquiry.v1.InquiryService/VerifyIdentity": ledger.ACTION_VERIFY_IDENTITY,
     "/jukinet.inquiry.v1.InquiryService/InquireBatch": ledger.ACTION_INQUIRE_BATCH,
+    "/jukinet.watch.v1.WatchService/Watch": ledger.ACTION_WATCH,
+    "/jukinet.watch.v1.WatchService/EndWatch": ledger.ACTION_END_WATCH,
+    "/jukinet.watch.v1.WatchService/WatchChanges": ledger.ACTION_TELL_CHANGE,
 }
 
 
@@ -49,19 +51,20 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.InquireRequest, inquiry.InquireResponse]",
     ) -> inquiry.InquireResponse:
         """Provides the wanted items of the one person who matches (Act art. 30-9 to 30-12)."""
-        asked = _asked(
+        asked = asked_by_call(
             request,
             action=ledger.ACTION_INQUIRE,
             method=method_of(request.subject),
             fields=tuple(request.fields),
         )
-        asked, decision, found = await self._found(asked, request.subject)
+        asked, decision, found = await self._found(asked, request.subject, for_watch=request.for_watch)
         answer = inquiry.InquireResponse(
             request_id=request.context.request_id,
             outcome=found.outcome,
             provided=found.provided if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH else None,
             legal_basis=decision.basis,
             freshness=found.freshness,
+            handle=found.handle,
         )
         await self._keep(
             [answer], [self._desk.answer(asked, decision, request.subject, found, answer.SerializeToString())]
@@ -74,7 +77,7 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.VerifyIdentityRequest, inquiry.VerifyIdentityResponse]",
     ) -> inquiry.VerifyIdentityResponse:
         """Tells whether exactly one person is as stated (本人確認)."""
-        asked = _asked(
+        asked = asked_by_call(
             request,
             action=ledger.ACTION_VERIFY_IDENTITY,
             method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
@@ -98,7 +101,7 @@ class InquiryService(InquiryServiceServicer):
         context: "grpc.aio.ServicerContext[inquiry.InquireBatchRequest, inquiry.InquireBatchResponse]",
     ) -> AsyncIterator[inquiry.InquireBatchResponse]:
         """Provides the wanted items of many persons, message by message (一括提供)."""
-        messages = self._readable(current_caller().uri, request_iterator)
+        messages = self._desk.readable(current_caller().uri, ledger.ACTION_INQUIRE_BATCH, request_iterator)
         answers = in_order(messages, self._answer_batch, stopping=self._stopping)
         async with aclosing(answers):
             async for response in answers:
@@ -118,28 +121,20 @@ class InquiryService(InquiryServiceServicer):
             return
         await self._desk.refuse_unread(call.caller.uri, action, call.refused.reason)
 
-    async def _found(self, asked: Asked, subject: inquiry.Subject) -> tuple[Asked, Decision, provision.Provision]:
+    async def _found(
+        self, asked: Asked, subject: inquiry.Subject, *, for_watch: bool = False
+    ) -> tuple[Asked, Decision, provision.Provision]:
         decision = await self._desk.decide(asked)
         asked = await self._desk.admit(asked, decision, [subject])
         try:
-            return asked, decision, await self._center.provide(asked.ticket(subject, decision), subject)
+            ticket = asked.ticket(subject, decision, for_watch=for_watch)
+            return asked, decision, await self._center.provide(ticket, subject)
         except Refused as refused:
             await self._desk.refuse(asked, refused.reason, decision)
 
-    async def _readable(
-        self, agency: str, requests: AsyncIterator[inquiry.InquireBatchRequest]
-    ) -> AsyncIterator[inquiry.InquireBatchRequest]:
-        """The messages of a batch; one that cannot be read ends it, and is on record."""
-        try:
-            async for request in requests:
-                yield request
-        except Refused as refused:
-            await self._desk.refuse_unread(agency, ledger.ACTION_INQUIRE_BATCH, refused.reason)
-            raise
-
     async def _answer_batch(self, request: inquiry.InquireBatchRequest) -> inquiry.InquireBatchResponse:
         """Answers about all persons of a message, or refuses it as a whole: then nothing of it leaves."""
-        whole = _asked(
+        whole = asked_by_call(
             request,
             action=ledger.ACTION_INQUIRE_BATCH,
             method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
@@ -150,7 +145,8 @@ class InquiryService(InquiryServiceServicer):
         decision = decisions[methods[0]]
         whole = await self._desk.admit(whole, decision, request.subjects)
         try:
-            found = await self._center.provide_all(whole.batch_ticket(request.subjects, decision), request.subjects)
+            ticket = whole.batch_ticket(request.subjects, decision, for_watch=request.for_watch)
+            found = await self._center.provide_all(ticket, request.subjects)
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision)
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
@@ -179,6 +175,7 @@ class InquiryService(InquiryServiceServicer):
         if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
             answer.provided.CopyFrom(found.provided)
         answer.freshness.extend(found.freshness)
+        answer.handle = found.handle
         return self._desk.answer(asked, decision, subject, found, answer.SerializeToString(), like)
 
     async def _keep(
@@ -191,16 +188,3 @@ class InquiryService(InquiryServiceServicer):
             receipts = await self._desk.keep(entries)
         for answer, receipt in zip(answers, receipts, strict=True):
             answer.receipt.CopyFrom(receipt)
-
-
-def _asked(
-    question: Question,
-    *,
-    action: "ledger.Action.ValueType",
-    method: "inquiry.InquiryMethod.ValueType",
-    fields: "tuple[inquiry.IdentityField.ValueType, ...]",
-) -> Asked:
-    """The question of the call that is running."""
-    agency, terminal, context = current_caller().uri, current_terminal(), question.context
-    statement = statement_of(question, agency=agency, certificate=terminal.certificate)
-    return Asked(agency, context.request_id, context, action, method, fields, terminal, statement)

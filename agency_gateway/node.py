@@ -1,5 +1,6 @@
 """An agency gateway, assembled: inquiry + purpose check + ledger with its witnesses."""
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from agency_gateway.publisher import Publisher
 from agency_gateway.record import Record
 from agency_gateway.scrub import Scrub
 from agency_gateway.today import todays_entries
+from agency_gateway.watch import WatchService
 from agency_gateway.witness import Witness
 from agency_gateway.witness_list import WitnessList, load_witnesses
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
@@ -27,8 +29,9 @@ from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import add_FreezeServiceServic
 from jukinet._pb.jukinet.body.v1.body_pb2_grpc import add_BodyServiceServicer_to_server
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceServicer_to_server
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
-from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
+from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ChangeProvisionServiceStub, ProvisionServiceStub
 from jukinet._pb.jukinet.statute.v1.statute_pb2_grpc import add_StatuteServiceServicer_to_server
+from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import add_WatchServiceServicer_to_server
 from jukinet._pb.jukinet.witness.v1.witness_pb2_grpc import WitnessServiceStub
 from jukinet.assembly.editions import open_editions
 from jukinet.assembly.process import needed, serve, start_telemetry
@@ -96,6 +99,12 @@ async def run(config: NodeConfig) -> None:
     )
     desk = Desk(policy=policy, admission=admission, keys=keys, record=record)
     inquiry = InquiryService(desk=desk, center=center)
+    watch = WatchService(
+        desk=desk,
+        center=ChangeProvisionServiceStub(channel),
+        identity=config.identity.uri,
+        ticket_key=load_signing_key(needed(settings.ticket_key)),
+    )
 
     carry_out = acts_on_record(record, keys, policy, config.identity)
     statutes = StatuteService(policy=policy, reader=reader, carry_out=carry_out)
@@ -115,6 +124,9 @@ async def run(config: NodeConfig) -> None:
         publisher.describe(status, record.size)
         scrub.describe(status)
 
+    async def end_streams() -> None:
+        await asyncio.gather(inquiry.end_batches(), watch.end_streams())
+
     async def answers() -> bool:
         return publisher.is_open and await _center_serves(channel)
 
@@ -124,6 +136,7 @@ async def run(config: NodeConfig) -> None:
             config,
             services=[
                 (add_InquiryServiceServicer_to_server, inquiry),
+                (add_WatchServiceServicer_to_server, watch),
                 (add_StatuteServiceServicer_to_server, statutes),
                 (add_FreezeServiceServicer_to_server, FreezeService(freezes)),
                 (add_LedgerServiceServicer_to_server, LedgerService(reader, covering=publisher.covering)),
@@ -135,7 +148,7 @@ async def run(config: NodeConfig) -> None:
                 "jukinet.ledger.v1.LedgerService": lambda: readable(reader),
             },
             parts=[writer.watch, record.grouping.run, *center.parts, publisher.run, scrub.run],
-            on_drain=inquiry.end_batches,
+            on_drain=end_streams,
             on_refusal=inquiry.note_refusal,
         )
     finally:

@@ -4,6 +4,7 @@ from functools import partial
 
 from center_node.body_key_service import BodyKeyService, destroy_again, destroy_expired
 from center_node.body_keys import BodyKeys
+from center_node.changes import ChangeProvisionService
 from center_node.freshness import Sources
 from center_node.provision import ProvisionService
 from center_node.record import RecordService
@@ -13,7 +14,10 @@ from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_Consiste
 from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import add_RecordServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
-from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import add_ProvisionServiceServicer_to_server
+from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import (
+    add_ChangeProvisionServiceServicer_to_server,
+    add_ProvisionServiceServicer_to_server,
+)
 from jukinet._pb.jukinet.statute.v1.statute_pb2_grpc import add_StatuteServiceServicer_to_server
 from jukinet.assembly.editions import open_editions
 from jukinet.assembly.process import needed, serve, start_telemetry
@@ -47,13 +51,21 @@ async def run(config: NodeConfig) -> None:
         complete_as_of=service.standings.complete_as_of,
         clock=now_us,
     )
+    tickets = TicketOffice(gateways.get, opened=now())
     provision = ProvisionService(
         reader=node.reader,
         policy=policy,
-        tickets=TicketOffice(gateways.get, opened=now()),
+        tickets=tickets,
         token_key=token_key,
         body_keys=body_keys,
         sources=sources,
+    )
+    changes = ChangeProvisionService(
+        reader=node.reader,
+        writer=node.writer,
+        policy=policy,
+        tickets=tickets,
+        token_key=token_key,
     )
     # The center keeps no ledger: its record of the act is the row of the operator.
     statutes = StatuteService(policy=policy, reader=node.reader, carry_out=lambda _act, job: node.writer.run(job))
@@ -72,6 +84,7 @@ async def run(config: NodeConfig) -> None:
                 (add_SnapshotServiceServicer_to_server, node.take_snapshots("")),
                 (add_ProvisionServiceServicer_to_server, provision),
                 (add_RecordServiceServicer_to_server, RecordService(reader=node.reader, counters=counters)),
+                (add_ChangeProvisionServiceServicer_to_server, changes),
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
                 (add_StatuteServiceServicer_to_server, statutes),
                 (add_BodyKeyServiceServicer_to_server, BodyKeyService(keys=body_keys, writer=node.writer)),
@@ -80,9 +93,11 @@ async def run(config: NodeConfig) -> None:
             checks={
                 "jukinet.link.v1.LinkService": node.readable,
                 "jukinet.provision.v1.ProvisionService": node.readable,
+                "jukinet.provision.v1.ChangeProvisionService": node.readable,
             },
             parts=[
                 *node.parts(),
+                changes.run,
                 body_keys.writer.watch,
                 partial(destroy_expired, body_keys, config.center.body_years),
             ],

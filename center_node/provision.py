@@ -30,6 +30,7 @@ from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.articles import Provision as Way
 from jukinet.purpose.decision import PurposePolicy, Question
+from jukinet.purpose.handle import HandleKeys
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, digests_in, method_of, question_id
 from jukinet.store import search
 from jukinet.store.checksum import RecordDamaged
@@ -50,6 +51,11 @@ _RECORD_FIELDS = {
     inquiry.IDENTITY_FIELD_RESIDENT_CODE: "resident_code",
 }
 _NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+_WAYS: "dict[provision.ProvisionKind.ValueType, Way]" = {
+    provision.PROVISION_KIND_RECORD: "immediate",
+    provision.PROVISION_KIND_VERIFICATION: "immediate",
+    provision.PROVISION_KIND_BATCH: "batch",
+}
 _MESSAGES = frozenset({"name", "birth_date", "address"})
 """Items that are messages of their own."""
 
@@ -82,6 +88,7 @@ class ProvisionService(ProvisionServiceServicer):
         self._tickets = tickets
         self._token_key = token_key
         self._body_keys = body_keys
+        self._handles = HandleKeys(token_key)
 
     async def Provide(  # gRPC names its methods so
         self,
@@ -145,7 +152,9 @@ class ProvisionService(ProvisionServiceServicer):
             raise TicketInvalid("it names the person in another way")
         if bool(ticket.fields) != (ticket.kind != provision.PROVISION_KIND_VERIFICATION):
             raise TicketInvalid("its items do not fit its kind")
-        way: Way = "batch" if batch else "immediate"
+        way = _WAYS.get(ticket.kind)
+        if way is None:
+            raise TicketInvalid("it is for something else")
         for method in methods:
             decision = self._policy.decide(Question(ticket.agency, ticket.purpose, day, method, ticket.fields, way))
             if not decision.allowed:
@@ -187,6 +196,8 @@ class ProvisionService(ProvisionServiceServicer):
         answer.person_token = person_token(key, resident.record.resident_code)
         del answer.freshness[:]
         answer.freshness.append(said)
+        if ticket.for_watch:
+            answer.handle = self._handles.make(_handle_of(resident, ticket, subject))
         if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
             answer.provided.CopyFrom(cut(resident, ticket.fields))
         return _Found(answer, resident.record.resident_code)
@@ -281,6 +292,17 @@ def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]")
             provided.status = resident.status
             provided.effective_date.CopyFrom(resident.effective_date)
     return provided
+
+
+def _handle_of(resident: Resident, ticket: provision.Ticket, subject: inquiry.Subject) -> provision.HandleContent:
+    made = provision.HandleContent(
+        resident_code=resident.record.resident_code,
+        agency=ticket.agency,
+        purpose=ticket.purpose,
+        method=method_of(subject),
+    )
+    made.made_at.FromDatetime(now())
+    return made
 
 
 def _look_up(connection: Connection, subject: inquiry.Subject, day: date) -> Resident | None:

@@ -32,6 +32,7 @@ from jukinet.cli import (
     submit_command,
     traces,
     verify_usage,
+    watch,
     yearly_report,
 )
 from jukinet.cli.output import show
@@ -75,6 +76,7 @@ app.command()(inquire.inquire)
 app.command("verify-identity")(inquire.verify_identity)
 app.command()(inquire_batch.inquire_batch)
 app.add_typer(operator.app, name="operator")
+app.add_typer(watch.app, name="watch")
 app.add_typer(admin.app, name="admin")
 admin.app.command()(release.release)
 admin.app.command()(bodies.destroy_key)

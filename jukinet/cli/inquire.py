@@ -92,6 +92,9 @@ AgencyId = Annotated[
 ]
 Gateway = Annotated[str | None, typer.Option("--gateway", metavar="NAME", help="With --mesh: the first by default.")]
 _WHO_ASKS: Final = "With --mesh say --agency ID as well: who asks, such as pension-service."
+ForWatch = Annotated[
+    bool, typer.Option("--for-watch", help="Ask for handles too, with which `watch begin` puts persons on a list.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
@@ -114,6 +117,7 @@ def inquire(
     max_age: MaxAge = 0,
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
+    for_watch: ForWatch = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask for items of the identity record (本人確認情報) of the one person who matches (照会).
@@ -136,6 +140,7 @@ def inquire(
             context=context_of(purpose, case, operator, max_age, request_id),
             subject=_subject(subject, individual_number),
             fields=numbers_of(field),
+            for_watch=for_watch,
         )
         signer_of(target, mesh, agency, operator, operator_key)(request)
         found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))

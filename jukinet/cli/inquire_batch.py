@@ -16,6 +16,7 @@ from jukinet.cli.inquire import (
     Case,
     Field,
     Fields,
+    ForWatch,
     Gateway,
     MaxAge,
     Operator,
@@ -72,6 +73,7 @@ def inquire_batch(
     operator_key: OperatorKey = None,
     max_age: MaxAge = 0,
     seconds: Annotated[float, typer.Option(metavar="N", help="How long the batch may take.")] = 3600.0,
+    for_watch: ForWatch = False,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Ask for items of the identity records (本人確認情報) of many persons in one affair (一括提供).
@@ -97,7 +99,8 @@ def inquire_batch(
         }
         with BatchAnswers(out, batch) as answers:
             progress = LinesSettled()
-            run = _Run(file, answers, field, (purpose, case, operator, max_age), signing, progress)
+            affair = (purpose, case, operator, max_age)
+            run = _Run(file, answers, field, affair, signing, progress, for_watch=for_watch)
             with progress:
                 asyncio.run(run.ask(target, seconds))
         if as_json:
@@ -119,12 +122,15 @@ class _Run:
         affair: tuple[str, str, str, int],
         signing: "Signing",
         progress: LinesSettled,
+        *,
+        for_watch: bool,
     ) -> None:
         self._file = file
         self._answers = answers
         self._affair = affair
         self._signing = signing
         self._progress = progress
+        self._for_watch = for_watch
         self._fields = numbers_of(fields)
         self.matches = 0
         self.faulty = 0
@@ -177,8 +183,13 @@ class _Run:
     def _request(self, message: "_Message") -> "InquireBatchRequest":
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest
 
-        context = context_of(*self._affair, None)
-        return self._signing(InquireBatchRequest(context=context, subjects=message.subjects, fields=self._fields))
+        request = InquireBatchRequest(
+            context=context_of(*self._affair, None),
+            subjects=message.subjects,
+            fields=self._fields,
+            for_watch=self._for_watch,
+        )
+        return self._signing(request)
 
     def _keep(self, sent: "deque[_Message]", answers: "Iterable[BatchAnswer]") -> None:
         """Keeps the answers to the first message that holds a question, and what is wrong with those before it."""

@@ -11,6 +11,8 @@ FUNCTIONS: Final = {
     ledger.ACTION_INQUIRE: ("即時提供（照会）", "single question"),
     ledger.ACTION_VERIFY_IDENTITY: ("即時提供（本人確認）", "verification: yes or no"),
     ledger.ACTION_INQUIRE_BATCH: ("一括提供", "batch"),
+    ledger.ACTION_WATCH: ("異動情報（登録）", "put on a list, to be told of later changes"),
+    ledger.ACTION_TELL_CHANGE: ("異動情報（提供）", "told of a later change"),
 }
 """機能区分: by which method."""
 ITEMS: Final = {
@@ -25,6 +27,7 @@ ITEMS: Final = {
 OUTCOMES: Final = {
     ledger.RESULT_PROVIDED: ("提供", "provided"),
     ledger.RESULT_NO_SINGLE_MATCH: ("該当なし", "nothing provided"),
+    ledger.RESULT_DONE: ("登録", "registered, nothing provided"),
 }
 
 

@@ -84,6 +84,9 @@ _FREEZES = frozenset(
 )
 _QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - _DISCLOSURES - _FREEZES - {0}
 _RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
+_END = ledger_pb2.ACTION_END_WATCH
+_OF_LISTS = frozenset({ledger_pb2.ACTION_WATCH, _END})
+_RESULTS_OF_LISTS = frozenset({ledger_pb2.RESULT_DONE, ledger_pb2.RESULT_REFUSED})
 _REFUSALS = frozenset(errors_pb2.ErrorReason.values()) - {0}
 _FIELDS = frozenset(inquiry_pb2.IdentityField.values()) - {0}
 _METHODS = frozenset(inquiry_pb2.InquiryMethod.values()) - {0}
@@ -116,7 +119,7 @@ def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
         ("article", _is(_ARTICLE, entry.article) or (refused and not entry.article)),
         ("person_token", len(entry.person_token) in ((DIGEST_BYTES,) if provided else (0, DIGEST_BYTES))),
         ("action", entry.action in _QUESTIONS),
-        ("result", entry.result in _RESULTS),
+        ("result", entry.result in (_RESULTS_OF_LISTS if entry.action in _OF_LISTS else _RESULTS)),
         ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
         ("fields", not entry.fields or (provided and _are_fields(tuple(entry.fields)))),
         ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
@@ -127,7 +130,7 @@ def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
         return (*claims, ("method", entry.method == 0), ("wanted", not entry.wanted), ("edition", not entry.edition))
     return (
         *claims,
-        ("method", entry.method in _METHODS or (refused and entry.method == 0)),
+        ("method", entry.method in _METHODS or ((refused or entry.action == _END) and entry.method == 0)),
         ("wanted", _are_fields(tuple(entry.wanted)) and set(entry.wanted).issuperset(entry.fields)),
         ("edition", _is(_EDITION, entry.edition) or (refused and not entry.edition)),
     )

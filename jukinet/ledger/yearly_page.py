@@ -30,7 +30,7 @@ KINDS_EN = {
     "no_single_match": "Questions that named no single person",
     "not_provided": "Questions without an answer because reports of a municipality were missing",
 }
-_METHODS = {"immediate": "即時提供 immediate", "batch": "一括提供 batch"}
+_METHODS = {"immediate": "即時提供 immediate", "batch": "一括提供 batch", "changes": "異動情報 changes"}
 
 
 class Name(NamedTuple):

@@ -36,8 +36,9 @@ _METHODS = {
     ledger_pb2.ACTION_INQUIRE: "immediate",
     ledger_pb2.ACTION_VERIFY_IDENTITY: "immediate",
     ledger_pb2.ACTION_INQUIRE_BATCH: "batch",
+    ledger_pb2.ACTION_TELL_CHANGE: "changes",
 }
-"""即時提供: one person at a time; 一括提供: many."""
+"""即時提供: one person at a time; 一括提供: many; 異動情報: later changes."""
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,21 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 
 LIFETIME: Final = timedelta(minutes=5)
 CLOCK_SKEW: Final = timedelta(seconds=30)
 """How far an operator's clock may be ahead of the gateway's."""
 _CONTEXT: Final = b"jukinet operator proof v1\0"
 
-Question = inquiry.InquireRequest | inquiry.VerifyIdentityRequest | inquiry.InquireBatchRequest
+Question = (
+    inquiry.InquireRequest
+    | inquiry.VerifyIdentityRequest
+    | inquiry.InquireBatchRequest
+    | watch.WatchRequest
+    | watch.EndWatchRequest
+    | watch.WatchChangesRequest
+)
 _Q = TypeVar("_Q", bound=Question)
 
 

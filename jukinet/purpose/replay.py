@@ -11,7 +11,7 @@ because the ledger says already whether they were.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, NamedTuple
@@ -21,11 +21,18 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.mesh.clock import JAPAN
 from jukinet.purpose.agencies import AgencyDirectory
+from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.editions import Editions
 from jukinet.purpose.statute import StatuteTable
 
 _METHODS: Final = (inquiry_pb2.INQUIRY_METHOD_FOUR_ITEMS, inquiry_pb2.INQUIRY_METHOD_INDIVIDUAL_NUMBER)
+_WAYS: "Final[Mapping[int, Provision]]" = {
+    ledger_pb2.ACTION_INQUIRE_BATCH: "batch",
+    ledger_pb2.ACTION_WATCH: "changes",
+    ledger_pb2.ACTION_END_WATCH: "changes",
+    ledger_pb2.ACTION_TELL_CHANGE: "changes",
+}
 _ALL_FIELDS: Final = tuple(number for number in inquiry_pb2.IdentityField.values() if number)
 _BY_THE_TABLE: Final = frozenset(
     {
@@ -111,7 +118,7 @@ def _questions(entry: ledger_pb2.Entry, first_day: date) -> Iterator[Question]:
     day = max(entry.time.ToDatetime(tzinfo=JAPAN).date(), first_day)
     for method in _methods(entry):
         for fields in _fields(entry):
-            yield Question(entry.agency, entry.purpose, day, method, fields)
+            yield Question(entry.agency, entry.purpose, day, method, fields, _WAYS.get(entry.action, "immediate"))
 
 
 def _methods(entry: ledger_pb2.Entry) -> "Iterable[inquiry_pb2.InquiryMethod.ValueType]":

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
@@ -55,12 +55,12 @@ def question_id(request_id: str, number: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
-def subject_digest(subject: Subject, request_id: str) -> bytes:
-    """Binds a ticket to the person asked about, 32 bytes, without telling who that is."""
+def subject_digest(subject: Message, request_id: str) -> bytes:
+    """Binds a ticket to the person asked about, or to an order about a list, 32 bytes, without telling who that is."""
     return hmac.digest(request_id.encode(), subject.SerializeToString(deterministic=True), "sha256")
 
 
-def subject_digests(subjects: Sequence[Subject], request_id: str) -> list[bytes]:
+def subject_digests(subjects: Sequence[Message], request_id: str) -> list[bytes]:
     """The same for each person of a message of a batch, which has this request id."""
     return [subject_digest(subject, f"{request_id}/{number}") for number, subject in enumerate(subjects)]
 
@@ -117,7 +117,7 @@ class TicketOffice:
         _check_time(tickets, self._opened, now)
         return tickets
 
-    def use(self, ticket: Ticket, *, subjects: Sequence[Subject], until: Timestamp, now: datetime) -> None:
+    def use(self, ticket: Ticket, *, subjects: Sequence[Message], until: Timestamp, now: datetime) -> None:
         """Takes a ticket that was accepted, once, if it is for these subjects; `until` is when its sheet expires.
 
         Raises TicketInvalid.
@@ -133,7 +133,7 @@ class TicketOffice:
         self._used[key] = _utc(until, now) + CLOCK_SKEW
 
 
-def _digests_of(ticket: Ticket, subjects: Sequence[Subject]) -> list[bytes]:
+def _digests_of(ticket: Ticket, subjects: Sequence[Message]) -> list[bytes]:
     """What the ticket says if it is for these subjects."""
     if ticket.subject_digests:
         return subject_digests(subjects, ticket.request_id)

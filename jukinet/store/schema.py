@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-_ROW_ID = BigInteger().with_variant(Integer, "sqlite")
+ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 
 residents = Table(
     "residents",
@@ -73,7 +73,7 @@ search_keys = Table(
 history = Table(
     "history",
     metadata,
-    Column("position", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("position", ROW_ID, primary_key=True, autoincrement=True),
     Column("resident_code", String(11), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("municipality", String(6), nullable=False, comment="whose seal is on it"),
@@ -154,7 +154,7 @@ brakes = Table(
 parked = Table(
     "parked",
     metadata,
-    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("id", ROW_ID, primary_key=True, autoincrement=True),
     Column("resident_code", String(11), nullable=False, comment="under which the change goes on"),
     Column("municipality", String(6), nullable=False),
     Column("epoch", BigInteger, nullable=False),
@@ -171,7 +171,7 @@ parked = Table(
 set_aside = Table(
     "set_aside",
     metadata,
-    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("id", ROW_ID, primary_key=True, autoincrement=True),
     Column("resident_code", String(11), nullable=False, comment="as it was parked; empty = could not be read"),
     Column("municipality", String(6), nullable=False),
     Column("epoch", BigInteger, nullable=False),
@@ -191,7 +191,7 @@ set_aside = Table(
 operator_acts = Table(
     "operator_acts",
     metadata,
-    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("id", ROW_ID, primary_key=True, autoincrement=True),
     Column("act", String(16), nullable=False, comment="propose, set aside or again"),
     Column("municipality", String(6), nullable=False),
     Column("epoch", BigInteger, nullable=False, comment="of the parked change"),

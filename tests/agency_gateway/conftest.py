@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from agency_gateway.freezes import Freezes
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.node import MIGRATIONS
 from agency_gateway.record import Record
+from agency_gateway.watch import WatchService
 from center_node.body_keys import BodyKeys
+from center_node.changes import ChangeProvisionService
 from center_node.freshness import Sources
 from center_node.provision import ProvisionService
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -118,16 +120,34 @@ class DirectCenter:
         await self.ready.wait()
         if self.fail is not None:
             raise grpc.aio.AioRpcError(self.fail, grpc.aio.Metadata(), grpc.aio.Metadata())
-        with called_by(GATEWAY):
-            try:
-                response = await self._service.Provide(request, None)  # type: ignore[arg-type]  # the context is not used
-            except Refused as refused:
-                status = rpc_status.to_status(to_status(refused, "0" * 16))
-                raise grpc.aio.AioRpcError(
-                    status.code, grpc.aio.Metadata(), grpc.aio.Metadata(*status.trailing_metadata), status.details
-                ) from None
+        response: provision.ProvideResponse = await as_gateway(self._service.Provide(request, None))  # type: ignore[arg-type]  # the context is not used
         self.alter(response)
         return response
+
+
+class DirectChanges:
+    """Calls the center's service of changes as the gateway would."""
+
+    def __init__(self, service: ChangeProvisionService) -> None:
+        self._service = service
+
+    def __getattr__(self, rpc: str) -> Any:
+        async def call(request: Any, timeout: float) -> Any:
+            return await as_gateway(getattr(self._service, rpc)(request, None))
+
+        return call
+
+
+async def as_gateway(call: Awaitable[Any]) -> Any:
+    """Awaits a call at the center as the gateway; its refusal comes as gRPC brings it."""
+    with called_by(GATEWAY):
+        try:
+            return await call
+        except Refused as refused:
+            status = rpc_status.to_status(to_status(refused, "0" * 16))
+            raise grpc.aio.AioRpcError(
+                status.code, grpc.aio.Metadata(), grpc.aio.Metadata(*status.trailing_metadata), status.details
+            ) from None
 
 
 class Network:
@@ -164,6 +184,14 @@ class Network:
             body_keys=self.body_keys,
         )
         self.center = DirectCenter(self.center_service)
+        self.register_writer = Writer(self.register)
+        self.changes = ChangeProvisionService(
+            reader=self.register_reader,
+            writer=self.register_writer,
+            policy=policy,
+            tickets=self.center_service._tickets,
+            token_key=bytes(32),
+        )
         self.signer = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
         with self.ledger_engine.begin() as connection:
             state = ledger.load(connection, self.signer)
@@ -182,6 +210,9 @@ class Network:
         self.admission = Admission(directory=directory, keys=keys, freezes=self.freezes)
         self.desk = Desk(policy=policy, admission=self.admission, keys=keys, record=self.record)
         self.inquiry = InquiryService(desk=self.desk, center=self.asking)
+        self.watch = WatchService(
+            desk=self.desk, center=DirectChanges(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
+        )
 
     def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:
         """Enters residents of 131016 into the center's register."""
@@ -321,6 +352,7 @@ class Network:
     def close(self) -> None:
         self.writer.close()
         self.body_keys.close()
+        self.register_writer.close()
         for engine in (self.register_reader, self.register, self.ledger_engine):
             engine.dispose()
 

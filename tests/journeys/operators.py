@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import DecodeError
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.cli.layout import Mesh
 from jukinet.mesh.clock import now
 from jukinet.mesh.identity import Identity, IdentityError, identity_in
@@ -23,6 +24,9 @@ _QUESTIONS: dict[str, Any] = {
     "/jukinet.inquiry.v1.InquiryService/Inquire": inquiry.InquireRequest,
     "/jukinet.inquiry.v1.InquiryService/VerifyIdentity": inquiry.VerifyIdentityRequest,
     "/jukinet.inquiry.v1.InquiryService/InquireBatch": inquiry.InquireBatchRequest,
+    "/jukinet.watch.v1.WatchService/Watch": watch.WatchRequest,
+    "/jukinet.watch.v1.WatchService/EndWatch": watch.EndWatchRequest,
+    "/jukinet.watch.v1.WatchService/WatchChanges": watch.WatchChangesRequest,
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as snapshot
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceStub
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceStub
+from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ChangeProvisionServiceStub, ProvisionServiceStub
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
+from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
+from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import WatchServiceStub
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.cli.layout import OPERATOR, SECOND_OPERATOR
 from jukinet.ledger.body import unseal
@@ -330,6 +333,78 @@ async def plant_bodies(canaries: Canaries, network: Network, known: identity_pb2
                 canaries.plant(unseal(taken.sealed, opened.key, entry.agency, entry.request_id))
 
 
+async def plant_a_watch(canaries: Canaries, network: Network) -> None:
+    """An agency watches somebody who moves, by the gateway; and the gateway asks the center for the same itself."""
+    person = canaries.record(network)
+    await network.submit(CHIYODA, network.submission("ENTRY_EX_OFFICIO", person))
+    await network.arrived(CHIYODA)
+    last = today_in_japan()
+    day = identity_pb2.CalendarDate(year=last.year, month=last.month, day=last.day)
+    order = watch.WatchOrder(list_id=str(uuid.uuid4()), handles=[b"x"], expires_on=day)
+    wanted = [inquiry.IDENTITY_FIELD_ADDRESS, inquiry.IDENTITY_FIELD_CHANGE]
+    async with network.channel(GATEWAY, Identity("agency", PENSION_SERVICE)) as channel:
+        stub, inquire = WatchServiceStub(channel), InquiryServiceStub(channel)
+        forged = watch.WatchRequest(context=network.context(), order=order, fields=wanted)
+        await canaries.attempt(stub.Watch(forged, timeout=5, metadata=traced()), forged)
+        subject = inquiry.Subject(four_items=network.four_items(person))
+        batch = inquiry.InquireBatchRequest(
+            context=network.context(), subjects=[subject], fields=wanted, for_watch=True
+        )
+        await canaries.attempt(inquire.InquireBatch(iter([batch]), timeout=5), batch)
+        found = network.question(person, context=network.context(), for_watch=True)
+        order.handles[0] = (await canaries.attempt(inquire.Inquire(found, timeout=5), found)).handle
+        begun = watch.WatchRequest(context=network.context(), order=order, fields=wanted)
+        await canaries.attempt(stub.Watch(begun, timeout=5, metadata=traced()), begun)
+        await plant_an_order_at_the_center(canaries, network, order, subject)
+        moved = _with(person)
+        moved.address.block = canaries.word("block")
+        await network.submit(CHIYODA, network.submission("CORRECTION_MOVE_WITHIN", moved))
+        await network.arrived(CHIYODA)
+        for _ in range(2):  # the center looks for changes twice a second, and waits for five
+            asked = watch.WatchChangesRequest(context=network.context(), place=watch.WatchPlace(list_id=order.list_id))
+            await canaries.attempt(stub.WatchChanges(iter([asked]), timeout=15), asked)
+        await plant_an_order_at_the_center(canaries, network, order, subject)
+        ended = watch.EndWatchRequest(context=network.context(), list_id=order.list_id)
+        for _ in range(2):
+            await canaries.attempt(stub.EndWatch(ended, timeout=5), ended)
+
+
+async def plant_an_order_at_the_center(
+    canaries: Canaries, network: Network, order: watch.WatchOrder, subject: inquiry.Subject
+) -> None:
+    """What the gateway asks for when an agency watches, and a message of a batch; each once more, which is refused."""
+    gateway, purpose = Identity("gateway", GATEWAY), "B1-77.12"
+    key = load_signing_key(network.folder(GATEWAY) / "ticket.key")
+    agency = Identity("agency", PENSION_SERVICE).uri
+    canaries.plant(
+        provision.HandleContent(resident_code=network.code(), agency=agency, method=1, purpose=purpose)  # type: ignore[arg-type]  # number of an enum
+    )
+
+    def ticket(about: Any, **parts: Any) -> provision.SignedTickets:
+        request_id = network.context().request_id
+        kind = provision.PROVISION_KIND_CHANGES
+        common = {"agency": agency, "purpose": purpose, "request_id": request_id, "kind": kind, "edition": "2019-01"}
+        digests: dict[str, Any] = {"subject_digest": subject_digest(about, request_id)}
+        if "kind" in parts:
+            digests = {"subject_digests": subject_digests([about], request_id)}
+        made = provision.Ticket(**{**common, **digests, **parts})
+        return sign_tickets([made], key, gateway=gateway.uri, now=now())
+
+    place, fields = watch.WatchPlace(list_id=order.list_id), [inquiry.IDENTITY_FIELD_ADDRESS, 7]
+    batch = ticket(subject, kind=provision.PROVISION_KIND_BATCH, fields=fields, for_watch=True)
+    kept = provision.KeepWatchRequest(ticket=ticket(order, fields=fields), order=order)
+    provide = provision.ProvideRequest(tickets=batch, questions=[provision.Question(subject=subject)])
+    tell = provision.TellChangesRequest(ticket=ticket(place), place=place)
+    async with network.channel(CENTER, gateway) as channel:
+        changes = ChangeProvisionServiceStub(channel)
+        for call, request in (
+            (ProvisionServiceStub(channel).Provide, provide),
+            (changes.KeepWatch, kept),
+            (changes.TellChanges, tell),
+        ) * 2:
+            await canaries.attempt(call(request, timeout=15, metadata=traced()), request)
+
+
 async def plant_on_a_link(canaries: Canaries, network: Network) -> None:
     """A municipality whose seals do not verify sends canaries upwards, and bytes that are no segment."""
     change = change_pb2.Change(
@@ -411,6 +486,7 @@ async def plant(canaries: Canaries, network: Network, collector: Collector, fold
     await plant_questions(canaries, network, known)
     await plant_in_a_release(canaries, network)
     await plant_at_the_center(canaries, network, known)
+    await plant_a_watch(canaries, network)
     await plant_a_disclosure(canaries, network, known)
     await plant_bodies(canaries, network, known)
     await plant_on_a_link(canaries, network)

@@ -4,6 +4,7 @@ RPCs and requests are made from the descriptors of the contract, so a new RPC is
 """
 
 import secrets
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from google.protobuf.message import Message
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.cli.development_agencies import BANK
 from jukinet.mesh.client import streaming
 from jukinet.mesh.errors import name_of
@@ -36,7 +39,9 @@ METHODS = {
     for method in service.methods
 }
 """Every RPC of the contract."""
-ASKING = {rpc: method for rpc, method in METHODS.items() if rpc.startswith("/jukinet.inquiry.v1.InquiryService/")}
+LOOKING = {rpc: method for rpc, method in METHODS.items() if rpc.startswith("/jukinet.inquiry.v1.InquiryService/")}
+"""Questions that look somebody up; lists (異動情報) are begun without."""
+ASKING = LOOKING | {rpc: each for rpc, each in METHODS.items() if rpc.startswith("/jukinet.watch.v1.WatchService/")}
 LOOKED_UP = ("center", "provision.decide"), ("center", "provision.look_up")
 """Spans of a question that reached the center, and of its reading the residents' table."""
 
@@ -85,7 +90,7 @@ async def test_a_private_question_is_banned_by_article_and_put_on_record_once(
         assert not entry.fields
 
 
-@pytest.mark.parametrize("rpc", ASKING)
+@pytest.mark.parametrize("rpc", LOOKING)
 async def test_nobody_is_looked_up_for_a_private_organisation(
     network: Network, collector: Collector, refused: Any, rpc: str
 ) -> None:
@@ -172,7 +177,7 @@ async def call(
 
 
 def filled(descriptor: Descriptor, network: Network, purpose: str, record: Any = None) -> Message:
-    """Makes a lawful request of any RPC of the inquiry service, out of the parts that such requests have."""
+    """Makes a lawful request of any RPC of the inquiry service, or of watching, out of the parts that such have."""
     record = record or network.person(CHIYODA)
     items = network.four_items(record)
     parts: dict[str, Any] = {
@@ -180,6 +185,13 @@ def filled(descriptor: Descriptor, network: Network, purpose: str, record: Any =
         "jukinet.inquiry.v1.Subject": inquiry.Subject(four_items=items),
         "jukinet.inquiry.v1.FourItems": items,
         "jukinet.inquiry.v1.IdentityField": inquiry.IDENTITY_FIELD_NAME,
+        "jukinet.inquiry.v1.InquireRequest.for_watch": False,
+        "jukinet.inquiry.v1.InquireBatchRequest.for_watch": False,
+        "jukinet.watch.v1.WatchOrder": watch.WatchOrder(
+            list_id=str(uuid.uuid4()), handles=[b"x"], expires_on=CalendarDate(year=2027, month=3, day=31)
+        ),
+        "jukinet.watch.v1.WatchPlace": watch.WatchPlace(list_id=str(uuid.uuid4())),
+        "jukinet.watch.v1.EndWatchRequest.list_id": str(uuid.uuid4()),
     }
     request = message_factory.GetMessageClass(descriptor)(
         **{field.name: _value(field, parts) for field in descriptor.fields}
@@ -190,7 +202,7 @@ def filled(descriptor: Descriptor, network: Network, purpose: str, record: Any =
 
 def _value(field: FieldDescriptor, parts: dict[str, Any]) -> Any:
     kind = field.message_type or field.enum_type
-    value = parts.get(kind.full_name) if kind is not None else None
+    value = parts.get(field.full_name if kind is None else kind.full_name)
     if value is None:
         assert isinstance(kind, Descriptor), f"say here what {field.full_name} holds"
         value = message_factory.GetMessageClass(kind)(**{each.name: _value(each, parts) for each in kind.fields})

@@ -17,6 +17,7 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.link.v1 import link_pb2, snapshot_pb2
 from jukinet._pb.jukinet.provision.v1 import provision_pb2
 from jukinet._pb.jukinet.statute.v1 import statute_pb2
+from jukinet._pb.jukinet.watch.v1 import watch_pb2
 from jukinet._pb.jukinet.witness.v1 import witness_pb2
 from jukinet.mesh.callers import Callers, CallersError, network_callers, parse_callers
 from jukinet.mesh.identity import Identity
@@ -46,6 +47,7 @@ FILES = (
     record_pb2,
     snapshot_pb2,
     statute_pb2,
+    watch_pb2,
     witness_pb2,
     health_pb2,
     reflection_pb2,
@@ -97,7 +99,13 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("inquiry.v1.InquiryService/Inquire", GATEWAY): {AGENCY},
     ("inquiry.v1.InquiryService/VerifyIdentity", GATEWAY): {AGENCY},
     ("inquiry.v1.InquiryService/InquireBatch", GATEWAY): {AGENCY},
+    ("watch.v1.WatchService/Watch", GATEWAY): {AGENCY},
+    ("watch.v1.WatchService/EndWatch", GATEWAY): {AGENCY},
+    ("watch.v1.WatchService/WatchChanges", GATEWAY): {AGENCY},
     ("provision.v1.ProvisionService/Provide", CENTER): {GATEWAY},
+    ("provision.v1.ChangeProvisionService/KeepWatch", CENTER): {GATEWAY},
+    ("provision.v1.ChangeProvisionService/EndWatch", CENTER): {GATEWAY},
+    ("provision.v1.ChangeProvisionService/TellChanges", CENTER): {GATEWAY},
     ("consistency.v1.ConsistencyService/ListPlaces", CS): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListPlaces", TOKYO): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListPlaces", CENTER): {OPERATOR},

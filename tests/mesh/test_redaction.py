@@ -165,6 +165,7 @@ def test_contract_is_complete() -> None:
         "provision",
         "register",
         "statute",
+        "watch",
         "witness",
     }
 

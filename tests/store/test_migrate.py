@@ -15,6 +15,7 @@ from jukinet.store.errors import SchemaMismatch, StoreError
 from jukinet.store.migrate import REGISTER, ensure_schema, migrate
 from jukinet.store.schema import metadata
 from jukinet.store.search_keys import renew_keys
+from jukinet.store.watch_schema import watch_lists
 
 _REVISION = '''"""A step."""
 import sqlalchemy as sa
@@ -64,6 +65,7 @@ def test_an_empty_database_is_set_up_as_the_program_describes_it(engine: Engine)
     ensure_schema(engine, REGISTER)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert watch_lists.metadata is metadata
         assert compare_metadata(context, metadata) == []
 
 

@@ -53,6 +53,7 @@ _FREEZES = (
     ledger_pb2.ACTION_RELEASE_OPERATOR,
 )
 _ABSENT_IN_FREEZES = (*_ABSENT_IN_ACTS, "edition", "edition_digest")
+_END = ledger_pb2.ACTION_END_WATCH
 _MAX_FIELD = 7
 _MAX_METHOD = 2
 _END_OF_TIME = 253_402_300_800  # Year 10000: the end of what a Timestamp may say.
@@ -155,7 +156,7 @@ def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
     if len(entry.body_digest) not in ((0,) if refused else (0, 32)):
         wrong.append("body_digest")
     if entry.version > 1:
-        if not (0 if refused else 1) <= entry.method <= _MAX_METHOD:
+        if not (0 if refused or entry.action == _END else 1) <= entry.method <= _MAX_METHOD:
             wrong.append("method")
         if not (_EDITION.fullmatch(entry.edition) or (refused and not entry.edition)):
             wrong.append("edition")
@@ -167,7 +168,9 @@ def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
 def _wrong_outcome(entry: ledger_pb2.Entry, refused: bool) -> list[str]:
     wrong = []
     provided = entry.result == _PROVIDED
-    if not entry.result or entry.result == _DONE or entry.result not in ledger_pb2.Result.values():
+    of_list = entry.action in (ledger_pb2.ACTION_WATCH, _END)
+    known = entry.result in ledger_pb2.Result.values() and entry.result
+    if not known or (not refused and (entry.result == _DONE) != of_list):
         wrong.append("result")
     if bool(entry.refusal) != refused or entry.refusal < 0:
         wrong.append("refusal")

@@ -1,0 +1,286 @@
+"""Tells gateways of later changes (異動情報) of persons on agencies' lists (Act art. 30-9 to 30-12).
+
+Rule: a list is begun with handles of this center's own answers, so nobody is searched for. What is told is decided when
+it is told: by the law of that day, for the agency and row of the list, about a person whom the agency may hear of
+then and who is not protected. What may not be told leaves no trace in what is: positions have gaps anyway.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Final, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from sqlalchemy import Connection, Engine, select
+
+from center_node.provision import cut
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ChangeProvisionServiceServicer
+from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_UNSPECIFIED, Change
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
+from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
+from jukinet.domain.apply import row_after
+from jukinet.domain.protection import is_protected
+from jukinet.ledger.entry import month_key, person_token
+from jukinet.mesh.clock import now, today_in_japan
+from jukinet.mesh.errors import Refused
+from jukinet.mesh.interceptors import current_caller
+from jukinet.purpose.decision import PurposePolicy, Question
+from jukinet.purpose.handle import HandleInvalid, HandleKeys
+from jukinet.purpose.ticket import TicketInvalid, TicketOffice
+from jukinet.store import watches
+from jukinet.store.checksum import is_sound
+from jukinet.store.errors import StoreError, as_refusal
+from jukinet.store.reading import read_soon
+from jukinet.store.schema import residents
+from jukinet.store.snapshots import is_provided
+from jukinet.store.watches import Waiting, WatchList
+from jukinet.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+_R = TypeVar("_R")
+
+MOST_TOLD: Final = 64
+WAIT_SECONDS: Final = 5.0
+"""How long a question for changes waits for one."""
+LONGEST: Final = timedelta(days=366)
+_LOOK_SECONDS: Final = 0.5
+"""How often the history is looked through."""
+
+
+class ChangeProvisionService(ChangeProvisionServiceServicer):
+    """Keeps agencies' lists and tells what changes.
+
+    Args:
+        reader: of the register.
+        writer: of the register.
+        policy: the law, the statute table and the agencies.
+        tickets: the same office as of all other questions.
+        token_key: root of the person tokens and of the handles, 32 bytes.
+    """
+
+    def __init__(
+        self, *, reader: Engine, writer: Writer, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._policy = policy
+        self._tickets = tickets
+        self._token_key = token_key
+        self._handles = HandleKeys(token_key)
+        self._came = asyncio.Event()
+
+    async def KeepWatch(  # gRPC names its methods so
+        self,
+        request: provision.KeepWatchRequest,
+        context: "grpc.aio.ServicerContext[provision.KeepWatchRequest, provision.KeepWatchResponse]",
+    ) -> provision.KeepWatchResponse:
+        """Puts the persons of handles on a list.
+
+        Raises Refused: TICKET_INVALID, what the law does not open, HANDLE_INVALID, WATCH_EXPIRY, WATCH_UNKNOWN.
+        """
+        moment, day = now(), today_in_japan()
+        ticket, order = self._ticket(request.ticket, request.order, moment), request.order
+        handles = [self._handle(ticket, handle, place, moment) for place, handle in enumerate(order.handles)]
+        self._require_lawful(ticket, {each.method for each in handles}, ticket.fields, day)
+        kept = WatchList(
+            order.list_id, ticket.agency, ticket.purpose, tuple(sorted(ticket.fields)), _last_day(order, day)
+        )
+        key = month_key(self._token_key, moment)
+
+        def keep(connection: Connection) -> list[provision.KeptWatch]:
+            there = watches.read_list(connection, order.list_id, today=day)
+            if there is not None and there[:4] != kept[:4]:
+                raise Refused(errors.ERROR_REASON_WATCH_UNKNOWN)
+            watches.keep_list(connection, kept)
+            return [
+                provision.KeptWatch(
+                    number=watches.put_on(connection, kept.list_id, each.resident_code, each.method),
+                    person_token=person_token(key, each.resident_code),
+                    method=each.method,
+                )
+                for each in handles
+            ]
+
+        return provision.KeepWatchResponse(kept=await self._write(keep))
+
+    async def EndWatch(  # gRPC names its methods so
+        self,
+        request: provision.EndWatchRequest,
+        context: "grpc.aio.ServicerContext[provision.EndWatchRequest, provision.EndWatchResponse]",
+    ) -> provision.EndWatchResponse:
+        """Ends a list. Raises Refused: TICKET_INVALID, WATCH_UNKNOWN."""
+        ticket = self._ticket(request.ticket, request.place, now())
+        await self._list(ticket, request.place.list_id)
+        await self._write(lambda connection: watches.end_lists(connection, [request.place.list_id]))
+        return provision.EndWatchResponse()
+
+    async def TellChanges(  # gRPC names its methods so
+        self,
+        request: provision.TellChangesRequest,
+        context: "grpc.aio.ServicerContext[provision.TellChangesRequest, provision.TellChangesResponse]",
+    ) -> provision.TellChangesResponse:
+        """Tells the next changes of a list, and forgets those that the agency has on disk.
+
+        Raises Refused: TICKET_INVALID, what the law does not open, WATCH_UNKNOWN, WATCH_POSITION.
+        """
+        place = request.place
+        ticket = self._ticket(request.ticket, place, now())
+        kept = await self._list(ticket, place.list_id)
+        self._require_lawful(ticket, {inquiry.INQUIRY_METHOD_FOUR_ITEMS}, _items(kept), today_in_japan())
+        after = place.after if place.HasField("after") else kept.acknowledged
+        if not await self._read(lambda connection: watches.is_place(connection, kept, after)):
+            raise Refused(errors.ERROR_REASON_WATCH_POSITION)
+        if after > kept.acknowledged:
+            await self._write(lambda connection: watches.acknowledge(connection, kept.list_id, after))
+        end = asyncio.get_running_loop().time() + WAIT_SECONDS
+        while True:
+            came = self._came
+            told = await self._read(lambda connection: self._next(connection, kept, after))
+            left = end - asyncio.get_running_loop().time()
+            if told or left <= 0:
+                return provision.TellChangesResponse(changes=told, fields=_items(kept))
+            await _wait(came, left)
+
+    async def run(self) -> None:
+        """Looks the history through for all lists, and ends those that ran out; to be run beside the server."""
+        while True:
+            try:
+                found = await self._writer.run(watches.look_through)
+                if not found:
+                    await self._writer.run(_end_what_ran_out)
+            except StoreError as failure:  # such as a full disk: nothing is lost, the mark stays where it is
+                log.error("the history could not be looked through", extra={"error_type": type(failure).__name__})
+                found = 0
+            if found:
+                came, self._came = self._came, asyncio.Event()
+                came.set()
+            if found < watches.LOOKED_THROUGH:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    def _ticket(self, signed: provision.SignedTickets, order: Message, moment: datetime) -> provision.Ticket:
+        """The one ticket of an order, used now. Raises Refused: TICKET_INVALID."""
+        try:
+            sheet = self._tickets.accept(signed, caller=current_caller().uri, now=moment)
+            if len(sheet.tickets) != 1 or sheet.tickets[0].kind != provision.PROVISION_KIND_CHANGES:
+                raise TicketInvalid("it is not for changes")
+            ticket = sheet.tickets[0]
+            self._tickets.use(ticket, subjects=[order], until=sheet.expires_at, now=moment)
+        except TicketInvalid as invalid:
+            raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
+        return ticket
+
+    def _handle(self, ticket: provision.Ticket, handle: bytes, place: int, moment: datetime) -> provision.HandleContent:
+        try:
+            return self._handles.read(handle, agency=ticket.agency, purpose=ticket.purpose, now=moment)
+        except HandleInvalid:
+            raise Refused(errors.ERROR_REASON_HANDLE_INVALID, field=f"order.handles[{place}]") from None
+
+    def _require_lawful(
+        self,
+        ticket: provision.Ticket,
+        methods: "set[inquiry.InquiryMethod.ValueType]",
+        fields: "Sequence[inquiry.IdentityField.ValueType]",
+        day: date,
+    ) -> None:
+        """Raises Refused: what the law does not open; TICKET_INVALID when the gateway decided by another edition."""
+        for method in methods:
+            decision = self._policy.decide(Question(ticket.agency, ticket.purpose, day, method, fields, "changes"))
+            if not decision.allowed:
+                raise Refused(decision.refusal)
+            if decision.edition != ticket.edition:
+                raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="it was decided by another edition")
+
+    async def _list(self, ticket: provision.Ticket, list_id: str) -> WatchList:
+        """The list, if it is this agency's for this row. Raises Refused: WATCH_UNKNOWN."""
+        day = today_in_japan()
+        kept = await self._read(lambda connection: watches.read_list(connection, list_id, today=day))
+        if kept is None or (kept.agency, kept.purpose) != (ticket.agency, ticket.purpose):
+            raise Refused(errors.ERROR_REASON_WATCH_UNKNOWN)
+        return kept
+
+    def _next(self, connection: Connection, kept: WatchList, after: int) -> list[provision.ToldProvision]:
+        told: list[provision.ToldProvision] = []
+        key, day = month_key(self._token_key, now()), today_in_japan()
+        while not told and (found := watches.waiting(connection, kept.list_id, after=after, limit=MOST_TOLD)):
+            told = [_told(each, kept, key) for each in found if self._may_tell(connection, kept, each, day)]
+            after = found[-1].position
+        return told
+
+    def _may_tell(self, connection: Connection, kept: WatchList, each: Waiting, day: date) -> bool:
+        """Whether the agency may hear of this person today."""
+        row = connection.execute(
+            select(residents.c.resident, residents.c.checksum).where(
+                residents.c.resident_code == each.resident_code, is_provided(residents.c.holder)
+            )
+        ).first()
+        if row is None or not is_sound(bytes(row.resident), row.checksum):
+            return False
+        resident = Resident.FromString(bytes(row.resident))
+        method = inquiry.InquiryMethod.ValueType(each.method)
+        question = Question(kept.agency, kept.purpose, day, method, _items(kept), "changes")
+        return (
+            not is_protected(resident)
+            and self._policy.decide(question).allowed
+            and self._policy.covers(kept.agency, kept.purpose, resident.holder, day)
+        )
+
+    async def _read(self, query: Callable[[Connection], _R]) -> _R:
+        try:
+            return await read_soon(self._reader, query)
+        except StoreError as failure:
+            raise as_refusal(failure) from None
+
+    async def _write(self, job: Callable[[Connection], _R]) -> _R:
+        try:
+            return await self._writer.run(job)
+        except StoreError as failure:
+            raise as_refusal(failure) from None
+
+
+def _told(each: Waiting, kept: WatchList, key: bytes) -> provision.ToldProvision:
+    """What is told of one change: the record after it, as it was sealed."""
+    change = Change.FromString(each.change)
+    return provision.ToldProvision(
+        change=watch.ToldChange(
+            position=each.position,
+            number=each.number,
+            reason=change.reason if inquiry.IDENTITY_FIELD_CHANGE in kept.fields else CHANGE_REASON_UNSPECIFIED,
+            provided=cut(row_after(change, each.municipality), _items(kept)),
+        ),
+        person_token=person_token(key, each.resident_code),
+        method=inquiry.InquiryMethod.ValueType(each.method),
+    )
+
+
+def _items(kept: WatchList) -> "list[inquiry.IdentityField.ValueType]":
+    return [inquiry.IdentityField.ValueType(number) for number in kept.fields]
+
+
+def _last_day(order: watch.WatchOrder, today: date) -> str:
+    """Raises Refused: WATCH_EXPIRY."""
+    last = order.expires_on
+    try:
+        day = date(last.year, last.month, last.day)
+    except ValueError:
+        raise Refused(errors.ERROR_REASON_WATCH_EXPIRY, field="order.expires_on") from None
+    if not today <= day <= today + LONGEST:
+        raise Refused(errors.ERROR_REASON_WATCH_EXPIRY, field="order.expires_on")
+    return day.isoformat()
+
+
+def _end_what_ran_out(connection: Connection) -> None:
+    watches.end_lists(connection, watches.run_out(connection, today=today_in_japan()))
+
+
+async def _wait(came: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await came.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,288 @@
+"""`jukinet watch`: an agency's lists of persons whose later changes (異動情報) it is told."""
+
+import asyncio
+import base64
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from jukinet.cli.connect import CALL_SECONDS, Target, TlsOptions, channel_to, traced
+from jukinet.cli.inquire import (
+    AgencyId,
+    Case,
+    Fields,
+    Gateway,
+    Operator,
+    OperatorKey,
+    Purpose,
+    context_of,
+    numbers_of,
+    signer_of,
+    target_of,
+)
+from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
+from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, show, show_json
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from jukinet._pb.jukinet.watch.v1.watch_pb2 import WatchChangesRequest
+    from jukinet.cli.batch_answers import BatchAnswers
+    from jukinet.cli.operator_key import Signing
+
+TOGETHER: Final = 64
+"""Handles in one call; the contract allows no more."""
+
+app = typer.Typer(no_args_is_help=True, help="Be told of later changes (異動情報) of persons whom a case is about.")
+
+ListId = Annotated[str, typer.Option("--list", metavar="UUID", help="Id of the list, your own choice.")]
+AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+
+
+@app.command()
+def begin(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Answers with handles, JSON lines: of `inquire --for-watch --json` or `inquire-batch --for-watch`.",
+        ),
+    ],
+    expires: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day, in Japan; within 366 days.")],
+    purpose: Purpose,
+    case: Case,
+    operator: Operator,
+    field: Fields,
+    list_id: Annotated[
+        str | None, typer.Option("--list", metavar="UUID", help="A list that is there; a new one by default.")
+    ] = None,
+    mesh: MeshDirectory = None,
+    agency: AgencyId = None,
+    gateway: Gateway = None,
+    to: To = None,
+    server: Server = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    nodes_ca: NodesCa = None,
+    operator_key: OperatorKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put persons on a list, by the handles of earlier answers for the same row.
+
+    Prints the list and, in the order of the file, each person's number on it. Running it again changes no number.
+
+    Exit codes: 0 they are on the list, 2 a file or the request is malformed, 3 no answer, 4 not allowed by law.
+
+    Example: jukinet watch begin answers.jsonl --expires 2027-03-31 --mesh mesh --agency pension-service
+    --purpose B1-77 --case 2026-0042 --operator op-7 --field address --field change
+    """
+    with failures_told():
+        target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
+        signing = signer_of(target, mesh, agency, operator, operator_key)
+        from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+        from jukinet._pb.jukinet.watch.v1 import watch_pb2
+
+        chosen, handles = list_id or str(uuid.uuid4()), _handles(file)
+        numbers: list[int] = []
+        while together := [*islice(handles, TOGETHER)]:
+            last = CalendarDate(year=expires.year, month=expires.month, day=expires.day)
+            request = watch_pb2.WatchRequest(
+                context=context_of(purpose, case, operator, 0, None),
+                order=watch_pb2.WatchOrder(list_id=chosen, handles=together, expires_on=last),
+                fields=numbers_of(field),
+            )
+            numbers += _call(target, "Watch", signing(request)).numbers
+        if as_json:
+            show_json({"list_id": chosen, "numbers": numbers})
+        else:
+            show(f"list {chosen}: {len(numbers)} persons, numbers {' '.join(map(str, numbers))}")
+
+
+@app.command()
+def changes(
+    list_id: ListId,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Changes, a JSON line each; the same list goes on there.")
+    ],
+    purpose: Purpose,
+    case: Case,
+    operator: Operator,
+    mesh: MeshDirectory = None,
+    agency: AgencyId = None,
+    gateway: Gateway = None,
+    to: To = None,
+    server: Server = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    nodes_ca: NodesCa = None,
+    operator_key: OperatorKey = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more, until --seconds are over.")] = False,
+    seconds: Annotated[float, typer.Option(metavar="N", help="How long this may take.")] = 3600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Take the changes of a list into a file, each once: what is on disk is said to be, and not told again.
+
+    Interrupt it at any time: the same command goes on behind the last line. In a line, `line` is the change's position
+    and `number` the person's number on the list.
+
+    Exit codes: 0 all that there was is in the file, 2 a file is not what it should be or the list is not there,
+    3 no answer, 4 not allowed by law.
+
+    Example: jukinet watch changes --list 5f7d1c1e-0000-4000-8000-000000000001 --out changes.jsonl --mesh mesh
+    --agency pension-service --purpose B1-77 --case 2026-0042 --operator op-7
+    """
+    with failures_told():
+        target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
+        signing = signer_of(target, mesh, agency, operator, operator_key)
+        from jukinet.cli.batch_answers import BatchAnswers
+
+        with BatchAnswers(out, {"list_id": list_id, "purpose": purpose}) as kept:
+            taking = _Taking(kept, list_id, (purpose, case, operator), signing, follow=follow)
+            before = kept.answered
+            asyncio.run(taking.take(target, seconds))
+            result = {"changes": kept.answered - before, "position": kept.last_line}
+        if as_json:
+            show_json(result)
+        else:
+            show(f"{result['changes']} changes are new in {out}, up to position {result['position']}")
+
+
+@app.command()
+def end(
+    list_id: ListId,
+    purpose: Purpose,
+    case: Case,
+    operator: Operator,
+    mesh: MeshDirectory = None,
+    agency: AgencyId = None,
+    gateway: Gateway = None,
+    to: To = None,
+    server: Server = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    nodes_ca: NodesCa = None,
+    operator_key: OperatorKey = None,
+) -> None:
+    """End a list, because its case ended: nothing of it is told any more.
+
+    Exit codes: 0 ended, 2 the list is not there, 3 no answer, 4 not allowed by law.
+
+    Example: jukinet watch end --list 5f7d1c1e-0000-4000-8000-000000000001 --mesh mesh --agency pension-service
+    --purpose B1-77 --case 2026-0042 --operator op-7
+    """
+    with failures_told():
+        target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
+        signing = signer_of(target, mesh, agency, operator, operator_key)
+        from jukinet._pb.jukinet.watch.v1.watch_pb2 import EndWatchRequest
+
+        request = EndWatchRequest(context=context_of(purpose, case, operator, 0, None), list_id=list_id)
+        _call(target, "EndWatch", signing(request))
+        show(f"list {list_id} ended")
+
+
+class _Taking:
+    """One run of `changes`."""
+
+    def __init__(
+        self, kept: "BatchAnswers", list_id: str, affair: tuple[str, str, str], signing: "Signing", *, follow: bool
+    ) -> None:
+        self._kept = kept
+        self._list_id = list_id
+        self._affair = affair
+        self._signing = signing
+        self._follow = follow
+
+    async def take(self, target: Target, seconds: float) -> None:
+        """Takes changes until there are none, or until time is over.
+
+        Raises:
+            Failure: refused for good, or no answer in time.
+        """
+        from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
+
+        with traced("agency") as interceptors:
+            async with channel_to(target, interceptors) as channel:
+                try:
+                    await keep_trying(lambda left: self._attempt(channel, left), seconds, lambda: self._kept.answered)
+                except CallRefused as refused:
+                    import grpc
+
+                    forbidden = refused.code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
+                    code = Exit.FORBIDDEN if forbidden else Exit.USAGE
+                    raise Failure(f"{refused.reason or refused.code.name}. What came is kept.", code) from None
+                except DeadlinePassed as passed:
+                    if not self._follow:
+                        text = (
+                            f"No answer from {target.address}: {passed}. What came is kept; the same command goes on."
+                        )
+                        raise Failure(text, Exit.UNREACHABLE) from None
+
+    async def _attempt(self, channel: Any, seconds: float) -> None:
+        from google.protobuf import json_format
+
+        from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import WatchServiceStub
+        from jukinet.mesh.client import streaming
+
+        on_disk = asyncio.Semaphore(1)
+        going_on = True
+
+        async def requests() -> "AsyncIterator[WatchChangesRequest]":
+            while True:
+                await on_disk.acquire()
+                if not going_on:
+                    return
+                yield self._request()
+
+        call: Any = WatchServiceStub(channel).WatchChanges(requests(), timeout=seconds)
+        async with streaming(call):
+            async for response in call:
+                shown = [json_format.MessageToDict(each, preserving_proto_field_name=True) for each in response.changes]
+                if shown:
+                    lines = [{"line": int(each.pop("position")), **each} for each in shown]
+                    await asyncio.to_thread(self._kept.keep, lines)
+                going_on = bool(shown) or self._follow
+                on_disk.release()
+
+    def _request(self) -> "WatchChangesRequest":
+        from jukinet._pb.jukinet.watch.v1.watch_pb2 import WatchChangesRequest, WatchPlace
+
+        place = WatchPlace(list_id=self._list_id, after=self._kept.last_line)
+        return self._signing(WatchChangesRequest(context=context_of(*self._affair, 0, None), place=place))
+
+
+def _handles(file: Path) -> Iterator[bytes]:
+    """The handles in a file of answers. Raises Failure."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        whole = [json.loads(text)] if text.lstrip().startswith("{\n") else map(json.loads, text.splitlines())
+        found = [base64.b64decode(each["handle"], validate=True) for each in whole if "handle" in each]
+    except OSError as error:
+        raise Failure(f"{file}: {error.strerror}.", Exit.USAGE) from None
+    except (ValueError, TypeError):
+        raise Failure(f"{file} is not a file of answers.", Exit.USAGE) from None
+    if not found:
+        raise Failure(f"{file} has no handle. Ask with --for-watch.", Exit.USAGE)
+    return iter(found)
+
+
+def _call(target: Target, rpc: str, request: "Message") -> Any:
+    return asyncio.run(_asked(target, rpc, request))
+
+
+async def _asked(target: Target, rpc: str, request: "Message") -> Any:
+    import grpc
+
+    from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import WatchServiceStub
+
+    with traced("agency") as interceptors:
+        async with channel_to(target, interceptors) as channel:
+            try:
+                return await getattr(WatchServiceStub(channel), rpc)(request, timeout=CALL_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                fail_call(error, target.address)

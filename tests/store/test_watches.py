@@ -1,0 +1,144 @@
+"""Each change of a person on a list waits once, whoever else changed, however often the history is looked through."""
+
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, func, select
+
+from jukinet._pb.jukinet.register.v1 import change_pb2
+from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+from jukinet.domain.arrival import Arrival
+from jukinet.store import watches
+from jukinet.store.register import apply_arrivals
+from jukinet.store.watch_schema import watch_events
+from jukinet.store.watches import WatchList
+
+TODAY = date(2026, 5, 1)
+LISTS = [f"5f7d1c1e-0000-4000-8000-{number:012x}" for number in range(3)]
+ENTRY, MOVED = change_pb2.CHANGE_REASON_ENTRY_EX_OFFICIO, change_pb2.CHANGE_REASON_CORRECTION_MOVE_WITHIN
+Record = Callable[..., Any]
+
+
+class Register:
+    """A register to which changes come."""
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self.engine = engine
+        self._record = record
+        self._sequence = 0
+
+    def report(self, *changes: tuple[int, int]) -> None:
+        """Changes of residents, by number and version; the first one of each is an entry."""
+        arrivals = []
+        for number, version in changes:
+            self._sequence += 1
+            change = change_pb2.Change(
+                reason=ENTRY if version == 1 else MOVED,
+                event_date=CalendarDate(year=2026, month=5, day=1),
+                record=self._record(number, town=f"{version}番"),
+                version=version,
+            )
+            arrivals.append(Arrival("131016", 1, self._sequence, change, change.SerializeToString()))
+        with self.engine.begin() as connection:
+            assert not any(apply_arrivals(connection, arrivals, scope="", now_us=1).outcomes)
+
+    def look(self) -> int:
+        with self.engine.begin() as connection:
+            return watches.look_through(connection)
+
+    def waiting(self, list_id: str, after: int = 0) -> list[tuple[int, str]]:
+        """Number on the list and town of what waits, in order."""
+        with self.engine.begin() as connection:
+            found = watches.waiting(connection, list_id, after=after, limit=100)
+        assert [each.position for each in found] == sorted({each.position for each in found})
+        return [(each.number, change_pb2.Change.FromString(each.change).record.address.town) for each in found]
+
+    def run(self, job: Callable[[Connection], Any]) -> Any:
+        with self.engine.begin() as connection:
+            return job(connection)
+
+    def begin(self, list_id: str, *codes: str) -> list[int]:
+        """Puts persons on a list; gives their numbers."""
+        kept = WatchList(list_id, "spiffe://agencies.jukinet/agency/a", "B1-1", (1, 4), "2026-06-01")
+        self.run(lambda connection: watches.keep_list(connection, kept))
+        return [self.run(partial(watches.put_on, list_id=list_id, resident_code=code, method=1)) for code in codes]
+
+
+@pytest.fixture
+def register(engine: Engine, record: Record) -> Register:
+    made = Register(engine, record)
+    made.report(*((number, 1) for number in range(1, 6)))
+    return made
+
+
+def test_only_later_changes_of_persons_on_the_list_wait(register: Register, code: Callable[[int], str]) -> None:
+    (first, second) = register.begin(LISTS[0], code(1), code(2))
+    (other,) = register.begin(LISTS[1], code(2))
+    register.report((1, 2), (3, 2), (2, 2), (1, 3))
+    while register.look():
+        pass
+    assert register.waiting(LISTS[0]) == [(first, "2番"), (second, "2番"), (first, "3番")]
+    assert register.waiting(LISTS[1]) == [(other, "2番")]
+    assert register.waiting(LISTS[2]) == []
+
+
+def test_looking_again_finds_nothing_twice(
+    register: Register, code: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watches, "LOOKED_THROUGH", 2)
+    register.begin(LISTS[0], code(1))
+    register.report(*((1, version) for version in range(2, 9)))
+    looked: list[int] = []
+    while not looked or looked[-1]:
+        looked.append(register.look())
+    assert max(looked) == 2
+    assert [town for _, town in register.waiting(LISTS[0])] == [f"{version}番" for version in range(2, 9)]
+    assert register.look() == 0
+
+
+def test_whoever_comes_on_the_list_is_not_told_what_was_before(register: Register, code: Callable[[int], str]) -> None:
+    register.report((1, 2))
+    register.begin(LISTS[0], code(1))
+    register.report((1, 3))
+    while register.look():
+        pass
+    assert [town for _, town in register.waiting(LISTS[0])] == ["3番"]
+
+
+def test_what_is_acknowledged_waits_no_longer_and_a_list_goes_on_behind_what_it_told_alone(
+    register: Register, code: Callable[[int], str]
+) -> None:
+    register.begin(LISTS[0], code(1))
+    register.report((1, 2), (1, 3), (2, 2), (1, 4))
+    while register.look():
+        pass
+    kept = register.run(lambda connection: watches.read_list(connection, LISTS[0], today=TODAY))
+    places = register.run(lambda connection: connection.execute(select(watch_events.c.position)).scalars().all())
+    goes_on = [
+        position for position in range(20) if register.run(partial(watches.is_place, kept=kept, position=position))
+    ]
+    assert goes_on == [0, *sorted(places)]
+    register.run(lambda connection: watches.acknowledge(connection, LISTS[0], sorted(places)[1]))
+    assert [town for _, town in register.waiting(LISTS[0])] == ["4番"]
+    kept = register.run(lambda connection: watches.read_list(connection, LISTS[0], today=TODAY))
+    assert kept.acknowledged == sorted(places)[1]
+
+
+def test_a_list_ends_with_its_last_day_and_leaves_nothing(register: Register, code: Callable[[int], str]) -> None:
+    register.begin(LISTS[0], code(1))
+    register.report((1, 2))
+    while register.look():
+        pass
+    last, after = date(2026, 6, 1), date(2026, 6, 2)
+    assert register.run(lambda connection: watches.read_list(connection, LISTS[0], today=last)) is not None
+    assert register.run(lambda connection: watches.read_list(connection, LISTS[0], today=after)) is None
+    assert register.run(lambda connection: watches.run_out(connection, today=last)) == []
+    ended = register.run(lambda connection: watches.run_out(connection, today=after))
+    register.run(lambda connection: watches.end_lists(connection, ended))
+    assert (
+        register.run(lambda connection: connection.execute(select(func.count()).select_from(watch_events)).scalar())
+        == 0
+    )
