@@ -24,6 +24,8 @@ from jukinet.mesh.tls import TlsFiles
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA = "131016"
+AGENCY, ROW = Identity("agency", "prefecture-130001"), "B3-2"
+"""Nobody else asks as this agency: its operator sits at one terminal, which here is a certificate of its own."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def _submit(network: Network, channel: grpc.aio.Channel) -> Any:
 
 
 def _inquire(network: Network, channel: grpc.aio.Channel) -> Any:
-    return InquiryServiceStub(channel).Inquire(network.question(network.person(CHIYODA)), timeout=5)
+    return InquiryServiceStub(channel).Inquire(network.question(network.person(CHIYODA), ROW), timeout=5)
 
 
 def _provide(_network: Network, channel: grpc.aio.Channel) -> Any:
@@ -50,7 +52,7 @@ def _provide(_network: Network, channel: grpc.aio.Channel) -> Any:
 
 
 DOORS = [
-    Door("gateway-1", Identity("agency", "pension-service"), _inquire),
+    Door("gateway-1", AGENCY, _inquire),
     Door("municipality-131016", Identity("municipal-system", CHIYODA), _submit),
     Door("center", Identity("gateway", "gateway-1"), _provide),
 ]
