@@ -1,6 +1,5 @@
 """The command line against a mesh of real processes: submit, ask, look, audit; and processes end as they should."""
 
-import asyncio
 import csv
 import json
 import os
@@ -10,70 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from jukinet.cli.app import app
 from jukinet.cli.init import Plan, write_mesh
-from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
 from jukinet.cli.processes import MeshProcesses, NodeDied, NotHealthy
-
-RUNNER = CliRunner()
-CODE = "131016"
-CS = f"municipality-{CODE}"
-RESIDENTS = 20
-
-
-def jukinet(*arguments: str | Path, stdin: str | None = None) -> Result:
-    return RUNNER.invoke(app, [str(each) for each in arguments], input=stdin, env={"COLUMNS": "200"})
-
-
-def residents(folder: Path) -> Path:
-    assert jukinet("nation", "residents", folder, "--municipality", CODE, "--count", str(RESIDENTS)).exit_code == 0
-    return folder / f"{CODE}.csv"
-
-
-class Running:
-    """A mesh whose nodes run, and a municipality's change file that it has taken."""
-
-    def __init__(self, mesh: Mesh, file: Path) -> None:
-        self.mesh = mesh
-        self.file = file
-        self.submitted = jukinet("submit", file, "--mesh", mesh.root, "--municipality", CODE, "--json", "--trace")
-        while self.status("center")["residents"] != {"ACTIVE": RESIDENTS}:
-            pass
-        with file.open(encoding="utf-8") as lines:
-            self.rows = list(csv.DictReader(lines))
-
-    def status(self, node: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(
-            jukinet("admin", "status", "--mesh", self.mesh.root, "--node", node, "--json").stdout
-        )
-        return found
-
-    def ask(self, command: str, *more: str | Path, agency: str = "pension-service", stdin: str | None = None) -> Result:
-        question = ("--purpose", "B1-77", "--case", "case-1", "--operator", "op-7")
-        return jukinet(command, "--mesh", self.mesh.root, "--agency", agency, *question, *more, stdin=stdin)
-
-    def person(self, number: int = 0, **changes: str) -> str:
-        columns = ("name", "birth_date", "sex", "local_government_code", "town", "block", "building")
-        return json.dumps({name: self.rows[number][name] for name in columns} | changes, ensure_ascii=False)
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("running")
-    processes = MeshProcesses(write_mesh(folder / "mesh", Plan([CODE], ["gateway-1"])))
-    processes.start_all()
-    try:
-        asyncio.run(processes.wait_healthy())
-        yield Running(processes.mesh, residents(folder / "load"))
-    finally:
-        codes = asyncio.run(processes.terminate_all())
-    assert set(codes.values()) == {0}
+from tests.cli.running import CODE, CS, RESIDENTS, Running, jukinet
 
 
 def test_every_line_of_a_lawful_file_is_accepted(running: Running) -> None:

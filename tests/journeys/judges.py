@@ -120,6 +120,9 @@ def out_of_order(name: str, history: Sequence[Mapping[str, Any]]) -> int:
     return wrong
 
 
+_ANSWERED = frozenset({ledger_pb2.RESULT_PROVIDED, ledger_pb2.RESULT_NO_SINGLE_MATCH, ledger_pb2.RESULT_NOT_PROVIDED})
+
+
 def judge_ledger(network: Network, pension: Sequence[Agency], bank: Agency, folder: Path) -> None:
     """Holds the ledger, as `folder/ledger.jsonl` has it and as it is on disk, against what the agencies were told."""
     database = network.mesh.config(GATEWAY).database
@@ -135,7 +138,7 @@ def judge_ledger(network: Network, pension: Sequence[Agency], bank: Agency, fold
     agencies = [*pension, bank]
     for agency in agencies:
         for request_id, answer in agency.answers.items():
-            assert by_id[request_id].result in (ledger_pb2.RESULT_PROVIDED, ledger_pb2.RESULT_NO_SINGLE_MATCH)
+            assert by_id[request_id].result in _ANSWERED
             assert leaves[answer.receipt.index] == answer.receipt.entry
             assert by_id[request_id] == entries[answer.receipt.index]
             receipts.append(folder / f"receipt-{len(receipts)}")
