@@ -68,7 +68,8 @@ class Sources:
         if said is not None and now - said.said_at.ToMicroseconds() < _ANEW_US:
             return said
         said = self._say(connection, municipality, now)
-        if municipality in self._expected:  # a caller may name any six digits
+        # A caller may name any six digits; and who joins now is provided at once.
+        if municipality in self._expected and said.state != inquiry.SOURCE_STATE_NOT_JOINED:
             self._said[municipality] = said
         return said
 

@@ -98,6 +98,12 @@ async def test_a_municipality_that_never_joined_is_not_called_empty(network: Net
     assert not looked_up(network)
 
 
+async def test_a_municipality_is_answered_for_from_its_first_change_on(network: Network) -> None:
+    assert (await network.inquire()).outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+    network.enter(network.record_of(1))
+    assert (await network.inquire()).outcome == inquiry.INQUIRY_OUTCOME_MATCH
+
+
 async def test_a_municipality_that_its_brake_holds_is_behind(network: Network) -> None:
     network.enter(network.record_of(1))
     with network.register.begin() as connection:
