@@ -83,7 +83,9 @@ class Record:
         self, *, writer: Writer, signer: Signer, state: ledger.LedgerState, is_open: Callable[[], bool]
     ) -> None:
         self._is_open = is_open
-        self._hangs = False
+        self._began: float | None = None
+        """When the commit that is running began; of the event loop's clock."""
+        self._told_of: float | None = None
         self._writer = writer
         self._signer = signer
         self._state = state
@@ -92,6 +94,11 @@ class Record:
     def is_open(self) -> bool:
         """Whether an entry may be added now: the witnesses cosign, and no commit hangs."""
         return self._is_open() and not self._hangs
+
+    @property
+    def _hangs(self) -> bool:
+        # Derived, never set: who gives up between two commits must not leave a ledger closed that no commit opens again.
+        return self._began is not None and asyncio.get_running_loop().time() - self._began >= KEEP_SECONDS
 
     async def keep(self, entry: Entry) -> Receipt:
         """Appends one entry; returns when it is on disk. Raises Refused as `keep_all` does."""
@@ -107,9 +114,9 @@ class Record:
             async with asyncio.timeout(KEEP_SECONDS):
                 kept = await self._hand_in([_Handed(*each) for each in entries])
         except TimeoutError:
-            if not self._hangs:
+            if self._began is not None and self._told_of != self._began:
+                self._told_of = self._began
                 log.warning("a commit of the ledger hangs", extra={"count": self.size})
-            self._hangs = True
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its disk does not answer") from None
         if any(each.repeated for each in kept):
             raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
@@ -140,10 +147,11 @@ class Record:
         return self._state.frontier.size
 
     async def _commit(self, group: list[_Handed]) -> "Sequence[_Kept | Exception]":
+        self._began = asyncio.get_running_loop().time()
         try:
             state, kept = await self._writer.run(lambda connection: self._append(connection, group))
         finally:
-            self._hangs = False
+            self._began = None
         passing("ledger.committed")
         self._state = state
         metrics.ledger_entries(self.size)

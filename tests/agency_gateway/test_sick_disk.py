@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from agency_gateway import record as record_module
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.ledger import store
@@ -120,3 +121,17 @@ async def test_an_operators_act_waits_for_its_commit(network: Network) -> None:
     moves_on.set()
     await asyncio.gather(hanging, act)
     assert [each.request_id for each in network.leaves()][-1] == entry.request_id
+
+
+async def test_a_question_that_gives_up_between_two_commits_does_not_leave_the_ledger_closed(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_module, "KEEP_SECONDS", 0.3)
+    network.enter(network.record_of(1))
+    await network.inquire()
+    network.record.grouping._pause = 1.0  # the next commit is due later than anybody waits
+    await network.inquire()
+    assert await network.refusal_of(network.inquire()) == UNAVAILABLE
+    network.record.grouping._pause = 0.0
+    await asyncio.sleep(1.0)
+    assert (await network.inquire()).receipt.entry
