@@ -10,7 +10,7 @@ The entry says only whether the person was new; after a restart everybody is new
 
 Budgets are those of one ledger: an agency that several gateways serve has at each the share that its directory says.
 
-Source: reference/reliability.md sections 4.1 (15 to 17) and 4.2.
+Source: docs/threat-model.md, threats 15 to 17.
 """
 
 import hmac
@@ -30,7 +30,7 @@ from jukinet.purpose.budgets import Budget
 Kind = Literal["search", "number", "batch"]
 
 _MINUTE: Final = timedelta(minutes=1)
-NOT_CHARGED: Final = frozenset({errors.ERROR_REASON_BUDGET_EXCEEDED})
+NOT_CHARGED: Final = frozenset({errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN})
 """Refusals of a proved question that cost nothing of its budget."""
 _OF_LISTS: Final = frozenset({ledger.ACTION_WATCH, ledger.ACTION_END_WATCH, ledger.ACTION_TELL_CHANGE})
 """What concerns lists of later changes (異動情報): nobody is searched for, and nothing is charged."""

@@ -10,7 +10,7 @@ What follows stands in the directory, by agency: the operator is frozen, or the 
 entries of the ledger, so it is known again after a restart. Nothing here knows an operator or a person by more than the
 stand-ins of the ledger. Whether a case is live nobody but the agency knows; that a case is named the contract demands.
 
-Source: reference/reliability.md sections 0.3 and 4.1 (14, 15); the browsing of registers of 2004, 2015, 2021 and 2022.
+Source: docs/threat-model.md, threats 14 to 16; the browsing of registers of 2004, 2015, 2021 and 2022.
 """
 
 from collections import defaultdict, deque

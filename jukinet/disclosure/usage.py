@@ -9,7 +9,7 @@ Rules:
 3. The same question about the same state of the ledgers gives the same answer, byte by byte, so that one that was lost
    on its way can be had again.
 
-Source: reference/reliability 3.6; the items are those that prefectures show.
+Source: docs/disclosure.md; the items are those that prefectures show.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,7 +3,7 @@
 Rule: a limit that the directory does not name is the default, which suits an office of clerks; more needs a line that
 somebody answers for. What is over a limit is refused and on record, whoever asks and whatever is found.
 
-Source: reference/reliability.md section 4.2; the searches of personal curiosity, and the scraping of registers by many
+Source: docs/threat-model.md, threats 15 and 16; the searches of personal curiosity, and the scraping of registers by many
 small questions (OWASP API4, API6).
 """
 

@@ -3,7 +3,7 @@
 Rule: a key is one person's. One that stands twice in a directory, or for which anybody could make signatures (a point
 of small order, such as a key of zeros), is a mistake, and the directory does not load.
 
-Source: RFC 8032 section 5.1.7; the shared accounts of reference/reliability.md section 0.3.
+Source: RFC 8032 section 5.1.7; docs/threat-model.md, threat 19 (shared accounts).
 """
 
 import base64

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agency_gateway.budgets import Budgets, Charge, OverBudget
+from agency_gateway.detectors import Finding
 from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh.clock import now
 from jukinet.purpose.agencies import Agency
 from jukinet.purpose.budgets import Budget
@@ -186,6 +188,12 @@ async def test_a_question_over_budget_is_on_record_and_nobody_is_looked_up(netwo
     assert (len(network.reads), len(network.center.requests)) == before
     assert [entry.refusal for entry in network.leaves()] == [0, OVER, OVER]
     assert [entry.new_subject for entry in network.leaves()] == [True, False, False]
+
+
+async def test_what_a_frozen_operator_was_refused_costs_nobody_anything_after_a_restart(network: Network) -> None:
+    network.freezes.freeze(Finding("misses", PENSION.uri, EntryKeys(bytes(32)).operator_pseudonym(PENSION.uri, "op-1")))
+    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_OPERATOR_FROZEN
+    assert not restarted(network)._agencies
 
 
 async def test_a_match_and_none_cost_the_same(network: Network) -> None:
