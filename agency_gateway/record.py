@@ -97,7 +97,7 @@ class Record:
 
     @property
     def _hangs(self) -> bool:
-        # Derived, never set: who gives up between two commits must not leave a ledger closed that no commit opens again.
+        # Derived, never set: who gives up between two commits must not leave a ledger closed that no commit opens.
         return self._began is not None and asyncio.get_running_loop().time() - self._began >= KEEP_SECONDS
 
     async def keep(self, entry: Entry) -> Receipt:

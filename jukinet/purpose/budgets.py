@@ -3,8 +3,8 @@
 Rule: a limit that the directory does not name is the default, which suits an office of clerks; more needs a line that
 somebody answers for. What is over a limit is refused and on record, whoever asks and whatever is found.
 
-Source: docs/threat-model.md, threats 15 and 16; the searches of personal curiosity, and the scraping of registers by many
-small questions (OWASP API4, API6).
+Source: docs/threat-model.md, threats 15 and 16; the searches of personal curiosity, and the scraping of registers
+by many small questions (OWASP API4, API6).
 """
 
 from collections.abc import Mapping
