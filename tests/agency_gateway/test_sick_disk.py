@@ -126,12 +126,10 @@ async def test_an_operators_act_waits_for_its_commit(network: Network) -> None:
 async def test_a_question_that_gives_up_between_two_commits_does_not_leave_the_ledger_closed(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_module, "KEEP_SECONDS", 0.3)
     network.enter(network.record_of(1))
+    network.record.grouping._pause = 2.0
     await network.inquire()
-    network.record.grouping._pause = 1.0  # the next commit is due later than anybody waits
-    await network.inquire()
+    monkeypatch.setattr(record_module, "KEEP_SECONDS", 0.01)  # the next commit is due later than that
     assert await network.refusal_of(network.inquire()) == UNAVAILABLE
-    network.record.grouping._pause = 0.0
-    await asyncio.sleep(1.0)
+    monkeypatch.setattr(record_module, "KEEP_SECONDS", 60.0)
     assert (await network.inquire()).receipt.entry
