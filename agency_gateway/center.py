@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_TOGETHER: Final = 64
-AT_ONCE: Final = 2
-"""Calls under way, of single questions and of batches each: while the center works on one, the next one travels."""
+PAUSE_SECONDS: Final = 0.0125
+"""Most between the begins of two calls with single questions: a call costs both nodes as much as many questions."""
+BATCHES_AT_ONCE: Final = 2
+"""Calls of batches under way: while the center works on one, the next one travels."""
 _CENTER_SECONDS: Final = 5.0
 _KEY_BYTES: Final = 32
 
@@ -58,9 +60,11 @@ class Center:
         self._identity = identity
         self._stub = stub
         self._ticket_key = ticket_key
-        self._grouping: Grouping[_Question, provision.Provision] = Grouping(self._ask, limit=MOST_TOGETHER)
-        self._batches = asyncio.Semaphore(AT_ONCE)
-        self.parts: list[Callable[[], Coroutine[Any, Any, None]]] = [self._grouping.run] * AT_ONCE
+        self._grouping: Grouping[_Question, provision.Provision] = Grouping(
+            self._ask, limit=MOST_TOGETHER, pause=PAUSE_SECONDS
+        )
+        self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self.parts: list[Callable[[], Coroutine[Any, Any, None]]] = [self._grouping.run]
         """To be run beside the server."""
 
     async def provide(self, ticket: provision.Ticket, subject: Subject) -> provision.Provision:

@@ -4,8 +4,8 @@ Rules:
 
 1. A secret is on disk before a key that comes from it leaves. A body whose secret was lost in a crash could be read by
    nobody, and nobody would know.
-2. What is destroyed is gone from the file at once (`secure_delete`, and a log that is emptied after each commit). The
-   file has backups of its own, which are kept for less time than was promised for the destruction.
+2. What is destroyed is gone from the file at once (`secure_delete`, and a log that is emptied after it). The file has
+   backups of its own, which are kept for less time than was promised for the destruction.
 3. A person's secret has the name that the center gives to the person, not the resident code: the file alone tells
    nobody who was asked about.
 4. The newest secrets of a backup that was put back are missing and the destroyed ones are back, so what was destroyed
@@ -83,7 +83,7 @@ class BodyKeys:
         self._engine = open_writer(f"sqlite:///{path}")
         ensure_schema(self._engine, MIGRATIONS)
         self._reader = open_reader(f"sqlite:///{path}")
-        self.writer = Writer(self._engine, wal_limit=0)
+        self.writer = Writer(self._engine)
         self._month = ("", b"")
 
     async def keys_for(self, answered: Sequence[Answered], now: datetime) -> list[tuple[bytes, KeyPlace]]:
@@ -133,7 +133,9 @@ class BodyKeys:
 
         Returns: how many there were. Raises StoreError.
         """
-        return await self.writer.run(partial(_destroy, list(keys)))
+        gone = await self.writer.run(partial(_destroy, list(keys)))
+        await self.writer.empty_log()  # also where none was there: a crash may have come between the two
+        return gone
 
     async def expired_before(self, month: str) -> str | None:
         """The oldest month with a secret, if it lies before `month`. Raises StoreError."""

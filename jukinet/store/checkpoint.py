@@ -24,6 +24,14 @@ class Checkpoints:
         self._engine = engine
         self._limit = limit_bytes
         self._due_at = limit_bytes
+        self._asked_for = False
+
+    def empty_next(self) -> None:
+        """Has the log emptied after the next commit, however short it is; again until no reader is in the way.
+
+        May be called from any thread.
+        """
+        self._asked_for = True
 
     def after_commit(self) -> None:
         """To be called by the writing thread between two transactions.
@@ -33,9 +41,10 @@ class Checkpoints:
         if self._engine.dialect.name != "sqlite":
             return
         size = wal_bytes(self._engine.url)
-        if size < self._due_at:
+        if size < self._due_at and not self._asked_for:
             self._due_at = min(self._due_at, size + self._limit)
             return
+        asked_for, self._asked_for = self._asked_for, False
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
@@ -47,5 +56,6 @@ class Checkpoints:
             connection.close()
         size = wal_bytes(self._engine.url)
         if held_back:
+            self._asked_for = self._asked_for or asked_for
             log.warning("a reader keeps the write-ahead log at %d bytes", size)
         self._due_at = size + self._limit

@@ -1,14 +1,18 @@
 """Groups what waits: while one group is being made durable, the next one gathers, and shares its commit.
 
 An item that finds nothing under way is committed at once; a loaded node commits as many together as arrived during
-the last commit, up to the limit. Where a commit costs more than its disk, a pause between two makes groups larger.
+the last commit, up to the limit. Where a commit costs more than its disk, a pause between two makes groups larger. Who
+asks rarely does not wait for it: it grows with the group, and one item alone is worth little of it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from jukinet.store.writer import WriterClosed
+
+PAUSE_EACH: Final = 0.005
+"""Seconds of a pause that each item of a group is worth."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,7 +23,7 @@ class Grouping(Generic[T, R]):
 
     `commit(items)` returns one result an item, in order; a result that is an exception is raised to whoever handed the
     item in. If `commit` itself raises, every item of the group gets that. From one commit's begin to the next one's
-    pass at least `pause` seconds.
+    pass at least `PAUSE_EACH` seconds for each item of the first, but no more than `pause`.
     """
 
     def __init__(
@@ -56,8 +60,8 @@ class Grouping(Generic[T, R]):
                 group = [await self._waiting.get()]
                 if clock() < due:
                     await asyncio.sleep(due - clock())
-                due = clock() + self._pause
                 group = self._group(group[0])
+                due = clock() + min(self._pause, len(group) * PAUSE_EACH)
                 if group:
                     _settle(group, await self._results([item for item, _ in group]))
                 group = []

@@ -27,7 +27,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import StatementError
 
 from jukinet.mesh.failpoints import passing
-from jukinet.store.checkpoint import WAL_LIMIT_BYTES, Checkpoints
+from jukinet.store.checkpoint import Checkpoints
 from jukinet.store.errors import StorageFailed, StoreError, is_lost, of_driver, without_values
 
 log = logging.getLogger(__name__)
@@ -52,19 +52,12 @@ class Writer:
     Args:
         engine: of `open_writer`.
         on_commit: is told of every commit, with its jobs and seconds, for metrics.
-        wal_limit: bytes that SQLite's write-ahead log may have; with 0 it is emptied after each commit.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        on_commit: Callable[[int, float], None] | None = None,
-        *,
-        wal_limit: int = WAL_LIMIT_BYTES,
-    ) -> None:
+    def __init__(self, engine: Engine, on_commit: Callable[[int, float], None] | None = None) -> None:
         self._engine = engine
         self._on_commit = on_commit
-        self._checkpoints = Checkpoints(engine, limit_bytes=wal_limit)
+        self._checkpoints = Checkpoints(engine)
         self._jobs: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
@@ -92,6 +85,15 @@ class Writer:
             Exception: what the job raised.
         """
         return await asyncio.wrap_future(self.submit(job))
+
+    async def empty_log(self) -> None:
+        """Returns when SQLite's write-ahead log holds nothing that was committed before.
+
+        Raises StoreError: the database failed, or the writer is closed.
+        """
+        self._checkpoints.empty_next()
+        await self.run(_nothing)  # after this one's commit the log is emptied,
+        await self.run(_nothing)  # before this one begins
 
     async def watch(self) -> None:
         """Waits, without end, for a failed fsync. A part of the node: its failure ends the process.
@@ -206,6 +208,10 @@ class Writer:
         if isinstance(failure, StorageFailed) and not self._broken.done():
             log.critical("the disk failed and the node ends", extra={"error_type": type(original).__name__})
             self._broken.set_exception(failure)
+
+
+def _nothing(_connection: Connection) -> None:
+    pass
 
 
 class _Stage(Enum):

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
-from agency_gateway.center import AT_ONCE, MOST_TOGETHER
+from agency_gateway.center import MOST_TOGETHER
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -17,12 +17,12 @@ Network = Any  # the fixture's own class lives in conftest.py
 
 
 async def waiting(network: Network, *questions: Any) -> "list[asyncio.Task[Any]]":
-    """Asks while the center takes its time: the first questions are under way, the others wait together."""
+    """Asks while the center takes its time: the first question is under way, the others wait together."""
     network.center.ready.clear()
     tasks = []
     for question in questions:
         tasks.append(asyncio.ensure_future(question))
-        while len(network.center.requests) < min(len(tasks), AT_ONCE):
+        while not network.center.requests:
             await asyncio.sleep(0)
     return tasks
 
@@ -32,13 +32,13 @@ async def outcomes(tasks: "list[asyncio.Task[Any]]") -> list[Any]:
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_what_waits_while_calls_are_under_way_shares_the_next_one(network: Network) -> None:
+async def test_what_waits_while_a_call_is_under_way_shares_the_next_one(network: Network) -> None:
     network.enter(*map(network.record_of, range(1, 21)))
     tasks = await waiting(network, *(network.inquire(number=number) for number in range(1, 21)))
     network.center.ready.set()
     answers = await asyncio.gather(*tasks)
     assert [answer.provided.record.name.legal for answer in answers] == [f"試験花子{n}" for n in range(1, 21)]
-    assert [len(request.questions) for request in network.center.requests] == [1, 1, 18]
+    assert [len(request.questions) for request in network.center.requests] == [1, 19]
     assert len({answer.receipt.index for answer in answers}) == 20
 
 
@@ -57,7 +57,7 @@ async def test_a_question_that_the_center_refuses_takes_nothing_from_the_others(
     network.desk._policy = Lenient(network.desk._policy)
     tasks = await waiting(
         network,
-        *(network.inquire() for _ in range(AT_ONCE)),
+        network.inquire(),
         network.inquire(),
         network.inquire("example-bank"),
         network.inquire(purpose="B1-41"),
@@ -65,7 +65,7 @@ async def test_a_question_that_the_center_refuses_takes_nothing_from_the_others(
         network.inquire(number=3),
     )
     network.center.ready.set()
-    lawful, bank, ungranted, other, nobody = (await outcomes(tasks))[AT_ONCE:]
+    _, lawful, bank, ungranted, other, nobody = await outcomes(tasks)
     assert len(network.center.requests[-1].questions) == 5
     assert lawful.provided.record.name.legal == "試験花子1"
     assert isinstance(bank, Refused)
@@ -74,7 +74,7 @@ async def test_a_question_that_the_center_refuses_takes_nothing_from_the_others(
     assert ungranted.reason == errors.ERROR_REASON_PURPOSE_NOT_GRANTED
     assert other.provided.record.name.legal == "試験花子2"
     assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
-    assert len(network.leaves()) == 5 + AT_ONCE
+    assert len(network.leaves()) == 6
 
 
 class Lenient:
@@ -98,10 +98,10 @@ async def test_answers_in_another_order_never_leave(network: Network) -> None:
         response.provisions.extend(turned)
 
     network.center.alter = turn
-    tasks = await waiting(network, *(network.inquire(number=number) for number in range(1, 3 + AT_ONCE)))
+    tasks = await waiting(network, *(network.inquire(number=number) for number in range(1, 4)))
     network.center.ready.set()
     answers = await outcomes(tasks)
-    assert [type(answer) for answer in answers[AT_ONCE:]] == [Refused, Refused]
+    assert [type(answer) for answer in answers[1:]] == [Refused, Refused]
 
 
 async def test_an_answer_too_few_answers_nobody(network: Network) -> None:

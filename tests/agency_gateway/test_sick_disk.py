@@ -14,6 +14,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.ledger import store
 from jukinet.mesh.errors import Refused
+from jukinet.store import grouping as grouping_module
 
 Network = Any  # the fixture's own class lives in conftest.py
 UNAVAILABLE = errors.ERROR_REASON_LEDGER_UNAVAILABLE
@@ -128,6 +129,7 @@ async def test_a_question_that_gives_up_between_two_commits_does_not_leave_the_l
 ) -> None:
     network.enter(network.record_of(1))
     network.record.grouping._pause = 2.0
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 2.0)
     await network.inquire()
     monkeypatch.setattr(record_module, "KEEP_SECONDS", 0.01)  # the next commit is due later than that
     assert await network.refusal_of(network.inquire()) == UNAVAILABLE

@@ -86,6 +86,33 @@ def test_steady_reading_does_not_let_the_log_grow_without_end(engine: Engine, sq
     assert max(sizes) < 4 * LIMIT
 
 
+def test_a_log_is_emptied_when_that_is_asked_for_however_short_it_is(engine: Engine, sqlite_url: str) -> None:
+    checkpoints = Checkpoints(engine)
+    grow(engine)
+    checkpoints.after_commit()
+    assert wal_bytes(sqlite_url) > 0
+    checkpoints.empty_next()
+    checkpoints.after_commit()
+    assert wal_bytes(sqlite_url) == 0
+    grow(engine)
+    checkpoints.after_commit()
+    assert wal_bytes(sqlite_url) > 0
+
+
+def test_a_log_that_a_reader_keeps_is_emptied_when_he_has_gone(engine: Engine, sqlite_url: str) -> None:
+    checkpoints, reader = Checkpoints(engine), open_reader(sqlite_url)
+    grow(engine)
+    with reader.connect() as connection:
+        connection.execute(text("SELECT count(*) FROM blobs")).scalar_one()
+        grow(engine)
+        checkpoints.empty_next()
+        checkpoints.after_commit()
+        assert wal_bytes(sqlite_url) > 0
+    reader.dispose()
+    checkpoints.after_commit()
+    assert wal_bytes(sqlite_url) == 0
+
+
 def test_postgresql_keeps_its_own_log(postgresql_url: str) -> None:
     engine = open_writer(postgresql_url)
     Checkpoints(engine, limit_bytes=0).after_commit()

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from jukinet.store.grouping import Grouping
+from jukinet.store import grouping as grouping_module
+from jukinet.store.grouping import PAUSE_EACH, Grouping
 from jukinet.store.writer import WriterClosed
 
 
@@ -99,7 +100,7 @@ async def test_nobody_waits_for_ever_when_the_grouping_ends() -> None:
     assert [type(answer) for answer in answers] == [WriterClosed] * 3
 
 
-async def test_between_two_commits_passes_the_pause_and_what_comes_in_it_shares_the_second() -> None:
+async def test_what_comes_in_the_pause_between_two_commits_shares_the_second() -> None:
     begun: list[tuple[float, list[int]]] = []
     clock = asyncio.get_running_loop().time
 
@@ -107,20 +108,34 @@ async def test_between_two_commits_passes_the_pause_and_what_comes_in_it_shares_
         begun.append((clock(), items))
         return items
 
-    grouping: Grouping[int, int] = Grouping(commit, pause=0.05)
+    grouping: Grouping[int, int] = Grouping(commit, pause=10 * PAUSE_EACH)
+    first = [grouping.hand_in(item) for item in range(20)]
     task = asyncio.create_task(grouping.run())
-    await grouping.hand_in(1)
-    second = grouping.hand_in(2)
+    await asyncio.gather(*first)
+    second = grouping.hand_in(20)
     for _ in range(5):
         await asyncio.sleep(0)
-    third = grouping.hand_in(3)
-    assert [await second, await third] == [2, 3]
-    assert [items for _, items in begun] == [[1], [2, 3]]
-    assert begun[1][0] - begun[0][0] >= 0.05
+    third = grouping.hand_in(21)
+    assert [await second, await third] == [20, 21]
+    assert [items for _, items in begun] == [list(range(20)), [20, 21]]
+    assert begun[1][0] - begun[0][0] >= 10 * PAUSE_EACH
     task.cancel()
 
 
-async def test_what_waits_out_a_pause_when_the_node_stops_hears_of_it() -> None:
+async def test_the_pause_after_one_item_alone_is_that_of_one_item() -> None:
+    async def commit(items: list[int]) -> Sequence[int]:
+        return items
+
+    grouping: Grouping[int, int] = Grouping(commit, pause=3600.0)
+    task = asyncio.create_task(grouping.run())
+    async with asyncio.timeout(60):
+        assert [await grouping.hand_in(item) for item in range(5)] == list(range(5))
+    task.cancel()
+
+
+async def test_what_waits_out_a_pause_when_the_node_stops_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
+
     async def commit(items: list[int]) -> Sequence[int]:
         return items
 
