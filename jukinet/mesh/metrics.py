@@ -13,15 +13,10 @@ text exposition format.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
 from opentelemetry.metrics import _Gauge as Gauge
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
-from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry, start_http_server
 
 from jukinet._pb.jukinet.admin.v1.freeze_pb2 import Detector
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
@@ -30,6 +25,9 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import ChangeReason
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import name_of
 from jukinet.mesh.identity import Identity
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.view import View
 
 INSTRUMENTS: Final = {
     "changes_accepted": ("counter", "1", "changes that a municipal system reported and the CS registered, by reason"),
@@ -106,6 +104,12 @@ def configure(listen: str | None) -> str | None:
     shutdown()
     if listen is None:
         return None
+    # A tenth of the time that a node takes to start, and most nodes of a test or a demo serve no metrics.
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
+    from prometheus_client import CollectorRegistry, start_http_server
+
     registry = CollectorRegistry()
     host, _, port = listen.rpartition(":")
     try:
@@ -324,7 +328,9 @@ def _count(name: str, *, count: int = 1, **labels: str) -> None:
         serving.counters[name].add(count, labels)
 
 
-def _buckets(name: str, bounds: Iterable[float]) -> View:
+def _buckets(name: str, bounds: Iterable[float]) -> "View":
+    from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+
     return View(instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(tuple(bounds)))
 
 

@@ -6,17 +6,24 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
+from agency_gateway.node import MIGRATIONS as LEDGER
+from center_node.body_keys import MIGRATIONS as BODY_KEYS
 from jukinet._pb.jukinet.register.v1.identity_pb2 import RESIDENT_STATUS_ACTIVE, IdentityRecord, Resident
+from jukinet.disclosure.node import MIGRATIONS as DISCLOSURE
 from jukinet.store.engine import open_writer
 from jukinet.store.errors import SchemaMismatch, StoreError
-from jukinet.store.migrate import REGISTER, ensure_schema, migrate
+from jukinet.store.migrate import REGISTER, ensure_schema, migrate, newest
 from jukinet.store.schema import metadata
 from jukinet.store.search_keys import renew_keys
 from jukinet.store.watch_schema import watch_lists
+from jukinet.witness.node import MIGRATIONS as WITNESS
 
+ALL = [REGISTER, LEDGER, BODY_KEYS, DISCLOSURE, WITNESS]
 _REVISION = '''"""A step."""
 import sqlalchemy as sa
 from alembic import op
@@ -67,6 +74,17 @@ def test_an_empty_database_is_set_up_as_the_program_describes_it(engine: Engine)
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert watch_lists.metadata is metadata
         assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.parametrize("scripts", ALL, ids=lambda scripts: scripts.parent.name)
+def test_the_files_of_migrations_are_called_by_their_revisions_in_order(scripts: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(scripts))
+    config.set_main_option("path_separator", "os")
+    directory = ScriptDirectory.from_config(config)
+    assert newest(scripts) == directory.get_current_head()
+    files = sorted(path.stem.partition("_")[0] for path in (scripts / "versions").glob("*.py"))
+    assert files == [each.revision for each in directory.walk_revisions()][::-1]
 
 
 def test_a_fitting_database_is_left_alone(engine: Engine) -> None:
