@@ -96,8 +96,10 @@ async def serve(
 
 
 def _collect_less() -> None:
-    """Leaves what the start made, contract and statute table among it, out of every search for garbage."""
-    gc.collect()
+    """Leaves what the start made, contract and statute table among it, out of every search for garbage.
+
+    What of it is garbage stays too: some hundred small objects, which cost less than a search for them.
+    """
     gc.freeze()
     gc.set_threshold(_GARBAGE_OBJECTS)
 

@@ -327,11 +327,13 @@ def test_sigterm_drains_every_node_and_ends_with_zero(up: Up) -> None:
     assert up.all_nodes_end(0)
 
 
+@pytest.mark.slow
 def test_no_node_outlives_a_killed_parent(up: Up) -> None:
     up.process.kill()
     assert up.all_nodes_end(30)
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_ends_the_command_with_a_failure(up: Up) -> None:
     os.kill(up.pids["center"], signal.SIGKILL)
     code, errors = up.ended()

@@ -87,6 +87,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     shutil.rmtree(run.temporary)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(SECONDS + ENDS_SECONDS)
 def test_the_demo_holds_every_claim_and_leaves_nothing_behind(demo: Demo) -> None:
     printed, _ = demo.process.communicate(timeout=SECONDS)
@@ -103,8 +104,10 @@ def test_the_demo_holds_every_claim_and_leaves_nothing_behind(demo: Demo) -> Non
 
 @pytest.mark.parametrize(
     ("number", "moment"),
-    [(signal.SIGINT, "1. A mesh"), (signal.SIGTERM, "2. Residents")],
-    ids=["ctrl-c-at-the-start", "sigterm-amid-the-load"],
+    [
+        pytest.param(signal.SIGINT, "1. A mesh", id="ctrl-c-at-the-start"),
+        pytest.param(signal.SIGTERM, "2. Residents", id="sigterm-amid-the-load", marks=pytest.mark.slow),
+    ],
 )
 def test_a_demo_that_is_interrupted_leaves_nothing_behind(demo: Demo, number: int, moment: str) -> None:
     demo.wait_for(moment)

@@ -119,6 +119,7 @@ def test_each_kind_of_drift_is_named_to_the_row_and_nothing_is_repaired(network:
         assert not any(resident_code in network.log(node) for resident_code in (altered, lost, stale, added))
 
 
+@pytest.mark.slow
 def test_what_moves_on_meanwhile_is_compared_as_of_one_place(network: Network) -> None:
     async def compare_under_traffic() -> tuple[int, dict[str, Any]]:
         await people(network)
@@ -133,6 +134,7 @@ def test_what_moves_on_meanwhile_is_compared_as_of_one_place(network: Network) -
         assert {each["state"] for each in found.values()} == {"equal"}
 
 
+@pytest.mark.slow
 def test_a_tier_that_does_not_answer_makes_its_municipalities_not_comparable(network: Network) -> None:
     asyncio.run(people(network))
     network.nodes.terminate("prefecture-140007")
@@ -143,6 +145,7 @@ def test_a_tier_that_does_not_answer_makes_its_municipalities_not_comparable(net
     assert (code, found[CHIYODA]["state"]) == (0, "equal")
 
 
+@pytest.mark.slow
 def test_a_tier_that_holds_nothing_of_a_municipality_is_not_equal_to_one_that_does(network: Network) -> None:
     asyncio.run(people(network))
     meddle(network, "center", "DELETE FROM residents WHERE holder = ?", YOKOSUKA)
@@ -156,6 +159,7 @@ def test_a_tier_that_holds_nothing_of_a_municipality_is_not_equal_to_one_that_do
     assert (code, found[YOKOSUKA]["state"]) == (1, "drift"), "a row that nobody sealed is named, whatever came"
 
 
+@pytest.mark.slow
 def test_a_change_that_waits_at_the_center_is_told_apart_from_drift(network: Network) -> None:
     record = network.person(CHUO)
     entry = network.submission("ENTRY_DOMESTIC_MOVE_IN", record, previous_municipality=YOKOSUKA, transfer_version=1)

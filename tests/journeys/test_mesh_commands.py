@@ -111,6 +111,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_from_an_empty_folder_to_a_verified_ledger(shell: Shell) -> None:
     codes = ("--municipality", CHIYODA, "--municipality", OKUTAMA)
     assert "center" in shell.run("mesh", "init", "mesh", *codes)
@@ -194,6 +195,7 @@ def shown(shell: Shell, trace: str) -> int:
     return len(json.loads(printed)["spans"]) if process.returncode == 0 else 0
 
 
+@pytest.mark.slow
 def test_a_submission_outlives_a_drained_mesh_and_loses_nothing(shell: Shell) -> None:
     nation = Nation([CHIYODA, OKUTAMA], count=3000, seed=11, on=date(2026, 1, 5))
     files = {path.stem: path for path in write_csv(shell.folder / "load", nation.residents())}

@@ -39,6 +39,7 @@ def mesh(tmp_path: Path, postgresql_server: PostgresqlServer) -> Mesh:
     return found
 
 
+@pytest.mark.slow
 async def test_registers_on_postgresql_equal_the_truth_after_a_prefecture_was_killed(
     mesh: Mesh, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ async def start(network: Network) -> None:
     await network.nodes.wait_healthy([CS])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_a_cs_put_back_to_an_old_copy_has_every_acknowledged_change_again_once(
     new_network: Callable[..., Network], tmp_path: Path

@@ -69,6 +69,7 @@ class Case:
         await self.network.submit(CHIYODA, self.network.submission("CORRECTION_MOVE_WITHIN", person))
 
 
+@pytest.mark.slow
 async def test_an_agency_takes_the_changes_of_its_list_once_and_nobody_else_does(
     network: Network, tmp_path: Path
 ) -> None:

@@ -56,8 +56,10 @@ def check_kills(kills: int, tmp_path: Path, signer: Signer, leaves: list[bytes])
         schema.create(connection)
     receipts: list[ledger_pb2.Receipt] = []
     for _ in range(kills):
-        receipts += kill_after(chosen.randint(1, 30), [str(database), signer.verifier.name, str(batch)])
-        assert_nothing_was_lost(engine, signer, receipts)
+        given = kill_after(chosen.randint(1, 30), [str(database), signer.verifier.name, str(batch)])
+        assert_nothing_was_lost(engine, signer, given)
+        receipts += given
+    assert_nothing_was_lost(engine, signer, receipts)
     engine.dispose()
 
 

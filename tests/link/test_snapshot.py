@@ -251,7 +251,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "CHUNK_CHANGES", 5)
 
 
-@pytest.mark.parametrize("cut_after", range(6))
+@pytest.mark.parametrize("cut_after", [0, 1, *(pytest.param(chunk, marks=pytest.mark.slow) for chunk in range(2, 6))])
 async def test_a_snapshot_goes_on_after_each_chunk_that_is_on_disk(
     mesh: Mesh, cs: Any, link: Any, small_chunks: None, monkeypatch: pytest.MonkeyPatch, cut_after: int
 ) -> None:

@@ -110,12 +110,14 @@ def test_every_live_row_is_open_to_its_own_bodies() -> None:
             )
 
 
+@pytest.mark.slow
 def test_every_live_row_is_shut_to_every_other_body() -> None:
     for row in LIVE:
         for body in TABLE.bodies.keys() - set(row.bodies):
             assert reason(decide(body, row.key)) == "PURPOSE_NOT_GRANTED", (row.key, body)
 
 
+@pytest.mark.slow
 def test_grant_of_another_bodys_row_opens_nothing() -> None:
     for row in LIVE:
         for body in TABLE.bodies.keys() - set(row.bodies):
