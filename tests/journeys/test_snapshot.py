@@ -185,7 +185,7 @@ async def test_a_municipality_joins_with_its_register_however_often_its_transmis
 ) -> None:
     network = network_on(tmp_path, [CHIYODA, CHUO])
     cs = f"municipality-{CHIYODA}"
-    nation = Nation([CHIYODA], count=26_000, seed=3, on=today_in_japan() - timedelta(days=30))
+    nation = Nation([CHIYODA], count=16_000, seed=3, on=today_in_japan() - timedelta(days=30))
     residents = list(nation.residents())
     count = len(residents)
     (register,) = write_csv(tmp_path / "register", residents)
