@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agency_gateway.asked import Asked, asked_by_call
 from agency_gateway.batch import in_order
+from agency_gateway.batch_seal import sign_answers
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.record import Recorded
@@ -38,11 +40,18 @@ _ACTIONS = {
 
 
 class InquiryService(InquiryServiceServicer):
-    """The gateway's face to agencies."""
+    """The gateway's face to agencies.
 
-    def __init__(self, *, desk: Desk, center: Center) -> None:
+    Args:
+        desk: decides questions and keeps their entries.
+        center: the way to the center.
+        answer_key: of the ledger; it signs the answers under a job.
+    """
+
+    def __init__(self, *, desk: Desk, center: Center, answer_key: Ed25519PrivateKey) -> None:
         self._desk = desk
         self._center = center
+        self._answer_key = answer_key
         self._stopping = asyncio.Event()
 
     async def Inquire(  # gRPC names its methods so
@@ -156,6 +165,8 @@ class InquiryService(InquiryServiceServicer):
             like = entries[0].entry if entries else None
             entries.append(self._answer_one(asked, decisions[method], subject, each, response.answers.add(), like))
         await self._keep(response.answers, entries)
+        if request.job:
+            sign_answers(request, response, agency=whole.agency, key=self._answer_key)
         return response
 
     def _answer_one(

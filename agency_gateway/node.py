@@ -73,7 +73,8 @@ async def run(config: NodeConfig) -> None:
     editions = open_editions(reader)
     agencies = load_agencies(needed(settings.agencies), editions)
     policy = PurposePolicy(editions, agencies)
-    signer = Signer(f"jukinet/{config.name}", load_signing_key(needed(settings.ledger_key)))
+    ledger_key = load_signing_key(needed(settings.ledger_key))
+    signer = Signer(f"jukinet/{config.name}", ledger_key)
     writer = Writer(engine, on_commit=metrics.commit)
     state = await writer.run(lambda connection: ledger.load(connection, signer))
     seen = await writer.run(published.seen_by)
@@ -98,7 +99,7 @@ async def run(config: NodeConfig) -> None:
         ticket_key=load_signing_key(needed(settings.ticket_key)),
     )
     desk = Desk(policy=policy, admission=admission, keys=keys, record=record)
-    inquiry = InquiryService(desk=desk, center=center)
+    inquiry = InquiryService(desk=desk, center=center, answer_key=ledger_key)
     watch = WatchService(
         desk=desk,
         center=ChangeProvisionServiceStub(channel),

@@ -11,6 +11,7 @@ import typer
 from jukinet import __version__
 from jukinet.cli import (
     admin,
+    batch_job,
     bench,
     bodies,
     demo_command,
@@ -75,6 +76,7 @@ app.command()(submit_command.submit)
 app.command()(inquire.inquire)
 app.command("verify-identity")(inquire.verify_identity)
 app.command()(inquire_batch.inquire_batch)
+app.add_typer(batch_job.app, name="batch-job")
 app.add_typer(operator.app, name="operator")
 app.add_typer(watch.app, name="watch")
 app.add_typer(admin.app, name="admin")

@@ -2,9 +2,10 @@
 
 The first line says which batch it is; each other one answers one record of the questions, by the number of its line.
 The file holds identity records: only its owner can read it. What is in it is on disk before more is asked for, and a
-line that was cut off by a crash is asked again.
+line that was cut off by a crash is asked again. One process writes it at a time.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import Any, Final, Self
 
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.reject_file import sync_folder
+from jukinet.ledger.verify.json_lines import spell
 
 FORMAT: Final = "jukinet-batch-answers/1"
 
@@ -24,14 +26,20 @@ class BatchAnswers:
     Args:
         path: a new file, or one that the same batch began.
         batch: what makes the batch the same: digest of the questions, row, items.
+        kind: format of the file and its version.
+        closed_by: key that stands in the last line of what was kept together alone; without that line, all of it is
+            asked again. None = each line is good by itself.
 
     Raises:
-        Failure: the file belongs to something else, or cannot be written.
+        Failure: the file belongs to something else, another process writes it, or it cannot be written.
     """
 
-    def __init__(self, path: Path, batch: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, batch: Mapping[str, Any], *, kind: str = FORMAT, closed_by: str | None = None
+    ) -> None:
         self._path = path
-        self._header = {"format": FORMAT, **batch}
+        self._header = {"format": kind, **batch}
+        self._closed_by = closed_by
         self.last_line = 0
         """Line of the last record that is answered; 0 when none is."""
         self.answered = 0
@@ -40,6 +48,7 @@ class BatchAnswers:
         except OSError as error:
             raise Failure(f"{path}: {error.strerror}.", Exit.USAGE) from None
         try:
+            self._lock()
             self._go_on()
         except BaseException:
             os.close(self._file)
@@ -58,31 +67,37 @@ class BatchAnswers:
         lines = [*answers]
         self._write(lines)
         self.last_line = lines[-1]["line"]
-        self.answered += len(lines)
+        self.answered += sum(self._closed_by not in line for line in lines)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Failure(f"{self._path} is being written by another process.", Exit.USAGE) from None
 
     def _go_on(self) -> None:
         with open(self._file, "rb", closefd=False) as file:
-            whole = 0
+            whole = read = answered = 0
             for raw in file:
                 if not raw.endswith(b"\n"):
                     break
-                self._take(raw, first=whole == 0)
-                whole += len(raw)
+                content = self._taken(raw, first=read == 0)
+                closing = self._closed_by in content
+                answered += read > 0 and not closing
+                read += len(raw)
+                if closing or whole == 0 or self._closed_by is None:
+                    whole, self.answered, self.last_line = read, answered, content.get("line", 0)
         os.ftruncate(self._file, whole)
         os.lseek(self._file, 0, os.SEEK_END)
         if not whole:
             self._write([self._header])
             sync_folder(self._path.absolute().parent)
 
-    def _take(self, raw: bytes, *, first: bool) -> None:
+    def _taken(self, raw: bytes, *, first: bool) -> dict[str, Any]:
+        content: Any = None
         try:
             content = json.loads(raw)
-            if first:
-                same = content == self._header
-            else:
-                self.last_line = int(content["line"])
-                self.answered += 1
-                same = True
+            same = content == self._header if first else type(content["line"]) is int
         except (ValueError, KeyError, TypeError):
             same = False
         if not same:
@@ -91,9 +106,11 @@ class BatchAnswers:
                 "name another file.",
                 Exit.USAGE,
             )
+        found: dict[str, Any] = content
+        return found
 
     def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+        text = "".join(f"{spell(line)}\n" for line in lines).encode()
         while text:
             text = text[os.write(self._file, text) :]
         os.fsync(self._file)

@@ -2,19 +2,16 @@
 
 import asyncio
 import hashlib
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jukinet.cli.connect import Target, TlsOptions, channel_to, traced
+from jukinet.cli.connect import TlsOptions
 from jukinet.cli.inquire import (
     AgencyId,
     Case,
-    Field,
     Fields,
     ForWatch,
     Gateway,
@@ -22,7 +19,6 @@ from jukinet.cli.inquire import (
     Operator,
     OperatorKey,
     Purpose,
-    context_of,
     numbers_of,
     signer_of,
     target_of,
@@ -32,14 +28,9 @@ from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server
 from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json
 
 if TYPE_CHECKING:
-    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import BatchAnswer, InquireBatchRequest, Subject
+    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import BatchAnswer, InquireBatchResponse
     from jukinet.cli.batch_answers import BatchAnswers
-    from jukinet.cli.operator_key import Signing
-
-TOGETHER: Final = 64
-"""Persons in one message; the contract allows no more."""
-_AHEAD: Final = 8
-"""Messages that are sent before the first of them is answered."""
+    from jukinet.cli.batch_stream import Message
 
 
 def inquire_batch(
@@ -90,7 +81,9 @@ def inquire_batch(
     with failures_told():
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         signing = signer_of(target, mesh, agency, operator, operator_key)
+        from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquiryContext
         from jukinet.cli.batch_answers import BatchAnswers
+        from jukinet.cli.batch_stream import BatchStream
 
         batch = {
             "questions_sha256": _digest(file),
@@ -99,10 +92,17 @@ def inquire_batch(
         }
         with BatchAnswers(out, batch) as answers:
             progress = LinesSettled()
-            affair = (purpose, case, operator, max_age)
-            run = _Run(file, answers, field, affair, signing, progress, for_watch=for_watch)
+            run = _Run(file, answers, progress)
+            asked = InquireBatchRequest(
+                context=InquiryContext(
+                    purpose=purpose, case_reference=case, operator=operator, maximum_age_seconds=max_age
+                ),
+                fields=numbers_of(field),
+                for_watch=for_watch,
+            )
+            stream = BatchStream(asked, signing, messages=run.messages, keep=run.keep, kept=lambda: answers.answered)
             with progress:
-                asyncio.run(run.ask(target, seconds))
+                asyncio.run(stream.ask(target, seconds))
         if as_json:
             show_json({"answered": answers.answered, "matches": run.matches, "faulty": run.faulty})
         else:
@@ -112,120 +112,34 @@ def inquire_batch(
 
 
 class _Run:
-    """One run of the command: it asks about what is not answered yet."""
+    """One run of the command: it keeps the answers to what was not answered yet."""
 
-    def __init__(
-        self,
-        file: Path,
-        answers: "BatchAnswers",
-        fields: list[Field],
-        affair: tuple[str, str, str, int],
-        signing: "Signing",
-        progress: LinesSettled,
-        *,
-        for_watch: bool,
-    ) -> None:
+    def __init__(self, file: Path, answers: "BatchAnswers", progress: LinesSettled) -> None:
         self._file = file
         self._answers = answers
-        self._affair = affair
-        self._signing = signing
         self._progress = progress
-        self._for_watch = for_watch
-        self._fields = numbers_of(fields)
         self.matches = 0
         self.faulty = 0
 
-    async def ask(self, target: Target, seconds: float) -> None:
-        """Asks until every record is answered.
+    def messages(self) -> "Iterator[Message]":
+        """What is not answered yet."""
+        from jukinet.cli.batch_stream import messages_of
+        from jukinet.cli.subject import read_subjects
 
-        Raises:
-            Failure: refused for good, or no answer in time.
-        """
-        from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
+        after = self._answers.last_line
+        return messages_of((number, who) for number, who in read_subjects(self._file) if number > after)
 
-        with traced("agency") as interceptors:
-            async with channel_to(target, interceptors) as channel:
-                try:
-                    await keep_trying(
-                        lambda left: self._attempt(channel, left), seconds, lambda: self._answers.answered
-                    )
-                except CallRefused as refused:
-                    _fail(refused)
-                except DeadlinePassed as passed:
-                    raise Failure(
-                        f"No answer from {target.address}: {passed}. What came is kept; the same command goes on.",
-                        Exit.UNREACHABLE,
-                    ) from None
-
-    async def _attempt(self, channel: Any, seconds: float) -> None:
-        """One stream, from behind the last answer on."""
-        from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
-        from jukinet.mesh.client import streaming
-
-        messages = _messages(self._file, after=self._answers.last_line)
-        sent: deque[_Message] = deque()
-        room = asyncio.Semaphore(_AHEAD)
-
-        async def requests() -> "AsyncIterator[InquireBatchRequest]":
-            for message in messages:
-                sent.append(message)
-                if message.subjects:
-                    await room.acquire()
-                    yield self._request(message)
-
-        call: Any = InquiryServiceStub(channel).InquireBatch(requests(), timeout=seconds)
-        async with streaming(call):
-            async for response in call:
-                await asyncio.to_thread(self._keep, sent, response.answers)
-                room.release()
-        await asyncio.to_thread(self._keep_faulty, sent)
-
-    def _request(self, message: "_Message") -> "InquireBatchRequest":
-        from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest
-
-        request = InquireBatchRequest(
-            context=context_of(*self._affair, None),
-            subjects=message.subjects,
-            fields=self._fields,
-            for_watch=self._for_watch,
-        )
-        return self._signing(request)
-
-    def _keep(self, sent: "deque[_Message]", answers: "Iterable[BatchAnswer]") -> None:
-        """Keeps the answers to the first message that holds a question, and what is wrong with those before it."""
-        self._keep_faulty(sent)
-        self._keep_message(sent.popleft(), answers)
-
-    def _keep_faulty(self, sent: "deque[_Message]") -> None:
-        while sent and not sent[0].subjects:
-            self._keep_message(sent.popleft(), ())
-
-    def _keep_message(self, message: "_Message", answers: "Iterable[BatchAnswer]") -> None:
-        shown = iter(answers)
+    def keep(self, message: "Message", response: "InquireBatchResponse | None") -> None:
+        """Keeps what was answered about each record of a message, or what is wrong with it."""
+        shown = iter(response.answers if response else ())
         lines = [
-            {"line": number, **(_shown(next(shown)) if problem is None else {"problem": problem})}
-            for number, problem in message.records
+            {"line": number, **({"problem": str(who)} if isinstance(who, Failure) else _shown(next(shown)))}
+            for number, who in message.records
         ]
         self.matches += sum(line.get("outcome") == "INQUIRY_OUTCOME_MATCH" for line in lines)
         self.faulty += sum("problem" in line or "refusal" in line for line in lines)
         self._answers.keep(lines)
         self._progress.settled(self._answers.answered)
-
-
-class _Message:
-    """Records that travel together, and whom the sound ones among them name."""
-
-    def __init__(self, records: "list[tuple[int, Subject | Failure]]") -> None:
-        self.records = [(number, str(who) if isinstance(who, Failure) else None) for number, who in records]
-        self.subjects = [who for _, who in records if not isinstance(who, Failure)]
-
-
-def _messages(file: Path, *, after: int) -> Iterator[_Message]:
-    from jukinet.cli.subject import read_subjects
-
-    left = ((number, who) for number, who in read_subjects(file) if number > after)
-    while records := [*islice(left, TOGETHER)]:
-        yield _Message(records)
 
 
 def _shown(answer: "BatchAnswer") -> dict[str, Any]:
@@ -240,11 +154,3 @@ def _digest(file: Path) -> str:
             return hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
         raise Failure(f"{file}: {error.strerror}.", Exit.USAGE) from None
-
-
-def _fail(refused: Any) -> None:
-    import grpc
-
-    forbidden = refused.code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
-    code = Exit.FORBIDDEN if forbidden else Exit.USAGE
-    raise Failure(f"{refused.reason or refused.code.name}: {refused}. What came is kept.", code) from None

@@ -125,8 +125,8 @@ def prove(
     """
     from google.protobuf import json_format
 
+    from jukinet.ledger.verify.findings import Unsound
     from jukinet.ledger.verify.receipts import receipt_size
-    from jukinet.ledger.verify.report import Unsound
 
     with failures_told():
         found = Mesh.open(mesh)

@@ -8,16 +8,21 @@ _REFUSALS_SHOWN: Final = 20
 
 
 class LinesSettled:
-    """Shows on standard error how many lines are settled, where a person looks at it, and which were refused first."""
+    """Shows on standard error how many lines are settled, where a person looks at it, and which were refused first.
 
-    def __init__(self) -> None:
+    Args:
+        of: how many there are, where that is known.
+    """
+
+    def __init__(self, of: int | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.completed:,.0f} lines settled"), BarColumn(), TimeElapsedColumn())
+        text = "{task.completed:,.0f} lines settled" if of is None else "{task.completed:,.0f} of {task.total:,.0f}"
+        columns = (TextColumn(text), BarColumn(), TimeElapsedColumn(), *([TimeRemainingColumn()] if of else []))
         console = Console(stderr=True)
         self._bar = Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True)
-        self._task = self._bar.add_task("", total=None)
+        self._task = self._bar.add_task("", total=of)
         self._refused = 0
 
     def __enter__(self) -> None:

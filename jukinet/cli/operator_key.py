@@ -33,7 +33,8 @@ class Signing:
         self._logged_on_at: datetime = now()
         try:
             leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
-            self._agency = identity_in(leaf).uri
+            self.agency = identity_in(leaf).uri
+            """SPIFFE ID of the agency."""
         except (OSError, ValueError, IdentityError, x509.ExtensionNotFound) as error:
             raise Failure(
                 f"{certificate} is not the certificate of an agency ({type(error).__name__}).", Exit.CONFIGURATION
@@ -57,7 +58,7 @@ class Signing:
         return sign(
             question,
             self._key,
-            agency=self._agency,
+            agency=self.agency,
             certificate=self._fingerprint,
             now=now(),
             logged_on_at=self._logged_on_at,

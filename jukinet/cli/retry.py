@@ -29,8 +29,8 @@ _PASSING: Final = frozenset(
         grpc.StatusCode.DEADLINE_EXCEEDED,
     }
 )
-# RESOURCE_EXHAUSTED too, but no waiting makes a message smaller.
-_LASTING: Final = frozenset({errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE})
+# RESOURCE_EXHAUSTED too, but no waiting makes a message smaller, and a budget lasts until the next day.
+_LASTING: Final = frozenset({errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE, errors_pb2.ERROR_REASON_BUDGET_EXCEEDED})
 _T = TypeVar("_T")
 
 

@@ -139,7 +139,7 @@ def replay(
     Example: jukinet statutes replay draft.toml --ledger ledger.jsonl --agencies mesh/nodes/gateway-1/agencies.toml
     """
     with failures_told():
-        from jukinet.ledger.verify.report import Unsound
+        from jukinet.ledger.verify.findings import Unsound
         from jukinet.purpose.replay import replay as replay_entries
 
         table = _table(file)

@@ -11,13 +11,14 @@ The file is one JSON object of texts; its keys are columns of a change file, in 
     {"individual_number": "…"}
 """
 
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from google.protobuf.message import Message
 
@@ -45,7 +46,7 @@ def read_subject(source: Path) -> Subject:
 
 
 def read_subjects(source: Path) -> Iterator[tuple[int, Subject | Failure]]:
-    """Reads many persons from a file: JSON lines of the same objects, or CSV in UTF-8 with the same columns.
+    """Reads many persons from a file, line by line: JSON lines of the same objects, or CSV in UTF-8 with these columns.
 
     Args:
         source: the first character decides: `{` begins JSON lines, anything else a CSV header.
@@ -56,18 +57,18 @@ def read_subjects(source: Path) -> Iterator[tuple[int, Subject | Failure]]:
     Raises:
         Failure: the file cannot be read, or its header names an unknown column.
     """
-    text = _read_text(source)
-    if text.lstrip().startswith("{"):
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                yield number, _named(source, line, _parse)
-        return
-    header, _, rest = text.partition("\n")
-    columns = split(header.rstrip("\r")) or []
-    if not columns or any(name not in BY_HEADER for name in columns) or len(set(columns)) != len(columns):
-        raise Failure(f"{source}: the first line must name columns of a change file, each once.", Exit.USAGE)
-    for number, record in records(io.StringIO(rest, newline="\n"), len(columns)):
-        yield number, _named(source, record, partial(_of_record, columns))
+    with _told_of(source), _opened(source) as stream:
+        header = stream.readline()
+        if header.startswith("{"):
+            for number, line in enumerate(chain([header], stream), 1):
+                if line.strip():
+                    yield number, _named(source, line, _parse)
+            return
+        columns = split(header.rstrip("\n")) or []
+        if not columns or any(name not in BY_HEADER for name in columns) or len(set(columns)) != len(columns):
+            raise Failure(f"{source}: the first line must name columns of a change file, each once.", Exit.USAGE)
+        for number, record in records(stream, len(columns)):
+            yield number, _named(source, record, partial(_of_record, columns))
 
 
 def _named(source: Path, text: str, read: Callable[[Path, str], dict[str, str]]) -> Subject | Failure:
@@ -145,8 +146,18 @@ def _parse(source: Path, text: str) -> dict[str, str]:
 
 
 def _read_text(source: Path) -> str:
+    with _told_of(source), _opened(source) as stream:
+        return stream.read()
+
+
+def _opened(source: Path) -> AbstractContextManager[TextIO]:
+    return nullcontext(sys.stdin) if str(source) == "-" else source.open(encoding="utf-8-sig")
+
+
+@contextmanager
+def _told_of(source: Path) -> Iterator[None]:
     try:
-        return sys.stdin.read() if str(source) == "-" else source.read_text(encoding="utf-8-sig")
+        yield
     except UnicodeDecodeError:
         raise Failure(f"{source} is not UTF-8.", Exit.USAGE) from None
     except OSError as error:

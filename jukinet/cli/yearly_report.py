@@ -52,8 +52,8 @@ def report(
 
 
 def _made(year: int, files: list[Path], keys: list[Path], checkpoints: list[Path]) -> "YearlyReport":
+    from jukinet.ledger.verify.findings import Unsound
     from jukinet.ledger.verify.notes import read_key
-    from jukinet.ledger.verify.report import Unsound
     from jukinet.ledger.yearly_report import report_year
 
     try:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.notes import Key, read_key
 from jukinet.ledger.verify.quorum import quorum_of, read_witnesses
-from jukinet.ledger.verify.report import Unsound
 from jukinet.mesh.config import ConfigError
 from jukinet.mesh.identity import Identity, IdentityError
 

@@ -29,8 +29,8 @@ from jukinet.disclosure.ledger_list import ListedLedger
 from jukinet.disclosure.mirror_store import Verified
 from jukinet.ledger import layout, merkle
 from jukinet.ledger.errors import EntryInvalid
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.notes import Key, cosigned_by, read_checkpoint
-from jukinet.ledger.verify.report import Unsound
 from jukinet.ledger.verify.tree import SignedTree, is_consistent
 from jukinet.mesh import metrics
 from jukinet.mesh.clock import now, now_us

@@ -37,6 +37,7 @@ _SHORTEST_LIMIT = 100
 """Characters that each text may have at least: what all of them have together is within it for nearly everybody."""
 _MOST_ITEMS = 500
 _SIGNATURE_BYTES = 64
+_DIGEST_BYTES = 32
 _SEGMENT_BYTES = 1024 * 1024
 _TICKETS_BYTES = 128 * 1024
 _MOST_QUESTIONS = 100
@@ -123,6 +124,7 @@ def _is_plain_batch(question: inquiry_pb2.InquireBatchRequest) -> bool:
     subjects = question.subjects
     return (
         _are_plain_fields(question.fields)
+        and len(question.job) in (0, _DIGEST_BYTES)
         and 1 <= len(subjects) <= _MOST_SUBJECTS
         and _is_plain_context(question.context)
         and all(map(_is_plain_subject, subjects))

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.ledger.errors import LedgerCorrupt
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.notes import Key, read_checkpoint
-from jukinet.ledger.verify.report import Unsound
 from jukinet.ledger.verify.tree import EMPTY_TREE, SignedTree, is_consistent
 from jukinet.mesh.errors import Refused
 

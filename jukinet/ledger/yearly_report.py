@@ -22,10 +22,10 @@ from typing import BinaryIO
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
 from jukinet.ledger.verify.notes import Key, read_checkpoint
-from jukinet.ledger.verify.report import Unsound
 from jukinet.ledger.verify.tree import GrowingTree, SignedTree, hash_leaf
 
 SMALLEST = 10

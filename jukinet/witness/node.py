@@ -7,8 +7,8 @@ from jukinet._pb.jukinet.witness.v1.witness_pb2_grpc import add_WitnessServiceSe
 from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.status import AdminService, readable
 from jukinet.ledger.cosignature import Cosigner, key_name
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.notes import Key, read_key
-from jukinet.ledger.verify.report import Unsound
 from jukinet.mesh import metrics
 from jukinet.mesh.config import ConfigError, NodeConfig
 from jukinet.mesh.pki import load_signing_key

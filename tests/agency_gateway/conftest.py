@@ -192,7 +192,8 @@ class Network:
             tickets=self.center_service._tickets,
             token_key=bytes(32),
         )
-        self.signer = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
+        self.ledger_key = Ed25519PrivateKey.generate()
+        self.signer = Signer("jukinet/gateway-1", self.ledger_key)
         with self.ledger_engine.begin() as connection:
             state = ledger.load(connection, self.signer)
         self.writer = Writer(self.ledger_engine)
@@ -209,7 +210,7 @@ class Network:
         )
         self.admission = Admission(directory=directory, keys=keys, freezes=self.freezes)
         self.desk = Desk(policy=policy, admission=self.admission, keys=keys, record=self.record)
-        self.inquiry = InquiryService(desk=self.desk, center=self.asking)
+        self.inquiry = InquiryService(desk=self.desk, center=self.asking, answer_key=self.ledger_key)
         self.watch = WatchService(
             desk=self.desk, center=DirectChanges(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
         )

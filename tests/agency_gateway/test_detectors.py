@@ -16,8 +16,8 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.errors import EntryInvalid
 from jukinet.ledger.layout import decode, encode
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.layout import read_entry
-from jukinet.ledger.verify.report import Unsound
 from jukinet.mesh.clock import now
 from tests.agency_gateway.calls import GATEWAY
 from tests.agency_gateway.conftest import PENSION

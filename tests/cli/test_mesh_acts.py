@@ -7,6 +7,7 @@ from pathlib import Path
 from jukinet.cli.layout import OPERATOR, SECOND_OPERATOR
 from jukinet.cli.output import Exit
 from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.identity import Identity
 from tests.cli.running import Running, jukinet
 from tests.purpose.drafts import draft, draft_text
 
@@ -39,6 +40,39 @@ def test_many_are_asked_and_put_on_a_list_that_ends_with_its_case(running: Runni
     gone = jukinet("watch", "changes", *of_list, "--out", changes, *where)
     assert gone.exit_code == Exit.USAGE
     assert gone.stderr.startswith("WATCH_UNKNOWN")
+
+
+def test_a_batch_is_ordered_by_one_run_by_another_and_checked_offline(running: Running, tmp_path: Path) -> None:
+    people, job, result = (tmp_path / name for name in ("people.jsonl", "job", "result"))
+    count = 70
+    people.write_text("".join(f"{running.person(number % 20)}\n" for number in range(count)), "utf-8")
+    mesh = ("--mesh", running.mesh.root)
+    done = jukinet("batch-job", "sign", people, "--out", job, "--field", "name", *mesh, *AFFAIR)
+    assert (done.exit_code, done.stdout) == (Exit.OK, f"{count} persons are in {job}, signed\n")
+    asked = ("batch-job", "run", job, "--out", result, *mesh, "--operator", "op-8")
+    done = jukinet(*asked, "--json")
+    assert done.exit_code == Exit.OK, done.output
+    assert json.loads(done.stdout) == {"answered": count, "matches": count, "refused": 0}
+    again = jukinet(*asked)
+    assert again.stdout == f"{count} persons are answered; now 0 matches, 0 refused\n"
+    entries = result.read_bytes()
+
+    key = running.mesh.operator_key(Identity("agency", "pension-service"), "op-7")
+    keys = ("--ordered-by", key.with_suffix(".pub"), "--ledger-key", running.mesh.ledger_key("gateway-1"))
+    checked = jukinet("batch-job", "verify", job, result, *keys)
+    assert (checked.exit_code, checked.stdout.splitlines()[-1]) == (Exit.OK, "SOUND AND COMPLETE")
+    result.write_bytes(entries.replace(b"OUTCOME_MATCH", b"OUTCOME_NOT_PROVIDED", 1))
+    checked = jukinet("batch-job", "verify", job, result, *keys, "--json")
+    assert (checked.exit_code, json.loads(checked.stdout)["answered"]) == (Exit.REFUSED, 0)
+
+    lines = job.read_bytes().splitlines(keepends=True)
+    job.write_bytes(b"".join(lines[:-1]))
+    broken = jukinet(*asked)
+    assert (broken.exit_code, "not those of the order" in broken.stderr) == (Exit.REFUSED, True)
+    job.write_bytes(b"".join([lines[0].replace(b"case-1", b"case-2"), *lines[1:]]))
+    forged = jukinet(*asked)
+    assert (forged.exit_code, "not signed" in forged.stderr) == (Exit.REFUSED, True)
+    assert jukinet(*asked[:3], tmp_path / "absent", *asked[3:]).exit_code == Exit.USAGE
 
 
 def test_an_operator_has_a_key_of_his_own_and_signs_for_any_client(running: Running, tmp_path: Path) -> None:

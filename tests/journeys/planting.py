@@ -186,7 +186,7 @@ async def plant_questions(canaries: Canaries, network: Network, known: identity_
                 rpc = stub.Inquire if isinstance(request, inquiry.InquireRequest) else stub.VerifyIdentity
                 await canaries.attempt(rpc(request, timeout=5, metadata=traced()), request)
             people = [found.subject, by_number, inquiry.Subject(four_items=nobody)]
-            batch = inquiry.InquireBatchRequest(context=context(), subjects=people, fields=wanted)
+            batch = inquiry.InquireBatchRequest(context=context(), subjects=people, fields=wanted, job=bytes(32))
             broken = inquiry.InquireBatchRequest(context=context(), subjects=[*people, letters], fields=wanted)
             for messages in ([batch], [broken]):
                 await canaries.attempt(stub.InquireBatch(iter(messages), timeout=5, metadata=traced()), *messages)

@@ -13,6 +13,9 @@ import pytest
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+from jukinet.ledger.verify.batch_report import BatchReport
+from jukinet.ledger.verify.batch_result import verify_batch
+from jukinet.mesh.identity import Identity
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA = "131016"
@@ -150,3 +153,72 @@ async def test_a_batch_goes_on_at_a_gateway_that_was_killed_and_came_back(
     assert process.returncode == 0, told.decode()
     assert json.loads(printed)["answered"] == 1000
     assert [answer["line"] for answer in batch.answered()] == [*range(1, 1001)]
+
+
+class FileJob:
+    """A signed file job of a test, and the command that runs it."""
+
+    def __init__(self, network: Network, folder: Path, lines: list[str]) -> None:
+        self.job, self.result, self._people = folder / "job", folder / "result", folder / "people.jsonl"
+        self._people.write_text("".join(f"{each}\n" for each in lines), encoding="utf-8")
+        self._mesh = network.mesh
+        self._key = network.mesh.operator_key(Identity("agency", PENSION_SERVICE), "op-8")
+
+    async def _start(self, *arguments: str | Path) -> asyncio.subprocess.Process:
+        command = (sys.executable, "-m", "jukinet.cli", "batch-job", *map(str, arguments))
+        environ = {**os.environ, "NO_PROXY": "127.0.0.1"}
+        return await asyncio.create_subprocess_exec(*command, env=environ, stdout=PIPE, stderr=PIPE)
+
+    async def sign(self) -> None:
+        affair = ("--agency", PENSION_SERVICE, "--purpose", "B1-77.12", "--case", "case-1", "--field", "name")
+        files = (self._people, "--out", self.job, "--operator", "op-8", "--operator-key", self._key)
+        process = await self._start("sign", *files, *affair)
+        _, told = await process.communicate()
+        assert process.returncode == 0, told.decode()
+
+    async def start(self) -> asyncio.subprocess.Process:
+        return await self._start("run", self.job, "--out", self.result, "--mesh", self._mesh.root, "--operator", "op-7")
+
+    async def begun(self, process: asyncio.subprocess.Process) -> None:
+        """Waits until some of it is answered."""
+        while not self.result.exists() or self.result.read_bytes().count(b"\n") < 70:
+            assert process.returncode is None
+            await asyncio.sleep(0.01)
+
+    def verified(self) -> BatchReport:
+        return verify_batch(self.job, self.result, self._key.with_suffix(".pub"), [self._mesh.ledger_key("gateway-1")])
+
+
+async def test_a_job_goes_on_after_an_interruption_and_a_kill_and_its_result_is_whole(
+    network: Network, people: list[Any], tmp_path: Path
+) -> None:
+    count = 1500
+    before = len(await network.ledger())
+    job = FileJob(network, tmp_path, [line(people[number % len(people)]) for number in range(count)])
+    await job.sign()
+    process = await job.start()
+    await job.begun(process)
+    process.terminate()
+    _, told = await process.communicate()
+    assert (process.returncode, "the same command goes on" in told.decode()) == (3, True), told.decode()
+    answered = job.verified().answered
+    assert 64 <= answered < count
+    assert len(await network.ledger()) - before == answered, "what was asked was waited for"
+    begun = job.result.read_bytes()
+
+    process = await job.start()
+    while job.result.stat().st_size <= len(begun):
+        assert process.returncode is None
+        await asyncio.sleep(0.01)
+    process.kill()
+    await process.communicate()
+    assert not job.verified().findings.sound
+    assert job.result.read_bytes().startswith(begun)
+
+    process = await job.start()
+    _, told = await process.communicate()
+    assert process.returncode == 0, told.decode()
+    report = job.verified()
+    assert (report.findings.first_ones, report.answered) == ([], count)
+    entries = (await network.ledger())[before:]
+    assert count <= len(entries) <= count + 8 * 64, "a kill doubles no more than what was on its way"

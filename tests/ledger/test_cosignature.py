@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from jukinet.ledger.cosignature import Cosigner, WitnessKey
 from jukinet.ledger.errors import NoteInvalid
 from jukinet.ledger.note import Signer, VerifierKey, open_checkpoint, sign_checkpoint, text_of
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.notes import cosigned_by, read_checkpoint, read_key, read_witness_key
-from jukinet.ledger.verify.report import Unsound
 
 ROOT = bytes(range(32))
 COSIGNER = Cosigner("witness.example/w1", Ed25519PrivateKey.from_private_bytes(b"\x09" * 32))

@@ -11,8 +11,8 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.entry import EntryKeys, make_disclosure
 from jukinet.ledger.errors import EntryInvalid
 from jukinet.ledger.layout import decode, encode
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.layout import read_entry
-from jukinet.ledger.verify.report import Unsound
 
 KEYS = EntryKeys(b"\x05" * 32)
 GIVEN: dict[str, Any] = {

@@ -13,8 +13,8 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.entry import EntryKeys, made_like, make_act, make_entry, month_key, person_token
 from jukinet.ledger.errors import EntryInvalid
 from jukinet.ledger.layout import check, decode, encode
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.layout import read_entry
-from jukinet.ledger.verify.report import Unsound
 from jukinet.purpose.edition import load_statute
 
 KEYS = EntryKeys(b"\x05" * 32)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.ledger.verify.report import Unsound
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.yearly_page import Name, as_csv, as_json, as_page
 from jukinet.ledger.yearly_report import SMALLEST, YearlyReport, report_year
 from tests.ledger.ledger_files import AGENCIES, APRIL, BANNED, MAY, NOT_GRANTED, Ledger, leaf, refusal, spiffe, write

@@ -8,7 +8,8 @@ behind the same mistake here.
 """
 
 from jukinet.ledger.verify.check import verify_files
+from jukinet.ledger.verify.findings import Finding
 from jukinet.ledger.verify.one_receipt import verify_receipt
-from jukinet.ledger.verify.report import Finding, Report
+from jukinet.ledger.verify.report import Report
 
 __all__ = ["Finding", "Report", "verify_files", "verify_receipt"]

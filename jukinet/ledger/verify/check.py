@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.verify.findings import Finding, Unsound
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.ledger.verify.ledger_file import CheckpointLine, EntryLine, read_header, read_lines
 from jukinet.ledger.verify.notes import Key, cosigned_by, read_checkpoint, read_key
 from jukinet.ledger.verify.quorum import quorum_of, read_witnesses
 from jukinet.ledger.verify.receipts import CheckedReceipt, check_receipt
-from jukinet.ledger.verify.report import Finding, Report, Unsound
+from jukinet.ledger.verify.report import Report
 from jukinet.ledger.verify.tree import GrowingTree, SignedTree, hash_leaf
 
 SKEW_TOLERANCE_SECONDS = 5

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from google.protobuf.message import DecodeError
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.ledger.verify.report import Unsound
+from jukinet.ledger.verify.findings import Unsound
 
 _PATTERNS = {
     "request_id": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),

@@ -4,16 +4,15 @@ Header `{"format":"jukinet-ledger/1","origin":…,"checkpoint":…}`, then entri
 checkpoints `{"c":…}`.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from jukinet.ledger.verify.findings import Unsound
+from jukinet.ledger.verify.json_lines import parse_line, read_line
 from jukinet.ledger.verify.notes import decode_base64
-from jukinet.ledger.verify.report import Unsound
 
 FORMAT = "jukinet-ledger/1"
-_MAX_LINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class CheckpointLine:
 
 def read_header(file: BinaryIO) -> Header:
     """The header. Raises Unsound."""
-    content = _read_line(file)
+    content = _read_object(file)
     if content is None or set(content) != {"format", "origin", "checkpoint"} or content["format"] != FORMAT:
         raise Unsound(f"the file does not begin with a header of {FORMAT}")
     return Header(_text(content["origin"]), _text(content["checkpoint"]))
@@ -50,7 +49,7 @@ def read_header(file: BinaryIO) -> Header:
 
 def read_lines(file: BinaryIO) -> Iterator[EntryLine | CheckpointLine]:
     """The lines after the header. Raises Unsound at the first one that is malformed."""
-    while (content := _read_line(file)) is not None:
+    while (content := _read_object(file)) is not None:
         if set(content) == {"c"}:
             yield CheckpointLine(_text(content["c"]))
         elif set(content) == {"i", "e", "h"} and type(content["i"]) is int:
@@ -60,21 +59,9 @@ def read_lines(file: BinaryIO) -> Iterator[EntryLine | CheckpointLine]:
             raise Unsound("the line is neither an entry nor a checkpoint")
 
 
-def _read_line(file: BinaryIO) -> dict[str, object] | None:
-    line = file.readline(_MAX_LINE_BYTES)
-    if not line:
-        return None
-    if not line.endswith(b"\n"):
-        raise Unsound("the line is cut off or too long")
-    try:
-        text = line[:-1].decode()
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Unsound("the line is not JSON in UTF-8") from None
-    # Doubled keys and odd spellings could mean different things to different readers.
-    if not isinstance(content, dict) or json.dumps(content, ensure_ascii=False, separators=(",", ":")) != text:
-        raise Unsound("the line is not spelled canonically")
-    return content
+def _read_object(file: BinaryIO) -> dict[str, object] | None:
+    line = read_line(file)
+    return parse_line(line) if line else None
 
 
 def _text(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from jukinet.ledger.verify.report import Unsound
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.tree import SignedTree
 
 _KEY = re.compile(r"([^\s+\x00-\x1f]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})\n?")

@@ -11,10 +11,11 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.verify.findings import Finding, Unsound
 from jukinet.ledger.verify.notes import Key, cosigned_by, read_checkpoint, read_key
 from jukinet.ledger.verify.quorum import quorum_of, read_witnesses
 from jukinet.ledger.verify.receipts import check_receipt
-from jukinet.ledger.verify.report import Finding, Report, Unsound
+from jukinet.ledger.verify.report import Report
 from jukinet.ledger.verify.tree import is_consistent
 
 

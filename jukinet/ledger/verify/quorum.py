@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.notes import Key, read_witness_key
-from jukinet.ledger.verify.report import Unsound
 
 
 def read_witnesses(texts: Sequence[str]) -> list[Key]:

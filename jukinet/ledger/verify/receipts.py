@@ -7,8 +7,8 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.notes import Key, read_checkpoint
-from jukinet.ledger.verify.report import Unsound
 from jukinet.ledger.verify.tree import SignedTree, hash_leaf, root_from_proof
 
 _SIZE_DIGITS = 18
@@ -33,13 +33,18 @@ def check_receipt(path: Path, key: Key) -> CheckedReceipt:
     """
     receipt = _parse(path.read_bytes())
     tree = read_checkpoint(receipt.checkpoint, key)
+    require_included(receipt, tree)
+    return CheckedReceipt(path.name, receipt.index, receipt.entry, tree)
+
+
+def require_included(receipt: ledger_pb2.Receipt, tree: SignedTree) -> None:
+    """Raises Unsound unless the receipt's proof leads to the tree of its checkpoint."""
     if receipt.index >= tree.size:
         raise Unsound("its index lies outside the tree that it names")
     if any(len(digest) != 32 for digest in receipt.proof):
         raise Unsound("its proof is malformed")
     if root_from_proof(hash_leaf(receipt.entry), receipt.index, tree.size, receipt.proof) != tree.root:
         raise Unsound("its proof does not lead to the signed root")
-    return CheckedReceipt(path.name, receipt.index, receipt.entry, tree)
 
 
 def receipt_size(path: Path) -> int:

@@ -3,25 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
-MAX_FINDINGS = 100
-
-EXIT_SOUND = 0
-EXIT_BAD = 1
-EXIT_UNREADABLE = 2
-
-
-class Unsound(Exception):
-    """A signed note, a ledger line or a receipt is not what it must be; the text says why."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: which check failed, why, and for which entries (from first to last), where known."""
-
-    check: str
-    message: str
-    first: int | None = None
-    last: int | None = None
+from jukinet.ledger.verify.findings import EXIT_BAD, EXIT_SOUND, EXIT_UNREADABLE, MAX_FINDINGS, Finding
 
 
 @dataclass

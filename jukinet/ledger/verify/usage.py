@@ -21,11 +21,11 @@ from google.protobuf.message import DecodeError
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+from jukinet.ledger.verify.findings import Finding, Unsound
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
 from jukinet.ledger.verify.notes import Key, cosigned_by, read_checkpoint, read_key
 from jukinet.ledger.verify.quorum import quorum_of, read_witnesses
-from jukinet.ledger.verify.report import Finding, Unsound
 from jukinet.ledger.verify.tree import GrowingTree, SignedTree, hash_leaf, root_from_proof
 from jukinet.ledger.verify.usage_report import UsageReport
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
-from jukinet.ledger.verify.report import EXIT_BAD, EXIT_SOUND, EXIT_UNREADABLE, MAX_FINDINGS, Finding
+from jukinet.ledger.verify.findings import EXIT_BAD, EXIT_SOUND, EXIT_UNREADABLE, MAX_FINDINGS, Finding
 
 
 @dataclass

@@ -1,0 +1,158 @@
+"""The agency's end of a batch (一括提供): messages go out ahead of their answers, and go on where a stream broke.
+
+Rule: what is answered is kept before more is asked for. On an interruption (Ctrl-C, SIGTERM) no more is asked, and what
+was asked is waited for, so that nobody is asked about again who needs not be; a second one ends at once.
+"""
+
+import asyncio
+import signal
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+import grpc
+
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse, Subject
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
+from jukinet.cli.connect import Target, channel_to, traced
+from jukinet.cli.operator_key import Signing
+from jukinet.cli.output import Exit, Failure
+from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
+from jukinet.mesh.client import streaming
+
+TOGETHER: Final = 64
+"""Persons in one message; the contract allows no more."""
+_AHEAD: Final = 8
+"""Messages that are sent before the first of them is answered."""
+_EXITS: Final = {
+    grpc.StatusCode.PERMISSION_DENIED: Exit.FORBIDDEN,
+    grpc.StatusCode.UNAUTHENTICATED: Exit.FORBIDDEN,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Exit.UNREACHABLE,
+}
+"""By what a call was refused for; anything else is wrong in what was asked."""
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Message(NamedTuple):
+    """Records that travel together, each with its line: whom it names, or what is wrong with it."""
+
+    records: list[tuple[int, Subject | Failure]]
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """Whom the sound ones name; without any, nothing is sent."""
+        return [who for _, who in self.records if isinstance(who, Subject)]
+
+
+def messages_of(records: Iterable[tuple[int, Subject | Failure]]) -> Iterator[Message]:
+    """Puts records together into messages."""
+    left = iter(records)
+    while together := [*islice(left, TOGETHER)]:
+        yield Message(together)
+
+
+class BatchStream:
+    """Asks a gateway about all that is not answered yet.
+
+    Args:
+        asked: what is asked of everybody: a message without id and persons.
+        signing: puts the operator's proof into each message.
+        messages: gives those that are not answered yet; called anew for each stream.
+        keep: takes a message with the response to it, in order, and returns when both are on disk; the response is None
+            for a message that names nobody.
+        kept: how much is kept; it grows.
+    """
+
+    def __init__(
+        self,
+        asked: InquireBatchRequest,
+        signing: Signing,
+        *,
+        messages: Callable[[], Iterator[Message]],
+        keep: Callable[[Message, InquireBatchResponse | None], None],
+        kept: Callable[[], int],
+    ) -> None:
+        self._asked = asked
+        self._signing = signing
+        self._messages = messages
+        self._keep = keep
+        self._kept = kept
+        self._interrupted = False
+        self._left_out = False
+
+    async def ask(self, target: Target, seconds: float) -> None:
+        """Asks until everything is answered.
+
+        Args:
+            target: the gateway.
+            seconds: how long that may take.
+
+        Raises:
+            Failure: refused for good, no answer in time, or interrupted before the end.
+        """
+        loop = asyncio.get_running_loop()
+        for each in _ENDS:
+            loop.add_signal_handler(each, self._interrupt)
+        with traced("agency") as interceptors:
+            async with channel_to(target, interceptors) as channel:
+                try:
+                    await keep_trying(lambda left: self._attempt(channel, left), seconds, self._kept)
+                except CallRefused as refused:
+                    _fail(refused)
+                except DeadlinePassed as passed:
+                    raise Failure(
+                        f"No answer from {target.address}: {passed}. What came is kept; the same command goes on.",
+                        Exit.UNREACHABLE,
+                    ) from None
+        if self._left_out:
+            raise Failure("Interrupted. What came is kept; the same command goes on.", Exit.UNREACHABLE)
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        for each in _ENDS:
+            asyncio.get_running_loop().remove_signal_handler(each)
+
+    async def _attempt(self, channel: Any, seconds: float) -> None:
+        """One stream, from behind the last answer on."""
+        sent: deque[Message] = deque()
+        room = asyncio.Semaphore(_AHEAD)
+
+        async def requests() -> AsyncIterator[InquireBatchRequest]:
+            for message in self._messages():
+                subjects = message.subjects
+                if subjects:
+                    await room.acquire()
+                if self._interrupted:
+                    self._left_out = True
+                    return
+                sent.append(message)
+                if subjects:
+                    yield self._request(subjects)
+
+        call: Any = InquiryServiceStub(channel).InquireBatch(requests(), timeout=seconds)
+        async with streaming(call):
+            async for response in call:
+                await asyncio.to_thread(self._keep_first, sent, response)
+                room.release()
+        await asyncio.to_thread(self._keep_first, sent, None)
+
+    def _request(self, subjects: list[Subject]) -> InquireBatchRequest:
+        request = InquireBatchRequest()
+        request.CopyFrom(self._asked)
+        request.context.request_id = str(uuid.uuid4())
+        request.subjects.extend(subjects)
+        return self._signing(request)
+
+    def _keep_first(self, sent: deque[Message], response: InquireBatchResponse | None) -> None:
+        """Keeps the response with the first message that asks; before it, those that ask nothing."""
+        while sent and not sent[0].subjects:
+            self._keep(sent.popleft(), None)
+        if response is not None:
+            self._keep(sent.popleft(), response)
+
+
+def _fail(refused: CallRefused) -> None:
+    code = _EXITS.get(refused.code, Exit.USAGE)
+    raise Failure(f"{refused.reason or refused.code.name}: {refused}. What came is kept.", code) from None
