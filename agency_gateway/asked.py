@@ -51,6 +51,8 @@ class Asked(NamedTuple):
     """Digest of his proof for the ledger, once it was found to hold."""
     new_subject: bool = False
     """Whether the agency asks about this person for the first time today; not for a batch."""
+    sealed_until: str = ""
+    """Day on which the person may be shown that it was asked (封印); empty = at once."""
 
     @property
     def way(self) -> Provision:
@@ -78,6 +80,7 @@ class Asked(NamedTuple):
             fields=self.fields,
             edition=decision.edition,
             maximum_age_seconds=self.context.maximum_age_seconds,
+            sealed_until=self.sealed_until,
             **about,
         )
 

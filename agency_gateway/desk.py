@@ -64,6 +64,8 @@ class Desk:
             decision = self._policy.decide(question)
         if not decision.allowed:
             await self.refuse(asked, decision.refusal, decision)
+        if asked.sealed_until and not self._policy.may_seal(purpose, asked.sealed_until, day):
+            await self.refuse(asked, errors.ERROR_REASON_SEAL_NOT_ALLOWED, decision)
         return decision
 
     async def admit(self, asked: Asked, decision: Decision, subjects: Sequence[inquiry.Subject]) -> Asked:
@@ -134,8 +136,8 @@ class Desk:
         except Refused as refused:
             metrics.inquiry(ledger.RESULT_REFUSED, refused.reason, count=len(entries))
             raise
-        await self._admission.watch(entry for entry, _ in entries)
-        for (result, refusal), count in Counter((entry.result, entry.refusal) for entry, _ in entries).items():
+        await self._admission.watch(map(_as_watched, entries))
+        for (result, refusal), count in Counter((each.entry.result, each.entry.refusal) for each in entries).items():
             metrics.inquiry(result, refusal or None, count=count)
         return receipts
 
@@ -182,11 +184,11 @@ class Desk:
             like,
             result=_RESULTS[found.outcome],
             fields=asked.fields if matched else (),
-            token=found.person_token,
+            token=found.sealed_token if asked.sealed_until else found.person_token,
             answer=answer,
             body_digest=body.digest(sealed),
         )
-        return Recorded(entry, sealed)
+        return Recorded(entry, sealed, found.person_token if asked.sealed_until else b"")
 
     def provided(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes) -> Recorded:
         """The entry of a change that is told; `answer` is its message without the receipt. It has no body."""
@@ -227,5 +229,16 @@ class Desk:
             edition=decision.edition if decision else "",
             proof=asked.proof,
             new_subject=asked.new_subject,
+            sealed_until=asked.sealed_until if told.get("token") else "",
             **told,
         )
+
+
+def _as_watched(recorded: Recorded) -> ledger.Entry:
+    """What the detectors look at: whom many look at is to be seen although the entry is sealed."""
+    if not recorded.watched_by:
+        return recorded.entry
+    seen = ledger.Entry()
+    seen.CopyFrom(recorded.entry)
+    seen.person_token = recorded.watched_by
+    return seen

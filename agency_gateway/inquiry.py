@@ -19,6 +19,7 @@ from agency_gateway.batch_seal import sign_answers
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.record import Recorded
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServicer
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -65,7 +66,7 @@ class InquiryService(InquiryServiceServicer):
             action=ledger.ACTION_INQUIRE,
             method=method_of(request.subject),
             fields=tuple(request.fields),
-        )
+        )._replace(sealed_until=request.sealed_until)
         asked, decision, found = await self._found(asked, request.subject, for_watch=request.for_watch)
         answer = inquiry.InquireResponse(
             request_id=request.context.request_id,
@@ -91,7 +92,7 @@ class InquiryService(InquiryServiceServicer):
             action=ledger.ACTION_VERIFY_IDENTITY,
             method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
             fields=(),
-        )
+        )._replace(sealed_until=request.sealed_until)
         subject = inquiry.Subject(four_items=request.four_items)
         asked, decision, found = await self._found(asked, subject)
         answer = inquiry.VerifyIdentityResponse(
@@ -137,7 +138,11 @@ class InquiryService(InquiryServiceServicer):
         asked = await self._desk.admit(asked, decision, [subject])
         try:
             ticket = asked.ticket(subject, decision, for_watch=for_watch)
-            return asked, decision, await self._center.provide(ticket, subject)
+            found = await self._center.provide(ticket, subject)
+            if asked.sealed_until and bool(found.sealed_token) != bool(found.person_token):
+                # A center that does not know of seals: its answer would be shown to the person at once.
+                raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+            return asked, decision, found
         except Refused as refused:
             await self._desk.refuse(asked, refused.reason, decision)
 

@@ -54,6 +54,8 @@ class Recorded(NamedTuple):
 
     entry: Entry
     body: bytes = b""
+    watched_by: bytes = b""
+    """The month's token of the person of a sealed entry, for the detectors alone; kept nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Record:
         """
         try:
             async with asyncio.timeout(KEEP_SECONDS):
-                kept = await self._hand_in([_Handed(*each) for each in entries])
+                kept = await self._hand_in([_Handed(each.entry, each.body) for each in entries])
         except TimeoutError:
             if self._began is not None and self._told_of != self._began:
                 self._told_of = self._began
@@ -222,5 +224,6 @@ def _as_reused(entry: Entry) -> Entry:
     refused.answer_digest = b""
     refused.person_token = b""
     refused.body_digest = b""
+    refused.sealed_until = ""
     del refused.fields[:]
     return refused

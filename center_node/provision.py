@@ -24,6 +24,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceServicer
 from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, Resident
 from jukinet.ledger.entry import month_key, person_token
+from jukinet.ledger.seal import seal_key, sealed_token
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
@@ -161,6 +162,8 @@ class ProvisionService(ProvisionServiceServicer):
                 raise Refused(decision.refusal)
             if decision.edition != ticket.edition:
                 raise TicketInvalid("it was decided by another edition of the statute table")
+        if ticket.sealed_until and (batch or not self._policy.may_seal(ticket.purpose, ticket.sealed_until, day)):
+            raise Refused(errors.ERROR_REASON_SEAL_NOT_ALLOWED)
 
     def _answers(self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment") -> list["_Found"]:
         key = month_key(self._token_key, moment.now)
@@ -194,6 +197,9 @@ class ProvisionService(ProvisionServiceServicer):
             return _Found(answer)
         answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
         answer.person_token = person_token(key, resident.record.resident_code)
+        if ticket.sealed_until:
+            person = seal_key(self._token_key, ticket.sealed_until, resident.record.resident_code)
+            answer.sealed_token = sealed_token(person, asked.request_id)
         del answer.freshness[:]
         answer.freshness.append(said)
         if ticket.for_watch:

@@ -86,9 +86,10 @@ def usage(
         out.touch(mode=0o600)
         out.write_text(json_format.MessageToJson(answer) + "\n", encoding="utf-8")
         told = Usage.FromString(answer.usage)
-        rows = rows_of(told)
+        rows, sealed = rows_of(told), sum(each.sealed for each in told.ledgers)
         if as_json:
-            show_json({"rows": rows, "ledgers": [each.origin for each in told.ledgers], "notice": told.notice})
+            ledgers = [each.origin for each in told.ledgers]
+            show_json({"rows": rows, "ledgers": ledgers, "sealed": sealed, "notice": told.notice})
             return
         show_table(
             ["date", "function", "affair", "article", "provider", "recipient", "items"],
@@ -106,6 +107,7 @@ def usage(
             ],
         )
         show(told.notice)
+        show(f"{sealed} entries of the period, of everybody together, are sealed until a later day")
         show(f"{len(rows)} provisions; the proofs are in {out}")
 
 

@@ -95,6 +95,15 @@ _WHO_ASKS: Final = "With --mesh say --agency ID as well: who asks, such as pensi
 ForWatch = Annotated[
     bool, typer.Option("--for-watch", help="Ask for handles too, with which `watch begin` puts persons on a list.")
 ]
+SealUntil = Annotated[
+    str,
+    typer.Option(
+        "--seal-until",
+        metavar="DATE",
+        help="Show the person that this was asked only from this day on, the first of a month, such as 2027-04-01. For "
+        "purposes alone that the edition of the statute table lets seal (封印).",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
@@ -118,6 +127,7 @@ def inquire(
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
     for_watch: ForWatch = False,
+    seal_until: SealUntil = "",
     as_json: AsJson = False,
 ) -> None:
     """Ask for items of the identity record (本人確認情報) of the one person who matches (照会).
@@ -141,6 +151,7 @@ def inquire(
             subject=_subject(subject, individual_number),
             fields=numbers_of(field),
             for_watch=for_watch,
+            sealed_until=seal_until,
         )
         signer_of(target, mesh, agency, operator, operator_key)(request)
         found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))
@@ -167,6 +178,7 @@ def verify_identity(
     max_age: MaxAge = 0,
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
+    seal_until: SealUntil = "",
     as_json: AsJson = False,
 ) -> None:
     """Ask whether exactly one person is as stated by the four items (４情報): yes or no, and no record (本人確認).
@@ -185,7 +197,7 @@ def verify_identity(
         if not person.HasField("four_items"):
             raise Failure("An identity is verified by the four items; an individual number is not enough.", Exit.USAGE)
         context = context_of(purpose, case, operator, max_age, request_id)
-        request = VerifyIdentityRequest(context=context, four_items=person.four_items)
+        request = VerifyIdentityRequest(context=context, four_items=person.four_items, sealed_until=seal_until)
         signer_of(target, mesh, agency, operator, operator_key)(request)
         found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
         if as_json:

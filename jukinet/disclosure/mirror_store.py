@@ -1,7 +1,7 @@
 """A mirrored ledger in the database: what was verified of it, and proofs out of that."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, select
@@ -10,9 +10,13 @@ from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
 from jukinet.disclosure import schema
 from jukinet.ledger import merkle
 from jukinet.ledger.errors import LedgerCorrupt
+from jukinet.mesh.clock import JAPAN
 from jukinet.store.statement import add
 
-_ADD = {table: add(table) for table in (schema.entries, schema.subtrees, schema.checkpoints, schema.contradictions)}
+_ADD = {
+    table: add(table)
+    for table in (schema.entries, schema.seals, schema.subtrees, schema.checkpoints, schema.contradictions)
+}
 
 
 class Verified(NamedTuple):
@@ -52,6 +56,12 @@ def keep_entries(
         for index, leaf, token in ((first + i, leaf, entry.person_token) for i, (leaf, entry) in enumerate(entries))
     ]
     _ADD[schema.entries].write(connection, rows)
+    sealed = [
+        {"origin": origin, "leaf_index": first + i, "day": f"{entry.time.ToDatetime(tzinfo=JAPAN):%Y-%m-%d}"}
+        for i, (_, entry) in enumerate(entries)
+        if entry.sealed_until
+    ]
+    _ADD[schema.seals].write(connection, sealed)
     _ADD[schema.subtrees].write(connection, [{"origin": origin, **node._asdict()} for node in growth.subtrees])
 
 
@@ -103,6 +113,18 @@ def find(connection: Connection, tokens: Sequence[bytes]) -> list[Found]:
     rows = connection.execute(
         select(table.c.origin, table.c.leaf_index, table.c.entry)
         .where(table.c.token.in_(tokens))
+        .order_by(table.c.origin, table.c.leaf_index)
+    )
+    return [Found(*row) for row in rows]
+
+
+def find_sealed(connection: Connection, first: date, last: date) -> list[Found]:
+    """All sealed entries here of a period of days in Japan, opened or not."""
+    table, sealed = schema.entries, schema.seals
+    rows = connection.execute(
+        select(table.c.origin, table.c.leaf_index, table.c.entry)
+        .join(sealed, (sealed.c.origin == table.c.origin) & (sealed.c.leaf_index == table.c.leaf_index))
+        .where(sealed.c.day.between(first.isoformat(), last.isoformat()))
         .order_by(table.c.origin, table.c.leaf_index)
     )
     return [Found(*row) for row in rows]

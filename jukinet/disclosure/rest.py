@@ -134,6 +134,7 @@ class Face:
                 "offset": offset,
                 "limit": limit,
                 "total": len(rows),
+                "sealed": sum(each.sealed for each in usage.ledgers),
                 "notice": usage.notice,
                 "answer": {
                     "usage": base64.b64encode(answer.usage).decode(),

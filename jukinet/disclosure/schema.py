@@ -41,6 +41,15 @@ entries = Table(
     Index("mirrored_entries_token", "token"),
 )
 
+seals = Table(
+    "mirrored_seals",
+    metadata,
+    Column("origin", _ORIGIN, primary_key=True),
+    Column("leaf_index", _NUMBER, primary_key=True, autoincrement=False, comment="of a sealed entry"),
+    Column("day", String(10), nullable=False, comment="of the entry, in Japan, ISO 8601"),
+    Index("mirrored_seals_day", "day"),
+)
+
 subtrees = Table(
     "mirrored_subtrees",
     metadata,

@@ -8,10 +8,13 @@ Rules:
    other person. Whoever asked is an agency there, not somebody.
 3. The same question about the same state of the ledgers gives the same answer, byte by byte, so that one that was lost
    on its way can be had again.
+4. A sealed entry (封印) is shown from its day on. Before that the answer says how many entries are sealed, of everybody
+   together, and has no key that would tell whose.
 
 Source: docs/disclosure.md; the items are those that prefectures show.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,8 +29,10 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.disclosure import mirror_store
 from jukinet.disclosure.mirror_store import Found, Verified
+from jukinet.domain.seal import opening_days
 from jukinet.ledger import layout, merkle
 from jukinet.ledger.entry import month_key, person_token
+from jukinet.ledger.seal import seal_key, sealed_token
 from jukinet.mesh.clock import JAPAN
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.statute import StatuteTable
@@ -136,6 +141,12 @@ class UsageOffice:
             for each in mirror_store.find(connection, list(tokens.values()))
             if each.place < sizes.get(each.origin, 0) and period.holds(_moment(entry := layout.decode(each.entry)))
         ]
+        seals = _Seals.of(
+            self.token_key, resident_code, opening_days(*period, datetime.fromtimestamp(made_at // 10**6, JAPAN).date())
+        )
+        for each in mirror_store.find_sealed(connection, *period):
+            if each.place < sizes.get(each.origin, 0) and seals.opens(each, entry := layout.decode(each.entry)):
+                found.append((each, entry))
         if len(found) > MOST_ROWS:
             raise Refused(errors.ERROR_REASON_USAGE_TOO_LONG, field="last_day")
         found.sort(key=lambda pair: (_moment(pair[1]), pair[0].origin, pair[0].place), reverse=True)
@@ -146,9 +157,10 @@ class UsageOffice:
             first_day=_calendar(period.first),
             last_day=_calendar(period.last),
             tokens=[disclosure.MonthToken(month=month, token=token) for month, token in tokens.items()],
-            ledgers=map(_shown, searched),
+            ledgers=[_shown(each, seals.closed[each.origin]) for each in searched],
             rows=padded(rows),
             notice=NOTICE,
+            seal_keys=[disclosure.SealKey(sealed_until=until, key=key) for until, key in seals.keys.items()],
         )
         usage.made_at.FromMicroseconds(made_at)
         body = usage.SerializeToString(deterministic=True)
@@ -183,12 +195,30 @@ def padded(rows: Sequence[disclosure.UsageRow]) -> list[disclosure.UsageRow]:
     return everything
 
 
-def _shown(searched: Searched) -> disclosure.SearchedLedger:
+class _Seals(NamedTuple):
+    """A resident's keys of the days that have come, and how many entries of each ledger are still sealed."""
+
+    keys: dict[str, bytes]
+    closed: Counter[str]
+
+    @classmethod
+    def of(cls, token_key: bytes, resident_code: str, days: Sequence[str]) -> "_Seals":
+        return cls({until: seal_key(token_key, until, resident_code) for until in days}, Counter())
+
+    def opens(self, found: Found, entry: ledger.Entry) -> bool:
+        """Whether a sealed entry is the resident's, and may be shown; one that nobody may be shown is counted."""
+        key = self.keys.get(entry.sealed_until)
+        self.closed[found.origin] += key is None
+        return key is not None and sealed_token(key, entry.request_id) == entry.person_token
+
+
+def _shown(searched: Searched, sealed: int) -> disclosure.SearchedLedger:
     shown = disclosure.SearchedLedger(
         origin=searched.origin,
         size=searched.verified.size,
         checkpoint=searched.verified.note,
         contradicted=searched.contradicted,
+        sealed=sealed,
     )
     shown.verified_at.FromMicroseconds(searched.verified.verified_at)
     return shown

@@ -55,6 +55,7 @@ def _row(row: UsageRow) -> dict[str, Any]:
         "law_ja": row.law_ja,
         "article": entry.article,
         "edition": entry.edition,
+        "sealed_until": entry.sealed_until,
         "provider": row.provider,
         "recipient": entry.agency,
         "recipient_ja": row.recipient_ja,

@@ -114,7 +114,8 @@ def _is_plain_segment(segment: link_pb2.Segment) -> bool:
 
 def _is_plain_question(question: inquiry_pb2.InquireRequest) -> bool:
     return (
-        _are_plain_fields(question.fields)
+        not question.sealed_until
+        and _are_plain_fields(question.fields)
         and _is_plain_context(question.context)
         and _is_plain_subject(question.subject)
     )
@@ -132,7 +133,7 @@ def _is_plain_batch(question: inquiry_pb2.InquireBatchRequest) -> bool:
 
 
 def _is_plain_verification(question: inquiry_pb2.VerifyIdentityRequest) -> bool:
-    return _is_plain_context(question.context) and _are_plain_items(question.four_items)
+    return not question.sealed_until and _is_plain_context(question.context) and _are_plain_items(question.four_items)
 
 
 def _is_plain_provision(request: provision_pb2.ProvideRequest) -> bool:

@@ -104,6 +104,7 @@ def make_entry(
     proof: bytes = b"",
     new_subject: bool = False,
     body_digest: bytes = b"",
+    sealed_until: str = "",
 ) -> ledger_pb2.Entry:
     """The entry of one answer or refusal.
 
@@ -130,6 +131,7 @@ def make_entry(
         proof: `EntryKeys.proof_digest` of the operator's proof; empty where it did not hold or was not looked at.
         new_subject: whether the agency asks about this person for the first time today; false without a proof.
         body_digest: of the sealed body, 32 bytes; empty where there is none.
+        sealed_until: day on which it may be shown to the person, whom `seal.sealed_token` stands for then; empty = now.
     Raises EntryInvalid naming the field that breaks the layout.
     """
     refused = result == ledger_pb2.RESULT_REFUSED
@@ -154,6 +156,7 @@ def make_entry(
         operator_proof=proof,
         new_subject=new_subject,
         body_digest=body_digest,
+        sealed_until=sealed_until,
     )
     return _dated(entry, time)
 

@@ -2,16 +2,19 @@
 
 Rule: every field is a number of a closed list, a fixed-length keyed digest, or a string of a narrow pattern. Bytes that
 do not come from such an entry are refused. Layout 2 added what was asked and the edition that decided, operators' acts
-and disclosures; layout 3 the proof of the operator who asked and the digest of a body beside the tree. Entries of an
-older layout have none of what came later, and no new ones are made.
+and disclosures; layout 3 the proof of the operator who asked, the digest of a body beside the tree and the day until
+which an answer about a person is sealed. Entries of an older layout have none of what came later, and no new ones are
+made.
 """
 
 import re
+from datetime import timedelta, timezone
 from functools import lru_cache
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.domain.seal import is_within
 from jukinet.ledger.errors import EntryInvalid
 
 VERSION = 3
@@ -84,6 +87,8 @@ _FREEZES = frozenset(
 )
 _QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - _DISCLOSURES - _FREEZES - {0}
 _RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
+_SEALABLE = frozenset({ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY})
+_JAPAN = timezone(timedelta(hours=9))
 _END = ledger_pb2.ACTION_END_WATCH
 _OF_LISTS = frozenset({ledger_pb2.ACTION_WATCH, _END})
 _RESULTS_OF_LISTS = frozenset({ledger_pb2.RESULT_DONE, ledger_pb2.RESULT_REFUSED})
@@ -95,7 +100,7 @@ _METHODS = frozenset(inquiry_pb2.InquiryMethod.values()) - {0}
 def _common_claims(entry: ledger_pb2.Entry) -> _Claims:
     return (
         ("version", entry.version in VERSIONS),
-        ("time", entry.HasField("time") and 0 < entry.time.seconds < 253402300800 and 0 <= entry.time.nanos < 10**9),
+        ("time", _is_dated(entry)),
         ("request_id", _REQUEST_ID.fullmatch(entry.request_id) is not None),
         ("agency", _is(_AGENCY, entry.agency)),
         ("operator_pseudonym", len(entry.operator_pseudonym) == DIGEST_BYTES),
@@ -103,12 +108,24 @@ def _common_claims(entry: ledger_pb2.Entry) -> _Claims:
         ("policy_digest", len(entry.policy_digest) == DIGEST_BYTES),
         ("operator_proof", not entry.operator_proof or (entry.version > 2 and _is_proof(entry))),
         ("new_subject", not entry.new_subject or bool(entry.operator_proof)),
+        ("sealed_until", not entry.sealed_until or (entry.version > 2 and _is_seal(entry))),
         ("about_operator", len(entry.about_operator) == (DIGEST_BYTES if entry.action in _FREEZES else 0)),
     )
 
 
+def _is_dated(entry: ledger_pb2.Entry) -> bool:
+    return entry.HasField("time") and 0 < entry.time.seconds < 253402300800 and 0 <= entry.time.nanos < 10**9
+
+
 def _is_proof(entry: ledger_pb2.Entry) -> bool:
     return len(entry.operator_proof) == DIGEST_BYTES and entry.action not in _ACTS | _DISCLOSURES | _FREEZES
+
+
+def _is_seal(entry: ledger_pb2.Entry) -> bool:
+    """Only an answer about one person can be sealed; what names nobody has nothing to hide."""
+    if entry.action not in _SEALABLE or not entry.person_token or not _is_dated(entry):
+        return False
+    return is_within(entry.sealed_until, entry.time.ToDatetime(tzinfo=_JAPAN).date())
 
 
 def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:

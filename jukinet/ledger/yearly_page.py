@@ -17,6 +17,7 @@ _COLUMNS = ("kind", "receiver", "name_ja", "name_en", "month", "method", "reason
 KINDS_JA = {
     "provided": "提供件数",
     "resident_code": "うち住民票コードを含むもの",
+    "sealed": "うち本人への開示を期限まで留保するもの",
     "private_attempt": "民間からの照会（すべて拒否）",
     "refused": "拒否した照会",
     "no_single_match": "該当する者を特定できなかった照会",
@@ -25,6 +26,7 @@ KINDS_JA = {
 KINDS_EN = {
     "provided": "Records provided",
     "resident_code": "of these with the resident code",
+    "sealed": "of these shown to the person only from a later day on",
     "private_attempt": "Questions of private organisations, all refused",
     "refused": "Questions refused",
     "no_single_match": "Questions that named no single person",

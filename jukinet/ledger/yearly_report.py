@@ -57,8 +57,9 @@ class Source:
 class Line:
     """One number of the report; `number` is None where it is under ten, and where a column says nothing it is empty.
 
-    `kind` is `provided`, `resident_code` (provisions that held a 住民票コード), `private_attempt`, `refused` or
-    `no_single_match`; `month` is `2026-04`, `receiver` an agency's SPIFFE ID, `reason` of the error catalogue.
+    `kind` is `provided`, `resident_code` (provisions that held a 住民票コード), `sealed` (those shown to the person
+    later, 封印), `private_attempt`, `refused`, `no_single_match` or `not_provided`; `month` is `2026-04`, `receiver` an
+    agency's SPIFFE ID, `reason` of the error catalogue.
     """
 
     kind: str
@@ -166,6 +167,8 @@ def _lines_of(entry: ledger_pb2.Entry, report: YearlyReport, name: str) -> Itera
         yield Line("provided", entry.agency, month, method)
         if inquiry_pb2.IDENTITY_FIELD_RESIDENT_CODE in entry.fields:
             yield Line("resident_code", month=month)
+        if entry.sealed_until:
+            yield Line("sealed", month=month)
     elif entry.result == ledger_pb2.RESULT_NO_SINGLE_MATCH:
         yield Line("no_single_match", month=month)
     elif entry.result == ledger_pb2.RESULT_NOT_PROVIDED:
@@ -186,7 +189,7 @@ def _published(line: Line, number: int) -> Line:
     return Line(line.kind, line.receiver, line.month, line.method, line.reason, shown)
 
 
-_KINDS = ("provided", "resident_code", "private_attempt", "refused", "no_single_match", "not_provided")
+_KINDS = ("provided", "resident_code", "sealed", "private_attempt", "refused", "no_single_match", "not_provided")
 
 
 def _order(line: Line) -> tuple[int, str, str, str, str]:

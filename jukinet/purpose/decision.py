@@ -22,6 +22,7 @@ import cedarpy
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
+from jukinet.domain.seal import is_within
 from jukinet.purpose.agencies import AgencyDirectory, format_agencies
 from jukinet.purpose.articles import Provision
 from jukinet.purpose.editions import Editions
@@ -175,6 +176,18 @@ class PurposePolicy:
         """
         row = self.editions.on(day).find(purpose)
         return row is not None and agency in self._directory and covers(row, self._directory[agency], holder)
+
+    def may_seal(self, purpose: str, until: str, day: date) -> bool:
+        """Whether an allowed question may be sealed (封印), by the edition of its day and for so long.
+
+        Args:
+            purpose: row, or row and item.
+            until: day on which it is to be opened, such as `2027-04-01`.
+            day: of the question, in Japan.
+        """
+        table = self.editions.on(day)
+        row = table.find(purpose)
+        return row is not None and is_within(until, day, months=table.seals.get(row.key, 0))
 
     def digest_on(self, day: date) -> bytes:
         """SHA-256 of all that decides on a day in Japan, 32 bytes: for what was refused before it could be decided."""

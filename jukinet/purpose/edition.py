@@ -12,6 +12,8 @@ The file is TOML; the tables stand in it as CSV, with the columns of the files b
     rows = '''…'''                       # `statute.csv`
     bodies = '''…'''                     # `statute_bodies.csv`
     items = '''…'''                      # `statute_items.csv`
+    seals = '''…'''                      # may be left out: the rows whose questions may be sealed (封印), each with the
+                                         # most months and the ground; columns purpose_key,months,ground
 
 `jukinet statutes draft` writes the program's own edition in this form, to begin the next one from.
 """
@@ -32,6 +34,7 @@ from jukinet.purpose.statute import (
     BODY_COLUMNS,
     ITEM_COLUMNS,
     ROW_COLUMNS,
+    SEAL_COLUMNS,
     Parts,
     Record,
     StatuteTable,
@@ -55,6 +58,7 @@ _FILES: Final = {
     "bodies": "statute_bodies.csv",
     "items": "statute_items.csv",
 }
+_OPTIONAL: Final = {"seals": SEAL_COLUMNS}
 _KEYS: Final = frozenset({"name", "in_force_from", "sources", *_COLUMNS})
 
 
@@ -112,11 +116,13 @@ def read_parts(content: bytes) -> Parts:
         found = tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StatuteTableError(f"the edition is not TOML in UTF-8: {error}") from error
-    if odd := sorted(found.keys() ^ _KEYS):
+    if odd := sorted((found.keys() - _OPTIONAL) ^ _KEYS):
         raise StatuteTableError(
             f"an edition has the keys {', '.join(sorted(_KEYS))}; missing or unknown: {', '.join(odd)}"
         )
-    tables = {key: _records(key, found[key]) for key in _COLUMNS}
+    tables = {
+        key: _records(key, found[key], columns) for key, columns in (_COLUMNS | _OPTIONAL).items() if key in found
+    }
     return Parts(
         name=_name(found["name"]),
         in_force_from=_first_day(found["in_force_from"]),
@@ -141,7 +147,8 @@ def format_edition(parts: Parts) -> bytes:
         f"in_force_from = {parts.in_force_from}",
         f"sources = {json.dumps(list(parts.sources), ensure_ascii=False)}",
     ]
-    lines += [f"{key} = '''\n{_table(columns, getattr(parts, key))}'''" for key, columns in _COLUMNS.items()]
+    tables = _COLUMNS | (_OPTIONAL if parts.seals else {})
+    lines += [f"{key} = '''\n{_table(columns, getattr(parts, key))}'''" for key, columns in tables.items()]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -153,7 +160,7 @@ def _table(columns: tuple[str, ...], records: list[Record]) -> str:
     return text.getvalue()
 
 
-def _records(key: str, text: object) -> list[Record]:
+def _records(key: str, text: object, columns: tuple[str, ...]) -> list[Record]:
     if not isinstance(text, str):
         raise StatuteTableError(f"{key} must be a table in CSV between triple quotes")
     reader = csv.DictReader(text.splitlines(), strict=True)
@@ -161,8 +168,8 @@ def _records(key: str, text: object) -> list[Record]:
         records = list(reader)
     except csv.Error as error:
         raise StatuteTableError(f"{key} is not CSV: {error}") from error
-    if tuple(reader.fieldnames or ()) != _COLUMNS[key]:
-        raise StatuteTableError(f"{key} must have the columns {','.join(_COLUMNS[key])}")
+    if tuple(reader.fieldnames or ()) != columns:
+        raise StatuteTableError(f"{key} must have the columns {','.join(columns)}")
     for number, record in enumerate(records, 2):
         if None in record or not all(isinstance(value, str) and value.isprintable() for value in record.values()):
             raise StatuteTableError(f"line {number} of {key} has fields too many, too few, or not printable")

@@ -25,11 +25,12 @@ the articles that let municipalities and prefectures receive the code concern re
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
+from jukinet.domain.seal import MOST_MONTHS
 from jukinet.purpose.articles import PROVISIONS, Articles, ArticlesError, build_articles, read_provisions
 
 RowStatus = Literal["in_force", "deleted", "ordinance_only"]
@@ -42,6 +43,7 @@ ROW_COLUMNS: Final = (
 )
 ITEM_COLUMNS: Final = ("ordinance_row", "item", "purpose_key", "as_of")
 BODY_COLUMNS: Final = ("body", "name_en", "name_ja")
+SEAL_COLUMNS: Final = ("purpose_key", "months", "ground")
 
 _STATUSES: dict[str, RowStatus] = {
     "in_force": "in_force",
@@ -52,6 +54,7 @@ _TRUTH = {"yes": True, "no": False}
 # As in `ledger.proto`: what could not be named in a question or stand in an entry is no row.
 _KEY: Final = re.compile(r"B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?")
 _ITEM: Final = re.compile(r"[0-9]{1,3}")
+_MONTHS: Final = re.compile(r"[0-9]{1,2}")
 
 
 class StatuteTableError(ValueError):
@@ -104,6 +107,8 @@ class StatuteTable:
     articles: Articles
     digest: bytes
     """SHA-256 of its file, 32 bytes."""
+    seals: Mapping[str, int] = field(default_factory=dict)
+    """For how many months at most a row lets its questions be sealed (封印); a row that is not here does not."""
 
     def find(self, purpose: str) -> StatuteRow | None:
         """Looks up the row that a purpose names.
@@ -149,6 +154,7 @@ class Parts(NamedTuple):
     bodies: Sequence[Record]
     items: Sequence[Record]
     digest: bytes
+    seals: Sequence[Record] = ()
 
 
 def build_statute(parts: Parts) -> StatuteTable:
@@ -187,7 +193,23 @@ def build_statute(parts: Parts) -> StatuteTable:
         bodies=MappingProxyType(names),
         articles=articles,
         digest=parts.digest,
+        seals=MappingProxyType(_seals(parts.seals, table)),
     )
+
+
+def _seals(records: Sequence[Record], rows: Mapping[str, StatuteRow]) -> dict[str, int]:
+    """For how many months each row lets questions be sealed. Raises StatuteTableError."""
+    found: dict[str, int] = {}
+    for record in records:
+        key, months = record["purpose_key"], record["months"]
+        if key in found or key not in rows:
+            raise StatuteTableError(f"seals speak of row {key} twice, or there is no such row")
+        if not _MONTHS.fullmatch(months) or not 1 <= int(months) <= MOST_MONTHS:
+            raise StatuteTableError(f"seals: row {key} may be sealed for 1 to {MOST_MONTHS} months")
+        if not record["ground"]:
+            raise StatuteTableError(f"seals: row {key} names no ground for keeping an answer from the person concerned")
+        found[key] = int(months)
+    return found
 
 
 def items_by_row(records: Sequence[Record]) -> dict[str, set[str]]:

@@ -40,7 +40,7 @@ from jukinet.domain.contract import JUDGES, is_plain
 from jukinet.domain.submission import complete
 from nation import residents
 
-RULES = "5d71e81997e8f3a037e03b826973952102fefc2eef1b808a1de5600441f09109"
+RULES = "4a40ee875b79bf527253caad823f0760026eee4a347895d1a2f0aa3b97807465"
 """Digest of the rules that `is_plain` knows. Where it fails: hold `jukinet/domain/contract.py` against the protos."""
 
 TEXTS = (
@@ -262,13 +262,20 @@ def questions() -> Iterator[Question]:
         yield asked
 
 
+SEALS = ("", "2027-04-01", "2027-04-02", "2027-13-01", "x")
 KINDS["InquireRequest"] = (
     InquireRequest(
         context=context(),
         subject=Subject(four_items=four_items()),
         fields=[IDENTITY_FIELD_NAME, IDENTITY_FIELD_CHANGE],
     ),
-    {**under("context", CONTEXT), **under("subject", SUBJECT), "fields": ASKED},
+    {
+        **under("context", CONTEXT),
+        **under("subject", SUBJECT),
+        "fields": ASKED,
+        "sealed_until": SEALS,
+        "for_watch": (False, True),
+    },
     ("context", "subject", "subject.four_items", *(f"subject.four_items.{name}" for name in ITEMS_MESSAGES)),
 )
 KINDS["InquireBatchRequest"] = (
@@ -287,7 +294,7 @@ KINDS["InquireBatchRequest"] = (
 )
 KINDS["VerifyIdentityRequest"] = (
     VerifyIdentityRequest(context=context(), four_items=four_items()),
-    {**under("context", CONTEXT), **under("four_items", ITEMS)},
+    {**under("context", CONTEXT), **under("four_items", ITEMS), "sealed_until": SEALS},
     ("context", "four_items", *(f"four_items.{name}" for name in ITEMS_MESSAGES)),
 )
 KINDS["ProvideRequest"] = (

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,7 @@ async def plant_questions(canaries: Canaries, network: Network, known: identity_
         network.question(known, context=by_canary()),
         network.question(known, context=context(), fields=[inquiry.IDENTITY_FIELD_RESIDENT_CODE]),
         network.question(known, context=context(), subject=letters),
+        network.question(known, context=context(), sealed_until="2099-01-01"),
         malformed,
         inquiry.VerifyIdentityRequest(context=context(), four_items=network.four_items(known)),
         inquiry.VerifyIdentityRequest(context=context(), four_items=nobody),
@@ -232,6 +234,8 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
     of_batch = sign_tickets([batch], key, gateway=gateway.uri, now=now())
     forged = provision.SignedTickets(tickets=signed.tickets, signature=bytes(64))
     question = provision.Question(subject=subject, traceparent=traced()[0][1])
+    # The law of this network lets nothing be sealed, so that no answer holds one.
+    canaries.plant(provision.Provision(sealed_token=uuid.uuid4().bytes * 2))
     about_another = provision.Question(subject=inquiry.Subject(individual_number=known.individual_number))
     async with network.channel(CENTER, gateway) as channel:
         for request in (
@@ -252,6 +256,9 @@ async def plant_a_disclosure(canaries: Canaries, network: Network, known: identi
     counter = Identity("counter", CHIYODA)
     day = today_in_japan()
     today = identity_pb2.CalendarDate(year=day.year, month=day.month, day=day.day)
+    # So long a period has an opening day of sealed entries in it.
+    first = day - timedelta(days=40)
+    before = identity_pb2.CalendarDate(year=first.year, month=first.month, day=first.day)
     wanted = len(await network.ledger())
 
     async def mirrored() -> bool:
@@ -261,7 +268,7 @@ async def plant_a_disclosure(canaries: Canaries, network: Network, known: identi
 
     def request(**parts: Any) -> disclosure.FindUsageRequest:
         check = _check(network, known, key, disclosure.AFFAIR_FIND_USAGE)
-        return disclosure.FindUsageRequest(**{"check": check, "first_day": today, "last_day": today, **parts})
+        return disclosure.FindUsageRequest(**{"check": check, "first_day": before, "last_day": today, **parts})
 
     forged = request()
     forged.check.signature = bytes(64)

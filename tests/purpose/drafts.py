@@ -15,6 +15,7 @@ def draft_text(
     *,
     rows: Mapping[str, Mapping[str, str] | None] | None = None,
     articles: Mapping[str, Mapping[str, str]] | None = None,
+    seals: Mapping[str, int | str] | None = None,
 ) -> bytes:
     """The file of a draft.
 
@@ -23,6 +24,7 @@ def draft_text(
         first_day: on which it decides.
         rows: changed columns by row; None takes the row out, with its items.
         articles: changed columns by the table that the article opens.
+        seals: rows whose questions may be sealed, and for how many months.
     """
     changed = dict(rows or {})
     kept = [record for record in OWN.rows if changed.get(record["purpose_key"], {}) is not None]
@@ -37,6 +39,9 @@ def draft_text(
                 {**record, **((articles or {}).get(record["table"]) or {})} if record["table"] else record
                 for record in OWN.articles
             ],
+            seals=[
+                {"purpose_key": row, "months": str(months), "ground": "a test"} for row, months in (seals or {}).items()
+            ],
         )
     )
 
@@ -47,6 +52,7 @@ def draft(
     *,
     rows: Mapping[str, Mapping[str, str] | None] | None = None,
     articles: Mapping[str, Mapping[str, str]] | None = None,
+    seals: Mapping[str, int | str] | None = None,
 ) -> StatuteTable:
     """The same, understood."""
-    return parse_edition(draft_text(name, first_day, rows=rows, articles=articles))
+    return parse_edition(draft_text(name, first_day, rows=rows, articles=articles, seals=seals))

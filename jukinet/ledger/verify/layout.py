@@ -2,12 +2,13 @@
 
 Layout 2 has four fields more than layout 1, of which no entry of layout 1 has any. It knows acts of operators too,
 which speak of an edition of the law and of nobody's question, and disclosures, which speak of a resident and a counter.
-Layout 3 has the proof of the operator who asked, the digest of a body that is kept elsewhere, and the act of taking
-one.
+Layout 3 has the proof of the operator who asked, the digest of a body that is kept elsewhere, the act of taking one and
+the first day of a month until which an answer about one person is sealed, five years off at most.
 """
 
 import re
 from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
 
 from google.protobuf.message import DecodeError
 
@@ -28,7 +29,7 @@ _ABSENT_IN_ACTS = (
 )
 _NEW_IN = {
     2: ("method", "wanted", "edition", "edition_digest"),
-    3: ("operator_proof", "new_subject", "body_digest", "about_operator"),
+    3: ("operator_proof", "new_subject", "body_digest", "about_operator", "sealed_until"),
 }
 _DIGESTS = ("operator_pseudonym", "case_commitment", "policy_digest")
 _REFUSED = ledger_pb2.RESULT_REFUSED
@@ -56,6 +57,10 @@ _ABSENT_IN_FREEZES = (*_ABSENT_IN_ACTS, "edition", "edition_digest")
 _END = ledger_pb2.ACTION_END_WATCH
 _MAX_FIELD = 7
 _MAX_METHOD = 2
+_SEALABLE = (ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY)
+_SEAL = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])-01")
+_MAX_SEALED_MONTHS = 60
+_JAPAN = timezone(timedelta(hours=9))
 _END_OF_TIME = 253_402_300_800  # Year 10000: the end of what a Timestamp may say.
 
 
@@ -77,8 +82,7 @@ def read_entry(leaf: bytes) -> ledger_pb2.Entry:
 def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
     wrong = [name for name in _DIGESTS if len(getattr(entry, name)) != 32]
     wrong += [name for name in ("request_id", "agency") if not _PATTERNS[name].fullmatch(getattr(entry, name))]
-    if not (0 < entry.time.seconds < _END_OF_TIME and 0 <= entry.time.nanos < 1_000_000_000):
-        wrong.append("time")
+    wrong += _wrong_time(entry)
     if entry.version not in (1, 2, 3):
         wrong.append("version")
     for version, names in _NEW_IN.items():
@@ -86,6 +90,8 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
             wrong += [name for name in names if getattr(entry, name)]
     if len(entry.about_operator) != (32 if entry.action in _FREEZES else 0):
         wrong.append("about_operator")
+    if entry.sealed_until and not _may_be_sealed(entry):
+        wrong.append("sealed_until")
     if entry.action in _FREEZES:
         return wrong + _wrong_in_freeze(entry)
     if entry.action in _ACTS:
@@ -93,6 +99,19 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
     if entry.action in _DISCLOSURES:
         return wrong + _wrong_in_disclosure(entry)
     return wrong + _wrong_in_question(entry) + _wrong_outcome(entry, entry.result == _REFUSED)
+
+
+def _wrong_time(entry: ledger_pb2.Entry) -> list[str]:
+    sound = 0 < entry.time.seconds < _END_OF_TIME and 0 <= entry.time.nanos < 1_000_000_000
+    return [] if sound else ["time"]
+
+
+def _may_be_sealed(entry: ledger_pb2.Entry) -> bool:
+    until = _SEAL.fullmatch(entry.sealed_until)
+    if until is None or entry.action not in _SEALABLE or not entry.person_token or _wrong_time(entry):
+        return False
+    asked = datetime.fromtimestamp(entry.time.seconds, _JAPAN)
+    return 0 < (int(until[1]) - asked.year) * 12 + int(until[2]) - asked.month <= _MAX_SEALED_MONTHS
 
 
 def _wrong_in_act(entry: ledger_pb2.Entry) -> list[str]:

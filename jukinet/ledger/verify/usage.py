@@ -4,12 +4,15 @@
 2. Each ledger that was searched: its checkpoint is signed by it and cosigned by a quorum of the witnesses.
 3. Each row: a sound entry, with one of the tokens, of a day in the period, in the tree of its ledger's checkpoint.
 4. For each ledger file that is given: its entries up to the size that was searched have the checkpoint's root, and
-   those with one of the tokens and a day in the period are the rows, no more and no fewer.
+   those with one of the tokens and a day in the period are the rows, no more and no fewer; and as many more as the
+   answer says are sealed until a day that had not come.
+5. Keys of sealed entries: one for every day up to the answer's on which an entry of the period can open, and no other.
 
 What this cannot check is whether the tokens are those of the person: only the disclosure node and the center have the
 key that makes them. The node has signed that they are.
 """
 
+import hmac
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -81,6 +84,8 @@ class _Verification:
         self._witnesses = witnesses
         self._quorum = quorum
         self._tokens: frozenset[bytes] = frozenset()
+        self._seal_keys: dict[str, bytes] = {}
+        self._sealed: dict[str, int] = {}
         self._period = (date.max, date.min)
         self._trees: dict[str, SignedTree] = {}
         self._rows: dict[str, dict[int, bytes]] = {}
@@ -97,6 +102,7 @@ class _Verification:
             raise Unsound("the answer holds no usage") from None
         self._report.node, self._report.made_at = usage.node, usage.made_at.ToJsonString()
         self._check_tokens(usage)
+        self._check_seal_keys(usage)
         for ledger in usage.ledgers:
             self._check_ledger(ledger)
         self._report.ledgers = list(self._trees)
@@ -112,6 +118,14 @@ class _Verification:
             self._find("tokens", "the months of the tokens are not those of the period")
         if len(self._tokens) < len(usage.tokens) or any(len(each.token) != 32 for each in usage.tokens):
             self._find("tokens", "a token is missing, or stands twice")
+
+    def _check_seal_keys(self, usage: disclosure_pb2.Usage) -> None:
+        today = datetime.fromtimestamp(usage.made_at.seconds, _JAPAN).date()
+        self._seal_keys = {each.sealed_until: each.key for each in usage.seal_keys}
+        if [each.sealed_until for each in usage.seal_keys] != _opening_days(*self._period, today):
+            self._find("seals", "the keys of sealed entries are not those of the days that had come")
+        if any(len(each.key) != 32 for each in usage.seal_keys):
+            self._find("seals", "a key of sealed entries is malformed")
 
     def _check_ledger(self, ledger: disclosure_pb2.SearchedLedger) -> None:
         key = self._keys.get(ledger.origin)
@@ -130,6 +144,8 @@ class _Verification:
             self._find("ledger", f"{ledger.origin}: its size is not that of the checkpoint, or it stands twice")
         self._trees[ledger.origin] = tree
         self._rows[ledger.origin] = {}
+        self._sealed[ledger.origin] = ledger.sealed
+        self._report.sealed += ledger.sealed
 
     def _check_row(self, row: disclosure_pb2.UsageRow) -> None:
         tree, place = self._trees.get(row.origin), f"entry {row.index} of {row.origin}"
@@ -160,25 +176,39 @@ class _Verification:
             if tree is None:
                 self._find("ledger", f"{path.name}: the answer searched no ledger {origin}")
                 return
-            growing, meant = GrowingTree(), set[int]()
+            growing, meant, sealed = GrowingTree(), set[int](), 0
             for line in read_lines(file):
                 if growing.size == tree.size:
                     break
                 if not isinstance(line, EntryLine):
                     continue
-                if self._is_meant(read_entry(line.leaf)):
+                entry = read_entry(line.leaf)
+                if self._is_meant(entry):
                     meant.add(growing.size)
+                sealed += self._is_closed(entry)
                 growing.add(hash_leaf(line.leaf))
         if (growing.size, growing.root()) != tree:
             self._find("ledger", f"{path.name}: its first {growing.size} entries do not have the checkpoint's root")
             return
         for index in sorted(meant ^ self._rows[origin].keys()):
             self._find("complete", f"{path.name}: entry {index} stands in one of ledger and answer, not in both")
+        if sealed != self._sealed[origin]:
+            self._find("sealed", f"{path.name}: {sealed} entries were sealed, the answer says {self._sealed[origin]}")
         self._report.recounted.append(origin)
 
     def _is_meant(self, entry: ledger_pb2.Entry) -> bool:
-        day = datetime.fromtimestamp(entry.time.seconds, _JAPAN).date()
-        return entry.person_token in self._tokens and self._period[0] <= day <= self._period[1]
+        if not entry.sealed_until:
+            return entry.person_token in self._tokens and self._is_in_period(entry)
+        key = self._seal_keys.get(entry.sealed_until)
+        if key is None:
+            return False
+        return hmac.digest(key, entry.request_id.encode(), "sha256") == entry.person_token and self._is_in_period(entry)
+
+    def _is_closed(self, entry: ledger_pb2.Entry) -> bool:
+        return bool(entry.sealed_until) and entry.sealed_until not in self._seal_keys and self._is_in_period(entry)
+
+    def _is_in_period(self, entry: ledger_pb2.Entry) -> bool:
+        return self._period[0] <= datetime.fromtimestamp(entry.time.seconds, _JAPAN).date() <= self._period[1]
 
     def _find(self, check: str, message: str) -> None:
         self._report.add(Finding(check, message))
@@ -188,6 +218,15 @@ def _months(first: date, last: date) -> list[str]:
     """Every month of the period, and one more at both ends: days are counted in Japan, months of tokens in UTC."""
     numbers = range(first.year * 12 + first.month - 2, last.year * 12 + last.month + 1)
     return [f"{number // 12}-{number % 12 + 1:02}" for number in numbers]
+
+
+def _opening_days(first: date, last: date, today: date) -> list[str]:
+    """The first day of each month after the first of the period, up to today and to sixty months after the last."""
+    end = min(last.year * 12 + last.month + 60, today.year * 12 + today.month)
+    return [
+        f"{(number - 1) // 12:04}-{(number - 1) % 12 + 1:02}-01"
+        for number in range(first.year * 12 + first.month + 1, end + 1)
+    ]
 
 
 def _day(day: CalendarDate) -> date:

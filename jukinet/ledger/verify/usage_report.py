@@ -13,6 +13,8 @@ class UsageReport:
     node: str = ""
     made_at: str = ""
     rows: int = 0
+    sealed: int = 0
+    """Entries of the period, of whomever, that had not been opened."""
     ledgers: list[str] = field(default_factory=list)
     """Origins of the ledgers that were searched."""
     recounted: list[str] = field(default_factory=list)
@@ -54,6 +56,7 @@ class UsageReport:
                 "node": self.node,
                 "made_at": self.made_at,
                 "rows": self.rows,
+                "sealed": self.sealed,
                 "ledgers": self.ledgers,
                 "recounted": self.recounted,
                 "findings": [vars(finding) for finding in self.findings],
@@ -68,6 +71,7 @@ class UsageReport:
         lines = [
             f"answer of    {self.node or '?'}, {self.made_at or '?'}",
             f"rows         {self.rows}",
+            f"sealed       {self.sealed}, of everybody together",
             f"searched     {', '.join(self.ledgers) or 'nothing'}",
             f"recounted    {', '.join(self.recounted) or 'nothing'}",
         ]

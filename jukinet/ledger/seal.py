@@ -1,0 +1,48 @@
+"""Sealed entries (封印): counted at once, shown to the person concerned from a day on and not before.
+
+Rules:
+
+1. A sealed entry is an entry like any other: in the tree at once, with agency, purpose, time and the day on which it
+   opens. Only the person's token is another one. It is keyed by the day, so that whoever has a person's tokens of all
+   months does not know it; and by the question, so that it is like that of no other entry.
+2. Nothing is kept to be opened later. Who has the root key makes a person's key of a day again, and gives it to that
+   person from that day on: then it is provable which of the entries that were there all the time are theirs.
+
+Source: docs/decisions/0061-sealed-entries.md.
+"""
+
+import hmac
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+
+def seal_key(root_key: bytes, until: str, resident_code: str) -> bytes:
+    """A person's key (住民票コード) of the entries that open on a day, 32 bytes.
+
+    Args:
+        root_key: of the person tokens, 32 bytes.
+        until: the day, such as `2027-04-01`.
+        resident_code: eleven digits.
+    Raises ValueError for a root key of another length.
+    """
+    return hmac.digest(_day_key(root_key, until), resident_code.encode(), "sha256")
+
+
+def sealed_token(key: bytes, request_id: str) -> bytes:
+    """The 32 bytes that stand for the person in the entry of one question.
+
+    Args:
+        key: of `seal_key`.
+        request_id: of the question.
+    """
+    return hmac.digest(key, request_id.encode(), "sha256")
+
+
+@lru_cache(maxsize=256)
+def _day_key(root_key: bytes, until: str) -> bytes:
+    if len(root_key) != 32:
+        raise ValueError("a root key has 32 bytes")
+    info = b"jukinet seal v1 " + until.encode()
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(root_key)

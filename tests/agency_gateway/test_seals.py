@@ -1,0 +1,111 @@
+"""A question is sealed where the law lets it be, answered and on record at once; else it is refused, on record."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from agency_gateway.detectors import CROWD
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger.entry import month_key, person_token
+from jukinet.ledger.seal import seal_key, sealed_token
+from jukinet.mesh.clock import now, today_in_japan
+from jukinet.mesh.errors import Refused
+from jukinet.purpose.decision import PurposePolicy
+from jukinet.purpose.editions import Editions
+from tests.agency_gateway.conftest import make_record
+from tests.purpose.drafts import draft
+
+Network = Any  # the fixture's own class lives in conftest.py
+NOT_ALLOWED = errors.ERROR_REASON_SEAL_NOT_ALLOWED
+
+
+def later(months: int) -> str:
+    today = today_in_japan()
+    month = today.year * 12 + today.month - 1 + months
+    return f"{month // 12}-{month % 12 + 1:02}-01"
+
+
+@pytest.fixture
+def sealing(network: Network) -> Network:
+    """A network whose law lets the questions of one row be sealed for a year."""
+    network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12}))
+    network.enter(make_record(1))
+    return network
+
+
+async def refused(call: Any) -> Any:
+    with pytest.raises(Refused) as refusal:
+        await call
+    return refusal.value.reason
+
+
+async def test_a_sealed_question_is_answered_and_its_entry_names_nobody_that_others_name(sealing: Network) -> None:
+    answer = await sealing.inquire(sealed_until=later(12))
+    assert answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH
+    (entry,) = sealing.leaves()
+    assert (entry.result, entry.sealed_until, entry.purpose) == (ledger.RESULT_PROVIDED, later(12), "B1-77.12")
+    code = make_record(1).resident_code
+    assert entry.person_token == sealed_token(seal_key(bytes(32), later(12), code), entry.request_id)
+    assert entry.person_token != person_token(month_key(bytes(32), now()), code)
+    await sealing.inquire()
+    assert sealing.leaves()[1].sealed_until == ""
+
+
+async def test_a_sealed_question_about_nobody_is_an_entry_like_any_other(sealing: Network) -> None:
+    answer = await sealing.inquire(number=2, sealed_until=later(1))
+    assert answer.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+    assert [(entry.result, entry.sealed_until) for entry in sealing.leaves()] == [(ledger.RESULT_NO_SINGLE_MATCH, "")]
+
+
+@pytest.mark.parametrize("months", [0, 13, -5, 600])
+async def test_longer_than_the_row_allows_is_refused_and_on_record(sealing: Network, months: int) -> None:
+    assert await refused(sealing.inquire(sealed_until=later(months))) == NOT_ALLOWED
+    assert [(entry.refusal, entry.sealed_until) for entry in sealing.leaves()] == [(NOT_ALLOWED, "")]
+    assert sealing.reads == []
+
+
+async def test_where_no_edition_lets_it_sealing_is_refused_and_on_record(network: Network) -> None:
+    network.enter(make_record(1))
+    assert await refused(network.inquire(sealed_until=later(1))) == NOT_ALLOWED
+    assert [entry.refusal for entry in network.leaves()] == [NOT_ALLOWED]
+    assert network.reads == []
+
+
+async def test_the_center_decides_again_whether_a_question_may_be_sealed(network: Network) -> None:
+    network.enter(make_record(1))
+    own = network.desk._policy
+    (name,) = [edition.edition for edition in own.editions]
+    lax = draft(name, own.editions.on(today_in_japan()).in_force_from, seals={"B1-77": 12})
+    network.desk._policy = PurposePolicy(Editions([lax]), network.directory)
+    assert await refused(network.inquire(sealed_until=later(1))) == NOT_ALLOWED
+    assert network.reads == []
+    assert [entry.refusal for entry in network.leaves()] == [NOT_ALLOWED]
+
+
+async def test_a_center_that_does_not_seal_lets_nothing_leave(sealing: Network) -> None:
+    def forget(response: Any) -> None:
+        response.provisions[0].sealed_token = b""
+
+    sealing.center.alter = forget
+    assert await refused(sealing.inquire(sealed_until=later(1))) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert [entry.refusal for entry in sealing.leaves()] == [errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE]
+
+
+async def test_a_crowd_is_seen_although_it_seals_its_questions(
+    sealing: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    watch = sealing.admission.watch
+
+    async def see(entries: Any) -> None:
+        seen.extend(entries := list(entries))
+        await watch(entries)
+
+    monkeypatch.setattr(sealing.admission, "watch", see)
+    for _ in range(CROWD):
+        await sealing.inquire(sealed_until=later(1))
+    assert len({entry.person_token for entry in seen}) == 1
+    assert len({entry.person_token for entry in sealing.leaves()}) == CROWD
