@@ -71,9 +71,11 @@ contract: setup ## Check the protos: style, layout, and that they break nothing 
 	$(BIN)/buf format --diff --exit-code
 	@since=$$(git log -1 --first-parent --format=%H -- protos/breaks.md) || exit 1; \
 	git diff --quiet HEAD -- protos/breaks.md || { echo 'buf breaking: protos/breaks.md is not committed, so nothing is compared'; exit 0; }; \
+	before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; \
 	for commit in $$since $$(git rev-list --first-parent "$$since..HEAD" -- protos); do \
 	  echo "buf breaking --against $$commit"; \
-	  $(BIN)/buf breaking --against "$$(git rev-parse --git-common-dir)#format=git,ref=$$commit" || exit 1; \
+	  mkdir "$$before/$$commit" && git archive "$$commit" -- buf.yaml protos third_party | tar -x -C "$$before/$$commit" || exit 1; \
+	  $(BIN)/buf breaking --against "$$before/$$commit" || exit 1; \
 	done
 
 coverage: setup ## Run the tests and measure branch coverage

@@ -26,6 +26,7 @@ def repository(tmp_path: Path) -> Path:
     """A repository of one message, whose contract says where the comparison begins."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "third_party").mkdir()
+    (tmp_path / "third_party" / "README").touch()
     (tmp_path / "buf.yaml").write_text(
         "version: v2\nmodules:\n  - path: protos\nbreaking:\n  use:\n    - FILE\n", "utf-8"
     )
