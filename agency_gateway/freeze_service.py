@@ -7,6 +7,7 @@ from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.admin.v1 import freeze_pb2 as freeze
 from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import FreezeServiceServicer
 from jukinet.mesh.interceptors import current_caller
+from jukinet.purpose.agencies import AgencyDirectory
 
 if TYPE_CHECKING:
     import grpc
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 class FreezeService(FreezeServiceServicer):
     """The frozen operators of one gateway."""
 
-    def __init__(self, freezes: Freezes) -> None:
+    def __init__(self, freezes: Freezes, directory: AgencyDirectory) -> None:
         self._freezes = freezes
+        self._directory = directory
 
     async def ListFrozen(  # gRPC names its methods so
         self,
@@ -33,6 +35,8 @@ class FreezeService(FreezeServiceServicer):
                 proposed_by=known.proposed_by,
             )
             each.since.FromMicroseconds(known.since_us)
+            if agency in self._directory:
+                each.contact.CopyFrom(freeze.AgencyContact(**self._directory[agency].contact))
         return listed
 
     async def ReleaseOperator(  # gRPC names its methods so

@@ -139,7 +139,7 @@ async def run(config: NodeConfig) -> None:
                 (add_InquiryServiceServicer_to_server, inquiry),
                 (add_WatchServiceServicer_to_server, watch),
                 (add_StatuteServiceServicer_to_server, statutes),
-                (add_FreezeServiceServicer_to_server, FreezeService(freezes)),
+                (add_FreezeServiceServicer_to_server, FreezeService(freezes, agencies)),
                 (add_LedgerServiceServicer_to_server, LedgerService(reader, covering=publisher.covering)),
                 (add_BodyServiceServicer_to_server, bodies),
             ],

@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
     from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import FreezeServiceAsyncStub
 
-_HEADERS: Final = ["agency", "operator (pseudonym)", "found", "since", "proposed by"]
+_HEADERS: Final = ["agency", "operator (pseudonym)", "found", "since", "proposed by", "contact"]
 _T = TypeVar("_T")
 
 
 def frozen(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> None:
     """List the operators of agencies (操作者) whom a gateway froze because of what they asked.
 
-    They stand there by pseudonym, as in the ledger; which of its operators is refused, the agency knows.
+    They stand there by pseudonym, as in the ledger; which of its operators is refused, the agency knows. Whom to call
+    there stands beside it, where the directory says so.
 
     Example: jukinet admin frozen --mesh mesh --node gateway-1
     """
     with failures_told():
         from jukinet._pb.jukinet.admin.v1 import freeze_pb2
+        from jukinet.purpose.contact import KEYS
 
         answer = _call(
             mesh, node, OPERATOR, lambda stub: stub.ListFrozen(freeze_pb2.ListFrozenRequest(), timeout=CALL_SECONDS)
@@ -40,6 +42,7 @@ def frozen(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
                 "detector": freeze_pb2.Detector.Name(each.detector).removeprefix("DETECTOR_").lower(),
                 "since": moment_in(each, "since"),
                 "proposed_by": each.proposed_by or None,
+                "contact": " / ".join(filter(None, (getattr(each.contact, key) for key in KEYS))) or None,
             }
             for each in answer.frozen
         ]

@@ -25,6 +25,11 @@ The directory is a TOML file with one table per organisation:
     [agency.operators]                   # who may ask for it (操作者), each by his own key; nobody else may
     op-7 = "GpqpSTQn5aN0vLKPmlA3Z2xvcJmIgfe0aD6Yl0QhSWs="
 
+    [agency.contact]                     # whom operators of the network call there; each may be left out
+    office = "情報企画課 照会窓口"
+    email = "inquiries@example.jp"
+    phone = "03-0000-0000"
+
     [agency.budgets]                     # limits that are not the defaults of `purpose/budgets.py`
     operator_searches_day = 600
 
@@ -44,6 +49,7 @@ from typing import Literal, TypeVar
 
 from jukinet.domain.local_government import is_prefecture_code
 from jukinet.purpose.budgets import Budget, format_budget, read_budget
+from jukinet.purpose.contact import Contact, format_contact, read_contact
 from jukinet.purpose.editions import Editions
 from jukinet.purpose.operator_keys import OperatorKeys, format_operators, read_operators
 
@@ -56,7 +62,7 @@ SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
 _REACTIONS: dict[str, Reaction] = {"freeze": "freeze", "alarm": "alarm"}
 _KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
 _REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
-_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators", "budgets", "on_misses", "on_crowd"}
+_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators", "contact", "budgets", "on_misses", "on_crowd"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -82,6 +88,7 @@ class Agency:
     budget: Budget = field(default_factory=Budget)
     on_misses: Reaction = "freeze"
     on_crowd: Reaction = "alarm"
+    contact: Contact = field(default_factory=dict)
 
 
 AgencyDirectory = Mapping[str, Agency]
@@ -203,8 +210,9 @@ def _format_agency(agency: Agency) -> str:
     listed = format_operators(agency.operators)
     keys = [f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(key)}" for name, key in listed]
     operators = ["[agency.operators]", *keys, ""] if keys else []
+    contact = ["[agency.contact]", *told, ""] if (told := format_contact(agency.contact)) else []
     budgets = [*limits, ""] if (limits := format_budget(agency.budget)) else []
-    return "\n".join(["[[agency]]", *lines, days, *operators, *budgets])
+    return "\n".join(["[[agency]]", *lines, days, *operators, *contact, *budgets])
 
 
 def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agency:
@@ -241,6 +249,7 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
         budget=_read(f"{where}: budgets", read_budget, entry.get("budgets", {}), rows),
         on_misses=_reaction(entry.get("on_misses", "freeze"), f"{where}: on_misses"),
         on_crowd=_reaction(entry.get("on_crowd", "alarm"), f"{where}: on_crowd"),
+        contact=_read(f"{where}: contact", read_contact, entry.get("contact", {})),
     )
 
 

@@ -71,7 +71,16 @@ async def test_where_no_edition_lets_it_sealing_is_refused_and_on_record(network
     network.enter(make_record(1))
     assert await refused(network.inquire(sealed_until=later(1))) == NOT_ALLOWED
     assert [entry.refusal for entry in network.leaves()] == [NOT_ALLOWED]
-    assert network.reads == []
+    assert network.center.requests == []
+
+
+async def test_a_sealed_question_whose_id_was_used_is_on_record_as_reused(sealing: Network) -> None:
+    """Neither ticket office nor record takes an id twice; here only the record is asked."""
+    await sealing.inquire(sealed_until=later(1))
+    (entry,) = sealing.leaves()
+    reason = await refused(sealing.record.keep(entry))
+    assert reason == errors.ERROR_REASON_REQUEST_ID_REUSED
+    assert [(each.refusal, each.sealed_until) for each in sealing.leaves()] == [(0, later(1)), (reason, "")]
 
 
 async def test_the_center_decides_again_whether_a_question_may_be_sealed(network: Network) -> None:

@@ -71,6 +71,14 @@ def test_resident_codes_are_counted_beside(tmp_path: Path) -> None:
     assert numbers(report, "provided") == {("pension-service", "2026-04", ""): 11}
 
 
+def test_sealed_provisions_are_counted_at_once_and_beside(tmp_path: Path) -> None:
+    leaves = [leaf(number, APRIL, sealed_until="2027-04-01") for number in range(10)] + [leaf(10, APRIL)]
+    report = year_of(write(tmp_path / "ledger", leaves))
+    assert numbers(report, "sealed") == {("", "2026-04", ""): 10}
+    assert numbers(report, "provided") == {("pension-service", "2026-04", ""): 11}
+    assert "from a later day on" in as_page(report, {})
+
+
 def test_each_attempt_of_a_private_organisation_is_counted_and_none_is_named(tmp_path: Path) -> None:
     leaves = [refusal(number, APRIL, BANNED, "example-bank") for number in range(3)]
     report = year_of(write(tmp_path / "ledger", leaves))

@@ -173,3 +173,32 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sjis.toml").write_bytes("日本".encode("shift_jis"))
     with pytest.raises(AgencyDirectoryError, match="cannot be read"):
         load_agencies(tmp_path / "sjis.toml", EDITIONS)
+
+
+def test_the_contact_of_an_agency_is_read_and_written_back() -> None:
+    told = '{ phone = "03-0000-0000", office = "照会窓口", email = "inquiries@example.jp" }'
+    directory = parse_agencies(entry(contact=told), EDITIONS)
+    (agency,) = directory.values()
+    assert agency.contact == {"office": "照会窓口", "email": "inquiries@example.jp", "phone": "03-0000-0000"}
+    assert parse_agencies(format_agencies(directory.values()), EDITIONS) == directory
+    (silent,) = parse_agencies(entry(), EDITIONS).values()
+    assert silent.contact == {}
+    assert "contact" not in format_agencies([silent])
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        '"03-0000-0000"',
+        '{ person = "a" }',
+        '{ office = "" }',
+        '{ office = "a\\nb" }',
+        '{ email = "nobody" }',
+        '{ email = "a@b.jp\\n" }',
+        '{ phone = "call us" }',
+        "{ phone = 3 }",
+    ],
+)
+def test_a_contact_that_is_none_does_not_load(contact: str) -> None:
+    with pytest.raises(AgencyDirectoryError, match="contact"):
+        parse_agencies(entry(contact=contact), EDITIONS)

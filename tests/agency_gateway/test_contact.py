@@ -1,0 +1,33 @@
+"""Whom to call at an agency stands beside each of its operators who is frozen."""
+
+from dataclasses import replace
+from typing import Any
+
+from agency_gateway.freeze_service import FreezeService
+from agency_gateway.freezes import Freezes, Frozen
+from jukinet._pb.jukinet.admin.v1 import freeze_pb2 as freeze
+from jukinet.ledger.entry import EntryKeys
+from tests.agency_gateway.calls import GATEWAY
+from tests.agency_gateway.conftest import PENSION
+
+Network = Any  # the fixture's own class lives in conftest.py
+CONTACT = {"office": "照会窓口", "phone": "03-0000-0000"}
+
+
+async def test_a_frozen_operator_is_listed_with_whom_to_call_if_the_directory_says_so(network: Network) -> None:
+    directory = {PENSION.uri: replace(network.directory[PENSION.uri], contact=CONTACT)}
+    gone = "spiffe://agencies.jukinet/agency/gone"
+    frozen = {(agency, bytes(32)): Frozen("misses", 1_777_000_000_000_000) for agency in (PENSION.uri, gone)}
+    freezes = Freezes(
+        record=network.record,
+        keys=EntryKeys(bytes(32)),
+        gateway=GATEWAY.uri,
+        policy_digest=lambda: bytes(32),
+        frozen=frozen,
+    )
+    service = FreezeService(freezes, directory)
+    listed = await service.ListFrozen(freeze.ListFrozenRequest(), None)  # type: ignore[arg-type]  # it is not used
+    assert {each.agency: each.contact for each in listed.frozen} == {
+        PENSION.uri: freeze.AgencyContact(**CONTACT),
+        gone: freeze.AgencyContact(),
+    }
