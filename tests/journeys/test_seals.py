@@ -1,0 +1,80 @@
+"""A sealed question on real processes: refused until the law lets it, then answered and counted at once, not shown."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.cli.development_agencies import OPERATORS, PENSION_SERVICE
+from jukinet.cli.layout import SECOND_OPERATOR
+from jukinet.cli.ledger import fetch_ledger
+from jukinet.cli.output import Exit
+from jukinet.disclosure.usage_rows import rows_of
+from jukinet.mesh.clock import today_in_japan
+from tests.journeys.test_disclosure import CHIYODA, GATEWAY, Resident, find, mirrored, verify
+from tests.journeys.test_editions import statutes
+from tests.purpose.drafts import draft, draft_text
+
+Network = Any  # the fixture's own class lives in conftest.py
+
+
+@pytest.fixture
+def own(new_network: Callable[..., Network], tmp_path: Path) -> Iterator[Network]:
+    """A mesh of its own: an approved edition cannot be taken back."""
+    network = new_network(tmp_path / "network", [CHIYODA], disclosure=True)
+    try:
+        network.start()
+        yield network
+    finally:
+        codes = network.stop()
+    assert set(codes.values()) == {0}
+
+
+async def inquire(network: Network, number: Path, until: str) -> int:
+    """Runs `jukinet inquire --seal-until`; gives its exit code."""
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jukinet.cli", "inquire", "--mesh", str(network.mesh.root)),
+        *("--agency", PENSION_SERVICE, "--purpose", "B1-77", "--case", "case-1", "--operator", OPERATORS[0]),
+        *("--field", "name", "--individual-number", str(number), "--seal-until", until),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    return await asyncio.wait_for(program.wait(), 60)
+
+
+@pytest.mark.slow
+async def test_a_question_is_sealed_once_the_law_lets_it_and_is_counted_at_once(own: Network, tmp_path: Path) -> None:
+    record, today = await own.enter(CHIYODA), today_in_japan()
+    number = tmp_path / "number.txt"
+    number.write_text(record.individual_number)
+    until = f"{today.year + today.month // 12}-{today.month % 12 + 1:02}-01"
+    assert await inquire(own, number, until) == Exit.FORBIDDEN
+
+    parts: dict[str, Any] = {"name": f"{today:%Y-%m}", "first_day": today, "seals": {"B1-77": 12}}
+    file = tmp_path / "draft.toml"
+    file.write_bytes(draft_text(**parts))
+    await statutes(own, "propose", file)
+    await statutes(own, "approve", draft(**parts).digest.hex(), "--as", SECOND_OPERATOR)
+    assert await inquire(own, number, until) == Exit.OK
+    await own.inquire(own.question(record))
+    entries = [entry for entry in await own.ledger() if entry.action == ledger.ACTION_INQUIRE]
+    assert [(entry.refusal, entry.sealed_until) for entry in entries] == [
+        (errors.ERROR_REASON_SEAL_NOT_ALLOWED, ""),
+        (errors.ERROR_REASON_UNSPECIFIED, until),
+        (errors.ERROR_REASON_UNSPECIFIED, ""),
+    ]
+
+    await mirrored(own)
+    answer = await find(own, Resident(own, record, tmp_path).request())
+    usage = disclosure.Usage.FromString(answer.usage)
+    assert [row["sealed_until"] for row in rows_of(usage)] == [""]
+    assert [each.sealed for each in usage.ledgers] == [1]
+    await fetch_ledger(own.mesh, GATEWAY, tmp_path / "ledger.jsonl")
+    report = await asyncio.to_thread(verify, own, tmp_path, answer)
+    assert (report.findings, report.complete, report.rows, report.sealed) == ([], True, 1, 1)
