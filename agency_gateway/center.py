@@ -7,7 +7,6 @@ with another request id or about another person is thrown away.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
@@ -43,8 +42,7 @@ class CenterAway(Refused):
 
 class _Question(NamedTuple):
     ticket: provision.Ticket
-    subject: Subject
-    traceparent: str
+    question: provision.Question
 
 
 class Center:
@@ -67,17 +65,18 @@ class Center:
         self.parts: list[Callable[[], Coroutine[Any, Any, None]]] = [self._grouping.run]
         """To be run beside the server."""
 
-    async def provide(self, ticket: provision.Ticket, subject: Subject) -> provision.Provision:
-        """Asks about one person.
+    async def provide(self, ticket: provision.Ticket, subject: Subject, *, held: bytes = b"") -> provision.Provision:
+        """Asks about one person; `held` marks what the agency holds already.
 
         Raises CenterAway, and Refused: what the law does not open (the center's own decision), TICKET_INVALID,
         DEPENDENCY_UNAVAILABLE.
         """
         with tracing.span("inquiry.provide"):
-            return await self._asked(_Question(ticket, subject, tracing.traceparent()))
+            question = provision.Question(subject=subject, traceparent=tracing.traceparent(), held=held)
+            return await self._asked(_Question(ticket, question))
 
     async def provide_all(
-        self, ticket: provision.Ticket, subjects: Sequence[Subject]
+        self, ticket: provision.Ticket, subjects: Sequence[Subject], *, held: Sequence[bytes] = ()
     ) -> list[provision.Provision | Refused]:
         """Asks about the persons of one message of a batch, in a call of its own.
 
@@ -85,9 +84,13 @@ class Center:
         Raises CenterAway.
         """
         with tracing.span("inquiry.provide"):
-            traceparent = tracing.traceparent()
+            questions = [
+                provision.Question(subject=subject, held=mark)
+                for subject, mark in zip(subjects, held or [b""] * len(subjects), strict=True)
+            ]
+            questions[0].traceparent = tracing.traceparent()
             async with self._batches:
-                return await self._call([ticket], subjects, [traceparent])
+                return await self._call([ticket], questions)
 
     async def _asked(self, question: _Question) -> provision.Provision:
         try:
@@ -96,21 +99,19 @@ class Center:
             raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="the gateway stops") from None
 
     async def _ask(self, group: list[_Question]) -> Sequence[provision.Provision | Exception]:
-        tickets, subjects, traces = zip(*group, strict=True)
+        tickets, questions = zip(*group, strict=True)
         try:
-            return await self._call(tickets, subjects, traces)
+            return await self._call(tickets, questions)
         except CenterAway as away:
             return [CenterAway(away.reason) for _ in group]
 
     async def _call(
-        self, tickets: Sequence[provision.Ticket], subjects: Sequence[Subject], traces: Sequence[str]
+        self, tickets: Sequence[provision.Ticket], questions: Sequence[provision.Question]
     ) -> list[provision.Provision | Refused]:
         """One call. Raises CenterAway."""
         request = provision.ProvideRequest(
-            tickets=sign_tickets(tickets, self._ticket_key, gateway=self._identity, now=now())
+            tickets=sign_tickets(tickets, self._ticket_key, gateway=self._identity, now=now()), questions=questions
         )
-        for subject, traceparent in zip_longest(subjects, traces, fillvalue=""):
-            request.questions.add(subject=subject, traceparent=traceparent)
         try:
             answered = await self._stub.Provide(request, timeout=_CENTER_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -119,15 +120,20 @@ class Center:
         if len(answered.provisions) != len(asked):
             log.error("the center answered another number of questions")
             raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
-        return list(map(_checked, asked, answered.provisions))
+        return list(map(_checked, asked, questions, answered.provisions))
 
 
-def _checked(asked: tuple[str, bytes], found: provision.Provision) -> provision.Provision | Refused:
+def _checked(
+    asked: tuple[str, bytes], question: provision.Question, found: provision.Provision
+) -> provision.Provision | Refused:
     if (found.request_id, found.subject_digest) != asked:
         log.error("the center answered another question")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
     if not found.refusal and len(found.body_key) != _KEY_BYTES:
         log.error("the center gave no key for the body of a ledger entry")
+        return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+    if found.unchanged and not question.held:
+        log.error("the center called unchanged what nobody said to hold")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
     return Refused(told(found.refusal)) if found.refusal else found
 

@@ -67,15 +67,17 @@ class InquiryService(InquiryServiceServicer):
             method=method_of(request.subject),
             fields=tuple(request.fields),
         )._replace(sealed_until=request.sealed_until)
-        asked, decision, found = await self._found(asked, request.subject, for_watch=request.for_watch)
+        asked, decision, found = await self._found(
+            asked, request.subject, for_watch=request.for_watch, held=request.held
+        )
         answer = inquiry.InquireResponse(
             request_id=request.context.request_id,
             outcome=found.outcome,
-            provided=found.provided if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH else None,
             legal_basis=decision.basis,
             freshness=found.freshness,
             handle=found.handle,
         )
+        _put_record(answer, found)
         await self._keep(
             [answer], [self._desk.answer(asked, decision, request.subject, found, answer.SerializeToString())]
         )
@@ -132,13 +134,13 @@ class InquiryService(InquiryServiceServicer):
         await self._desk.refuse_unread(call.caller.uri, action, call.refused.reason)
 
     async def _found(
-        self, asked: Asked, subject: inquiry.Subject, *, for_watch: bool = False
+        self, asked: Asked, subject: inquiry.Subject, *, for_watch: bool = False, held: bytes = b""
     ) -> tuple[Asked, Decision, provision.Provision]:
         decision = await self._desk.decide(asked)
         asked = await self._desk.admit(asked, decision, [subject])
         try:
             ticket = asked.ticket(subject, decision, for_watch=for_watch)
-            found = await self._center.provide(ticket, subject)
+            found = await self._center.provide(ticket, subject, held=held)
             if asked.sealed_until and bool(found.sealed_token) != bool(found.person_token):
                 # A center that does not know of seals: its answer would be shown to the person at once.
                 raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
@@ -160,7 +162,7 @@ class InquiryService(InquiryServiceServicer):
         whole = await self._desk.admit(whole, decision, request.subjects)
         try:
             ticket = whole.batch_ticket(request.subjects, decision, for_watch=request.for_watch)
-            found = await self._center.provide_all(ticket, request.subjects)
+            found = await self._center.provide_all(ticket, request.subjects, held=request.held)
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision)
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
@@ -188,8 +190,7 @@ class InquiryService(InquiryServiceServicer):
             answer.refusal = found.reason
             return self._desk.refusal(asked, found.reason, decision, like)
         answer.outcome = found.outcome
-        if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
-            answer.provided.CopyFrom(found.provided)
+        _put_record(answer, found)
         answer.freshness.extend(found.freshness)
         answer.handle = found.handle
         return self._desk.answer(asked, decision, subject, found, answer.SerializeToString(), like)
@@ -204,3 +205,13 @@ class InquiryService(InquiryServiceServicer):
             receipts = await self._desk.keep(entries)
         for answer, receipt in zip(answers, receipts, strict=True):
             answer.receipt.CopyFrom(receipt)
+
+
+def _put_record(answer: inquiry.InquireResponse | inquiry.BatchAnswer, found: provision.Provision) -> None:
+    """Writes what is provided on a match, or that the agency holds it already; nothing otherwise."""
+    if found.outcome != inquiry.INQUIRY_OUTCOME_MATCH:
+        return
+    answer.held = found.held
+    answer.unchanged = found.unchanged
+    if not found.unchanged:
+        answer.provided.CopyFrom(found.provided)

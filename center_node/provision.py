@@ -32,6 +32,7 @@ from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.articles import Provision as Way
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.handle import HandleKeys
+from jukinet.purpose.held import HeldMarks, is_held
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, digests_in, method_of, question_id
 from jukinet.store import search
 from jukinet.store.checksum import RecordDamaged
@@ -90,6 +91,7 @@ class ProvisionService(ProvisionServiceServicer):
         self._token_key = token_key
         self._body_keys = body_keys
         self._handles = HandleKeys(token_key)
+        self._held = HeldMarks(token_key)
 
     async def Provide(  # gRPC names its methods so
         self,
@@ -205,7 +207,11 @@ class ProvisionService(ProvisionServiceServicer):
         if ticket.for_watch:
             answer.handle = self._handles.make(_handle_of(resident, ticket, subject))
         if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
-            answer.provided.CopyFrom(cut(resident, ticket.fields))
+            provided = cut(resident, ticket.fields)
+            answer.held = self._held.of(ticket, subject, resident.record.resident_code, provided)
+            answer.unchanged = is_held(answer.held, held=asked.question.held)
+            if not answer.unchanged:
+                answer.provided.CopyFrom(provided)
         return _Found(answer, resident.record.resident_code)
 
     def _source(self, connection: Connection, ticket: provision.Ticket, subject: inquiry.Subject) -> "_Source":

@@ -45,7 +45,7 @@ def show_inquiry(answer: InquireResponse) -> None:
     if answer.outcome != inquiry_pb2.INQUIRY_OUTCOME_MATCH:
         show(_OTHERWISE.get(answer.outcome, _UNKNOWN))
     else:
-        show("match (該当あり)")
+        show("match (該当あり)" + (", unchanged since the answer held (変更なし)" if answer.unchanged else ""))
         for label, value in _items(answer.provided):
             show(f"  {label}: {value}")
     _show_basis(answer.legal_basis)

@@ -1,6 +1,8 @@
 """`jukinet inquire` and `jukinet verify-identity`: an agency's client (照会, 本人確認)."""
 
 import asyncio
+import base64
+import json
 import uuid
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -95,6 +97,15 @@ _WHO_ASKS: Final = "With --mesh say --agency ID as well: who asks, such as pensi
 ForWatch = Annotated[
     bool, typer.Option("--for-watch", help="Ask for handles too, with which `watch begin` puts persons on a list.")
 ]
+HeldFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--held",
+        metavar="FILE",
+        help="Earlier answer to the same question, kept with --json: where nothing changed, that is said (変更なし) "
+        "and no item is provided again.",
+    ),
+]
 SealUntil = Annotated[
     str,
     typer.Option(
@@ -127,6 +138,7 @@ def inquire(
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
     for_watch: ForWatch = False,
+    held: HeldFile = None,
     seal_until: SealUntil = "",
     as_json: AsJson = False,
 ) -> None:
@@ -151,6 +163,7 @@ def inquire(
             subject=_subject(subject, individual_number),
             fields=numbers_of(field),
             for_watch=for_watch,
+            held=_held_in(held) if held else b"",
             sealed_until=seal_until,
         )
         signer_of(target, mesh, agency, operator, operator_key)(request)
@@ -159,6 +172,16 @@ def inquire(
             show_json(answer.inquiry_as_json(found))
         else:
             answer.show_inquiry(found)
+
+
+def _held_in(file: Path) -> bytes:
+    """The mark in an earlier answer. Raises Failure."""
+    try:
+        return base64.b64decode(json.loads(file.read_text(encoding="utf-8"))["held"], validate=True)
+    except OSError as error:
+        raise Failure(f"{file}: {error.strerror}.", Exit.USAGE) from None
+    except (ValueError, TypeError, LookupError):
+        raise Failure(f"{file} is not an answer with a match. Keep one with --json.", Exit.USAGE) from None
 
 
 def verify_identity(

@@ -115,6 +115,7 @@ def _is_plain_segment(segment: link_pb2.Segment) -> bool:
 def _is_plain_question(question: inquiry_pb2.InquireRequest) -> bool:
     return (
         not question.sealed_until
+        and len(question.held) in (0, _DIGEST_BYTES)
         and _are_plain_fields(question.fields)
         and _is_plain_context(question.context)
         and _is_plain_subject(question.subject)
@@ -127,6 +128,8 @@ def _is_plain_batch(question: inquiry_pb2.InquireBatchRequest) -> bool:
         _are_plain_fields(question.fields)
         and len(question.job) in (0, _DIGEST_BYTES)
         and 1 <= len(subjects) <= _MOST_SUBJECTS
+        and len(question.held) in (0, len(subjects))
+        and all(len(held) in (0, _DIGEST_BYTES) for held in question.held)
         and _is_plain_context(question.context)
         and all(map(_is_plain_subject, subjects))
     )
@@ -144,6 +147,7 @@ def _is_plain_provision(request: provision_pb2.ProvideRequest) -> bool:
         and 1 <= len(questions) <= _MOST_QUESTIONS
         and all(
             (not question.traceparent or _TRACEPARENT.fullmatch(question.traceparent) is not None)
+            and len(question.held) in (0, _DIGEST_BYTES)
             and _is_plain_subject(question.subject)
             for question in questions
         )

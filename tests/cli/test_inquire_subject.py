@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_OUTCOME_MATCH, FourItems, InquireResponse, Subject
 from jukinet._pb.jukinet.register.v1.identity_pb2 import SEX_FEMALE, Address, BirthDate
-from jukinet.cli.answer import show_inquiry
+from jukinet.cli.answer import inquiry_as_json, show_inquiry
 from jukinet.cli.app import app
+from jukinet.cli.inquire import _held_in
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.subject import read_individual_number, read_subject
 
@@ -128,3 +129,19 @@ def test_items_that_were_not_provided_are_not_shown(capsys: pytest.CaptureFixtur
     assert "1948" in shown
     assert "sex" not in shown
     assert "name" not in shown
+
+
+def test_an_answer_that_is_held_is_shown_as_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    show_inquiry(InquireResponse(outcome=INQUIRY_OUTCOME_MATCH, unchanged=True))
+    assert "unchanged since the answer held" in capsys.readouterr().out
+
+
+def test_what_is_held_is_read_from_an_answer_kept_as_json(tmp_path: Path) -> None:
+    answer = InquireResponse(outcome=INQUIRY_OUTCOME_MATCH, held=bytes(range(32)))
+    assert _held_in(write(tmp_path, inquiry_as_json(answer))) == bytes(range(32))
+
+
+@pytest.mark.parametrize("content", [{}, [], {"held": 1}, {"held": "no base64"}])
+def test_what_is_no_answer_with_a_match_is_refused_as_held(tmp_path: Path, content: object) -> None:
+    with pytest.raises(Failure, match="not an answer with a match"):
+        _held_in(write(tmp_path, content))

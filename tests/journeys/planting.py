@@ -354,15 +354,20 @@ async def plant_a_watch(canaries: Canaries, network: Network) -> None:
         forged = watch.WatchRequest(context=network.context(), order=order, fields=wanted)
         await canaries.attempt(stub.Watch(forged, timeout=5, metadata=traced()), forged)
         subject = inquiry.Subject(four_items=network.four_items(person))
-        batch = inquiry.InquireBatchRequest(
-            context=network.context(), subjects=[subject], fields=wanted, for_watch=True
-        )
-        await canaries.attempt(inquire.InquireBatch(iter([batch]), timeout=5), batch)
-        found = network.question(person, context=network.context(), for_watch=True)
-        order.handles[0] = (await canaries.attempt(inquire.Inquire(found, timeout=5), found)).handle
+        found = network.question(person, context=network.context(), fields=wanted, for_watch=True)
+        answer = await canaries.attempt(inquire.Inquire(found, timeout=5), found)
+        order.handles[0] = answer.handle
+        again = network.question(person, context=network.context(), fields=wanted, held=answer.held)
+        await canaries.attempt(inquire.Inquire(again, timeout=5), again)
+        for held in ((), (answer.held,)):
+            batch = inquiry.InquireBatchRequest(
+                context=network.context(), subjects=[subject], fields=wanted, for_watch=True, held=held
+            )
+            await canaries.attempt(inquire.InquireBatch(iter([batch]), timeout=5), batch)
+        question = provision.Question(subject=subject, held=answer.held)
         begun = watch.WatchRequest(context=network.context(), order=order, fields=wanted)
         await canaries.attempt(stub.Watch(begun, timeout=5, metadata=traced()), begun)
-        await plant_an_order_at_the_center(canaries, network, order, subject)
+        await plant_an_order_at_the_center(canaries, network, order, question)
         moved = _with(person)
         moved.address.block = canaries.word("block")
         await network.submit(CHIYODA, network.submission("CORRECTION_MOVE_WITHIN", moved))
@@ -370,14 +375,14 @@ async def plant_a_watch(canaries: Canaries, network: Network) -> None:
         for _ in range(2):  # the center looks for changes twice a second, and waits for five
             asked = watch.WatchChangesRequest(context=network.context(), place=watch.WatchPlace(list_id=order.list_id))
             await canaries.attempt(stub.WatchChanges(iter([asked]), timeout=15), asked)
-        await plant_an_order_at_the_center(canaries, network, order, subject)
+        await plant_an_order_at_the_center(canaries, network, order, question)
         ended = watch.EndWatchRequest(context=network.context(), list_id=order.list_id)
         for _ in range(2):
             await canaries.attempt(stub.EndWatch(ended, timeout=5), ended)
 
 
 async def plant_an_order_at_the_center(
-    canaries: Canaries, network: Network, order: watch.WatchOrder, subject: inquiry.Subject
+    canaries: Canaries, network: Network, order: watch.WatchOrder, question: provision.Question
 ) -> None:
     """What the gateway asks for when an agency watches, and a message of a batch; each once more, which is refused."""
     gateway, purpose = Identity("gateway", GATEWAY), "B1-77.12"
@@ -398,9 +403,9 @@ async def plant_an_order_at_the_center(
         return sign_tickets([made], key, gateway=gateway.uri, now=now())
 
     place, fields = watch.WatchPlace(list_id=order.list_id), [inquiry.IDENTITY_FIELD_ADDRESS, 7]
-    batch = ticket(subject, kind=provision.PROVISION_KIND_BATCH, fields=fields, for_watch=True)
+    batch = ticket(question.subject, kind=provision.PROVISION_KIND_BATCH, fields=fields, for_watch=True)
     kept = provision.KeepWatchRequest(ticket=ticket(order, fields=fields), order=order)
-    provide = provision.ProvideRequest(tickets=batch, questions=[provision.Question(subject=subject)])
+    provide = provision.ProvideRequest(tickets=batch, questions=[question])
     tell = provision.TellChangesRequest(ticket=ticket(place), place=place)
     async with network.channel(CENTER, gateway) as channel:
         changes = ChangeProvisionServiceStub(channel)
