@@ -1,7 +1,8 @@
 # Everything that a developer or CI runs. Each target sets up what it needs: `make demo` works in a fresh clone.
 
 PYTHON ?= python3
-WORKERS ?= 2
+# One more than the cores of CI: many tests wait for processes and pauses.
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python $(wildcard third_party/pip/*.whl)/pip --disable-pip-version-check
