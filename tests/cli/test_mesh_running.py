@@ -133,7 +133,7 @@ def test_an_inquiry_by_individual_number_reads_it_from_standard_input(running: R
     answer = json.loads(result.stdout)
     assert answer["outcome"] == "INQUIRY_OUTCOME_MATCH"
     assert answer["provided"] == {"record": {"individual_number": number}}
-    assert set(answer) == {"request_id", "outcome", "provided", "legal_basis", "freshness", "receipt"}
+    assert set(answer) == {"request_id", "outcome", "provided", "held", "legal_basis", "freshness", "receipt"}
 
 
 def test_nobody_found_is_an_answer_too(running: Running) -> None:

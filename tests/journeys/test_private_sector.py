@@ -74,7 +74,9 @@ async def test_a_private_question_is_banned_by_article_and_put_on_record_once(
     before = await network.ledger()
     async with network.channel(GATEWAY, Identity("agency", organisation)) as channel:
         for purpose in ("B1-77.12", "B1-72", "B1-4", "B1-999"):  # granted by mistake, of another, deleted, unknown
-            request = filled(ASKING[rpc].input_type, network, purpose)
+            request: Any = filled(ASKING[rpc].input_type, network, purpose)
+            if purpose == "B1-72" and "sealed_until" in request.DESCRIPTOR.fields_by_name:
+                request.sealed_until = "2999-01-01"  # nor is a ban kept from the ledger
             with refused() as refusal:
                 await call(channel, rpc, ASKING[rpc], request.SerializeToString())
             assert (refusal.name, refusal.code) == ("PRIVATE_SECTOR_BANNED", grpc.StatusCode.PERMISSION_DENIED)
@@ -186,7 +188,12 @@ def filled(descriptor: Descriptor, network: Network, purpose: str, record: Any =
         "jukinet.inquiry.v1.FourItems": items,
         "jukinet.inquiry.v1.IdentityField": inquiry.IDENTITY_FIELD_NAME,
         "jukinet.inquiry.v1.InquireRequest.for_watch": False,
+        "jukinet.inquiry.v1.InquireRequest.held": bytes(range(32)),
+        "jukinet.inquiry.v1.InquireRequest.sealed_until": "",
+        "jukinet.inquiry.v1.VerifyIdentityRequest.sealed_until": "",
         "jukinet.inquiry.v1.InquireBatchRequest.for_watch": False,
+        "jukinet.inquiry.v1.InquireBatchRequest.held": bytes(range(32)),
+        "jukinet.inquiry.v1.InquireBatchRequest.job": bytes(range(32)),
         "jukinet.watch.v1.WatchOrder": watch.WatchOrder(
             list_id=str(uuid.uuid4()), handles=[b"x"], expires_on=CalendarDate(year=2027, month=3, day=31)
         ),
