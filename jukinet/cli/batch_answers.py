@@ -1,6 +1,7 @@
 """The answers of a batch (一括提供) on disk: JSON lines that grow as answers come, and from which a batch goes on.
 
-The first line says which batch it is; each other one answers one record of the questions, by the number of its line.
+The first line says which batch it is; each other one answers one record of the questions, by the number of its line,
+with a digest of how the person was named, by which a later batch finds what is held of him (`held_marks`).
 The file holds identity records: only its owner can read it. What is in it is on disk before more is asked for, and a
 line that was cut off by a crash is asked again. One process writes it at a time.
 """
@@ -13,11 +14,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.reject_file import sync_folder
+from jukinet.ledger.verify.batch_job import Person, digest_of
 from jukinet.ledger.verify.json_lines import spell
 
 FORMAT: Final = "jukinet-batch-answers/1"
+
+
+def answer_line(number: int, person: Person, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of an answer.
+
+    Args:
+        number: line of its record.
+        person: who was asked about.
+        answer: as `shown`.
+    """
+    return {"line": number, "person": digest_of(person.subject), **answer}
+
+
+def shown(message: Message) -> dict[str, Any]:
+    """A message with the names of the contract."""
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
 class BatchAnswers:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from jukinet.cli.inquire import (
     Fields,
     ForWatch,
     Gateway,
+    HeldAnswers,
     MaxAge,
     Operator,
     OperatorKey,
@@ -59,12 +60,13 @@ def sign(
     operator_key: OperatorKey = None,
     max_age: MaxAge = 0,
     for_watch: ForWatch = False,
+    held: HeldAnswers = None,
     as_json: AsJson = False,
 ) -> None:
     """Order a batch: puts the persons and the affair into one file, which the operator who orders signs.
 
     No network is needed. The order holds for 31 days. If one line names nobody in a way of the contract, there is no
-    job.
+    job. What is held already (--held) is part of the order, so whoever checks the result sees of whom nothing changed.
 
     Exit codes: 0 signed, 1 some lines are wrong, 2 a file is not what it should be.
 
@@ -72,6 +74,7 @@ def sign(
     --case 2026-0042 --operator op-7 --field address
     """
     with failures_told():
+        from jukinet.cli.held_marks import with_marks
         from jukinet.cli.job_file import write_job
         from jukinet.cli.subject import read_subjects
         from jukinet.ledger.verify.batch_job import Order, format_time
@@ -97,7 +100,7 @@ def sign(
             raise Failure(str(error), Exit.CONFIGURATION) from None
         except IdentityError as error:
             raise Failure(f"--agency: {error}", Exit.USAGE) from None
-        order = write_job(out, order, read_subjects(file), key)
+        order = write_job(out, order, with_marks(read_subjects(file), held), key)
         if as_json:
             show_json({"persons": order.persons, "ordered_at": order.ordered_at})
         else:
@@ -155,9 +158,11 @@ def run(
             with progress:
                 asyncio.run(stream.ask(target, seconds))
         if as_json:
-            show_json({"answered": answers.answered, "matches": work.matches, "refused": work.refused})
+            told = {"matches": work.matches, "unchanged": work.unchanged, "refused": work.refused}
+            show_json({"answered": answers.answered, **told})
         else:
-            show(f"{answers.answered} persons are answered; now {work.matches} matches, {work.refused} refused")
+            matches = f"{work.matches} matches, {work.unchanged} of them unchanged"
+            show(f"{answers.answered} persons are answered; now {matches}, {work.refused} refused")
         if work.refused:
             raise typer.Exit(Exit.REFUSED)
 
@@ -197,6 +202,7 @@ class _Work:
         self._operator = operator
         self._progress = progress
         self.matches = 0
+        self.unchanged = 0
         self.refused = 0
 
     def messages(self) -> "Iterator[Message]":
@@ -218,12 +224,15 @@ class _Work:
         if response is None:
             return
         _require_verifiable(response)
-        shown = _shown(response)
-        given = shown.pop("answers")
-        lines = [{"line": number, **each} for (number, _), each in zip(message.records, given, strict=True)]
+        from jukinet.cli.batch_answers import answer_line, shown
+
+        told = shown(response)
+        given = zip(message.records, message.persons, told.pop("answers"), strict=True)
+        lines = [answer_line(number, person, each) for (number, _), person, each in given]
+        self.unchanged += sum("unchanged" in line for line in lines)
         self.matches += sum(line.get("outcome") == "INQUIRY_OUTCOME_MATCH" for line in lines)
         self.refused += sum("refusal" in line for line in lines)
-        self._answers.keep([*lines, {"line": lines[-1]["line"], "operator": self._operator, "message": shown}])
+        self._answers.keep([*lines, {"line": lines[-1]["line"], "operator": self._operator, "message": told}])
         self._progress.settled(self._answers.answered)
 
 
@@ -258,9 +267,3 @@ def _require_verifiable(response: "InquireBatchResponse") -> None:
         raise Failure("The gateway signs no answers of jobs; it is older than this program.", Exit.CONFIGURATION)
     if known.ByteSize() != response.ByteSize():
         raise Failure("The gateway's answers hold what this program does not know; it is too old.", Exit.CONFIGURATION)
-
-
-def _shown(response: "InquireBatchResponse") -> dict[str, Any]:
-    from google.protobuf import json_format
-
-    return json_format.MessageToDict(response, preserving_proto_field_name=True)

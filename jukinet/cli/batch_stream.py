@@ -14,12 +14,13 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse, Subject
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet.cli.connect import Target, channel_to, traced
 from jukinet.cli.operator_key import Signing
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
+from jukinet.ledger.verify.batch_job import Person, put_persons
 from jukinet.mesh.client import streaming
 
 TOGETHER: Final = 64
@@ -38,15 +39,15 @@ _ENDS: Final = (signal.SIGINT, signal.SIGTERM)
 class Message(NamedTuple):
     """Records that travel together, each with its line: whom it names, or what is wrong with it."""
 
-    records: list[tuple[int, Subject | Failure]]
+    records: list[tuple[int, Person | Failure]]
 
     @property
-    def subjects(self) -> list[Subject]:
+    def persons(self) -> list[Person]:
         """Whom the sound ones name; without any, nothing is sent."""
-        return [who for _, who in self.records if isinstance(who, Subject)]
+        return [who for _, who in self.records if isinstance(who, Person)]
 
 
-def messages_of(records: Iterable[tuple[int, Subject | Failure]]) -> Iterator[Message]:
+def messages_of(records: Iterable[tuple[int, Person | Failure]]) -> Iterator[Message]:
     """Puts records together into messages."""
     left = iter(records)
     while together := [*islice(left, TOGETHER)]:
@@ -121,15 +122,15 @@ class BatchStream:
 
         async def requests() -> AsyncIterator[InquireBatchRequest]:
             for message in self._messages():
-                subjects = message.subjects
-                if subjects:
+                persons = message.persons
+                if persons:
                     await room.acquire()
                 if self._interrupted:
                     self._left_out = True
                     return
                 sent.append(message)
-                if subjects:
-                    yield self._request(subjects)
+                if persons:
+                    yield self._request(persons)
 
         call: Any = InquiryServiceStub(channel).InquireBatch(requests(), timeout=seconds)
         async with streaming(call):
@@ -138,16 +139,16 @@ class BatchStream:
                 room.release()
         await asyncio.to_thread(self._keep_first, sent, None)
 
-    def _request(self, subjects: list[Subject]) -> InquireBatchRequest:
+    def _request(self, persons: list[Person]) -> InquireBatchRequest:
         request = InquireBatchRequest()
         request.CopyFrom(self._asked)
         request.context.request_id = str(uuid.uuid4())
-        request.subjects.extend(subjects)
+        put_persons(request, persons)
         return self._signing(request)
 
     def _keep_first(self, sent: deque[Message], response: InquireBatchResponse | None) -> None:
         """Keeps the response with the first message that asks; before it, those that ask nothing."""
-        while sent and not sent[0].subjects:
+        while sent and not sent[0].persons:
             self._keep(sent.popleft(), None)
         if response is not None:
             self._keep(sent.popleft(), response)

@@ -106,6 +106,15 @@ HeldFile = Annotated[
         "and no item is provided again.",
     ),
 ]
+HeldAnswers = Annotated[
+    Path | None,
+    typer.Option(
+        "--held",
+        metavar="FILE",
+        help="Answers of an earlier batch or file job for this row and these items: of persons who did not change that "
+        "is said (変更なし), and no item is provided again.",
+    ),
+]
 SealUntil = Annotated[
     str,
     typer.Option(

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from jukinet.cli.inquire import (
     Fields,
     ForWatch,
     Gateway,
+    HeldAnswers,
     MaxAge,
     Operator,
     OperatorKey,
@@ -28,7 +29,7 @@ from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server
 from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json
 
 if TYPE_CHECKING:
-    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import BatchAnswer, InquireBatchResponse
+    from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchResponse
     from jukinet.cli.batch_answers import BatchAnswers
     from jukinet.cli.batch_stream import Message
 
@@ -65,12 +66,16 @@ def inquire_batch(
     max_age: MaxAge = 0,
     seconds: Annotated[float, typer.Option(metavar="N", help="How long the batch may take.")] = 3600.0,
     for_watch: ForWatch = False,
+    held: HeldAnswers = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Ask for items of the identity records (本人確認情報) of many persons in one affair (一括提供).
 
     Each person is one question with one ledger entry and one receipt. Answers come in the order of the file and are on
     disk before more is asked for. Interrupt it at any time: the same command goes on behind the last answer.
+
+    With --held, an agency that asks about the same persons again, as every month, gets only what changed since; whoever
+    did not change is on record all the same, and the values stand in the earlier file.
 
     Exit codes: 0 every record is answered, 1 some records are malformed or were refused (their lines say why), 2 a file
     is not what it should be, 3 no answer, 4 not allowed by law.
@@ -92,7 +97,7 @@ def inquire_batch(
         }
         with BatchAnswers(out, batch) as answers:
             progress = LinesSettled()
-            run = _Run(file, answers, progress)
+            run = _Run(file, held, answers, progress)
             asked = InquireBatchRequest(
                 context=InquiryContext(
                     purpose=purpose, case_reference=case, operator=operator, maximum_age_seconds=max_age
@@ -104,9 +109,11 @@ def inquire_batch(
             with progress:
                 asyncio.run(stream.ask(target, seconds))
         if as_json:
-            show_json({"answered": answers.answered, "matches": run.matches, "faulty": run.faulty})
+            told = {"matches": run.matches, "unchanged": run.unchanged, "faulty": run.faulty}
+            show_json({"answered": answers.answered, **told})
         else:
-            show(f"{answers.answered} records are answered in {out}; now {run.matches} matches, {run.faulty} faulty")
+            matches = f"{run.matches} matches, {run.unchanged} of them unchanged"
+            show(f"{answers.answered} records are answered in {out}; now {matches}, {run.faulty} faulty")
         if run.faulty:
             raise typer.Exit(Exit.REFUSED)
 
@@ -114,38 +121,41 @@ def inquire_batch(
 class _Run:
     """One run of the command: it keeps the answers to what was not answered yet."""
 
-    def __init__(self, file: Path, answers: "BatchAnswers", progress: LinesSettled) -> None:
+    def __init__(self, file: Path, held: Path | None, answers: "BatchAnswers", progress: LinesSettled) -> None:
         self._file = file
+        self._held = held
         self._answers = answers
         self._progress = progress
         self.matches = 0
+        self.unchanged = 0
         self.faulty = 0
 
     def messages(self) -> "Iterator[Message]":
         """What is not answered yet."""
         from jukinet.cli.batch_stream import messages_of
+        from jukinet.cli.held_marks import with_marks
         from jukinet.cli.subject import read_subjects
 
         after = self._answers.last_line
-        return messages_of((number, who) for number, who in read_subjects(self._file) if number > after)
+        left = ((number, who) for number, who in read_subjects(self._file) if number > after)
+        return messages_of(with_marks(left, self._held))
 
     def keep(self, message: "Message", response: "InquireBatchResponse | None") -> None:
         """Keeps what was answered about each record of a message, or what is wrong with it."""
-        shown = iter(response.answers if response else ())
+        from jukinet.cli.batch_answers import answer_line, shown
+
+        given = iter(response.answers if response else ())
         lines = [
-            {"line": number, **({"problem": str(who)} if isinstance(who, Failure) else _shown(next(shown)))}
+            {"line": number, "problem": str(who)}
+            if isinstance(who, Failure)
+            else answer_line(number, who, shown(next(given)))
             for number, who in message.records
         ]
+        self.unchanged += sum("unchanged" in line for line in lines)
         self.matches += sum(line.get("outcome") == "INQUIRY_OUTCOME_MATCH" for line in lines)
         self.faulty += sum("problem" in line or "refusal" in line for line in lines)
         self._answers.keep(lines)
         self._progress.settled(self._answers.answered)
-
-
-def _shown(answer: "BatchAnswer") -> dict[str, Any]:
-    from google.protobuf import json_format
-
-    return json_format.MessageToDict(answer, preserving_proto_field_name=True)
 
 
 def _digest(file: Path) -> str:

@@ -19,7 +19,7 @@ from google.protobuf import json_format
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
 from jukinet.cli.output import Exit, Failure, tell
 from jukinet.cli.reject_file import sync_folder
-from jukinet.ledger.verify.batch_job import CONTEXT, FORMAT, Order
+from jukinet.ledger.verify.batch_job import CONTEXT, FORMAT, Order, Person
 from jukinet.ledger.verify.json_lines import spell
 from jukinet.mesh.errors import BrokenMessage, check_message
 
@@ -27,7 +27,7 @@ _WRONG_SHOWN = 20
 
 
 def write_job(
-    path: Path, order: Order, people: Iterable[tuple[int, Subject | Failure]], key: Ed25519PrivateKey
+    path: Path, order: Order, people: Iterable[tuple[int, Person | Failure]], key: Ed25519PrivateKey
 ) -> Order:
     """Writes a job.
 
@@ -64,17 +64,19 @@ def write_job(
     return order
 
 
-def _write_persons(file: IO[bytes], people: Iterable[tuple[int, Subject | Failure]]) -> tuple[int, str]:
+def _write_persons(file: IO[bytes], people: Iterable[tuple[int, Person | Failure]]) -> tuple[int, str]:
     """Gives number and digest of the persons; those who are not named as they must be are told."""
     digest, count, wrong = hashlib.sha256(), 0, 0
     for number, who in people:
-        problem = str(who) if isinstance(who, Failure) else _broken(who)
+        problem = str(who) if isinstance(who, Failure) else _broken(who.subject)
         if isinstance(who, Failure) or problem:
             wrong += 1
             if wrong <= _WRONG_SHOWN:
                 tell(f"line {number}: {problem}")
             continue
-        content = json_format.MessageToDict(who, preserving_proto_field_name=True)
+        content = json_format.MessageToDict(who.subject, preserving_proto_field_name=True)
+        if who.held:
+            content["held"] = base64.b64encode(who.held).decode()
         line = f"{spell(content)}\n".encode()
         digest.update(line)
         file.write(line)

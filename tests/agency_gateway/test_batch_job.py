@@ -15,13 +15,25 @@ from google.protobuf import json_format
 
 from agency_gateway.batch_seal import sign_answers
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.register.v1 import change_pb2
+from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.cli.batch_answers import BatchAnswers
 from jukinet.cli.batch_job import _Work
+from jukinet.cli.held_marks import with_marks
 from jukinet.cli.job_file import write_job
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.output import Failure
 from jukinet.ledger.note import Signer
-from jukinet.ledger.verify.batch_job import LIFETIME, Job, Order, format_time, person_lines, read_head, read_person
+from jukinet.ledger.verify.batch_job import (
+    LIFETIME,
+    Job,
+    Order,
+    format_time,
+    person_lines,
+    put_persons,
+    read_head,
+    read_person,
+)
 from jukinet.ledger.verify.batch_report import BatchReport
 from jukinet.ledger.verify.batch_result import FORMAT, verify_batch
 from jukinet.ledger.verify.json_lines import spell
@@ -45,7 +57,7 @@ class Case:
         self.ledger_key.write_text(f"{network.signer.verifier}\n", "utf-8")
         self.private, self.public = create_signing_key(folder, "op-7")
 
-    def order(self, numbers: list[int], **changed: Any) -> Order:
+    def order(self, numbers: list[int], held: Path | None = None, **changed: Any) -> Order:
         given = {"ordered_at": format_time(now()), "max_age": 0, "for_watch": False, "persons": 0, "persons_sha256": ""}
         order = Order(
             **{
@@ -59,7 +71,8 @@ class Case:
             }
         )
         people = [inquiry.Subject(four_items=self.network.four_items(self.network.record_of(each))) for each in numbers]
-        return write_job(self.job, order, enumerate(people, 1), load_signing_key(self.private))
+        persons = with_marks(enumerate(people, 1), held)
+        return write_job(self.job, order, persons, load_signing_key(self.private))
 
     def head(self) -> Job:
         with self.job.open("rb") as file:
@@ -74,7 +87,7 @@ class Case:
                 request = head.order.question()
                 request.job = head.digest
                 request.context.operator, request.context.request_id = "op-1", self.network.context().request_id
-                request.subjects.extend(message.subjects)
+                put_persons(request, message.persons)
                 (response,) = await self.network.inquire_batch(signed(request))
                 work.keep(message, response)
 
@@ -87,14 +100,14 @@ class Case:
         response = json_format.ParseDict({**message, "answers": []}, inquiry.InquireBatchResponse())
         response.ClearField("signature")
         for line in lines[1:65]:
-            parts = {name: value for name, value in line.items() if name != "line"}
+            parts = {name: value for name, value in line.items() if name not in ("line", "person")}
             json_format.ParseDict(parts, response.answers.add())
         request = head.order.question()
         request.job = head.digest
         request.context.operator, request.context.request_id = "op-1", response.request_id
         with self.job.open("rb") as file:
             read_head(file)
-            request.subjects.extend(read_person(line) for _, line in islice(person_lines(file), 64))
+            put_persons(request, (read_person(line) for _, line in islice(person_lines(file), 64)))
         sign_answers(request, response, agency=head.order.agency, key=self.network.ledger_key)
         message["signature"] = base64.b64encode(response.signature).decode()
         return lines
@@ -174,6 +187,8 @@ ALTERED = [
     (_changed(65, "operator", "op-2"), "did not sign"),
     (_changed(65, "message.signature", base64.b64encode(bytes(64)).decode()), "did not sign"),
     (_changed(2, "receipt.index", "7"), "did not sign"),
+    (_changed(2, "held", base64.b64encode(bytes(32)).decode()), "did not sign"),
+    (_changed(2, "person", "0" * 64), "digest of another person"),
     (_changed(0, "job", "0" * 64), "not a jukinet-batch-result/1 of this job"),
     (_changed(65, "line", 65), "is malformed"),
 ]
@@ -201,6 +216,41 @@ def test_a_gateway_that_signs_what_its_ledger_does_not_say_is_found(case: Case) 
         assert told in case.verify(lines).to_text()
     sound = case.signed_anew(case.lines())
     assert case.verify(sound).findings.sound
+
+
+async def test_a_later_job_is_told_who_did_not_change_and_its_result_says_so(case: Case, tmp_path: Path) -> None:
+    changed = case.network.record_of(3)
+    changed.name.furigana = "カワッタ"
+    case.network.change(
+        change_pb2.Change(
+            reason=change_pb2.CHANGE_REASON_CORRECTION_EX_OFFICIO,
+            event_date=CalendarDate(year=2026, month=5, day=1),
+            record=changed,
+            version=2,
+        )
+    )
+    (tmp_path / "later").mkdir()
+    later = Case(tmp_path / "later", case.network)
+    later.order([*range(1, PERSONS + 1)], held=case.result)
+    await later.run()
+    report = later.verify()
+    assert (report.findings.first_ones, report.answered, report.unchanged) == ([], PERSONS, PERSONS - 2)
+    assert [line["line"] - 2 for line in later.lines() if "provided" in line] == [3]
+    third = Case(tmp_path / "later", case.network)
+    third.job.unlink()
+    third.order([*range(1, PERSONS + 1)], held=later.result)
+    third.result.unlink()
+    await third.run()
+    assert third.verify().unchanged == PERSONS - 1, "what was unchanged is held still"
+
+
+async def test_what_is_called_unchanged_though_nobody_said_to_hold_it_is_found(case: Case) -> None:
+    def altered(lines: Lines) -> Lines:
+        lines[1].pop("provided")
+        lines[1]["unchanged"] = True
+        return case.signed_anew(lines)
+
+    assert "called unchanged" in case.verify(altered(case.lines())).to_text()
 
 
 async def test_one_message_does_not_answer_two_of_the_same_persons(network: Network, tmp_path: Path) -> None:

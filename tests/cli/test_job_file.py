@@ -45,8 +45,8 @@ def test_a_job_says_who_ordered_what_and_about_whom(folder: Path) -> None:
     assert (job.order.case, job.order.fields, job.order.persons) == ("case-1", ["BIRTH_DATE"], 3)
     assert [number for number, _ in people] == [3, 4, 5]
     assert people[0][1] == people[2][1]
-    assert people[0][1].four_items.name == PERSON["name"]
-    assert people[1][1].individual_number == "123456789018"
+    assert people[0][1].subject.four_items.name == PERSON["name"]
+    assert people[1][1].subject.individual_number == "123456789018"
 
 
 @pytest.mark.parametrize(

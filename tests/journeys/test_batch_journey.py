@@ -51,15 +51,17 @@ class Batch:
         self.questions.write_text("".join(f"{each}\n" for each in lines), encoding="utf-8")
         self._mesh = str(network.mesh.root)
 
-    async def start(self, agency: str = PENSION_SERVICE, purpose: str = "B1-77.12") -> asyncio.subprocess.Process:
+    async def start(
+        self, *options: str, agency: str = PENSION_SERVICE, purpose: str = "B1-77.12"
+    ) -> asyncio.subprocess.Process:
         affair = ("--purpose", purpose, "--case", "case-1", "--operator", "op-7", "--field", "name")
         files = (str(self.questions), "--out", str(self.answers), "--mesh", self._mesh, "--agency", agency)
-        command = (sys.executable, "-m", "jukinet.cli", "inquire-batch", *files, *affair, "--json")
+        command = (sys.executable, "-m", "jukinet.cli", "inquire-batch", *files, *affair, *options, "--json")
         environ = {**os.environ, "NO_PROXY": "127.0.0.1"}
         return await asyncio.create_subprocess_exec(*command, env=environ, stdout=PIPE, stderr=PIPE)
 
-    async def run(self, *, code: int = 0, **asked: str) -> tuple[Any, str]:
-        process = await self.start(**asked)
+    async def run(self, *options: str, code: int = 0, **asked: str) -> tuple[Any, str]:
+        process = await self.start(*options, **asked)
         printed, told = await process.communicate()
         assert process.returncode == code, told.decode()
         return json.loads(printed or b"null"), told.decode()
@@ -75,7 +77,7 @@ async def test_every_person_is_answered_in_its_line_with_one_entry(
     asked = [people[number % len(people)] for number in range(150)]
     batch = Batch(network, tmp_path, [line(record) for record in asked])
     said, _ = await batch.run()
-    assert said == {"answered": 150, "matches": 150, "faulty": 0}
+    assert said == {"answered": 150, "matches": 150, "unchanged": 0, "faulty": 0}
     answers = batch.answered()
     assert [answer["line"] for answer in answers] == [*range(1, 151)]
     names = [answer["provided"]["record"]["name"]["legal"] for answer in answers]
@@ -105,7 +107,40 @@ async def test_a_killed_command_goes_on_behind_its_last_answer(
     assert [answer["line"] for answer in answers] == [*range(1, 1001)]
     names = [answer["provided"]["record"]["name"]["legal"] for answer in answers]
     assert names == [record.name.legal for record in asked]
-    assert (await batch.run())[0] == {"answered": 1000, "matches": 0, "faulty": 0}, "nothing is asked twice"
+    again = (await batch.run())[0]
+    assert again == {"answered": 1000, "matches": 0, "unchanged": 0, "faulty": 0}, "nothing is asked twice"
+
+
+@pytest.mark.slow
+async def test_a_batch_that_is_asked_again_hears_only_what_changed(network: Network, tmp_path: Path) -> None:
+    people = [await network.enter(CHIYODA) for _ in range(4)]
+    lines = [json.dumps({"individual_number": each.individual_number}) for each in people]
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder in folders:
+        folder.mkdir()
+    first = Batch(network, folders[0], lines[:3])
+    await first.run("--field", "address")
+    people[1].address.block = "9番"
+    await network.submit(CHIYODA, network.submission("CORRECTION_MOVE_WITHIN", people[1]))
+    await network.arrived(CHIYODA)
+
+    before = len(await network.ledger())
+    second = Batch(network, folders[1], lines[::-1])  # in another order, with one more
+    said, _ = await second.run("--field", "address", "--held", str(first.answers))
+    assert said == {"answered": 4, "matches": 4, "unchanged": 2, "faulty": 0}
+    told = [each.get("provided", {}).get("record", {}).get("address", {}).get("block") for each in second.answered()]
+    assert told == ["1番", None, "9番", None]
+    entries = (await network.ledger())[before:]
+    assert [entry.result for entry in entries] == [ledger.RESULT_PROVIDED] * 4, "what is held is on record too"
+
+    job = FileJob(network, folders[2], lines)
+    await job.sign("--field", "address", "--held", str(second.answers))
+    process = await job.start()
+    _, problem = await process.communicate()
+    assert process.returncode == 0, problem.decode()
+    report = job.verified()
+    assert (report.findings.first_ones, report.answered, report.unchanged) == ([], 4, 4)
+    assert b"provided" not in job.result.read_bytes()
 
 
 async def test_wrong_lines_are_named_and_the_others_answered(
@@ -114,7 +149,7 @@ async def test_wrong_lines_are_named_and_the_others_answered(
     wrong = ['{"name": 7}'] * 70
     batch = Batch(network, tmp_path, [*wrong, line(people[0]), *wrong, line(people[1]), *wrong])
     said, _ = await batch.run(code=1)
-    assert said == {"answered": 212, "matches": 2, "faulty": 210}
+    assert said == {"answered": 212, "matches": 2, "unchanged": 0, "faulty": 210}
     found = {answer["line"]: answer for answer in batch.answered()}
     assert [number for number, answer in found.items() if "provided" in answer] == [71, 142]
     assert all("not one JSON object" in found[number]["problem"] for number in (1, 70, 72, 212))
@@ -169,10 +204,10 @@ class FileJob:
         environ = {**os.environ, "NO_PROXY": "127.0.0.1"}
         return await asyncio.create_subprocess_exec(*command, env=environ, stdout=PIPE, stderr=PIPE)
 
-    async def sign(self) -> None:
+    async def sign(self, *options: str) -> None:
         affair = ("--agency", PENSION_SERVICE, "--purpose", "B1-77.12", "--case", "case-1", "--field", "name")
         files = (self._people, "--out", self.job, "--operator", "op-8", "--operator-key", self._key)
-        process = await self._start("sign", *files, *affair)
+        process = await self._start("sign", *files, *affair, *options)
         _, told = await process.communicate()
         assert process.returncode == 0, told.decode()
 

@@ -1,12 +1,13 @@
 """Reading the signed file job of a batch (一括提供): who ordered it, in which affair, about whom.
 
 The first line is the order, the second one the signature of the operator who gave it, each further line one person, a
-Subject of the contract in JSON:
+Subject of the contract in JSON, and where the agency holds an answer already, the mark of it (変更なし):
 
     {"format":"jukinet-batch-job/1","agency":…,"purpose":…,"case":…,"ordered_by":…,"ordered_at":…,"fields":[…],
      "max_age":…,"for_watch":…,"persons":…,"persons_sha256":…}
     {"signature":…}
     {"four_items":{…}}
+    {"four_items":{…},"held":…}
 
 The signature (Ed25519) is over the 20 bytes `jukinet batch job v1`, a zero byte and the first line without its newline.
 The order holds number and SHA-256 of all lines behind the second one, newlines included; so it speaks for them. The
@@ -15,7 +16,7 @@ job's digest, by which a gateway hears of it, is the SHA-256 of the first line w
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -36,6 +37,7 @@ LIFETIME = timedelta(days=31)
 """How long an order may be carried out: whose data was needed last year is another question."""
 FIRST_PERSON = 3
 """Line of the first person, from 1."""
+_MARK_BYTES = 32
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _BLOCK = 1 << 20
@@ -78,6 +80,27 @@ class Order(NamedTuple):
             return inquiry_pb2.InquireBatchRequest(context=context, fields=fields, for_watch=self.for_watch)
         except ValueError:
             raise Unsound("the order asks for what there is not") from None
+
+
+class Person(NamedTuple):
+    """A person of a batch."""
+
+    subject: inquiry_pb2.Subject
+    held: bytes = b""
+    """Mark of what the agency holds of the person, 32 bytes; empty for nothing."""
+
+
+def digest_of(subject: inquiry_pb2.Subject) -> str:
+    """What stands for a person beside the answer: SHA-256 of how the person was named, 64 hexadecimal digits."""
+    return hashlib.sha256(subject.SerializeToString(deterministic=True)).hexdigest()
+
+
+def put_persons(request: inquiry_pb2.InquireBatchRequest, persons: Iterable[Person]) -> None:
+    """Writes into a message whom it asks about and, if anything is held of any of them, what."""
+    people = list(persons)
+    request.subjects.extend(each.subject for each in people)
+    if any(each.held for each in people):
+        request.held.extend(each.held for each in people)
 
 
 def format_time(moment: datetime) -> str:
@@ -147,12 +170,22 @@ def person_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         number += 1
 
 
-def read_person(line: bytes) -> inquiry_pb2.Subject:
+def read_person(line: bytes) -> Person:
     """The person of a line. Raises Unsound; its text tells nothing of the line."""
+    content = parse_line(line)
+    held = read_mark(content.pop("held")) if "held" in content else b""
     try:
-        return json_format.ParseDict(parse_line(line), inquiry_pb2.Subject())
+        return Person(json_format.ParseDict(content, inquiry_pb2.Subject()), held)
     except json_format.ParseError:
         raise Unsound("the line is not a person of the contract") from None
+
+
+def read_mark(text: object) -> bytes:
+    """The mark of what is held. Raises Unsound unless it is canonical base64 of 32 bytes."""
+    mark = decode_base64(text) if isinstance(text, str) else b""
+    if len(mark) != _MARK_BYTES:
+        raise Unsound("a mark of what is held has not 32 bytes")
+    return mark
 
 
 def _order(content: dict[str, object]) -> Order:

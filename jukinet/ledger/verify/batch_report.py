@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import BatchAnswer
 from jukinet.ledger.verify.findings import Findings
 
 
@@ -17,13 +18,17 @@ class BatchReport:
     """In the order."""
     answered: int = 0
     """Of whom the result has an answer that holds."""
+    unchanged: int = 0
+    """Of whom the agency holds the items already; they stand in an earlier result."""
     ledgers: dict[str, list[int]] = field(default_factory=dict)
     """First and last index of their entries, by origin of the ledger."""
     findings: Findings = field(default_factory=Findings)
 
-    def add_entry(self, origin: str, index: int) -> None:
-        """Counts one answer that holds."""
+    def add_answer(self, origin: str, answer: BatchAnswer) -> None:
+        """Counts one answer that holds, with its entry in the ledger of this origin."""
+        index = answer.receipt.index
         self.answered += 1
+        self.unchanged += answer.unchanged
         first, last = self.ledgers.get(origin, [index, index])
         self.ledgers[origin] = [min(first, index), max(last, index)]
 
@@ -36,6 +41,7 @@ class BatchReport:
                 "agency": self.agency,
                 "persons": self.persons,
                 "answered": self.answered,
+                "unchanged": self.unchanged,
                 "ledgers": self.ledgers,
                 **self.findings.to_dict(),
             },
@@ -48,7 +54,7 @@ class BatchReport:
         lines = [
             f"job          {self.job or '?'}",
             f"ordered by   {self.agency or '?'}",
-            f"answered     {self.answered} of {self.persons} persons",
+            f"answered     {self.answered} of {self.persons} persons, {self.unchanged} of them unchanged",
             f"entries      {', '.join(entries) or 'none'}",
             *self.findings.lines(),
             "SOUND AND COMPLETE" if self.findings.sound else "NOT SOUND",

@@ -3,9 +3,9 @@
 1. The job: the order is signed by the operator who gave it, and the persons are those that it speaks of.
 2. The result is this job's.
 3. Message by message: the answers are about the next persons of the job, and a gateway signed them together with just
-   that question (persons, row, case, items, digest of the job), each message once.
+   that question (persons, what is held of them, row, case, items, digest of the job), each message once.
 4. Each answer: its receipt proves an entry in that gateway's ledger, of this question, agency, row and outcome, made
-   while the order was in force.
+   while the order was in force. What it calls unchanged is what the job says to be held.
 5. At the end: every person of the job has an answer.
 
 Which tree the witnesses saw is checked with the ledger's file or a proof (`check`, `one_receipt`).
@@ -13,11 +13,11 @@ Which tree the witnesses saw is checked with the ledger's file or a proof (`chec
 The result's first line is its header, then for each message a line for each person and one for the message:
 
     {"format":"jukinet-batch-result/1","job":…}
-    {"line":…,"outcome":…,"provided":{…},"receipt":{…},…}
+    {"line":…,"person":…,"outcome":…,"provided":{…},"receipt":{…},…}
     {"line":…,"operator":…,"message":{"request_id":…,"legal_basis":{…},"signature":…}}
 
-`line` is the person's line in the job; of a message, that of its last person. The rest of a line is in the contract's
-JSON: a BatchAnswer, and an InquireBatchResponse without its answers.
+`line` is the person's line in the job; of a message, that of its last person. `person` is the SHA-256 of how the person
+was named. The rest of a line is in the contract's JSON: a BatchAnswer, and an InquireBatchResponse without its answers.
 """
 
 import hashlib
@@ -36,7 +36,10 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.verify.batch_job import (
     LIFETIME,
     Job,
+    Person,
+    digest_of,
     person_lines,
+    put_persons,
     read_head,
     read_person,
     read_public_key,
@@ -101,6 +104,8 @@ class _Answered(NamedTuple):
     operator: str
     response: inquiry_pb2.InquireBatchResponse
     lines: list[int]
+    digests: list[object]
+    """What stands for them in the result."""
 
 
 class _Verification:
@@ -144,12 +149,16 @@ class _Verification:
         question = inquiry_pb2.InquireBatchRequest()
         question.CopyFrom(self._question)
         question.context.request_id, question.context.operator = response.request_id, answered.operator
-        question.subjects.extend(read_person(line) for _, line in asked)
+        people = [read_person(line) for _, line in asked]
+        put_persons(question, people)
         key = self._key_of(response)
         self._require_signed(question, response, key)
-        for number, answer in enumerate(response.answers):
+        if answered.digests != [digest_of(each.subject) for each in people]:
+            raise Unsound("an answer stands beside the digest of another person")
+        for number, (person, answer) in enumerate(zip(people, response.answers, strict=True)):
+            _require_held(answer, person)
             self._require_receipt(answer, question_id(response.request_id, number), key)
-            self._report.add_entry(key.name, answer.receipt.index)
+            self._report.add_answer(key.name, answer)
 
     def _key_of(self, response: inquiry_pb2.InquireBatchResponse) -> Key:
         origins = {answer.receipt.checkpoint.partition("\n")[0] for answer in response.answers}
@@ -198,6 +207,11 @@ class _Verification:
         self._report.findings.add(Finding("result", message))
 
 
+def _require_held(answer: inquiry_pb2.BatchAnswer, person: Person) -> None:
+    if answer.unchanged and not (person.held and answer.held == person.held):
+        raise Unsound("an answer is called unchanged though the job does not say that it is held")
+
+
 def question_id(request_id: str, number: int) -> str:
     """Id of the question about a person of a message, as the contract of InquireBatchRequest says."""
     digits = hashlib.sha256(f"{request_id}/{number}".encode()).hexdigest()
@@ -208,6 +222,7 @@ def _messages(file: BinaryIO) -> Iterator[_Answered]:
     """Raises Unsound at the first line that is malformed, and for answers of which the message is missing."""
     answers: list[inquiry_pb2.BatchAnswer] = []
     lines: list[int] = []
+    digests: list[object] = []
     while raw := read_line(file):
         content = parse_line(raw)
         line, message = content.pop("line", None), content.get("message")
@@ -215,6 +230,7 @@ def _messages(file: BinaryIO) -> Iterator[_Answered]:
             raise Unsound("a line names no line of the job, or too many are in one message")
         if message is None:
             lines.append(line)
+            digests.append(content.pop("person", None))
             answers.append(_parsed(content, inquiry_pb2.BatchAnswer()))
             continue
         operator = content.pop("operator", None)
@@ -224,8 +240,8 @@ def _messages(file: BinaryIO) -> Iterator[_Answered]:
         if response.answers:
             raise Unsound("the line of a message is malformed")
         response.answers.extend(answers)
-        yield _Answered(operator, response, lines)
-        answers, lines = [], []
+        yield _Answered(operator, response, lines, digests)
+        answers, lines, digests = [], [], []
     if lines:
         raise Unsound(f"behind line {lines[0] - 1} the result is cut off")
 
