@@ -13,13 +13,12 @@ Budgets are those of one ledger: an agency that several gateways serve has at ea
 Source: docs/threat-model.md, threats 15 to 17.
 """
 
-import hmac
-import secrets
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
+from agency_gateway.named_today import NamedToday
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -70,7 +69,6 @@ class _Agency:
     subjects: int = 0
     batch: int = 0
     rows: Counter[str] = field(default_factory=Counter)
-    known: set[bytes] = field(default_factory=set)
 
 
 class Budgets:
@@ -82,7 +80,7 @@ class Budgets:
 
     def __init__(self, directory: AgencyDirectory) -> None:
         self._directory = directory
-        self._key = secrets.token_bytes(32)
+        self._known = NamedToday()
         self._begin(date.min)
 
     def charge(self, charge: Charge, subject: bytes, now: datetime) -> bool:
@@ -102,15 +100,15 @@ class Budgets:
         self._turn_to(now)
         agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
         _forget(operator, now)
-        digest = hmac.digest(self._key, subject, "sha256")[:16] if charge.kind != "batch" else b""
-        new = charge.kind != "batch" and digest not in agency.known
+        person = charge.agency.encode(), subject
+        new = charge.kind != "batch" and not self._known.knows(*person, now=now)
         listed = self._directory.get(charge.agency)
         for limit, most, count in _counts(listed.budget if listed else Budget(), charge, agency, operator, new=new):
             if count > most:
                 raise OverBudget(limit)
         self._add(charge, new, now)
         if new:
-            agency.known.add(digest)
+            self._known.add(*person, now=now)
         return new
 
     def restore(self, entry: ledger.Entry) -> None:

@@ -18,6 +18,7 @@ from agency_gateway.batch import in_order
 from agency_gateway.batch_seal import sign_answers
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
+from agency_gateway.named_today import NamedToday
 from agency_gateway.record import Recorded
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -25,6 +26,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServic
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh import tracing
+from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import RefusedCall, current_caller
 from jukinet.purpose.decision import Decision
@@ -53,6 +55,7 @@ class InquiryService(InquiryServiceServicer):
         self._desk = desk
         self._center = center
         self._answer_key = answer_key
+        self._answered = NamedToday()
         self._stopping = asyncio.Event()
 
     async def Inquire(  # gRPC names its methods so
@@ -77,10 +80,15 @@ class InquiryService(InquiryServiceServicer):
             freshness=found.freshness,
             handle=found.handle,
         )
+        question, moment = _as_named(asked, request.subject), now()
+        # By the question alone: whether it was asked is no secret of a person, what was found may be.
+        answer.repeated = bool(question) and not request.held and self._answered.knows(*question, now=moment)
         _put_record(answer, found)
         await self._keep(
             [answer], [self._desk.answer(asked, decision, request.subject, found, answer.SerializeToString())]
         )
+        if question:
+            self._answered.add(*question, now=moment)
         return answer
 
     async def VerifyIdentity(  # gRPC names its methods so
@@ -205,6 +213,14 @@ class InquiryService(InquiryServiceServicer):
             receipts = await self._desk.keep(entries)
         for answer, receipt in zip(answers, receipts, strict=True):
             answer.receipt.CopyFrom(receipt)
+
+
+def _as_named(asked: Asked, subject: inquiry.Subject) -> tuple[bytes, ...]:
+    """By what a question is known again the same day (二重照会); nothing for a sealed one, of which nobody is told."""
+    if asked.sealed_until:
+        return ()
+    affair = asked.agency.encode(), asked.context.purpose.encode(), bytes(sorted(asked.fields))
+    return *affair, subject.SerializeToString(deterministic=True)
 
 
 def _put_record(answer: inquiry.InquireResponse | inquiry.BatchAnswer, found: provision.Provision) -> None:

@@ -48,6 +48,8 @@ def show_inquiry(answer: InquireResponse) -> None:
         show("match (該当あり)" + (", unchanged since the answer held (変更なし)" if answer.unchanged else ""))
         for label, value in _items(answer.provided):
             show(f"  {label}: {value}")
+    if answer.repeated:
+        show("asked before today (二重照会): keep answers by --json, and say by --held FILE what you hold")
     _show_basis(answer.legal_basis)
     _show_freshness(answer.freshness)
     _show_entry(answer.receipt)

@@ -118,3 +118,10 @@ async def test_a_crowd_is_seen_although_it_seals_its_questions(
         await sealing.inquire(sealed_until=later(1))
     assert len({entry.person_token for entry in seen}) == 1
     assert len({entry.person_token for entry in sealing.leaves()}) == CROWD
+
+
+async def test_of_a_sealed_question_nobody_is_told_that_it_was_asked_before(sealing: Network) -> None:
+    """Not even whoever asks the same: a colleague need not know of an investigation."""
+    for until in (later(1), later(1), "", later(1)):
+        assert not (await sealing.inquire(sealed_until=until)).repeated
+    assert (await sealing.inquire()).repeated

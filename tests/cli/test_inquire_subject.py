@@ -136,6 +136,12 @@ def test_an_answer_that_is_held_is_shown_as_unchanged(capsys: pytest.CaptureFixt
     assert "unchanged since the answer held" in capsys.readouterr().out
 
 
+def test_who_asked_before_is_told_how_to_be_spared_the_values(capsys: pytest.CaptureFixture[str]) -> None:
+    for repeated in (False, True):
+        show_inquiry(InquireResponse(outcome=INQUIRY_OUTCOME_MATCH, repeated=repeated))
+        assert ("--held FILE" in capsys.readouterr().out) == repeated
+
+
 def test_what_is_held_is_read_from_an_answer_kept_as_json(tmp_path: Path) -> None:
     answer = InquireResponse(outcome=INQUIRY_OUTCOME_MATCH, held=bytes(range(32)))
     assert _held_in(write(tmp_path, inquiry_as_json(answer))) == bytes(range(32))

@@ -1,0 +1,41 @@
+"""What was named today, so that it is known again when it is named once more.
+
+Rule: it is kept as a digest under a key of this process, in memory, for the day in Japan alone. With digests on disk,
+whoever stole disk and key could try names against them. After a restart nothing is known.
+"""
+
+import hmac
+import secrets
+from datetime import date, datetime
+
+from jukinet.mesh.clock import JAPAN
+
+_DIGEST_BYTES = 16
+
+
+class NamedToday:
+    """Knows what was named on the day of the latest moment that it heard of."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._day = date.min
+        self._digests: set[bytes] = set()
+
+    def knows(self, *parts: bytes, now: datetime) -> bool:
+        """Whether these parts together were named today."""
+        self._turn_to(now)
+        return self._digest(parts) in self._digests
+
+    def add(self, *parts: bytes, now: datetime) -> None:
+        """Takes in what is named, until the day ends."""
+        self._turn_to(now)
+        self._digests.add(self._digest(parts))
+
+    def _turn_to(self, now: datetime) -> None:
+        today = now.astimezone(JAPAN).date()
+        if today > self._day:  # a clock that was put back opens no second day
+            self._day, self._digests = today, set()
+
+    def _digest(self, parts: tuple[bytes, ...]) -> bytes:
+        message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        return hmac.digest(self._key, message, "sha256")[:_DIGEST_BYTES]
