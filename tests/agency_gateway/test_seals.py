@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agency_gateway import detectors
 from agency_gateway.detectors import CROWD
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -16,6 +17,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.editions import Editions
 from tests.agency_gateway.conftest import make_record
+from tests.agency_gateway.test_detectors import restart
 from tests.purpose.drafts import draft
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -125,3 +127,20 @@ async def test_of_a_sealed_question_nobody_is_told_that_it_was_asked_before(seal
     for until in (later(1), later(1), "", later(1)):
         assert not (await sealing.inquire(sealed_until=until)).repeated
     assert (await sealing.inquire()).repeated
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_after_a_restart_sealed_questions_before_it_make_no_crowd_and_later_ones_do(
+    sealing: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, restarted: bool
+) -> None:
+    """The token that says of them that they are about one person is in memory alone: on a disk it would open them."""
+    monkeypatch.setattr(detectors, "CROWD", 3)
+    for operator in ("op-1", "op-2"):
+        await sealing.inquire(sealed_until=later(1), operator=operator)
+    if restarted:
+        await restart(sealing)
+    await sealing.inquire(sealed_until=later(1), operator="op-3")
+    assert ("have to be explained" in caplog.text) is not restarted
+    for operator in ("op-1", "op-2"):
+        await sealing.inquire(operator=operator)
+    assert "have to be explained" in caplog.text
