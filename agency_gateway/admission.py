@@ -99,7 +99,8 @@ class Admission:
         found = [finding for entry in entries for finding in self._detectors.see(entry)]
         for finding in found:
             metrics.detector_finding(Detector.Value(f"DETECTOR_{finding.detector.upper()}"))
-            log.warning("an operator's questions have to be explained", extra={"peer": finding.agency})
+            facts = {"peer": finding.agency, "reason": finding.detector}
+            log.warning("an operator's questions have to be explained", extra=facts)
             if self._freezes_for(finding):
                 self._freezes.freeze(finding)
         if found:

@@ -133,7 +133,8 @@ class Freezes:
         who = finding.agency, finding.operator
         if not self.holds(who):
             self._unrecorded[who] = finding.detector
-            log.warning("an operator is frozen until two people released him", extra={"peer": finding.agency})
+            facts = {"peer": finding.agency, "reason": finding.detector}
+            log.warning("an operator is frozen until two people released him", extra=facts)
 
     async def settle(self) -> None:
         """Puts on record who was frozen since. Raises Refused: LEDGER_UNAVAILABLE; he stays frozen all the same."""

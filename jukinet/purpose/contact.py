@@ -1,7 +1,8 @@
 """Whom operators of the network call at an agency (連絡先): an office, never a person.
 
 Rule: a contact decides nothing. It stands in the agency directory, is shown to operators where an agency has to explain
-itself, and is in no log and no ledger.
+itself, and is in no log and no ledger: that it is an office's no program can tell from its text, and logs go further
+than the directory.
 """
 
 import json

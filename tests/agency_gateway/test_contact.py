@@ -1,14 +1,19 @@
-"""Whom to call at an agency stands beside each of its operators who is frozen."""
+"""Whom to call at an agency stands beside each of its operators who is frozen, and in no log."""
 
+import json
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from agency_gateway.freeze_service import FreezeService
 from agency_gateway.freezes import Freezes, Frozen
 from jukinet._pb.jukinet.admin.v1 import freeze_pb2 as freeze
 from jukinet.ledger.entry import EntryKeys
+from jukinet.mesh.logging import JsonFormatter
 from tests.agency_gateway.calls import GATEWAY
 from tests.agency_gateway.conftest import PENSION
+from tests.agency_gateway.test_detectors import guess
 
 Network = Any  # the fixture's own class lives in conftest.py
 CONTACT = {"office": "照会窓口", "phone": "03-0000-0000"}
@@ -31,3 +36,18 @@ async def test_a_frozen_operator_is_listed_with_whom_to_call_if_the_directory_sa
         PENSION.uri: freeze.AgencyContact(**CONTACT),
         gone: freeze.AgencyContact(),
     }
+
+
+@pytest.mark.parametrize("reaction", ["freeze", "alarm"])
+async def test_an_alarm_names_agency_and_detector_and_whom_to_call_is_in_no_log(
+    network: Network, caplog: pytest.LogCaptureFixture, reaction: str
+) -> None:
+    contact = {"office": "照会窓口 架空太郎", "email": "taro@example.jp", "phone": "03-0000-0000"}
+    for name, value in (("contact", contact), ("on_misses", reaction)):
+        object.__setattr__(network.directory[PENSION.uri], name, value)
+    await guess(network)
+    lines = [json.loads(JsonFormatter(GATEWAY.uri).format(record)) for record in caplog.records]
+    alarms = [line for line in lines if line["level"] == "WARNING"]
+    assert len(alarms) == (2 if reaction == "freeze" else 1)
+    assert {(line["peer"], line["reason"]) for line in alarms} == {(PENSION.uri, "misses")}
+    assert not any(text in str(lines) for text in contact.values())
