@@ -18,7 +18,7 @@ import unicodedata
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.domain.kanji_variants import VARIANTS
 
-SEARCH_KEY_VERSION = 2
+SEARCH_KEY_VERSION = 3
 """Version of the folding of names and addresses. A stored key is of use only beside the version that made it."""
 
 _SELECTORS = (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *range(0x180B, 0x180E))
@@ -71,7 +71,7 @@ def fold_spelling(text: str) -> str:
     Returns:
         The folded spelling, for keys only.
     """
-    return unified(text).translate(_FOLD).casefold()
+    return _folded(unified(text), _FOLD)
 
 
 def search_key(text: str) -> str:
@@ -83,7 +83,14 @@ def search_key(text: str) -> str:
     Returns:
         The key of `SEARCH_KEY_VERSION`; the key of a key is itself.
     """
-    return unified("".join(text.split())).translate(_NAME_FOLD).casefold()
+    return _folded(unified("".join(text.split())), _NAME_FOLD)
+
+
+def _folded(plain: str, table: dict[int, int | str]) -> str:
+    folded = plain.translate(table).casefold()
+    # A mark that stood behind a small kana or a separator joins the kana that is there now: ヵ゛ is が.
+    joined = unicodedata.normalize("NFC", folded)
+    return folded if joined == folded else joined.translate(_KANA)
 
 
 def former_name_key(name: identity_pb2.PersonName) -> str:
