@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from tests.timing import auc, in_turns, told_apart
+from tests.timing import auc, in_turns, told_apart, undisturbed
 
 
 def test_the_auc_is_the_share_of_pairs_in_which_one_is_slower() -> None:
@@ -24,6 +24,18 @@ def test_pairs_are_told_apart_only_beyond_the_limit(slower: float, found: bool) 
         }
         told = told_apart(taken, limit=0.55)
         assert set(told) == ({("a", "b"), ("b", "c")} if found else set())
+
+
+def test_how_much_longer_a_kind_takes_is_found_however_often_it_is_disturbed() -> None:
+    random = Random(1)
+    taken = {
+        kind: [random.gauss(by, 1) + random.choice((0, 0, 900)) for _ in range(1_000)]
+        for kind, by in (("a", 100.0), ("b", 105.0), ("c", 100.0))
+    }
+    times = undisturbed(taken)
+    assert 1.04 < times["b"] < 1.06
+    assert times["a"] < 1.01
+    assert times["c"] < 1.01
 
 
 async def test_every_kind_is_timed_once_a_round() -> None:

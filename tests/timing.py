@@ -31,6 +31,12 @@ def told_apart(taken: Mapping[str, Sequence[float]], *, limit: float) -> dict[tu
     return {pair: found for pair, found in measured.items() if found - 3 * error > limit}
 
 
+def undisturbed(taken: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """How many times as long as the quickest kind each takes when little else runs: by the first deciles."""
+    first = {kind: sorted(sample)[len(sample) // 10] for kind, sample in taken.items()}
+    return {kind: each / min(first.values()) for kind, each in first.items()}
+
+
 async def in_turns(
     questions: Mapping[str, Callable[[], Callable[[], Awaitable[object]]]], *, rounds: int, seed: int
 ) -> dict[str, list[float]]:

@@ -82,6 +82,7 @@ async def serve(
     running = [asyncio.create_task(part()) for part in parts]
     await _check_health(node, checks)
     _collect_less()
+    _measure(config)
     await node.start(config.address_file)
     running.append(asyncio.create_task(_watch_health(node, checks, config)))
     log.info("serving", extra={"address": node.address})
@@ -107,12 +108,16 @@ def _collect_less() -> None:
 async def _watch_health(node: NodeServer, checks: Mapping[str, Check], config: NodeConfig) -> None:
     while True:
         await asyncio.sleep(_HEALTH_SECONDS)
-        metrics.tasks(len(asyncio.all_tasks()))
-        # It may have been renewed meanwhile, or be half written just now: TLS keeps the old one then, and so does this.
-        with suppress(PkiError):
-            metrics.certificate_until(certificate_end(config.tls.certificate))
+        _measure(config)
         if not node.traffic.draining.is_set():
             await _check_health(node, checks)
+
+
+def _measure(config: NodeConfig) -> None:
+    metrics.tasks(len(asyncio.all_tasks()))
+    # It may have been renewed meanwhile, or be half written just now: TLS keeps the old one then, and so does this.
+    with suppress(PkiError):
+        metrics.certificate_until(certificate_end(config.tls.certificate))
 
 
 async def _check_health(node: NodeServer, checks: Mapping[str, Check]) -> None:
