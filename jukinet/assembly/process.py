@@ -30,9 +30,6 @@ Part = Callable[[], Coroutine[Any, Any, None]]
 Check = Callable[[], Awaitable[bool]]
 
 _HEALTH_SECONDS = 1.0
-_GARBAGE_OBJECTS = (
-    20_000  # new objects until a search for garbage; a call makes some hundred, Python's own limit is 700
-)
 
 
 def needed(value: T | None) -> T:
@@ -81,7 +78,9 @@ async def serve(
     )
     running = [asyncio.create_task(part()) for part in parts]
     await _check_health(node, checks)
-    _collect_less()
+    # What the start made, contract and statute table among it, is left out of every search for garbage. What of it is
+    # garbage stays too: some hundred small objects, which cost less than a search for them.
+    gc.freeze()
     _measure(config)
     await node.start(config.address_file)
     running.append(asyncio.create_task(_watch_health(node, checks, config)))
@@ -94,15 +93,6 @@ async def serve(
         await asyncio.gather(*running, return_exceptions=True)
         tracing.shutdown()
     log.info("stopped")
-
-
-def _collect_less() -> None:
-    """Leaves what the start made, contract and statute table among it, out of every search for garbage.
-
-    What of it is garbage stays too: some hundred small objects, which cost less than a search for them.
-    """
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_OBJECTS)
 
 
 async def _watch_health(node: NodeServer, checks: Mapping[str, Check], config: NodeConfig) -> None:

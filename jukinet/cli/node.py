@@ -5,6 +5,7 @@ to know which file or process to look at.
 """
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ _PACKAGES: Final = {
     "witness": "jukinet.witness",
     "disclosure": "jukinet.disclosure",
 }
+_GARBAGE_OBJECTS: Final = 20_000
+"""New objects until a search for garbage: a call makes some hundred, a start a hundred thousand that stay. Python's own
+limit is 700, with which the searches are a tenth of a start."""
 ConfigOption = Annotated[Path, typer.Option("--config", help="The node's TOML file.", metavar="FILE")]
 
 
@@ -51,6 +55,7 @@ def run(
 
     Example: jukinet node run --config mesh/nodes/center/node.toml
     """
+    gc.set_threshold(_GARBAGE_OBJECTS)
     if until_stdin_closes:
         from jukinet.cli.processes import end_when_stdin_closes
 

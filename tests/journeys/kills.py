@@ -87,7 +87,7 @@ class Killer:
             async with asyncio.timeout(_DEATH_SECONDS):
                 while done() <= before:
                     await self._look_after_others()
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.1)
             await asyncio.sleep(self.random.choice((0.0, self.random.uniform(0, 0.6))))
 
     async def _die_at(self, place: str, name: str) -> None:
