@@ -116,7 +116,7 @@ class Center:
             answered = await self._stub.Provide(request, timeout=_CENTER_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise CenterAway(told(reason_of(error))) from None
-        asked = [(ticket.request_id, digest) for ticket in tickets for digest in digests_in(ticket)]
+        asked = [(ticket, digest) for ticket in tickets for digest in digests_in(ticket)]
         if len(answered.provisions) != len(asked):
             log.error("the center answered another number of questions")
             raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
@@ -124,9 +124,10 @@ class Center:
 
 
 def _checked(
-    asked: tuple[str, bytes], question: provision.Question, found: provision.Provision
+    asked: tuple[provision.Ticket, bytes], question: provision.Question, found: provision.Provision
 ) -> provision.Provision | Refused:
-    if (found.request_id, found.subject_digest) != asked:
+    ticket, digest = asked
+    if (found.request_id, found.subject_digest) != (ticket.request_id, digest):
         log.error("the center answered another question")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
     if not found.refusal and len(found.body_key) != _KEY_BYTES:
@@ -134,6 +135,9 @@ def _checked(
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
     if found.unchanged and not question.held:
         log.error("the center called unchanged what nobody said to hold")
+        return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+    if ticket.sealed_until and bool(found.sealed_token) != bool(found.person_token):
+        log.error("the center sealed no answer: the person would be shown it at once")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
     return Refused(told(found.refusal)) if found.refusal else found
 

@@ -211,6 +211,7 @@ class Desk:
             raise
 
     def _entry(self, asked: Asked, decision: Decision | None, like: ledger.Entry | None, **told: Any) -> ledger.Entry:
+        told["sealed_until"] = asked.sealed_until if told.get("token") else ""
         if like is not None:
             return made_like(like, self._keys, request_id=asked.request_id, method=asked.method, **told)
         return make_entry(
@@ -229,7 +230,6 @@ class Desk:
             edition=decision.edition if decision else "",
             proof=asked.proof,
             new_subject=asked.new_subject,
-            sealed_until=asked.sealed_until if told.get("token") else "",
             **told,
         )
 

@@ -20,7 +20,6 @@ from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.named_today import NamedToday
 from agency_gateway.record import Recorded
-from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServicer
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -148,11 +147,7 @@ class InquiryService(InquiryServiceServicer):
         asked = await self._desk.admit(asked, decision, [subject])
         try:
             ticket = asked.ticket(subject, decision, for_watch=for_watch)
-            found = await self._center.provide(ticket, subject, held=held)
-            if asked.sealed_until and bool(found.sealed_token) != bool(found.person_token):
-                # A center that does not know of seals: its answer would be shown to the person at once.
-                raise Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
-            return asked, decision, found
+            return asked, decision, await self._center.provide(ticket, subject, held=held)
         except Refused as refused:
             await self._desk.refuse(asked, refused.reason, decision)
 
@@ -163,7 +158,7 @@ class InquiryService(InquiryServiceServicer):
             action=ledger.ACTION_INQUIRE_BATCH,
             method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
             fields=tuple(request.fields),
-        )
+        )._replace(sealed_until=request.sealed_until)
         methods = [method_of(subject) for subject in request.subjects]
         decisions = {way: await self._desk.decide(whole._replace(method=way)) for way in dict.fromkeys(methods)}
         decision = decisions[methods[0]]

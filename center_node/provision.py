@@ -164,7 +164,7 @@ class ProvisionService(ProvisionServiceServicer):
                 raise Refused(decision.refusal)
             if decision.edition != ticket.edition:
                 raise TicketInvalid("it was decided by another edition of the statute table")
-        if ticket.sealed_until and (batch or not self._policy.may_seal(ticket.purpose, ticket.sealed_until, day)):
+        if ticket.sealed_until and not self._policy.may_seal(ticket.purpose, ticket.sealed_until, day):
             raise Refused(errors.ERROR_REASON_SEAL_NOT_ALLOWED)
 
     def _answers(self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment") -> list["_Found"]:
@@ -201,7 +201,7 @@ class ProvisionService(ProvisionServiceServicer):
         answer.person_token = person_token(key, resident.record.resident_code)
         if ticket.sealed_until:
             person = seal_key(self._token_key, ticket.sealed_until, resident.record.resident_code)
-            answer.sealed_token = sealed_token(person, asked.request_id)
+            answer.sealed_token = sealed_token(person, asked.question_id)
         del answer.freshness[:]
         answer.freshness.append(said)
         if ticket.for_watch:

@@ -19,6 +19,7 @@ from jukinet.cli.inquire import (
     Operator,
     OperatorKey,
     Purpose,
+    SealUntil,
     operator_key_in,
     signer_of,
     target_of,
@@ -61,6 +62,7 @@ def sign(
     max_age: MaxAge = 0,
     for_watch: ForWatch = False,
     held: HeldAnswers = None,
+    seal_until: SealUntil = "",
     as_json: AsJson = False,
 ) -> None:
     """Order a batch: puts the persons and the affair into one file, which the operator who orders signs.
@@ -93,6 +95,7 @@ def sign(
                 fields=[each.name for each in dict.fromkeys(field)],
                 max_age=max_age,
                 for_watch=for_watch,
+                sealed_until=seal_until,
                 persons=0,
                 persons_sha256="",
             )

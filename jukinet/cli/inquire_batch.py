@@ -20,6 +20,7 @@ from jukinet.cli.inquire import (
     Operator,
     OperatorKey,
     Purpose,
+    SealUntil,
     numbers_of,
     signer_of,
     target_of,
@@ -67,6 +68,7 @@ def inquire_batch(
     seconds: Annotated[float, typer.Option(metavar="N", help="How long the batch may take.")] = 3600.0,
     for_watch: ForWatch = False,
     held: HeldAnswers = None,
+    seal_until: SealUntil = "",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Ask for items of the identity records (本人確認情報) of many persons in one affair (一括提供).
@@ -94,6 +96,8 @@ def inquire_batch(
             "questions_sha256": _digest(file),
             "purpose": purpose,
             "fields": sorted({each.value for each in field}),
+            # Who goes on without it would have the rest shown at once.
+            **({"sealed_until": seal_until} if seal_until else {}),
         }
         with BatchAnswers(out, batch) as answers:
             progress = LinesSettled()
@@ -104,6 +108,7 @@ def inquire_batch(
                 ),
                 fields=numbers_of(field),
                 for_watch=for_watch,
+                sealed_until=seal_until,
             )
             stream = BatchStream(asked, signing, messages=run.messages, keep=run.keep, kept=lambda: answers.answered)
             with progress:

@@ -125,7 +125,8 @@ def _is_plain_question(question: inquiry_pb2.InquireRequest) -> bool:
 def _is_plain_batch(question: inquiry_pb2.InquireBatchRequest) -> bool:
     subjects = question.subjects
     return (
-        _are_plain_fields(question.fields)
+        not question.sealed_until
+        and _are_plain_fields(question.fields)
         and len(question.job) in (0, _DIGEST_BYTES)
         and 1 <= len(subjects) <= _MOST_SUBJECTS
         and len(question.held) in (0, len(subjects))

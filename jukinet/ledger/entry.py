@@ -173,12 +173,14 @@ def made_like(
     token: bytes = b"",
     answer: bytes | None = None,
     body_digest: bytes = b"",
+    sealed_until: str = "",
 ) -> ledger_pb2.Entry:
     """The entry of one person of a batch: of agency, affair, law and time it says what another one of the message says.
 
     Args:
         message: an entry of `make_entry`, checked there; not changed.
-        keys, request_id, method, result, refusal, fields, token, answer, body_digest: as for `make_entry`.
+        keys, request_id, method, result, refusal, fields, token, answer, body_digest, sealed_until: as for
+            `make_entry`.
     Raises EntryInvalid for a token that is none. The rest is checked with all other fields before it becomes a leaf.
     """
     if len(token) not in ((DIGEST_BYTES,) if result == ledger_pb2.RESULT_PROVIDED else (0, DIGEST_BYTES)):
@@ -189,7 +191,7 @@ def made_like(
     entry.fields[:] = sorted(fields)
     entry.person_token = token
     entry.answer_digest = b"" if answer is None else keys.answer_digest(answer)
-    entry.body_digest = body_digest
+    entry.body_digest, entry.sealed_until = body_digest, sealed_until
     return entry
 
 

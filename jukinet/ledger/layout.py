@@ -87,7 +87,7 @@ _FREEZES = frozenset(
 )
 _QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - _DISCLOSURES - _FREEZES - {0}
 _RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
-_SEALABLE = frozenset({ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY})
+_SEALABLE = frozenset({ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY, ledger_pb2.ACTION_INQUIRE_BATCH})
 _JAPAN = timezone(timedelta(hours=9))
 _END = ledger_pb2.ACTION_END_WATCH
 _OF_LISTS = frozenset({ledger_pb2.ACTION_WATCH, _END})

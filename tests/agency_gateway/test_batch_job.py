@@ -4,7 +4,7 @@ import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ from jukinet.ledger.verify.json_lines import spell
 from jukinet.mesh.clock import now
 from jukinet.mesh.pki import create_signing_key, load_signing_key
 from tests.agency_gateway.conftest import signed
+from tests.agency_gateway.test_seals import later
+from tests.purpose.drafts import draft
 
 Network = Any  # the fixture's own class lives in conftest.py
 PERSONS = 150
@@ -58,7 +60,7 @@ class Case:
         self.private, self.public = create_signing_key(folder, "op-7")
 
     def order(self, numbers: list[int], held: Path | None = None, **changed: Any) -> Order:
-        given = {"ordered_at": format_time(now()), "max_age": 0, "for_watch": False, "persons": 0, "persons_sha256": ""}
+        given = {"ordered_at": format_time(now()), "max_age": 0, "for_watch": False, "sealed_until": ""}
         order = Order(
             **{
                 "agency": "spiffe://agencies.jukinet/agency/pension-service",
@@ -67,6 +69,8 @@ class Case:
                 "ordered_by": "op-7",
                 "fields": ["NAME", "BIRTH_DATE"],
                 **given,
+                "persons": 0,
+                "persons_sha256": "",
                 **changed,
             }
         )
@@ -251,6 +255,27 @@ async def test_what_is_called_unchanged_though_nobody_said_to_hold_it_is_found(c
         return case.signed_anew(lines)
 
     assert "called unchanged" in case.verify(altered(case.lines())).to_text()
+
+
+async def test_a_sealed_job_is_sound_only_if_the_ledger_seals_whoever_is_found(
+    network: Network, tmp_path: Path
+) -> None:
+    network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12}))
+    network.enter(*map(network.record_of, range(1, 70)))
+    case = Case(tmp_path, network)
+    case.order([*range(1, 71)], sealed_until=later(1))
+    await case.run()
+    report = case.verify()
+    assert (report.findings.first_ones, report.answered) == ([], 70)
+    case.job.unlink()
+    case.result.unlink()
+    case.order([*range(1, 71)])
+    await case.run()
+    unsealed = case.lines()
+    case.job.unlink()
+    case.order([*range(1, 71)], sealed_until=later(1))
+    unsealed[0]["job"] = case.head().digest.hex()
+    assert "another question" in case.verify(case.signed_anew(unsealed)).to_text()
 
 
 async def test_one_message_does_not_answer_two_of_the_same_persons(network: Network, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.ledger.entry import month_key, person_token
+from jukinet.ledger.layout import decode
 from jukinet.ledger.seal import seal_key, sealed_token
+from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.decision import PurposePolicy
@@ -62,6 +64,30 @@ async def test_a_sealed_question_about_nobody_is_an_entry_like_any_other(sealing
     assert [(entry.result, entry.sealed_until) for entry in sealing.leaves()] == [(ledger.RESULT_NO_SINGLE_MATCH, "")]
 
 
+async def test_a_sealed_batch_seals_each_person_who_is_found_by_the_question_about_him(sealing: Network) -> None:
+    sealing.enter(make_record(2))
+    message = sealing.batch_of(3, 2, 1, 1, sealed_until=later(12))
+    (response,) = await sealing.inquire_batch(message)
+    match, nobody = inquiry.INQUIRY_OUTCOME_MATCH, inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+    assert [each.outcome for each in response.answers] == [nobody, match, match, match]
+    none, *found = sealing.leaves()
+    assert (none.sealed_until, none.person_token) == ("", b"")
+    assert {entry.sealed_until for entry in found} == {later(12)}
+    for entry, number in zip(found, (2, 1, 1), strict=True):
+        key = seal_key(bytes(32), later(12), make_record(number).resident_code)
+        assert entry.person_token == sealed_token(key, entry.request_id)
+    assert len({entry.person_token for entry in found}) == 3
+    for leaf in sealing.entries():
+        assert decode(leaf) == read_entry(leaf)
+
+
+async def test_a_batch_is_sealed_no_longer_than_its_row_allows(sealing: Network) -> None:
+    message = sealing.batch_of(1, sealed_until=later(13))
+    assert await refused(sealing.inquire_batch(message)) == NOT_ALLOWED
+    assert [(entry.refusal, entry.sealed_until) for entry in sealing.leaves()] == [(NOT_ALLOWED, "")]
+    assert sealing.reads == []
+
+
 @pytest.mark.parametrize("months", [0, 13, -5, 600])
 async def test_longer_than_the_row_allows_is_refused_and_on_record(sealing: Network, months: int) -> None:
     assert await refused(sealing.inquire(sealed_until=later(months))) == NOT_ALLOWED
@@ -92,8 +118,10 @@ async def test_the_center_decides_again_whether_a_question_may_be_sealed(network
     lax = draft(name, own.editions.on(today_in_japan()).in_force_from, seals={"B1-77": 12})
     network.desk._policy = PurposePolicy(Editions([lax]), network.directory)
     assert await refused(network.inquire(sealed_until=later(1))) == NOT_ALLOWED
+    (response,) = await network.inquire_batch(network.batch_of(1, sealed_until=later(1)))
+    assert [each.refusal for each in response.answers] == [NOT_ALLOWED]
     assert network.reads == []
-    assert [entry.refusal for entry in network.leaves()] == [NOT_ALLOWED]
+    assert [entry.refusal for entry in network.leaves()] == [NOT_ALLOWED] * 2
 
 
 async def test_a_center_that_does_not_seal_lets_nothing_leave(sealing: Network) -> None:
@@ -102,7 +130,10 @@ async def test_a_center_that_does_not_seal_lets_nothing_leave(sealing: Network) 
 
     sealing.center.alter = forget
     assert await refused(sealing.inquire(sealed_until=later(1))) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
-    assert [entry.refusal for entry in sealing.leaves()] == [errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE]
+    (response,) = await sealing.inquire_batch(sealing.batch_of(1, 2, sealed_until=later(1)))
+    away = errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert [(each.refusal, each.HasField("provided")) for each in response.answers] == [(away, False), (0, False)]
+    assert [entry.refusal for entry in sealing.leaves()] == [away, away, 0]
 
 
 async def test_a_crowd_is_seen_although_it_seals_its_questions(
@@ -118,8 +149,9 @@ async def test_a_crowd_is_seen_although_it_seals_its_questions(
     monkeypatch.setattr(sealing.admission, "watch", see)
     for _ in range(CROWD):
         await sealing.inquire(sealed_until=later(1))
+    await sealing.inquire_batch(sealing.batch_of(1, sealed_until=later(1)))
     assert len({entry.person_token for entry in seen}) == 1
-    assert len({entry.person_token for entry in sealing.leaves()}) == CROWD
+    assert len({entry.person_token for entry in sealing.leaves()}) == CROWD + 1
 
 
 async def test_of_a_sealed_question_nobody_is_told_that_it_was_asked_before(sealing: Network) -> None:

@@ -40,7 +40,7 @@ from jukinet.domain.contract import JUDGES, is_plain
 from jukinet.domain.submission import complete
 from nation import residents
 
-RULES = "68cc1baf6ac594ae1f1661d4530013edc33b78cfb26848fbb0f2543b6c417faa"
+RULES = "6ba27e29476a42ef8650e36570a6e4f26d045fd0a4410d55c61da9635aad59c7"
 """Digest of the rules that `is_plain` knows. Where it fails: hold `jukinet/domain/contract.py` against the protos."""
 
 TEXTS = (
@@ -291,6 +291,8 @@ KINDS["InquireBatchRequest"] = (
             *([question().subject, asked.subject] for asked in questions()),
         ),
         "job": HELD,
+        "sealed_until": SEALS,
+        "for_watch": (False, True),
         "held": ([], *([each] for each in HELD), [b"1" * 32, b""], [b""] * 65),
     },
     ("context",),

@@ -194,6 +194,7 @@ def filled(descriptor: Descriptor, network: Network, purpose: str, record: Any =
         "jukinet.inquiry.v1.InquireBatchRequest.for_watch": False,
         "jukinet.inquiry.v1.InquireBatchRequest.held": bytes(range(32)),
         "jukinet.inquiry.v1.InquireBatchRequest.job": bytes(range(32)),
+        "jukinet.inquiry.v1.InquireBatchRequest.sealed_until": "",
         "jukinet.watch.v1.WatchOrder": watch.WatchOrder(
             list_id=str(uuid.uuid4()), handles=[b"x"], expires_on=CalendarDate(year=2027, month=3, day=31)
         ),

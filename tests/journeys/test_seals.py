@@ -1,6 +1,7 @@
 """A sealed question on real processes: refused until the law lets it, then answered and counted at once, not shown."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,12 +37,12 @@ def own(new_network: Callable[..., Network], tmp_path: Path) -> Iterator[Network
     assert set(codes.values()) == {0}
 
 
-async def inquire(network: Network, number: Path, until: str) -> int:
-    """Runs `jukinet inquire --seal-until`; gives its exit code."""
+async def inquire(network: Network, until: str, *question: str | Path) -> int:
+    """Runs a command that asks, with `--seal-until`; gives its exit code."""
     program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "jukinet.cli", "inquire", "--mesh", str(network.mesh.root)),
+        *(sys.executable, "-m", "jukinet.cli", *map(str, question), "--mesh", str(network.mesh.root)),
         *("--agency", PENSION_SERVICE, "--purpose", "B1-77", "--case", "case-1", "--operator", OPERATORS[0]),
-        *("--field", "name", "--individual-number", str(number), "--seal-until", until),
+        *("--field", "name", "--seal-until", until),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -54,18 +55,25 @@ async def test_a_question_is_sealed_once_the_law_lets_it_and_is_counted_at_once(
     number = tmp_path / "number.txt"
     number.write_text(record.individual_number)
     until = f"{today.year + today.month // 12}-{today.month % 12 + 1:02}-01"
-    assert await inquire(own, number, until) == Exit.FORBIDDEN
+    people = tmp_path / "people.jsonl"
+    people.write_text(json.dumps({"individual_number": record.individual_number}) + "\n")
+    single = ("inquire", "--individual-number", number)
+    batch = ("inquire-batch", people, "--out", tmp_path / "answers.jsonl")
+    assert await inquire(own, until, *single) == Exit.FORBIDDEN
 
     parts: dict[str, Any] = {"name": f"{today:%Y-%m}", "first_day": today, "seals": {"B1-77": 12}}
     file = tmp_path / "draft.toml"
     file.write_bytes(draft_text(**parts))
     await statutes(own, "propose", file)
     await statutes(own, "approve", draft(**parts).digest.hex(), "--as", SECOND_OPERATOR)
-    assert await inquire(own, number, until) == Exit.OK
+    assert await inquire(own, until, *single) == Exit.OK
+    assert await inquire(own, until, *batch) == Exit.OK
     await own.inquire(own.question(record))
-    entries = [entry for entry in await own.ledger() if entry.action == ledger.ACTION_INQUIRE]
+    asked = (ledger.ACTION_INQUIRE, ledger.ACTION_INQUIRE_BATCH)
+    entries = [entry for entry in await own.ledger() if entry.action in asked]
     assert [(entry.refusal, entry.sealed_until) for entry in entries] == [
         (errors.ERROR_REASON_SEAL_NOT_ALLOWED, ""),
+        (errors.ERROR_REASON_UNSPECIFIED, until),
         (errors.ERROR_REASON_UNSPECIFIED, until),
         (errors.ERROR_REASON_UNSPECIFIED, ""),
     ]
@@ -74,7 +82,7 @@ async def test_a_question_is_sealed_once_the_law_lets_it_and_is_counted_at_once(
     answer = await find(own, Resident(own, record, tmp_path).request())
     usage = disclosure.Usage.FromString(answer.usage)
     assert [row["sealed_until"] for row in rows_of(usage)] == [""]
-    assert [each.sealed for each in usage.ledgers] == [1]
+    assert [each.sealed for each in usage.ledgers] == [2]
     await fetch_ledger(own.mesh, GATEWAY, tmp_path / "ledger.jsonl")
     report = await asyncio.to_thread(verify, own, tmp_path, answer)
-    assert (report.findings, report.complete, report.rows, report.sealed) == ([], True, 1, 1)
+    assert (report.findings, report.complete, report.rows, report.sealed) == ([], True, 1, 2)

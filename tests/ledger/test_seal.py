@@ -49,7 +49,7 @@ def sealed(**parts: Any) -> ledger.Entry:
 
 
 def test_writer_and_verifier_take_a_sealed_entry() -> None:
-    for action in (ledger.ACTION_INQUIRE, ledger.ACTION_VERIFY_IDENTITY):
+    for action in (ledger.ACTION_INQUIRE, ledger.ACTION_VERIFY_IDENTITY, ledger.ACTION_INQUIRE_BATCH):
         leaf = encode(sealed(action=action))
         assert decode(leaf) == read_entry(leaf)
 
@@ -62,7 +62,7 @@ def test_writer_and_verifier_take_a_sealed_entry() -> None:
         {"sealed_until": "2031-05-01"},
         {"sealed_until": "never"},
         {"version": 2},
-        {"action": ledger.ACTION_INQUIRE_BATCH},
+        {"action": ledger.ACTION_WATCH},
         {"action": ledger.ACTION_TELL_CHANGE},
         {"result": ledger.RESULT_NO_SINGLE_MATCH, "person_token": b"", "fields": []},
         {
@@ -73,7 +73,7 @@ def test_writer_and_verifier_take_a_sealed_entry() -> None:
             "answer_digest": b"",
         },
     ],
-    ids=["no first", "past", "too long", "no day", "older layout", "batch", "change", "nobody", "refused"],
+    ids=["no first", "past", "too long", "no day", "older layout", "list", "change", "nobody", "refused"],
 )
 def test_what_may_not_be_sealed_is_no_entry_for_writer_and_verifier(wrong: dict[str, Any]) -> None:
     entry = sealed()

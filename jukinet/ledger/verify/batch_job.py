@@ -4,7 +4,7 @@ The first line is the order, the second one the signature of the operator who ga
 Subject of the contract in JSON, and where the agency holds an answer already, the mark of it (変更なし):
 
     {"format":"jukinet-batch-job/1","agency":…,"purpose":…,"case":…,"ordered_by":…,"ordered_at":…,"fields":[…],
-     "max_age":…,"for_watch":…,"persons":…,"persons_sha256":…}
+     "max_age":…,"for_watch":…,"sealed_until":…,"persons":…,"persons_sha256":…}
     {"signature":…}
     {"four_items":{…}}
     {"four_items":{…},"held":…}
@@ -59,6 +59,8 @@ class Order(NamedTuple):
     max_age: int
     """How old an answer may be, seconds; 0 = as old as it is."""
     for_watch: bool
+    sealed_until: str
+    """Day on which the persons may be shown that it was asked (封印), such as `2027-04-01`; empty = at once."""
     persons: int
     persons_sha256: str
 
@@ -77,7 +79,9 @@ class Order(NamedTuple):
             context = inquiry_pb2.InquiryContext(
                 purpose=self.purpose, case_reference=self.case, maximum_age_seconds=self.max_age
             )
-            return inquiry_pb2.InquireBatchRequest(context=context, fields=fields, for_watch=self.for_watch)
+            return inquiry_pb2.InquireBatchRequest(
+                context=context, fields=fields, for_watch=self.for_watch, sealed_until=self.sealed_until
+            )
         except ValueError:
             raise Unsound("the order asks for what there is not") from None
 

@@ -5,7 +5,7 @@
 3. Message by message: the answers are about the next persons of the job, and a gateway signed them together with just
    that question (persons, what is held of them, row, case, items, digest of the job), each message once.
 4. Each answer: its receipt proves an entry in that gateway's ledger, of this question, agency, row and outcome, made
-   while the order was in force. What it calls unchanged is what the job says to be held.
+   while the order was in force, and sealed as it says. What it calls unchanged is what the job says to be held.
 5. At the end: every person of the job has an answer.
 
 Which tree the witnesses saw is checked with the ledger's file or a proof (`check`, `one_receipt`).
@@ -196,6 +196,7 @@ class _Verification:
             and entry.action == ledger_pb2.ACTION_INQUIRE_BATCH
             and (entry.result, entry.refusal) == (wanted, answer.refusal)
             and list(entry.wanted) == sorted(self._question.fields)
+            and entry.sealed_until == (order.sealed_until if entry.person_token else "")
         )
         if not same:
             raise Unsound("a receipt is of another question or outcome")

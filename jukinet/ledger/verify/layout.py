@@ -57,7 +57,7 @@ _ABSENT_IN_FREEZES = (*_ABSENT_IN_ACTS, "edition", "edition_digest")
 _END = ledger_pb2.ACTION_END_WATCH
 _MAX_FIELD = 7
 _MAX_METHOD = 2
-_SEALABLE = (ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY)
+_SEALABLE = (ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY, ledger_pb2.ACTION_INQUIRE_BATCH)
 _SEAL = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])-01")
 _MAX_SEALED_MONTHS = 60
 _JAPAN = timezone(timedelta(hours=9))
