@@ -26,7 +26,8 @@ from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.domain.apply import row_after
 from jukinet.domain.protection import is_protected
 from jukinet.ledger.entry import month_key, person_token
-from jukinet.mesh.clock import now, today_in_japan
+from jukinet.mesh import metrics
+from jukinet.mesh.clock import now, now_us, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
@@ -35,7 +36,7 @@ from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import watches
 from jukinet.store.checksum import is_sound
 from jukinet.store.errors import StoreError, as_refusal
-from jukinet.store.reading import read_soon
+from jukinet.store.reading import read, read_soon
 from jukinet.store.schema import residents
 from jukinet.store.snapshots import is_provided
 from jukinet.store.watches import Waiting, WatchList
@@ -51,6 +52,8 @@ WAIT_SECONDS: Final = 5.0
 LONGEST: Final = timedelta(days=366)
 _LOOK_SECONDS: Final = 0.5
 """How often the history is looked through."""
+_SHOW_SECONDS: Final = 5.0
+"""How often the metrics are set."""
 
 
 class ChangeProvisionService(ChangeProvisionServiceServicer):
@@ -162,6 +165,16 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
                 came.set()
             if found < watches.LOOKED_THROUGH:
                 await asyncio.sleep(_LOOK_SECONDS)
+
+    async def show(self) -> None:
+        """Shows in the metrics how the lists stand; to be run beside the server."""
+        while True:
+            try:
+                lists, since = await asyncio.to_thread(read, self._reader, watches.standing)
+                metrics.watches(lists, 0.0 if since is None else max(now_us() - since, 0) / 1e6)
+            except StoreError as failure:
+                log.warning("lists could not be counted", extra={"error_type": type(failure).__name__})
+            await asyncio.sleep(_SHOW_SECONDS)
 
     def _ticket(self, signed: provision.SignedTickets, order: Message, moment: datetime) -> provision.Ticket:
         """The one ticket of an order, used now. Raises Refused: TICKET_INVALID."""

@@ -98,6 +98,7 @@ async def run(config: NodeConfig) -> None:
             parts=[
                 *node.parts(),
                 changes.run,
+                changes.show,
                 body_keys.writer.watch,
                 partial(destroy_expired, body_keys, config.center.body_years),
             ],

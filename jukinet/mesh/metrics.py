@@ -62,6 +62,8 @@ INSTRUMENTS: Final = {
     "mirror_verified": ("gauge", "1", "1 while what the peer's ledger showed last verified; 0 = away or contradicted"),
     "requests_open": ("gauge", "1", "residents' requests for their record or its correction, not answered yet"),
     "requests_overdue": ("gauge", "1", "those among them whose term has passed: an alarm"),
+    "watches_open": ("gauge", "1", "lists of persons whose later changes agencies are told"),
+    "watch_untold_age": ("gauge", "s", "since when the oldest change waits for an agency to have it on disk"),
     "certificate_expiry": ("gauge", "s", "time until the node's certificate ends"),
     "spans_lost": ("counter", "1", "spans that the collector did not get"),
     "tasks": ("gauge", "1", "tasks of the event loop; a number that goes on growing is a fault of the program"),
@@ -287,6 +289,13 @@ def requests(waiting: int, overdue: int) -> None:
     if _serving is not None:
         _serving.gauges["requests_open"].set(waiting)
         _serving.gauges["requests_overdue"].set(overdue)
+
+
+def watches(lists: int, untold_seconds: float) -> None:
+    """Shows how many lists of later changes are open, and how long the oldest change has waited for its agency."""
+    if _serving is not None:
+        _serving.gauges["watches_open"].set(lists)
+        _serving.gauges["watch_untold_age"].set(untold_seconds)
 
 
 def witness(peer: Identity, behind: int, answers: bool) -> None:

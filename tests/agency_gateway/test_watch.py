@@ -1,6 +1,8 @@
 """An agency is told of each later change of the persons on its list once by position, and of nobody else's."""
 
 import asyncio
+import re
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
@@ -19,6 +21,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.domain.arrival import Arrival
 from jukinet.ledger.verify.layout import read_entry
+from jukinet.mesh import metrics
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
@@ -374,3 +377,24 @@ async def test_a_ticket_for_changes_opens_no_record(house: House) -> None:
     )
     assert [each.refusal for each in response.provisions] == [errors.ERROR_REASON_TICKET_INVALID]
     assert network.reads == []
+
+
+async def test_how_many_lists_are_open_and_since_when_the_oldest_change_waits_can_be_scraped(house: House) -> None:
+    await house.begin(await house.handle(1))
+    house.report(1, block="11番")  # applied a microsecond after 1970
+    served = metrics.configure("127.0.0.1:0")
+    showing = asyncio.create_task(house.network.changes.show())
+
+    async def scraped() -> dict[str, float]:
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://{served}/metrics").read().decode())
+        found = re.findall(r"^jukinet_(watch\w+) (\S+)$", page, re.MULTILINE)
+        return {name: float(value) for name, value in found}
+
+    try:
+        while not (shown := await scraped()):
+            await asyncio.sleep(0)
+    finally:
+        showing.cancel()
+        metrics.shutdown()
+    assert shown["watches_open"] == 1
+    assert shown["watch_untold_age_seconds"] > 1_700_000_000

@@ -43,7 +43,7 @@ class Register:
             )
             arrivals.append(Arrival("131016", 1, self._sequence, change, change.SerializeToString()))
         with self.engine.begin() as connection:
-            assert not any(apply_arrivals(connection, arrivals, scope="", now_us=1).outcomes)
+            assert not any(apply_arrivals(connection, arrivals, scope="", now_us=self._sequence).outcomes)
 
     def look(self) -> int:
         with self.engine.begin() as connection:
@@ -125,6 +125,29 @@ def test_what_is_acknowledged_waits_no_longer_and_a_list_goes_on_behind_what_it_
     assert [town for _, town in register.waiting(LISTS[0])] == ["4番"]
     kept = register.run(lambda connection: watches.read_list(connection, LISTS[0], today=TODAY))
     assert kept.acknowledged == sorted(places)[1]
+
+
+def test_the_oldest_change_that_waits_of_all_lists_is_known_with_its_time(
+    register: Register, code: Callable[[int], str]
+) -> None:
+    assert register.run(watches.standing) == (0, None)
+    register.begin(LISTS[0], code(1))
+    register.begin(LISTS[1], code(2))
+    register.begin(LISTS[2], code(3))
+    register.report((4, 2))
+    assert register.run(watches.standing) == (3, None)
+    for change in ((2, 2), (1, 2), (2, 3)):  # at 7, 8 and 9, behind five entries and a change of somebody else
+        register.report(change)
+    while register.look():
+        pass
+    assert register.run(watches.standing) == (3, 7)
+    (first, *_) = register.run(
+        lambda connection: watches.waiting(connection, LISTS[1], after=0, limit=1),
+    )
+    register.run(lambda connection: watches.acknowledge(connection, LISTS[1], first.position))
+    assert register.run(watches.standing) == (3, 8)
+    register.run(lambda connection: watches.end_lists(connection, [LISTS[0]]))
+    assert register.run(watches.standing) == (2, 9)
 
 
 def test_a_list_ends_with_its_last_day_and_leaves_nothing(register: Register, code: Callable[[int], str]) -> None:
