@@ -21,6 +21,8 @@ _KINDS = {
     ledger.ACTION_WATCH: provision.PROVISION_KIND_CHANGES,
     ledger.ACTION_END_WATCH: provision.PROVISION_KIND_CHANGES,
     ledger.ACTION_TELL_CHANGE: provision.PROVISION_KIND_CHANGES,
+    # The center is not asked: whoever may ask for a purpose at all may hear that an answer was wrong.
+    ledger.ACTION_ACKNOWLEDGE_RECALL: provision.PROVISION_KIND_VERIFICATION,
 }
 _WAYS: "dict[provision.ProvisionKind.ValueType, Provision]" = {
     provision.PROVISION_KIND_RECORD: "immediate",

@@ -31,8 +31,10 @@ Kind = Literal["search", "number", "batch"]
 _MINUTE: Final = timedelta(minutes=1)
 NOT_CHARGED: Final = frozenset({errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN})
 """Refusals of a proved question that cost nothing of its budget."""
-_OF_LISTS: Final = frozenset({ledger.ACTION_WATCH, ledger.ACTION_END_WATCH, ledger.ACTION_TELL_CHANGE})
-"""What concerns lists of later changes (異動情報): nobody is searched for, and nothing is charged."""
+_NAMES_NOBODY: Final = frozenset(
+    {ledger.ACTION_WATCH, ledger.ACTION_END_WATCH, ledger.ACTION_TELL_CHANGE, ledger.ACTION_ACKNOWLEDGE_RECALL}
+)
+"""What concerns lists of later changes (異動情報) and recalls: nobody is searched for, and nothing is charged."""
 
 
 class OverBudget(Exception):
@@ -113,7 +115,7 @@ class Budgets:
 
     def restore(self, entry: ledger.Entry) -> None:
         """Counts an entry of the ledger that was charged today; all others change nothing."""
-        if not entry.operator_proof or entry.refusal in NOT_CHARGED or entry.action in _OF_LISTS:
+        if not entry.operator_proof or entry.refusal in NOT_CHARGED or entry.action in _NAMES_NOBODY:
             return
         moment = entry.time.ToDatetime(tzinfo=JAPAN)
         if moment.date() < self._day:

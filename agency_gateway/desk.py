@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
-from agency_gateway.asked import Asked
-from agency_gateway.record import Record, Recorded
+from agency_gateway.asked import Asked, asked_by_call
+from agency_gateway.record import Act, Record, Recorded
 from jukinet._pb.jukinet.body.v1.body_pb2 import Body
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -24,12 +24,16 @@ from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
+from jukinet.purpose.operator_proof import Question as OperatorQuestion
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
 
+_NOT_READ = inquiry.INQUIRY_METHOD_FOUR_ITEMS
+"""The law is asked with the four items where nobody is named; where a handle knows how the person was named, the center
+then asks with that."""
 _RESULTS = {
     inquiry.INQUIRY_OUTCOME_MATCH: ledger.RESULT_PROVIDED,
     inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH: ledger.RESULT_NO_SINGLE_MATCH,
@@ -89,6 +93,29 @@ class Desk:
             return await self._admission.prove(asked)
         except NotAdmitted as refused:
             await self.refuse(refused.asked, refused.reason, decision)
+
+    async def admit_unnamed(
+        self,
+        question: OperatorQuestion,
+        action: "ledger.Action.ValueType",
+        fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
+    ) -> tuple[Asked, Decision]:
+        """The question of the call that is running, lawful and signed by its operator, where it names nobody.
+
+        Raises Refused, after that is on record, for the reasons of `decide` and `prove`; LEDGER_UNAVAILABLE.
+        """
+        asked = asked_by_call(question, action=action, method=_NOT_READ, fields=fields)
+        decision = await self.decide(asked)
+        return await self.prove(asked, decision), decision
+
+    async def carry_out(self, asked: Asked, decision: Decision, told: bytes, act: Act) -> None:
+        """Lets what an agency did take effect together with its entry; `told` is what it did that about.
+
+        Raises Refused: LEDGER_UNAVAILABLE.
+        """
+        # An id of its own: one that was used before would leave a refusal on record beside the effect.
+        done = self.done(asked._replace(request_id=str(uuid.uuid4())), decision, told)
+        await self._record.carry_out(done.entry, act)
 
     def _is_outside(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> bool:
         """Whether a person is looked for where the agency may hear of nobody."""
@@ -188,12 +215,13 @@ class Desk:
             answer=answer,
             body_digest=body.digest(sealed),
         )
-        return Recorded(entry, sealed, found.person_token if asked.sealed_until else b"")
+        watched_by = found.person_token if asked.sealed_until else b""
+        return Recorded(entry, sealed, watched_by, found.recall_mark if matched else b"")
 
-    def provided(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes) -> Recorded:
+    def provided(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes, mark: bytes) -> Recorded:
         """The entry of a change that is told; `answer` is its message without the receipt. It has no body."""
         told = {"fields": asked.fields, "token": token, "answer": answer}
-        return Recorded(self._entry(asked, decision, None, result=ledger.RESULT_PROVIDED, **told))
+        return Recorded(self._entry(asked, decision, None, result=ledger.RESULT_PROVIDED, **told), mark=mark)
 
     def done(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes = b"") -> Recorded:
         """The entry of what an agency did to a list; `answer` is its message without the receipts. It has no body."""

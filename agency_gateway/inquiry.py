@@ -38,6 +38,7 @@ _ACTIONS = {
     "/jukinet.watch.v1.WatchService/Watch": ledger.ACTION_WATCH,
     "/jukinet.watch.v1.WatchService/EndWatch": ledger.ACTION_END_WATCH,
     "/jukinet.watch.v1.WatchService/WatchChanges": ledger.ACTION_TELL_CHANGE,
+    "/jukinet.recall.v1.RecallService/TellRecalls": ledger.ACTION_ACKNOWLEDGE_RECALL,
 }
 
 

@@ -18,6 +18,8 @@ from agency_gateway.freeze_service import FreezeService
 from agency_gateway.freezes import Freezes, read_frozen
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.publisher import Publisher
+from agency_gateway.recall_service import RecallService
+from agency_gateway.recalls import Recalls
 from agency_gateway.record import Record
 from agency_gateway.scrub import Scrub
 from agency_gateway.today import todays_entries
@@ -29,7 +31,9 @@ from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import add_FreezeServiceServic
 from jukinet._pb.jukinet.body.v1.body_pb2_grpc import add_BodyServiceServicer_to_server
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceServicer_to_server
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
+from jukinet._pb.jukinet.provision.v1.correction_pb2_grpc import CorrectionServiceStub
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ChangeProvisionServiceStub, ProvisionServiceStub
+from jukinet._pb.jukinet.recall.v1.recall_pb2_grpc import add_RecallServiceServicer_to_server
 from jukinet._pb.jukinet.statute.v1.statute_pb2_grpc import add_StatuteServiceServicer_to_server
 from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import add_WatchServiceServicer_to_server
 from jukinet._pb.jukinet.witness.v1.witness_pb2_grpc import WitnessServiceStub
@@ -81,7 +85,8 @@ async def run(config: NodeConfig) -> None:
     witnesses = _witnesses(config, listed, origin=signer.verifier, reader=reader, seen=seen)
     publisher = Publisher(witnesses=list(witnesses.values()), quorum=listed.quorum, reader=reader, writer=writer)
     record = Record(writer=writer, signer=signer, state=state, is_open=lambda: publisher.is_open)
-    channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""), limits=config.limits)
+    # Of what the center says the gateway's own limit, made for questions, is not the measure.
+    channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""))
     keys = EntryKeys(load_secret(needed(settings.token_key)))
     with reader.connect() as connection:
         freezes = Freezes(
@@ -107,6 +112,17 @@ async def run(config: NodeConfig) -> None:
         ticket_key=load_signing_key(needed(settings.ticket_key)),
     )
 
+    recalls = Recalls(
+        center=CorrectionServiceStub(channel),
+        reader=reader,
+        writer=writer,
+        record=record,
+        keys=keys,
+        gateway=config.identity.uri,
+        policy_digest=lambda: policy.digest_on(today_in_japan()),
+    )
+    recall = RecallService(desk=desk, recalls=recalls, reader=reader)
+
     carry_out = acts_on_record(record, keys, policy, config.identity)
     statutes = StatuteService(policy=policy, reader=reader, carry_out=carry_out)
     bodies = BodyService(
@@ -126,7 +142,7 @@ async def run(config: NodeConfig) -> None:
         scrub.describe(status)
 
     async def end_streams() -> None:
-        await asyncio.gather(inquiry.end_batches(), watch.end_streams())
+        await asyncio.gather(inquiry.end_batches(), watch.end_streams(), recall.end_streams())
 
     async def answers() -> bool:
         return publisher.is_open and await _center_serves(channel)
@@ -138,6 +154,7 @@ async def run(config: NodeConfig) -> None:
             services=[
                 (add_InquiryServiceServicer_to_server, inquiry),
                 (add_WatchServiceServicer_to_server, watch),
+                (add_RecallServiceServicer_to_server, recall),
                 (add_StatuteServiceServicer_to_server, statutes),
                 (add_FreezeServiceServicer_to_server, FreezeService(freezes, agencies)),
                 (add_LedgerServiceServicer_to_server, LedgerService(reader, covering=publisher.covering)),
@@ -148,7 +165,7 @@ async def run(config: NodeConfig) -> None:
                 "jukinet.inquiry.v1.InquiryService": answers,
                 "jukinet.ledger.v1.LedgerService": lambda: readable(reader),
             },
-            parts=[writer.watch, record.grouping.run, *center.parts, publisher.run, scrub.run],
+            parts=[writer.watch, record.grouping.run, *center.parts, recalls.run, publisher.run, scrub.run],
             on_drain=end_streams,
             on_refusal=inquiry.note_refusal,
         )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, select
 
+from agency_gateway.recall_store import items_in, provided
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Receipt
 from jukinet.ledger import schema
@@ -56,12 +57,15 @@ class Recorded(NamedTuple):
     body: bytes = b""
     watched_by: bytes = b""
     """The month's token of the person of a sealed entry, for the detectors alone; kept nowhere."""
+    mark: bytes = b""
+    """Recall mark of what was provided; empty where nothing was."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Handed:
     entry: Entry
     body: bytes = b""
+    mark: bytes = b""
     act: Act | None = None
 
 
@@ -114,7 +118,7 @@ class Record:
         """
         try:
             async with asyncio.timeout(KEEP_SECONDS):
-                kept = await self._hand_in([_Handed(each.entry, each.body) for each in entries])
+                kept = await self._hand_in([_Handed(each.entry, each.body, each.mark) for each in entries])
         except TimeoutError:
             if self._began is not None and self._told_of != self._began:
                 self._told_of = self._began
@@ -190,6 +194,14 @@ class Record:
                 if handed.body and not again
             ],
         )
+        _ADD_PROVIDED.write(
+            connection,
+            [
+                (receipt.index, handed.mark, items_in(handed.entry))
+                for handed, receipt, again in zip(recorded, receipts, repeated, strict=True)
+                if handed.mark and not again
+            ],
+        )
         passing("ledger.appended")
         kept = map(_Kept, receipts, repeated)
         return state, [next(kept) if outcome is None else outcome for outcome in outcomes]
@@ -208,6 +220,7 @@ def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | Non
 # By agency too, though the ids would do: the key begins with it, and without it every commit walks through the table.
 _ASKED = one_of(select(asked.c.agency, asked.c.request_id), agencies=asked.c.agency, request_ids=asked.c.request_id)
 _ADD_ASKED = Rows(asked, ["agency", "request_id"])
+_ADD_PROVIDED = Rows(provided, ["leaf_index", "mark", "item_bits"])
 _ADD_BODY = Rows(schema.bodies, ["leaf_index", "sealed"])
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agency_gateway.asked import Asked, asked_by_call
+from agency_gateway.asked import Asked
 from agency_gateway.batch import in_order
 from agency_gateway.center import told
 from agency_gateway.desk import Desk
@@ -31,9 +31,6 @@ from jukinet.purpose.ticket import question_id, sign_tickets
 
 _CENTER_SECONDS = 10.0
 """The center takes five to find that nothing changed."""
-_NOT_READ = inquiry.INQUIRY_METHOD_FOUR_ITEMS
-"""The law is asked with the four items where only the handle knows how the person was named; the center then asks with
-that."""
 _Answer = TypeVar("_Answer")
 
 
@@ -58,7 +55,7 @@ class WatchService(WatchServiceServicer):
         self, request: watch.WatchRequest, context: "grpc.aio.ServicerContext[watch.WatchRequest, watch.WatchResponse]"
     ) -> watch.WatchResponse:
         """Puts the persons of handles on a list of the agency."""
-        asked, decision = await self._admitted(request, ledger.ACTION_WATCH, tuple(request.fields))
+        asked, decision = await self._desk.admit_unnamed(request, ledger.ACTION_WATCH, tuple(request.fields))
         order = provision.KeepWatchRequest(ticket=self._ticket(asked, request.order, decision), order=request.order)
         kept = (await self._order(self._center.KeepWatch, order, asked, decision)).kept
         answer = watch.WatchResponse(
@@ -84,7 +81,7 @@ class WatchService(WatchServiceServicer):
         context: "grpc.aio.ServicerContext[watch.EndWatchRequest, watch.EndWatchResponse]",
     ) -> watch.EndWatchResponse:
         """Ends a list: the case ended."""
-        asked, decision = await self._admitted(request, ledger.ACTION_END_WATCH)
+        asked, decision = await self._desk.admit_unnamed(request, ledger.ACTION_END_WATCH)
         place = watch.WatchPlace(list_id=request.list_id)
         order = provision.EndWatchRequest(ticket=self._ticket(asked, place, decision), place=place)
         await self._order(self._center.EndWatch, order, asked, decision)
@@ -115,7 +112,7 @@ class WatchService(WatchServiceServicer):
         self._stopping.set()
 
     async def _tell(self, request: watch.WatchChangesRequest) -> watch.WatchChangesResponse:
-        asked, decision = await self._admitted(request, ledger.ACTION_TELL_CHANGE)
+        asked, decision = await self._desk.admit_unnamed(request, ledger.ACTION_TELL_CHANGE)
         order = provision.TellChangesRequest(ticket=self._ticket(asked, request.place, decision), place=request.place)
         found = await self._order(self._center.TellChanges, order, asked, decision)
         wanted = asked._replace(fields=tuple(found.fields))
@@ -125,7 +122,11 @@ class WatchService(WatchServiceServicer):
             one = wanted._replace(request_id=question_id(asked.request_id, number), method=each.method)
             entries.append(
                 self._desk.provided(
-                    one, await self._desk.decide(one), each.change.SerializeToString(), token=each.person_token
+                    one,
+                    await self._desk.decide(one),
+                    each.change.SerializeToString(),
+                    token=each.person_token,
+                    mark=each.recall_mark,
                 )
             )
             answer.changes.append(each.change)
@@ -135,17 +136,6 @@ class WatchService(WatchServiceServicer):
             for change, receipt in zip(answer.changes, receipts, strict=True):
                 change.receipt.CopyFrom(receipt)
         return answer
-
-    async def _admitted(
-        self,
-        request: watch.WatchRequest | watch.EndWatchRequest | watch.WatchChangesRequest,
-        action: "ledger.Action.ValueType",
-        fields: "tuple[inquiry.IdentityField.ValueType, ...]" = (),
-    ) -> tuple[Asked, Decision]:
-        """The question, lawful and signed by its operator. Raises Refused, after that is on record."""
-        asked = asked_by_call(request, action=action, method=_NOT_READ, fields=fields)
-        decision = await self._desk.decide(asked)
-        return await self._desk.prove(asked, decision), decision
 
     def _ticket(
         self, asked: Asked, order: "watch.WatchOrder | watch.WatchPlace", decision: Decision

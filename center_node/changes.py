@@ -32,6 +32,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.handle import HandleInvalid, HandleKeys
+from jukinet.purpose.recall import RecallMarks
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import watches
 from jukinet.store.checksum import is_sound
@@ -76,6 +77,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         self._tickets = tickets
         self._token_key = token_key
         self._handles = HandleKeys(token_key)
+        self._recalls = RecallMarks(token_key)
         self._came = asyncio.Event()
 
     async def KeepWatch(  # gRPC names its methods so
@@ -219,9 +221,9 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
 
     def _next(self, connection: Connection, kept: WatchList, after: int) -> list[provision.ToldProvision]:
         told: list[provision.ToldProvision] = []
-        key, day = month_key(self._token_key, now()), today_in_japan()
+        moment, day = now(), today_in_japan()
         while not told and (found := watches.waiting(connection, kept.list_id, after=after, limit=MOST_TOLD)):
-            told = [_told(each, kept, key) for each in found if self._may_tell(connection, kept, each, day)]
+            told = [self._told(each, kept, moment) for each in found if self._may_tell(connection, kept, each, day)]
             after = found[-1].position
         return told
 
@@ -243,6 +245,21 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             and self._policy.covers(kept.agency, kept.purpose, resident.holder, day)
         )
 
+    def _told(self, each: Waiting, kept: WatchList, moment: datetime) -> provision.ToldProvision:
+        """What is told of one change: the record after it, as it was sealed."""
+        change = Change.FromString(each.change)
+        return provision.ToldProvision(
+            change=watch.ToldChange(
+                position=each.position,
+                number=each.number,
+                reason=change.reason if inquiry.IDENTITY_FIELD_CHANGE in kept.fields else CHANGE_REASON_UNSPECIFIED,
+                provided=cut(row_after(change, each.municipality), _items(kept)),
+            ),
+            person_token=person_token(month_key(self._token_key, moment), each.resident_code),
+            method=inquiry.InquiryMethod.ValueType(each.method),
+            recall_mark=self._recalls.of_change(change.record.resident_code, change.version),
+        )
+
     async def _read(self, query: Callable[[Connection], _R]) -> _R:
         try:
             return await read_soon(self._reader, query)
@@ -254,21 +271,6 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             return await self._writer.run(job)
         except StoreError as failure:
             raise as_refusal(failure) from None
-
-
-def _told(each: Waiting, kept: WatchList, key: bytes) -> provision.ToldProvision:
-    """What is told of one change: the record after it, as it was sealed."""
-    change = Change.FromString(each.change)
-    return provision.ToldProvision(
-        change=watch.ToldChange(
-            position=each.position,
-            number=each.number,
-            reason=change.reason if inquiry.IDENTITY_FIELD_CHANGE in kept.fields else CHANGE_REASON_UNSPECIFIED,
-            provided=cut(row_after(change, each.municipality), _items(kept)),
-        ),
-        person_token=person_token(key, each.resident_code),
-        method=inquiry.InquiryMethod.ValueType(each.method),
-    )
 
 
 def _items(kept: WatchList) -> "list[inquiry.IdentityField.ValueType]":

@@ -5,6 +5,7 @@ from functools import partial
 from center_node.body_key_service import BodyKeyService, destroy_again, destroy_expired
 from center_node.body_keys import BodyKeys
 from center_node.changes import ChangeProvisionService
+from center_node.corrections import CorrectionService
 from center_node.freshness import Sources
 from center_node.provision import ProvisionService
 from center_node.record import RecordService
@@ -14,6 +15,7 @@ from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_Consiste
 from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import add_RecordServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
+from jukinet._pb.jukinet.provision.v1.correction_pb2_grpc import add_CorrectionServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import (
     add_ChangeProvisionServiceServicer_to_server,
     add_ProvisionServiceServicer_to_server,
@@ -85,6 +87,10 @@ async def run(config: NodeConfig) -> None:
                 (add_ProvisionServiceServicer_to_server, provision),
                 (add_RecordServiceServicer_to_server, RecordService(reader=node.reader, counters=counters)),
                 (add_ChangeProvisionServiceServicer_to_server, changes),
+                (
+                    add_CorrectionServiceServicer_to_server,
+                    CorrectionService(reader=node.reader, token_key=token_key),
+                ),
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
                 (add_StatuteServiceServicer_to_server, statutes),
                 (add_BodyKeyServiceServicer_to_server, BodyKeyService(keys=body_keys, writer=node.writer)),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -33,6 +33,7 @@ from jukinet.purpose.articles import Provision as Way
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.handle import HandleKeys
 from jukinet.purpose.held import HeldMarks, is_held
+from jukinet.purpose.recall import RecallMarks
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, digests_in, method_of, question_id
 from jukinet.store import search
 from jukinet.store.checksum import RecordDamaged
@@ -52,6 +53,8 @@ _RECORD_FIELDS = {
     inquiry.IDENTITY_FIELD_INDIVIDUAL_NUMBER: "individual_number",
     inquiry.IDENTITY_FIELD_RESIDENT_CODE: "resident_code",
 }
+ITEM_NUMBERS: Final = {name: number for number, name in _RECORD_FIELDS.items()}
+"""Number of the IdentityField of each item of the record, by its name."""
 _NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 _WAYS: "dict[provision.ProvisionKind.ValueType, Way]" = {
     provision.PROVISION_KIND_RECORD: "immediate",
@@ -92,6 +95,7 @@ class ProvisionService(ProvisionServiceServicer):
         self._body_keys = body_keys
         self._handles = HandleKeys(token_key)
         self._held = HeldMarks(token_key)
+        self._recalls = RecallMarks(token_key)
 
     async def Provide(  # gRPC names its methods so
         self,
@@ -169,13 +173,13 @@ class ProvisionService(ProvisionServiceServicer):
 
     def _answers(self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment") -> list["_Found"]:
         key = month_key(self._token_key, moment.now)
-        return [self._answer(connection, each, moment.day, key) for each in asked]
+        return [self._answer(connection, each, moment, key) for each in asked]
 
-    def _answer(self, connection: Connection, asked: "_Asked", day: date, key: bytes) -> "_Found":
+    def _answer(self, connection: Connection, asked: "_Asked", moment: "_Moment", key: bytes) -> "_Found":
         """What is provided; `key` is of the month's person tokens."""
         if asked.refusal:
             return _Found(_refused(asked))
-        ticket, subject = asked.ticket, asked.question.subject
+        ticket, subject, day = asked.ticket, asked.question.subject, moment.day
         source = self._source(connection, ticket, subject)
         answer = provision.Provision(
             request_id=asked.request_id,
@@ -199,6 +203,9 @@ class ProvisionService(ProvisionServiceServicer):
             return _Found(answer)
         answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
         answer.person_token = person_token(key, resident.record.resident_code)
+        answer.recall_mark = self._recalls.of_answer(
+            resident.record.resident_code, resident.version, moment=moment.now, sealed=bool(ticket.sealed_until)
+        )
         if ticket.sealed_until:
             person = seal_key(self._token_key, ticket.sealed_until, resident.record.resident_code)
             answer.sealed_token = sealed_token(person, asked.question_id)

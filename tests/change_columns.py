@@ -18,6 +18,7 @@ _WRITTEN: Mapping[str, Callable[[Any], str]] = {
     "birth_date": format_date,
     "sex": _SEXES.__getitem__,
     "protected": lambda _: "yes",
+    "was_wrong": lambda _: "yes",
 }
 
 

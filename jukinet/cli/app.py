@@ -26,6 +26,7 @@ from jukinet.cli import (
     nation,
     node,
     operator,
+    recalls,
     release,
     simulate,
     statute_acts,
@@ -79,11 +80,13 @@ app.command()(inquire_batch.inquire_batch)
 app.add_typer(batch_job.app, name="batch-job")
 app.add_typer(operator.app, name="operator")
 app.add_typer(watch.app, name="watch")
+app.command()(recalls.recalls)
 app.add_typer(admin.app, name="admin")
 admin.app.command()(release.release)
 admin.app.command()(bodies.destroy_key)
 admin.app.command()(frozen.frozen)
 admin.app.command()(frozen.release_operator)
+admin.app.command("recalls")(recalls.unacknowledged)
 admin.app.command()(drift.digest)
 admin.app.command()(drift.drift)
 admin.app.add_typer(drift.certificate, name="certificate")

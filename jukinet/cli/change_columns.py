@@ -135,6 +135,7 @@ COLUMNS: Final = (
         expects="a whole number, as the move-out certificate shows it",
     ),
     _column("protected", "支援措置", read=_read_yes, expects="yes or 有, or empty"),
+    _column("was_wrong", "誤記の修正", read=_read_yes, expects="yes or 有, or empty"),
 )
 """All columns, in the order in which files are usually written."""
 

@@ -23,6 +23,7 @@ _QUESTIONS: Final = {
     "order": "WatchRequest",
     "list_id": "EndWatchRequest",
     "place": "WatchChangesRequest",
+    "acknowledged": "TellRecallsRequest",
 }
 
 
@@ -84,12 +85,14 @@ def _question(file: Path) -> "Question":
     from google.protobuf import json_format
 
     from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
+    from jukinet._pb.jukinet.recall.v1 import recall_pb2
     from jukinet._pb.jukinet.watch.v1 import watch_pb2
 
     try:
         content = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
         (kind,) = (name for field, name in _QUESTIONS.items() if field in content or _camel(field) in content)
-        question: Question = getattr(watch_pb2 if hasattr(watch_pb2, kind) else inquiry_pb2, kind)()
+        file_of_kind = next(each for each in (inquiry_pb2, watch_pb2, recall_pb2) if hasattr(each, kind))
+        question: Question = getattr(file_of_kind, kind)()
         return json_format.ParseDict(content, question)
     # The errors' own texts quote what stands in the file.
     except (OSError, ValueError, TypeError, json_format.ParseError) as error:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -32,9 +32,6 @@ from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_tol
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from jukinet._pb.jukinet.watch.v1.watch_pb2 import WatchChangesRequest
-    from jukinet.cli.batch_answers import BatchAnswers
-    from jukinet.cli.operator_key import Signing
 
 TOGETHER: Final = 64
 """Handles in one call; the contract allows no more."""
@@ -140,13 +137,19 @@ def changes(
     with failures_told():
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         signing = signer_of(target, mesh, agency, operator, operator_key)
+        from jukinet._pb.jukinet.watch.v1.watch_pb2 import WatchChangesRequest, WatchPlace
+        from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import WatchServiceStub
         from jukinet.cli.batch_answers import BatchAnswers
+        from jukinet.cli.taking import Taking
+
+        def request(on_disk: int) -> WatchChangesRequest:
+            place = WatchPlace(list_id=list_id, after=on_disk)
+            return signing(WatchChangesRequest(context=context_of(purpose, case, operator, 0, None), place=place))
 
         with BatchAnswers(out, {"list_id": list_id, "purpose": purpose}) as kept:
-            taking = _Taking(kept, list_id, (purpose, case, operator), signing, follow=follow)
-            before = kept.answered
-            asyncio.run(taking.take(target, seconds))
-            result = {"changes": kept.answered - before, "position": kept.last_line}
+            taking = Taking(kept, request, lambda channel: WatchServiceStub(channel).WatchChanges, "changes", follow)
+            new = asyncio.run(taking.take(target, seconds))
+            result = {"changes": new, "position": kept.last_line}
         if as_json:
             show_json(result)
         else:
@@ -184,76 +187,6 @@ def end(
         request = EndWatchRequest(context=context_of(purpose, case, operator, 0, None), list_id=list_id)
         _call(target, "EndWatch", signing(request))
         show(f"list {list_id} ended")
-
-
-class _Taking:
-    """One run of `changes`."""
-
-    def __init__(
-        self, kept: "BatchAnswers", list_id: str, affair: tuple[str, str, str], signing: "Signing", *, follow: bool
-    ) -> None:
-        self._kept = kept
-        self._list_id = list_id
-        self._affair = affair
-        self._signing = signing
-        self._follow = follow
-
-    async def take(self, target: Target, seconds: float) -> None:
-        """Takes changes until there are none, or until time is over.
-
-        Raises:
-            Failure: refused for good, or no answer in time.
-        """
-        from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
-
-        with traced("agency") as interceptors:
-            async with channel_to(target, interceptors) as channel:
-                try:
-                    await keep_trying(lambda left: self._attempt(channel, left), seconds, lambda: self._kept.answered)
-                except CallRefused as refused:
-                    import grpc
-
-                    forbidden = refused.code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
-                    code = Exit.FORBIDDEN if forbidden else Exit.USAGE
-                    raise Failure(f"{refused.reason or refused.code.name}. What came is kept.", code) from None
-                except DeadlinePassed as passed:
-                    if not self._follow:
-                        text = (
-                            f"No answer from {target.address}: {passed}. What came is kept; the same command goes on."
-                        )
-                        raise Failure(text, Exit.UNREACHABLE) from None
-
-    async def _attempt(self, channel: Any, seconds: float) -> None:
-        from google.protobuf import json_format
-
-        from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import WatchServiceStub
-        from jukinet.mesh.client import streaming
-
-        on_disk = asyncio.Semaphore(1)
-        going_on = True
-
-        async def requests() -> "AsyncIterator[WatchChangesRequest]":
-            while True:
-                await on_disk.acquire()
-                if not going_on:
-                    return
-                yield self._request()
-
-        call: Any = WatchServiceStub(channel).WatchChanges(requests(), timeout=seconds)
-        async with streaming(call):
-            async for response in call:
-                shown = [json_format.MessageToDict(each, preserving_proto_field_name=True) for each in response.changes]
-                if shown:
-                    lines = [{"line": int(each.pop("position")), **each} for each in shown]
-                    await asyncio.to_thread(self._kept.keep, lines)
-                going_on = bool(shown) or self._follow
-                on_disk.release()
-
-    def _request(self) -> "WatchChangesRequest":
-        from jukinet._pb.jukinet.watch.v1.watch_pb2 import WatchChangesRequest, WatchPlace
-
-        place = WatchPlace(list_id=self._list_id, after=self._kept.last_line)
-        return self._signing(WatchChangesRequest(context=context_of(*self._affair, 0, None), place=place))
 
 
 def _handles(file: Path) -> Iterator[bytes]:

@@ -61,7 +61,7 @@ def _is_plain_change(change: change_pb2.Change) -> bool:
     return (
         1 <= change.version <= _LARGEST
         and not (change.previous_individual_number or change.previous_resident_code)
-        and not (change.next_municipality or change.previous_municipality)
+        and not (change.next_municipality or change.previous_municipality or change.was_wrong)
         and _is_plain_event(change)
     )
 
@@ -78,7 +78,7 @@ def _is_plain_element(element: intake_pb2.SubmitChangesRequest) -> bool:
 def _is_plain_submission(submission: intake_pb2.Submission) -> bool:
     return (
         _MESSAGE_ID.fullmatch(submission.message_id) is not None
-        and not (submission.transfer_version or submission.protected)
+        and not (submission.transfer_version or submission.protected or submission.was_wrong)
         and not (submission.previous_individual_number or submission.previous_resident_code)
         and not (submission.next_municipality or submission.previous_municipality)
         and submission.resident_code == submission.record.resident_code

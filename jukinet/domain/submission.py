@@ -66,6 +66,7 @@ def complete(
         next_municipality=submission.next_municipality,
         previous_municipality=submission.previous_municipality,
         protected=_is_protected(submission, row),
+        was_wrong=submission.was_wrong,
     )
     try:
         check(change, facts, municipality=municipality, scope=municipality, current=current)

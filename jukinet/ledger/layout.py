@@ -89,9 +89,10 @@ _QUESTIONS = frozenset(ledger_pb2.Action.values()) - _ACTS - _DISCLOSURES - _FRE
 _RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
 _SEALABLE = frozenset({ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY, ledger_pb2.ACTION_INQUIRE_BATCH})
 _JAPAN = timezone(timedelta(hours=9))
-_END = ledger_pb2.ACTION_END_WATCH
-_OF_LISTS = frozenset({ledger_pb2.ACTION_WATCH, _END})
-_RESULTS_OF_LISTS = frozenset({ledger_pb2.RESULT_DONE, ledger_pb2.RESULT_REFUSED})
+_RECALLS = frozenset({ledger_pb2.ACTION_RECALL, ledger_pb2.ACTION_ACKNOWLEDGE_RECALL})
+_ABOUT_NOBODY = _RECALLS | {ledger_pb2.ACTION_END_WATCH}
+_DONE = _ABOUT_NOBODY | {ledger_pb2.ACTION_WATCH}
+_RESULTS_OF_DONE = frozenset({ledger_pb2.RESULT_DONE, ledger_pb2.RESULT_REFUSED})
 _REFUSALS = frozenset(errors_pb2.ErrorReason.values()) - {0}
 _FIELDS = frozenset(inquiry_pb2.IdentityField.values()) - {0}
 _METHODS = frozenset(inquiry_pb2.InquiryMethod.values()) - {0}
@@ -135,8 +136,9 @@ def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
         ("purpose", _is(PURPOSE, entry.purpose) or (refused and not entry.purpose)),
         ("article", _is(_ARTICLE, entry.article) or (refused and not entry.article)),
         ("person_token", len(entry.person_token) in ((DIGEST_BYTES,) if provided else (0, DIGEST_BYTES))),
-        ("action", entry.action in _QUESTIONS),
-        ("result", entry.result in (_RESULTS_OF_LISTS if entry.action in _OF_LISTS else _RESULTS)),
+        ("person_token", not (entry.person_token and entry.action in _RECALLS)),
+        ("action", entry.action in _QUESTIONS and (entry.action not in _RECALLS or entry.version > 2)),
+        ("result", entry.result in (_RESULTS_OF_DONE if entry.action in _DONE else _RESULTS)),
         ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
         ("fields", not entry.fields or (provided and _are_fields(tuple(entry.fields)))),
         ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
@@ -147,7 +149,7 @@ def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
         return (*claims, ("method", entry.method == 0), ("wanted", not entry.wanted), ("edition", not entry.edition))
     return (
         *claims,
-        ("method", entry.method in _METHODS or ((refused or entry.action == _END) and entry.method == 0)),
+        ("method", entry.method in _METHODS or ((refused or entry.action in _ABOUT_NOBODY) and entry.method == 0)),
         ("wanted", _are_fields(tuple(entry.wanted)) and set(entry.wanted).issuperset(entry.fields)),
         ("edition", _is(_EDITION, entry.edition) or (refused and not entry.edition)),
     )

@@ -62,6 +62,8 @@ PLACES: Final[Mapping[str, str]] = {
     "ledger.asked": "the request ids are kept, the entries are not",
     "ledger.appended": "entries and checkpoint are written, the transaction is open",
     "ledger.committed": "the entries are on disk, no answer left",
+    "recall.known": "marks of corrections are on disk, no answer was looked for",
+    "recall.noted": "recalls of all answers are on disk, how far the gateway is was not noted",
     "publish.cosigned": "a quorum of witnesses cosigned a checkpoint, nothing is kept of it",
     "publish.stored": "the published checkpoint is on disk, nobody was told",
     "witness.judged": "a checkpoint holds, the transaction is open",

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 
 LIFETIME: Final = timedelta(minutes=5)
@@ -32,6 +33,7 @@ Question = (
     | watch.WatchRequest
     | watch.EndWatchRequest
     | watch.WatchChangesRequest
+    | recall.TellRecallsRequest
 )
 _Q = TypeVar("_Q", bound=Question)
 

@@ -76,7 +76,7 @@ def keep_list(connection: Connection, kept: WatchList) -> None:
 
 def put_on(connection: Connection, list_id: str, resident_code: str, method: int) -> int:
     """Puts a person on a list; gives the number there, the same one for who is on it already."""
-    code = _present(connection, resident_code)
+    code = present_code(connection, resident_code)
     there = select(watched.c.number).where(watched.c.list_id == list_id, watched.c.resident_code == code)
     number = connection.execute(there).scalar_one_or_none()
     if number is None:
@@ -218,7 +218,7 @@ def _last(present: dict[str, str], code: str) -> str:
 
 def _is_told(connection: Connection, each: _Change, message: Change, code: str) -> bool:
     """Whether a change of a person on a list is told at all."""
-    if facts_of(message.reason).act is Act.PROTECTION or _is_protected(connection, code):
+    if facts_of(message.reason).act is Act.PROTECTION or is_kept_back(connection, code):
         return False
     overtaken = select(history.c.position).where(
         history.c.resident_code == each.resident_code,
@@ -235,12 +235,13 @@ def _follow(connection: Connection, before: str, code: str) -> None:
     connection.execute(moved.values(resident_code=code))
 
 
-def _is_protected(connection: Connection, code: str) -> bool:
+def is_kept_back(connection: Connection, code: str) -> bool:
+    """Whether nothing may be told of a person: protected (支援措置), or not here under this code."""
     row = _row(connection, code)
     return row is None or is_protected(row)
 
 
-def _present(connection: Connection, code: str) -> str:
+def present_code(connection: Connection, code: str) -> str:
     """The resident code that a person has now, who was answered about under this one."""
     while (row := _row(connection, code)) is not None and row.successor_code:
         code = row.successor_code

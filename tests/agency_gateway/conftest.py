@@ -20,10 +20,13 @@ from agency_gateway.desk import Desk
 from agency_gateway.freezes import Freezes
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.node import MIGRATIONS
+from agency_gateway.recall_service import RecallService
+from agency_gateway.recalls import Recalls
 from agency_gateway.record import Record
 from agency_gateway.watch import WatchService
 from center_node.body_keys import BodyKeys
 from center_node.changes import ChangeProvisionService
+from center_node.corrections import CorrectionService
 from center_node.freshness import Sources
 from center_node.provision import ProvisionService
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -125,10 +128,10 @@ class DirectCenter:
         return response
 
 
-class DirectChanges:
-    """Calls the center's service of changes as the gateway would."""
+class DirectCalls:
+    """Calls a service of the center as the gateway would."""
 
-    def __init__(self, service: ChangeProvisionService) -> None:
+    def __init__(self, service: ChangeProvisionService | CorrectionService) -> None:
         self._service = service
 
     def __getattr__(self, rpc: str) -> Any:
@@ -212,7 +215,23 @@ class Network:
         self.desk = Desk(policy=policy, admission=self.admission, keys=keys, record=self.record)
         self.inquiry = InquiryService(desk=self.desk, center=self.asking, answer_key=self.ledger_key)
         self.watch = WatchService(
-            desk=self.desk, center=DirectChanges(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
+            desk=self.desk, center=DirectCalls(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
+        )
+        self.ledger_reader = open_reader(self.database)
+        self.recalls = self.new_recalls()
+        self.recall = RecallService(desk=self.desk, recalls=self.recalls, reader=self.ledger_reader)
+
+    def new_recalls(self) -> Recalls:
+        """What follows the center's corrections, as at a start of the gateway."""
+        corrections = CorrectionService(reader=self.register_reader, token_key=bytes(32))
+        return Recalls(
+            center=DirectCalls(corrections),
+            reader=self.ledger_reader,
+            writer=self.writer,
+            record=self.record,
+            keys=EntryKeys(bytes(32)),
+            gateway=GATEWAY.uri,
+            policy_digest=lambda: bytes(32),
         )
 
     def enter(self, *records: IdentityRecord, day: date = date(2026, 4, 1)) -> None:
@@ -238,7 +257,7 @@ class Network:
             place = (1, self._sequences[municipality])
             arrivals.append(Arrival(municipality, *place, change, change.SerializeToString()))
         with self.register.begin() as connection:
-            applied = apply_arrivals(connection, arrivals, scope="", now_us=1)
+            applied = apply_arrivals(connection, arrivals, scope="", now_us=now_us())
             for arrival in arrivals:
                 journal.write_origin(connection, arrival.municipality, journal.Origin(*arrival.place, b"", 1))
         assert applied.outcomes == [None] * len(changes)
@@ -354,7 +373,7 @@ class Network:
         self.writer.close()
         self.body_keys.close()
         self.register_writer.close()
-        for engine in (self.register_reader, self.register, self.ledger_engine):
+        for engine in (self.register_reader, self.register, self.ledger_reader, self.ledger_engine):
             engine.dispose()
 
 

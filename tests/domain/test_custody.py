@@ -38,6 +38,7 @@ def sealed(reason: str, at: str, version: int, *, code: str = CODE, town: str = 
         ),
         version=version,
         protected=False,
+        was_wrong=False,
         **fields,
     )
 

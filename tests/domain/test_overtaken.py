@@ -36,6 +36,7 @@ def sealed(reason: str, at: str, version: int, *, code: str = CODE, sequence: in
         ),
         version=version,
         protected=False,
+        was_wrong=False,
         **fields,
     )
     return Arrival(at, 1, sequence or version, change, b"")

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import DecodeError
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.cli.layout import Mesh
 from jukinet.mesh.clock import now
@@ -27,6 +28,7 @@ _QUESTIONS: dict[str, Any] = {
     "/jukinet.watch.v1.WatchService/Watch": watch.WatchRequest,
     "/jukinet.watch.v1.WatchService/EndWatch": watch.EndWatchRequest,
     "/jukinet.watch.v1.WatchService/WatchChanges": watch.WatchChangesRequest,
+    "/jukinet.recall.v1.RecallService/TellRecalls": recall.TellRecallsRequest,
 }
 
 

@@ -29,8 +29,12 @@ from jukinet._pb.jukinet.link.v1 import link_pb2 as link
 from jukinet._pb.jukinet.link.v1 import snapshot_pb2 as snapshot
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import LinkServiceStub
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import SnapshotServiceStub
+from jukinet._pb.jukinet.provision.v1 import correction_pb2 as correction
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet._pb.jukinet.provision.v1.correction_pb2_grpc import CorrectionServiceStub
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ChangeProvisionServiceStub, ProvisionServiceStub
+from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
+from jukinet._pb.jukinet.recall.v1.recall_pb2_grpc import RecallServiceStub
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import WatchServiceStub
@@ -379,6 +383,27 @@ async def plant_a_watch(canaries: Canaries, network: Network) -> None:
         ended = watch.EndWatchRequest(context=network.context(), list_id=order.list_id)
         for _ in range(2):
             await canaries.attempt(stub.EndWatch(ended, timeout=5), ended)
+    await plant_a_recall(canaries, network, moved)
+
+
+async def plant_a_recall(canaries: Canaries, network: Network, person: identity_pb2.IdentityRecord) -> None:
+    """Somebody whom an agency asked about was recorded wrongly; it hears so, and the gateway asks the center itself."""
+    question = network.question(person, context=network.context(), fields=[inquiry.IDENTITY_FIELD_ADDRESS])
+    mended = _with(person)
+    mended.address.block = canaries.word("block")
+    async with network.channel(GATEWAY, Identity("agency", PENSION_SERVICE)) as channel:
+        await canaries.attempt(InquiryServiceStub(channel).Inquire(question, timeout=5), question)
+        mending = network.submission("CORRECTION_EX_OFFICIO", mended, was_wrong=True)
+        canaries.plant(mending)
+        await network.submit(CHIYODA, mending)
+        await network.arrived(CHIYODA)
+        for _ in range(3):  # the gateway follows the center's corrections
+            asked = recall.TellRecallsRequest(context=network.context())
+            await canaries.attempt(RecallServiceStub(channel).TellRecalls(iter([asked]), timeout=15), asked)
+    async with network.channel(CENTER, Identity("gateway", GATEWAY)) as channel:
+        listing = correction.ListCorrectionsRequest()
+        call = CorrectionServiceStub(channel).ListCorrections(listing, timeout=15, metadata=traced())
+        await canaries.attempt(call, listing)
 
 
 async def plant_an_order_at_the_center(

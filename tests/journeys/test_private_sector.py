@@ -40,8 +40,9 @@ METHODS = {
 }
 """Every RPC of the contract."""
 LOOKING = {rpc: method for rpc, method in METHODS.items() if rpc.startswith("/jukinet.inquiry.v1.InquiryService/")}
-"""Questions that look somebody up; lists (異動情報) are begun without."""
-ASKING = LOOKING | {rpc: each for rpc, each in METHODS.items() if rpc.startswith("/jukinet.watch.v1.WatchService/")}
+"""Questions that look somebody up; lists (異動情報) are begun without, and recalls (旧値の回収) told."""
+_UNNAMED = "/jukinet.watch.v1.WatchService/", "/jukinet.recall.v1.RecallService/TellRecalls"
+ASKING = LOOKING | {rpc: method for rpc, method in METHODS.items() if rpc.startswith(_UNNAMED)}
 LOOKED_UP = ("center", "provision.decide"), ("center", "provision.look_up")
 """Spans of a question that reached the center, and of its reading the residents' table."""
 
@@ -200,6 +201,7 @@ def filled(descriptor: Descriptor, network: Network, purpose: str, record: Any =
         ),
         "jukinet.watch.v1.WatchPlace": watch.WatchPlace(list_id=str(uuid.uuid4())),
         "jukinet.watch.v1.EndWatchRequest.list_id": str(uuid.uuid4()),
+        "jukinet.recall.v1.TellRecallsRequest.acknowledged": 1,
     }
     request = message_factory.GetMessageClass(descriptor)(
         **{field.name: _value(field, parts) for field in descriptor.fields}

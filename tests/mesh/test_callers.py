@@ -15,7 +15,8 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.link.v1 import link_pb2, snapshot_pb2
-from jukinet._pb.jukinet.provision.v1 import provision_pb2
+from jukinet._pb.jukinet.provision.v1 import correction_pb2, provision_pb2
+from jukinet._pb.jukinet.recall.v1 import recall_pb2
 from jukinet._pb.jukinet.statute.v1 import statute_pb2
 from jukinet._pb.jukinet.watch.v1 import watch_pb2
 from jukinet._pb.jukinet.witness.v1 import witness_pb2
@@ -37,6 +38,7 @@ FILES = (
     admin_pb2,
     body_pb2,
     consistency_pb2,
+    correction_pb2,
     disclosure_pb2,
     inquiry_pb2,
     intake_pb2,
@@ -44,6 +46,7 @@ FILES = (
     ledger_pb2,
     link_pb2,
     provision_pb2,
+    recall_pb2,
     record_pb2,
     snapshot_pb2,
     statute_pb2,
@@ -102,10 +105,13 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("watch.v1.WatchService/Watch", GATEWAY): {AGENCY},
     ("watch.v1.WatchService/EndWatch", GATEWAY): {AGENCY},
     ("watch.v1.WatchService/WatchChanges", GATEWAY): {AGENCY},
+    ("recall.v1.RecallService/TellRecalls", GATEWAY): {AGENCY},
+    ("recall.v1.RecallService/ListUnacknowledged", GATEWAY): {OPERATOR},
     ("provision.v1.ProvisionService/Provide", CENTER): {GATEWAY},
     ("provision.v1.ChangeProvisionService/KeepWatch", CENTER): {GATEWAY},
     ("provision.v1.ChangeProvisionService/EndWatch", CENTER): {GATEWAY},
     ("provision.v1.ChangeProvisionService/TellChanges", CENTER): {GATEWAY},
+    ("provision.v1.CorrectionService/ListCorrections", CENTER): {GATEWAY},
     ("consistency.v1.ConsistencyService/ListPlaces", CS): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListPlaces", TOKYO): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListPlaces", CENTER): {OPERATOR},

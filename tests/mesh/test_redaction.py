@@ -163,6 +163,7 @@ def test_contract_is_complete() -> None:
         "ledger",
         "link",
         "provision",
+        "recall",
         "register",
         "statute",
         "watch",

@@ -67,6 +67,7 @@ def change(record: Callable[..., identity_pb2.IdentityRecord]) -> Callable[..., 
             record=record(number, **items),
             version=version,
             protected=protected,
+            was_wrong=False,
             **fields,
         )
 

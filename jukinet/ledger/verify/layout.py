@@ -54,7 +54,8 @@ _FREEZES = (
     ledger_pb2.ACTION_RELEASE_OPERATOR,
 )
 _ABSENT_IN_FREEZES = (*_ABSENT_IN_ACTS, "edition", "edition_digest")
-_END = ledger_pb2.ACTION_END_WATCH
+_RECALLS = (ledger_pb2.ACTION_RECALL, ledger_pb2.ACTION_ACKNOWLEDGE_RECALL)
+_ABOUT_NOBODY = (ledger_pb2.ACTION_END_WATCH, *_RECALLS)
 _MAX_FIELD = 7
 _MAX_METHOD = 2
 _SEALABLE = (ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY, ledger_pb2.ACTION_INQUIRE_BATCH)
@@ -98,7 +99,7 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
         return wrong + _wrong_in_act(entry)
     if entry.action in _DISCLOSURES:
         return wrong + _wrong_in_disclosure(entry)
-    return wrong + _wrong_in_question(entry) + _wrong_outcome(entry, entry.result == _REFUSED)
+    return wrong + _wrong_in_question(entry) + _wrong_in_recall(entry) + _wrong_outcome(entry, entry.result == _REFUSED)
 
 
 def _wrong_time(entry: ledger_pb2.Entry) -> list[str]:
@@ -157,6 +158,13 @@ def _wrong_in_disclosure(entry: ledger_pb2.Entry) -> list[str]:
     return wrong
 
 
+def _wrong_in_recall(entry: ledger_pb2.Entry) -> list[str]:
+    """What only an entry of a recall may not have; it names nobody."""
+    if entry.action not in _RECALLS:
+        return []
+    return ["action"] * (entry.version < 3) + ["person_token"] * bool(entry.person_token)
+
+
 def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
     refused = entry.result == _REFUSED
     wrong = [
@@ -175,7 +183,7 @@ def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
     if len(entry.body_digest) not in ((0,) if refused else (0, 32)):
         wrong.append("body_digest")
     if entry.version > 1:
-        if not (0 if refused or entry.action == _END else 1) <= entry.method <= _MAX_METHOD:
+        if not (0 if refused or entry.action in _ABOUT_NOBODY else 1) <= entry.method <= _MAX_METHOD:
             wrong.append("method")
         if not (_EDITION.fullmatch(entry.edition) or (refused and not entry.edition)):
             wrong.append("edition")
@@ -187,9 +195,9 @@ def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
 def _wrong_outcome(entry: ledger_pb2.Entry, refused: bool) -> list[str]:
     wrong = []
     provided = entry.result == _PROVIDED
-    of_list = entry.action in (ledger_pb2.ACTION_WATCH, _END)
+    is_done = entry.action in (ledger_pb2.ACTION_WATCH, *_ABOUT_NOBODY)
     known = entry.result in ledger_pb2.Result.values() and entry.result
-    if not known or (not refused and (entry.result == _DONE) != of_list):
+    if not known or (not refused and (entry.result == _DONE) != is_done):
         wrong.append("result")
     if bool(entry.refusal) != refused or entry.refusal < 0:
         wrong.append("refusal")

@@ -1,0 +1,126 @@
+"""Tells agencies what they were provided with and was wrong (旧値の回収), and takes their acknowledgements.
+
+A recall was on record when it was noted, so it is told without another entry, as often as it takes. Each
+acknowledgement is an entry, in one transaction with its effect.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Final, TypeVar
+
+import grpc
+from sqlalchemy import Connection, Engine
+
+from agency_gateway import recall_store as store
+from agency_gateway.asked import Asked
+from agency_gateway.batch import in_order
+from agency_gateway.desk import Desk
+from agency_gateway.recalls import Recalls, as_told
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
+from jukinet._pb.jukinet.recall.v1.recall_pb2_grpc import RecallServiceServicer
+from jukinet.assembly.reading import read_for_caller
+from jukinet.mesh.clock import now_us
+from jukinet.mesh.interceptors import current_caller
+from jukinet.purpose.decision import Decision
+
+MOST_TOLD: Final = 64
+WAIT_SECONDS: Final = 5.0
+"""How long a request for recalls waits for one."""
+_R = TypeVar("_R")
+
+
+class RecallService(RecallServiceServicer):
+    """The recalls of one gateway.
+
+    Args:
+        desk: of all questions.
+        recalls: notes them.
+        reader: of the ledger database.
+    """
+
+    def __init__(self, *, desk: Desk, recalls: Recalls, reader: Engine) -> None:
+        self._desk = desk
+        self._recalls = recalls
+        self._reader = reader
+        self._stopping = asyncio.Event()
+
+    async def TellRecalls(  # gRPC names its methods so
+        self,
+        request_iterator: AsyncIterator[recall.TellRecallsRequest],
+        context: "grpc.aio.ServicerContext[recall.TellRecallsRequest, recall.TellRecallsResponse]",
+    ) -> AsyncIterator[recall.TellRecallsResponse]:
+        """Tells the next recalls of a purpose, request by request."""
+        agency = current_caller().uri
+        requests = self._desk.readable(agency, ledger.ACTION_ACKNOWLEDGE_RECALL, request_iterator)
+        answers = in_order(requests, self._tell, stopping=self._stopping, under_way=1)
+        async with aclosing(answers):
+            async for response in answers:
+                yield response
+
+    async def ListUnacknowledged(  # gRPC names its methods so
+        self,
+        request: recall.ListUnacknowledgedRequest,
+        context: "grpc.aio.ServicerContext[recall.ListUnacknowledgedRequest, recall.ListUnacknowledgedResponse]",
+    ) -> recall.ListUnacknowledgedResponse:
+        """Lists what stands unacknowledged, by agency and purpose."""
+        listed = recall.ListUnacknowledgedResponse()
+        for each in await self._read(store.open_recalls):
+            row = listed.unacknowledged.add(agency=each.agency, purpose=each.purpose, recalls=each.recalls)
+            row.since.FromMicroseconds(each.since_us)
+        return listed
+
+    async def end_streams(self) -> None:
+        """Lets streams end with what they have read: the node stops."""
+        self._stopping.set()
+
+    async def _tell(self, request: recall.TellRecallsRequest) -> recall.TellRecallsResponse:
+        asked, decision = await self._desk.admit_unnamed(request, ledger.ACTION_ACKNOWLEDGE_RECALL)
+        if request.acknowledged:
+            await self._acknowledge(asked, decision, request.acknowledged)
+        end = asyncio.get_running_loop().time() + WAIT_SECONDS
+        while True:
+            came = self._recalls.came
+            found = await self._read(
+                lambda connection: store.unacknowledged(connection, *_whose(asked), limit=MOST_TOLD)
+            )
+            left = end - asyncio.get_running_loop().time()
+            if found or left <= 0:
+                return recall.TellRecallsResponse(request_id=asked.request_id, recalls=map(_told, found))
+            try:
+                async with asyncio.timeout(left):
+                    await came.wait()
+            except TimeoutError:
+                pass
+
+    async def _acknowledge(self, asked: Asked, decision: Decision, position: int) -> None:
+        """Raises Refused: RECALL_POSITION, after that is on record; LEDGER_UNAVAILABLE."""
+        if not await self._read(lambda connection: store.is_position(connection, *_whose(asked), position)):
+            await self._desk.refuse(asked, errors.ERROR_REASON_RECALL_POSITION, decision)
+        while found := await self._read(
+            lambda connection: store.unacknowledged(connection, *_whose(asked), limit=MOST_TOLD, until=position)
+        ):
+            await asyncio.gather(*(self._acknowledge_one(asked, decision, each) for each in found))
+
+    async def _acknowledge_one(self, asked: Asked, decision: Decision, each: store.Recalled) -> None:
+        at = now_us()
+        await self._desk.carry_out(
+            asked,
+            decision,
+            _told(each).SerializeToString(),
+            lambda connection: store.acknowledge(connection, each.position, now_us=at),
+        )
+
+    async def _read(self, query: Callable[[Connection], _R]) -> _R:
+        return await read_for_caller(self._reader, query)
+
+
+def _whose(asked: Asked) -> tuple[str, str]:
+    return asked.agency, asked.context.purpose
+
+
+def _told(each: store.Recalled) -> recall.Recall:
+    answered = ledger.Entry.FromString(each.entry)
+    return as_told(each.position, each.leaf_index, each.corrected_on, each.item_bits, answered)

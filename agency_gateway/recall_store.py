@@ -1,0 +1,282 @@
+"""What a gateway keeps to have corrected values recalled (旧値の回収): in its ledger's database, beside the tree.
+
+Rule 1: each answer that provided something has a row with its recall mark, written with its entry. No person stands in
+it, and nobody but the center can tell whose mark it is.
+Rule 2: one recall for one answer and one correction: the key of the table says so, whatever is looked for again.
+Rule 3: rows are added and never removed; of a recall only the moment of its acknowledgement is filled in.
+
+Each function works within the caller's transaction.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from typing import Final, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1.correction_pb2 import Correction
+from jukinet.ledger.schema import entries
+
+metadata = MetaData()
+_ROW_ID = BigInteger().with_variant(Integer, "sqlite")
+_ITEMS = "items of the record, a bit for each by the number of its IdentityField"
+
+provided = Table(
+    "provided",
+    metadata,
+    Column("leaf_index", _ROW_ID, primary_key=True, autoincrement=False, comment="of the answer's entry"),
+    Column("mark", LargeBinary, nullable=False, comment="recall mark of the record"),
+    Column("item_bits", Integer, nullable=False, comment=_ITEMS),
+    Index("provided_by_mark", "mark"),
+)
+
+corrected = Table(
+    "corrected",
+    metadata,
+    Column("mark", LargeBinary, primary_key=True, comment="under which an answer may have been under way"),
+    Column("correction", LargeBinary, primary_key=True, comment="id at the center"),
+    Column("corrected_on", String(10), nullable=False, comment="YYYY-MM-DD in Japan"),
+    Column("item_bits", Integer, nullable=False, comment=_ITEMS),
+)
+
+recalls = Table(
+    "recalls",
+    metadata,
+    Column("position", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("leaf_index", BigInteger, nullable=False, comment="of the answer's entry"),
+    Column("correction", LargeBinary, nullable=False, comment="id at the center"),
+    Column("agency", String(255), nullable=False, comment="SPIFFE ID"),
+    Column("purpose", String(32), nullable=False, comment="row and item of the statute table"),
+    Column("corrected_on", String(10), nullable=False, comment="YYYY-MM-DD in Japan"),
+    Column("item_bits", Integer, nullable=False, comment=_ITEMS),
+    Column("noted_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    Column("acknowledged_at", BigInteger, comment="the same; NULL until then"),
+    UniqueConstraint("leaf_index", "correction", name="recalls_once"),
+    Index("recalls_by_purpose", "agency", "purpose", "position"),
+    # Without it SQLite gives the position of a removed last row again.
+    sqlite_autoincrement=True,
+)
+
+recall_place = Table(
+    "recall_place",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("position", BigInteger, nullable=False, comment="at the center, up to which corrections are known"),
+    Column("place", LargeBinary, nullable=False, comment="what the center said of that position"),
+    Column("leaves", BigInteger, nullable=False, comment="entries that were held against those corrections"),
+)
+
+_MARKS_AT_ONCE: Final = 500
+"""In one query: databases limit the values of a statement."""
+_FOUR_ITEMS: Final = (
+    inquiry.IDENTITY_FIELD_NAME,
+    inquiry.IDENTITY_FIELD_BIRTH_DATE,
+    inquiry.IDENTITY_FIELD_SEX,
+    inquiry.IDENTITY_FIELD_ADDRESS,
+)
+
+
+class Place(NamedTuple):
+    """How far the gateway is."""
+
+    position: int = 0
+    place: bytes = b""
+    leaves: int = 0
+
+
+class Due(NamedTuple):
+    """An answer that held what was wrong, and the correction."""
+
+    leaf_index: int
+    correction: bytes
+    corrected_on: str
+    item_bits: int
+
+
+class Recalled(NamedTuple):
+    """A recall as it is told."""
+
+    position: int
+    leaf_index: int
+    corrected_on: str
+    item_bits: int
+    entry: bytes
+
+
+class Open(NamedTuple):
+    """What an agency did not acknowledge for a purpose."""
+
+    agency: str
+    purpose: str
+    recalls: int
+    since_us: int
+
+
+def items_in(entry: ledger.Entry) -> int:
+    """The items that an answer told, as bits: those provided; a yes says that the four items are so."""
+    told = _FOUR_ITEMS if entry.action == ledger.ACTION_VERIFY_IDENTITY else entry.fields
+    return bits_of(told)
+
+
+def bits_of(items: Iterable[int]) -> int:
+    """Items as bits."""
+    return sum(1 << item for item in items)
+
+
+def items_of(bits: int) -> "list[inquiry.IdentityField.ValueType]":
+    """Items out of their bits, by rising numbers."""
+    return [item for item in inquiry.IdentityField.values() if bits >> item & 1]
+
+
+def read_place(connection: Connection) -> Place:
+    """How far the gateway is; at the beginning nowhere."""
+    columns = (recall_place.c.position, recall_place.c.place, recall_place.c.leaves)
+    row = connection.execute(select(*columns)).first()
+    return Place(row.position, bytes(row.place), row.leaves) if row else Place()
+
+
+def write_place(connection: Connection, place: Place) -> None:
+    """Notes how far the gateway is."""
+    if not connection.execute(update(recall_place).values(place._asdict())).rowcount:
+        connection.execute(insert(recall_place).values(id=1, **place._asdict()))
+
+
+def add_corrected(connection: Connection, corrections: Sequence[Correction]) -> None:
+    """Keeps the marks by which answers may be under way; those that are known already change nothing."""
+    for each in corrections:
+        for mark in each.marks:
+            if mark.recent:
+                row = _corrected_row(each, mark.mark, bits_of(mark.items))
+                same = (corrected.c.mark == mark.mark, corrected.c.correction == each.correction_id)
+                _add_once(connection, corrected, row, *same)
+
+
+def due_of(connection: Connection, corrections: Sequence[Correction]) -> list[Due]:
+    """The answers on record that corrections concern."""
+    return [due for each in corrections for due in _due_of_one(connection, each)]
+
+
+def due_since(connection: Connection, first: int) -> list[Due]:
+    """The answers from an entry on that were under way while a correction came which concerns them."""
+    both = provided.c.item_bits.op("&")(corrected.c.item_bits)
+    rows = connection.execute(
+        select(provided.c.leaf_index, corrected.c.correction, corrected.c.corrected_on, both)
+        .join(corrected, corrected.c.mark == provided.c.mark)
+        .where(provided.c.leaf_index >= first, both != 0)
+        .order_by(provided.c.leaf_index)
+    )
+    return [Due(leaf_index, bytes(correction), day, items) for leaf_index, correction, day, items in rows]
+
+
+def note(connection: Connection, due: Due, entry: ledger.Entry, *, now_us: int) -> bool:
+    """Notes a recall of an answer, whose entry is given; tells whether it is a new one."""
+    row = {**due._asdict(), "agency": entry.agency, "purpose": entry.purpose, "noted_at": now_us}
+    return _add_once(
+        connection, recalls, row, recalls.c.leaf_index == due.leaf_index, recalls.c.correction == due.correction
+    )
+
+
+def is_position(connection: Connection, agency: str, purpose: str, position: int) -> bool:
+    """Whether a recall of an agency and purpose has this position."""
+    row = select(recalls.c.position).where(*_of(agency, purpose), recalls.c.position == position)
+    return connection.execute(row).first() is not None
+
+
+def unacknowledged(
+    connection: Connection, agency: str, purpose: str, *, limit: int, until: int | None = None
+) -> list[Recalled]:
+    """The recalls of an agency and purpose that it did not acknowledge, by position; up to one position if given."""
+    columns = (recalls.c.position, recalls.c.leaf_index, recalls.c.corrected_on, recalls.c.item_bits, entries.c.entry)
+    query = (
+        select(*columns)
+        .join(entries, entries.c.leaf_index == recalls.c.leaf_index)
+        .where(*_of(agency, purpose), recalls.c.acknowledged_at.is_(None))
+        .order_by(recalls.c.position)
+        .limit(limit)
+    )
+    if until is not None:
+        query = query.where(recalls.c.position <= until)
+    return [Recalled(*row) for row in connection.execute(query)]
+
+
+def acknowledge(connection: Connection, position: int, *, now_us: int) -> bool:
+    """Notes that an agency acknowledged a recall; tells whether it is news."""
+    open_one = update(recalls).where(recalls.c.position == position, recalls.c.acknowledged_at.is_(None))
+    return connection.execute(open_one.values(acknowledged_at=now_us)).rowcount > 0
+
+
+def open_recalls(connection: Connection) -> list[Open]:
+    """What stands unacknowledged, by agency and purpose."""
+    by = (recalls.c.agency, recalls.c.purpose)
+    rows = connection.execute(
+        select(*by, func.count(), func.min(recalls.c.noted_at))
+        .where(recalls.c.acknowledged_at.is_(None))
+        .group_by(*by)
+        .order_by(*by)
+    )
+    return [Open(*row) for row in rows]
+
+
+def read_entry(connection: Connection, leaf_index: int) -> bytes:
+    """The entry of an answer."""
+    row = connection.execute(select(entries.c.entry).where(entries.c.leaf_index == leaf_index)).scalar_one()
+    return bytes(row)
+
+
+def _of(agency: str, purpose: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return recalls.c.agency == agency, recalls.c.purpose == purpose
+
+
+def _due_of_one(connection: Connection, correction: Correction) -> Iterator[Due]:
+    wrong, day = {mark.mark: bits_of(mark.items) for mark in correction.marks}, _day(correction)
+    for leaf_index, mark, items in _under(connection, list(wrong)):
+        if both := items & wrong[mark]:
+            yield Due(leaf_index, correction.correction_id, day, both)
+
+
+def _add_once(connection: Connection, table: Table, row: dict[str, object], *same: ColumnElement[bool]) -> bool:
+    """Adds a row unless the same one is there; tells whether it did. One thread alone writes."""
+    columns = [table.c[name] for name in row]
+    there = select(literal(1)).select_from(table).where(*same).exists()
+    new = select(*(literal(value, column.type) for value, column in zip(row.values(), columns, strict=True))).where(
+        ~there
+    )
+    return connection.execute(insert(table).from_select(columns, new)).rowcount > 0
+
+
+def _corrected_row(correction: Correction, mark: bytes, items: int) -> dict[str, object]:
+    return {"mark": mark, "correction": correction.correction_id, "corrected_on": _day(correction), "item_bits": items}
+
+
+def _day(correction: Correction) -> str:
+    on = correction.corrected_on
+    return date(on.year, on.month, on.day).isoformat()
+
+
+def _under(connection: Connection, marks: list[bytes]) -> list[tuple[int, bytes, int]]:
+    """The answers under any of these marks, by their entries."""
+    found: list[tuple[int, bytes, int]] = []
+    for first in range(0, len(marks), _MARKS_AT_ONCE):
+        some = provided.c.mark.in_(marks[first : first + _MARKS_AT_ONCE])
+        rows = connection.execute(select(provided.c.leaf_index, provided.c.mark, provided.c.item_bits).where(some))
+        found += [(row.leaf_index, bytes(row.mark), row.item_bits) for row in rows]
+    return sorted(found)

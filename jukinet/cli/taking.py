@@ -1,0 +1,95 @@
+"""Taking into a file what a gateway tells by position: changes of a list (異動情報), recalls (旧値の回収).
+
+Each request says what is on disk and asks for what comes next, so each line is there once, whoever is interrupted.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from jukinet.cli.connect import Target, channel_to, traced
+from jukinet.cli.output import Exit, Failure
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from jukinet.cli.batch_answers import BatchAnswers
+
+
+class Taking:
+    """One run.
+
+    Args:
+        kept: the file; a line's number is a position.
+        request: makes the request that says up to which position all is on disk.
+        rpc: the call of a channel.
+        field: which field of a response holds what is told.
+        follow: whether to wait for more when there is none.
+    """
+
+    def __init__(
+        self,
+        kept: "BatchAnswers",
+        request: "Callable[[int], Message]",
+        rpc: Callable[[Any], Any],
+        field: str,
+        follow: bool,
+    ) -> None:
+        self._kept = kept
+        self._request = request
+        self._rpc = rpc
+        self._field = field
+        self._follow = follow
+
+    async def take(self, target: Target, seconds: float) -> int:
+        """Takes what there is, or what comes until time is over; gives how many lines are new.
+
+        Raises:
+            Failure: refused for good, or no answer in time.
+        """
+        from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
+
+        before = self._kept.answered
+        with traced("agency") as interceptors:
+            async with channel_to(target, interceptors) as channel:
+                try:
+                    await keep_trying(lambda left: self._attempt(channel, left), seconds, lambda: self._kept.answered)
+                except CallRefused as refused:
+                    import grpc
+
+                    forbidden = refused.code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
+                    code = Exit.FORBIDDEN if forbidden else Exit.USAGE
+                    raise Failure(f"{refused.reason or refused.code.name}. What came is kept.", code) from None
+                except DeadlinePassed as passed:
+                    if not self._follow:
+                        text = (
+                            f"No answer from {target.address}: {passed}. What came is kept; the same command goes on."
+                        )
+                        raise Failure(text, Exit.UNREACHABLE) from None
+        return self._kept.answered - before
+
+    async def _attempt(self, channel: Any, seconds: float) -> None:
+        from google.protobuf import json_format
+
+        from jukinet.mesh.client import streaming
+
+        on_disk = asyncio.Semaphore(1)
+        going_on = True
+
+        async def requests() -> "AsyncIterator[Message]":
+            while True:
+                await on_disk.acquire()
+                if not going_on:
+                    return
+                yield self._request(self._kept.last_line)
+
+        call: Any = self._rpc(channel)(requests(), timeout=seconds)
+        async with streaming(call):
+            async for response in call:
+                told = getattr(response, self._field)
+                shown = [json_format.MessageToDict(each, preserving_proto_field_name=True) for each in told]
+                if shown:
+                    lines = [{"line": int(each.pop("position")), **each} for each in shown]
+                    await asyncio.to_thread(self._kept.keep, lines)
+                going_on = bool(shown) or self._follow
+                on_disk.release()

@@ -1,0 +1,199 @@
+"""Exactly those who were provided with what was corrected as wrong are told so, once, until they acknowledge it."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from agency_gateway import recall_service
+from center_node import corrections as center_corrections
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
+from jukinet._pb.jukinet.register.v1 import change_pb2
+from jukinet._pb.jukinet.register.v1.identity_pb2 import BirthDate
+from jukinet.ledger.verify.layout import read_entry
+from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.errors import Refused
+from tests.agency_gateway.conftest import MAYOR, PENSION
+from tests.agency_gateway.office import Office
+
+Network = Any  # the fixture's own class lives in conftest.py
+NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
+BIRTH, SEX = inquiry.IDENTITY_FIELD_BIRTH_DATE, inquiry.IDENTITY_FIELD_SEX
+NUMBER = inquiry.IDENTITY_FIELD_INDIVIDUAL_NUMBER
+MOVED = change_pb2.CHANGE_REASON_CORRECTION_MOVE_WITHIN
+EX_OFFICIO = change_pb2.CHANGE_REASON_CORRECTION_EX_OFFICIO
+CODE_REQUEST = change_pb2.CHANGE_REASON_CORRECTION_RESIDENT_CODE_REQUEST
+
+
+@pytest.fixture
+def office(network: Network, monkeypatch: pytest.MonkeyPatch) -> Office:
+    for module in (center_corrections, recall_service):
+        monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    return Office(network, 1, 2, 3)
+
+
+async def test_who_was_provided_with_what_was_wrong_is_told_and_nobody_else(office: Office) -> None:
+    asked = await office.ask(1)
+    await office.ask(2)
+    office.report(1, block="9番9号")
+    await office.ask(1)
+    assert await office.recalled() == {asked: [ADDRESS]}
+    assert await office.told(agency=MAYOR.name, purpose="B2-1-2") == []
+
+
+async def test_a_recall_says_which_answer_and_items_and_when_and_no_value(office: Office) -> None:
+    asked = await office.ask(1)
+    office.report(1, block="9番9号", name="試験花代")
+    await office.look()
+    (told,) = await office.told()
+    answer = office.network.leaves()[told.answer_index]
+    assert (answer.request_id, answer.time) == (asked, told.answered_at)
+    assert list(told.items) == [NAME, ADDRESS]
+    corrected_on = date(told.corrected_on.year, told.corrected_on.month, told.corrected_on.day)
+    assert today_in_japan() - corrected_on <= timedelta(days=1)
+    said = str(told) + str(office.network.leaves()[-1])
+    assert not any(value in said for value in ("花", "9番", office.records[1].resident_code))
+
+
+async def test_what_life_changed_is_not_recalled(office: Office) -> None:
+    await office.ask(1)
+    office.report(1, MOVED, was_wrong=False, block="9番9号")
+    office.report(1, EX_OFFICIO, was_wrong=False, name="婚姻花子")
+    assert await office.recalled() == {}
+
+
+async def test_a_birth_date_is_recalled_without_the_municipalitys_word(office: Office) -> None:
+    asked = await office.ask(1, fields=[BIRTH, NAME])
+    office.report(1, was_wrong=False, birth_date=BirthDate(year=1981, month=1, day=2), name="試験花代")
+    assert await office.recalled() == {asked: [BIRTH]}
+
+
+async def test_an_item_that_was_not_provided_is_not_recalled(office: Office) -> None:
+    await office.ask(1, fields=[NAME])
+    office.report(1, block="9番9号")
+    assert await office.recalled() == {}
+
+
+async def test_a_yes_is_recalled_where_one_of_the_four_items_was_wrong(office: Office) -> None:
+    items = office.network.four_items(office.records[1])
+    yes = await office.network.verify(items)
+    items.name = "別人"
+    await office.network.verify(items)
+    office.report(1, name="試験花代")
+    assert await office.recalled() == {yes.request_id: [NAME]}
+
+
+async def test_a_wrong_value_is_recalled_from_when_it_came_and_through_other_changes(office: Office) -> None:
+    await office.ask(1)
+    office.report(1, MOVED, was_wrong=False, block="8番8号")
+    first = await office.ask(1)
+    office.report(1, was_wrong=False, name="婚姻花子")
+    second = await office.ask(1)
+    office.report(1, block="8番9号")
+    assert await office.recalled() == {first: [ADDRESS], second: [ADDRESS]}
+
+
+async def test_an_answer_under_a_resident_code_that_was_changed_since_is_recalled(office: Office) -> None:
+    asked = await office.ask(1)
+    old = office.records[1].resident_code
+    new = office.network.record_of(77).resident_code
+    office.report(1, CODE_REQUEST, was_wrong=False, resident_code=new, previous_resident_code=old)
+    assert await office.recalled() == {}
+    office.report(1, block="9番9号")
+    assert await office.recalled() == {asked: [ADDRESS]}
+
+
+async def test_persons_of_a_batch_are_recalled_one_by_one(office: Office) -> None:
+    message = office.network.batch_of(1, 2, 3)
+    await office.network.inquire_batch(message)
+    office.report(2, name="試験花代")
+    (told,) = (await office.recalled()).items()
+    leaf = office.network.leaves()[1]
+    assert told == (leaf.request_id, [NAME])
+
+
+async def test_an_answer_that_said_unchanged_is_recalled_too(office: Office) -> None:
+    subject = inquiry.Subject(four_items=office.network.four_items(office.records[1]))
+    first = await office.network.inquire(subject=subject)
+    again = await office.network.inquire(subject=subject, held=first.held)
+    assert again.unchanged
+    office.report(1, block="9番9号")
+    assert await office.recalled() == {each.request_id: [ADDRESS] for each in (first, again)}
+
+
+async def test_of_a_protected_person_nothing_is_recalled_nor_later(office: Office) -> None:
+    await office.ask(1)
+    office.report(1, change_pb2.CHANGE_REASON_PROTECTION_BEGIN, was_wrong=False, protected=True)
+    office.report(1, block="9番9号", protected=True)
+    assert await office.recalled() == {}
+    office.report(1, change_pb2.CHANGE_REASON_PROTECTION_END, was_wrong=False)
+    assert await office.recalled() == {}
+
+
+async def test_two_corrections_of_one_answer_are_two_recalls(office: Office) -> None:
+    asked = await office.ask(1)
+    office.report(1, block="9番9号")
+    office.report(1, name="試験花代")
+    await office.look()
+    told = await office.told()
+    assert [(each.request_id, list(each.items)) for each in told] == [(asked, [ADDRESS]), (asked, [NAME])]
+
+
+async def test_each_recall_and_each_acknowledgement_is_on_record_once(office: Office) -> None:
+    for number in (1, 2):
+        await office.ask(number)
+        office.report(number, block="9番9号")
+    await office.look()
+    first, second = await office.told()
+    assert await office.told() == [first, second], "until it is acknowledged it is told again, at its position"
+    assert await office.told(first.position) == [second]
+    assert await office.told(first.position) == [second]
+    assert await office.told(second.position) == []
+    await office.look()
+    entries = office.network.leaves()[2:]
+    noted, known = ledger.ACTION_RECALL, ledger.ACTION_ACKNOWLEDGE_RECALL
+    assert [entry.action for entry in entries] == [noted, noted, known, known]
+    assert {entry.result for entry in entries} == {ledger.RESULT_DONE}
+    assert {entry.agency for entry in entries} == {PENSION.uri}
+    assert not any(entry.person_token for entry in entries)
+    assert [bool(entry.operator_proof) for entry in entries] == [False, False, True, True]
+    for leaf in office.network.entries():
+        read_entry(leaf)
+
+
+async def test_nothing_is_acknowledged_that_was_not_told_here(office: Office) -> None:
+    await office.ask(1)
+    office.report(1, block="9番9号")
+    await office.look()
+    (told,) = await office.told()
+    for position, whose in ((told.position + 1, {}), (told.position, {"purpose": "B1-77.2"})):
+        with pytest.raises(Refused) as refused:
+            await office.told(position, **whose)
+        assert refused.value.reason == errors.ERROR_REASON_RECALL_POSITION
+        assert office.network.leaves()[-1].refusal == errors.ERROR_REASON_RECALL_POSITION
+    assert await office.told() == [told]
+
+
+async def test_who_may_not_ask_is_told_no_recall(office: Office) -> None:
+    with pytest.raises(Refused) as refused:
+        await office.told(agency="example-bank")
+    assert refused.value.reason == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED
+    assert office.actions() == [ledger.ACTION_ACKNOWLEDGE_RECALL]
+
+
+async def test_what_stands_unacknowledged_is_listed_by_agency_and_purpose(office: Office) -> None:
+    for number in (1, 2):
+        await office.ask(number)
+    await office.ask(3, purpose="B1-77.2")
+    for number in (1, 2, 3):
+        office.report(number, block="9番9号")
+    await office.look()
+    (first, _) = await office.told()
+    await office.told(first.position)
+    listed = await office.network.recall.ListUnacknowledged(recall.ListUnacknowledgedRequest(), None)
+    rows = [(each.agency, each.purpose, each.recalls) for each in listed.unacknowledged]
+    assert rows == [(PENSION.uri, "B1-77.12", 1), (PENSION.uri, "B1-77.2", 1)]
+    assert all(each.since.seconds > 0 for each in listed.unacknowledged)

@@ -1,0 +1,196 @@
+"""Whatever is asked, corrected, killed and put back, in any order: who was told what was wrong is told so, once."""
+
+import asyncio
+from collections import Counter
+from itertools import count
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agency_gateway import recall_service, recall_store, recalls
+from center_node import corrections as center_corrections
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.register.v1 import change_pb2
+from jukinet.ledger.verify.layout import read_entry
+from tests.agency_gateway.office import Office
+
+Network = Any  # the fixture's own class lives in conftest.py
+NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
+ITEMS = {"name": NAME, "block": ADDRESS}
+STEPS = st.one_of(
+    st.tuples(st.just("ask"), st.sampled_from([(NAME,), (ADDRESS,), (NAME, ADDRESS), ()])),
+    st.tuples(st.just("ask_slowly"), st.just((NAME, ADDRESS))),
+    st.tuples(st.just("arrive"), st.none()),
+    st.tuples(st.just("life"), st.tuples(st.sampled_from(list(ITEMS)), st.integers(0, 2))),
+    st.tuples(st.just("error"), st.tuples(st.sampled_from(list(ITEMS)), st.integers(0, 2))),
+    st.tuples(st.just("new_code"), st.none()),
+    st.tuples(st.just("look"), st.none()),
+    st.tuples(st.just("crash"), st.sampled_from(["recall.known", "recall.noted", "one recall"])),
+    st.tuples(st.just("center_put_back"), st.none()),
+    st.tuples(st.just("acknowledge"), st.none()),
+)
+_numbers = count(1000)
+
+
+class Answer(NamedTuple):
+    """What an agency was told: as of which version, and which items."""
+
+    request_id: str
+    version: int
+    items: tuple[int, ...]
+
+
+class Crash(Exception):
+    """The gateway ends here."""
+
+
+class Story:
+    """One resident, what became of the record, and what is to be recalled by that alone."""
+
+    def __init__(self, network: Network) -> None:
+        self.number = next(_numbers)
+        self.office = Office(network, self.number)
+        self.network = network
+        self.versions: list[dict[str, str]] = [self.values()]
+        self.answers: list[Answer] = []
+        self.wrong: list[tuple[str, range]] = []
+        """Item, and in which versions it was wrong, correction by correction."""
+        self.under_way: list[tuple[asyncio.Task[str], asyncio.Event, int]] = []
+        self.acknowledged: Counter[tuple[str, tuple[int, ...]]] = Counter()
+
+    def values(self) -> dict[str, str]:
+        record = self.office.records[self.number]
+        return {"name": record.name.legal, "block": record.address.block}
+
+    async def ask(self, items: tuple[int, ...]) -> None:
+        version = len(self.versions)
+        if items:
+            request_id = await self.office.ask(self.number, fields=items)
+        else:
+            record = self.office.records[self.number]
+            request_id, items = (await self.network.verify(self.network.four_items(record))).request_id, (NAME, ADDRESS)
+        self.answers.append(Answer(request_id, version, items))
+
+    async def ask_slowly(self, items: tuple[int, ...]) -> None:
+        """The center answers; the gateway puts it on record later."""
+        answered, on = asyncio.Event(), asyncio.Event()
+        desk = self.network.desk
+        keep = desk.keep
+
+        async def keep_later(entries: Any) -> Any:
+            desk.keep = keep
+            answered.set()
+            await on.wait()
+            return await keep(entries)
+
+        desk.keep = keep_later
+        asking = asyncio.ensure_future(self.office.ask(self.number, fields=items))
+        await answered.wait()
+        self.under_way.append((asking, on, len(self.versions)))
+
+    async def arrive(self, _: None = None) -> None:
+        for asking, on, version in self.under_way:
+            on.set()
+            self.answers.append(Answer(await asking, version, (NAME, ADDRESS)))
+        self.under_way.clear()
+
+    async def life(self, what: tuple[str, int]) -> None:
+        self.change(*what, was_wrong=False)
+
+    async def error(self, what: tuple[str, int]) -> None:
+        self.change(*what, was_wrong=True)
+
+    def change(self, item: str, value: int, *, was_wrong: bool) -> None:
+        before, new = self.versions[-1][item], f"値{self.number}の{value}"
+        if new == before:
+            return
+        if was_wrong:
+            first = len(self.versions)
+            while first > 1 and self.versions[first - 2][item] == before:
+                first -= 1
+            self.wrong.append((item, range(first, len(self.versions) + 1)))
+        changed: dict[str, Any] = {item: new}
+        self.office.report(self.number, was_wrong=was_wrong, **changed)
+        self.versions.append(self.values())
+
+    async def new_code(self, _: None) -> None:
+        code = self.network.record_of(next(_numbers)).resident_code
+        old = self.office.records[self.number].resident_code
+        reason = change_pb2.CHANGE_REASON_CORRECTION_RESIDENT_CODE_REQUEST
+        self.office.report(self.number, reason, was_wrong=False, resident_code=code, previous_resident_code=old)
+        self.versions.append(self.values())
+
+    async def look(self, _: None) -> None:
+        await self.office.look()
+
+    async def crash(self, where: str) -> None:
+        """The gateway ends at a place, if it comes there, and starts again."""
+        running = self.network.recalls
+        note_one = running._note_one
+
+        def passing(place: str) -> None:
+            if place == where:
+                raise Crash
+
+        async def note_one_and_end(due: Any) -> None:
+            await note_one(due)
+            raise Crash
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recalls, "passing", passing)
+            if where == "one recall":
+                patch.setattr(running, "_note_one", note_one_and_end)
+            try:
+                await running.step()
+            except Crash:
+                self.network.recalls = self.network.recall._recalls = self.network.new_recalls()
+
+    async def center_put_back(self, _: None) -> None:
+        """The center's history is another one, as far as the gateway can tell."""
+        await self.network.writer.run(
+            lambda connection: recall_store.write_place(
+                connection, recall_store.read_place(connection)._replace(place=b"x" * 32)
+            )
+        )
+
+    async def acknowledge(self, _: None = None) -> None:
+        """Takes all that there is, and says so."""
+        position = 0
+        while told := await self.office.told(position):
+            position = told[-1].position
+            self.acknowledged.update((each.request_id, tuple(each.items)) for each in told)
+
+    def due(self) -> Counter[tuple[str, tuple[int, ...]]]:
+        """Each answer with each correction of something that was wrong in it."""
+        return Counter(
+            (answer.request_id, (ITEMS[item],))
+            for item, versions in self.wrong
+            for answer in self.answers
+            if answer.version in versions and ITEMS[item] in answer.items
+        )
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (center_corrections, recall_service):
+        monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(steps=st.lists(STEPS, min_size=4, max_size=14))
+async def test_exactly_those_who_received_what_was_wrong_are_told_exactly_once(
+    network: Network, steps: list[tuple[str, Any]]
+) -> None:
+    story = Story(network)
+    async with asyncio.timeout(60):
+        for step, about in steps:
+            await getattr(story, step)(about)
+        await story.arrive()
+    await story.office.look()
+    await story.acknowledge()
+    assert story.acknowledged == story.due()
+    assert await story.office.told() == []
+    for leaf in network.entries()[-20:]:
+        read_entry(leaf)

@@ -1,0 +1,91 @@
+"""What counts as the correction of an error (誤記の修正), and which versions of a record were wrong."""
+
+from typing import Any
+
+import pytest
+
+from jukinet._pb.jukinet.register.v1.change_pb2 import Change
+from jukinet._pb.jukinet.register.v1.identity_pb2 import (
+    SEX_FEMALE,
+    SEX_MALE,
+    Address,
+    BirthDate,
+    IdentityRecord,
+    PersonName,
+)
+from jukinet.domain.change import ITEMS, REASONS, Act
+from jukinet.domain.correction import may_correct, wrong_items, wrong_versions
+
+
+def record(**changed: Any) -> IdentityRecord:
+    parts: dict[str, Any] = {
+        "resident_code": "00000000011",
+        "name": PersonName(legal="試験花子"),
+        "birth_date": BirthDate(year=1980, month=1, day=2),
+        "sex": SEX_FEMALE,
+        "address": Address(local_government_code="131016", town="千代田一丁目"),
+        "individual_number": "000000000011",
+    }
+    return IdentityRecord(**{**parts, **changed})
+
+
+OTHER = record(
+    resident_code="00000000028",
+    name=PersonName(legal="試験花代"),
+    birth_date=BirthDate(year=1981, month=1, day=2),
+    sex=SEX_MALE,
+    address=Address(local_government_code="131016", town="千代田二丁目"),
+    individual_number="000000000028",
+)
+"""Differs from `record()` in every item."""
+
+
+def change(reason: int, after: IdentityRecord = OTHER, *, was_wrong: bool = False) -> Change:
+    return Change(reason=reason, record=after, was_wrong=was_wrong)  # type: ignore[arg-type]  # number of an enum
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_by_the_laws_heading_a_birth_date_and_a_code_replaced_ex_officio_alone_were_wrong(reason: int) -> None:
+    by_heading = {15: {"birth_date"}, 20: {"resident_code"}}.get(reason, set())
+    assert wrong_items(change(reason), record()) == by_heading
+    assert may_correct(change(reason)) == bool(by_heading)
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_by_the_municipalitys_word_all_that_a_correction_replaces_was_wrong(reason: int) -> None:
+    facts = REASONS[reason]
+    expected = facts.may_change if facts.act is Act.CORRECTION else frozenset()
+    assert wrong_items(change(reason, was_wrong=True), record()) == expected
+
+
+def test_what_stays_was_not_wrong_nor_what_was_not_there() -> None:
+    assert wrong_items(change(15, record(), was_wrong=True), record()) == frozenset()
+    assert wrong_items(change(18, was_wrong=True), record(individual_number="")) == frozenset()
+    without = record()
+    without.ClearField("birth_date")
+    assert wrong_items(change(15), without) == frozenset()
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_a_value_was_wrong_since_it_came_and_not_when_it_had_stood_before(item: str) -> None:
+    reason = {"individual_number": 17, "resident_code": 20}.get(item, 15)
+    wrong, right = record(), record(**{item: getattr(OTHER, item)})
+    newest_first = [change(6, each) for each in (wrong, wrong, right, wrong)]
+    found = wrong_versions(change(reason, right, was_wrong=True), iter(newest_first))
+    assert found == [(each, frozenset({item})) for each in newest_first[:2]]
+
+
+def test_each_item_was_wrong_for_as_long_as_it_stood_itself() -> None:
+    mended = change(15, record(name=OTHER.name, address=OTHER.address), was_wrong=True)
+    newest_first = [change(6, record()), change(6, record(name=PersonName(legal="試験花"))), change(6, OTHER)]
+    found = wrong_versions(mended, iter(newest_first))
+    assert [items for _, items in found] == [{"name", "address"}, {"address"}]
+
+
+def test_no_more_of_the_history_is_read_than_is_needed() -> None:
+    def earlier() -> Any:
+        yield change(6, record())
+        yield change(6, OTHER)
+        raise AssertionError
+
+    assert len(wrong_versions(change(15, OTHER, was_wrong=True), earlier())) == 1
