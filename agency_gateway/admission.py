@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from agency_gateway.asked import Asked
 from agency_gateway.budgets import Budgets, Charge, Kind, OverBudget
-from agency_gateway.detectors import Detectors, Finding
+from agency_gateway.detectors import Detectors, Finding, Seen
 from agency_gateway.freezes import Freezes
 from agency_gateway.operators import Operators
 from jukinet._pb.jukinet.admin.v1.freeze_pb2 import Detector
@@ -50,13 +50,13 @@ class Admission:
         self._budgets = Budgets(directory)
         self._detectors = Detectors()
 
-    def restore(self, entries: Iterable[ledger.Entry]) -> None:
+    def restore(self, seen: Iterable[Seen]) -> None:
         """Takes in what the ledger holds of today, in its order."""
         found: dict[bytes, Finding] = {}
-        for entry in entries:
-            self._budgets.restore(entry)
-            found |= {each.operator: each for each in self._detectors.see(entry) if self._freezes_for(each)}
-            found.pop(entry.about_operator, None)
+        for each in seen:
+            self._budgets.restore(each.entry)
+            found |= {one.operator: one for one in self._detectors.see(each) if self._freezes_for(one)}
+            found.pop(each.entry.about_operator, None)
         for finding in found.values():  # the node ended before it was on record
             self._freezes.freeze(finding)
 
@@ -94,9 +94,9 @@ class Admission:
             raise NotAdmitted(errors.ERROR_REASON_OPERATOR_FROZEN, asked)
         return asked
 
-    async def watch(self, entries: Iterable[ledger.Entry]) -> None:
+    async def watch(self, seen: Iterable[Seen]) -> None:
         """Looks at answers that are on record. Raises Refused: LEDGER_UNAVAILABLE, where a freeze is not on record."""
-        found = [finding for entry in entries for finding in self._detectors.see(entry)]
+        found = [finding for each in seen for finding in self._detectors.see(each)]
         for finding in found:
             metrics.detector_finding(Detector.Value(f"DETECTOR_{finding.detector.upper()}"))
             facts = {"peer": finding.agency, "reason": finding.detector}

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
 from agency_gateway.asked import Asked, asked_by_call
+from agency_gateway.detectors import Seen
 from agency_gateway.record import Act, Record, Recorded
 from jukinet._pb.jukinet.body.v1.body_pb2 import Body
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -20,6 +21,7 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.ledger import body
 from jukinet.ledger.entry import EntryKeys, made_like, make_entry
+from jukinet.ledger.seal import crowd_tag
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
@@ -192,6 +194,7 @@ class Desk:
     ) -> Recorded:
         """The entry of an answer and its sealed body; `answer` is its message without the receipt, `like` as above."""
         matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
+        sealed_until, key = asked.sealed_until, found.crowd_key
         sealed = body.seal(
             Body(
                 context=asked.context,
@@ -204,6 +207,7 @@ class Desk:
             found.body_place,
             asked.agency,
             asked.request_id,
+            crowd_tag=crowd_tag(key, asked.request_id) if sealed_until and key else b"",
         )
         entry = self._entry(
             asked,
@@ -211,12 +215,12 @@ class Desk:
             like,
             result=_RESULTS[found.outcome],
             fields=asked.fields if matched else (),
-            token=found.sealed_token if asked.sealed_until else found.person_token,
+            token=found.sealed_token if sealed_until else found.person_token,
             answer=answer,
             body_digest=body.digest(sealed),
         )
-        watched_by = found.person_token if asked.sealed_until else b""
-        return Recorded(entry, sealed, watched_by, found.recall_mark if matched else b"")
+        watched_by = found.person_token if sealed_until else b""
+        return Recorded(entry, sealed, watched_by, found.recall_mark if matched else b"", key)
 
     def provided(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes, mark: bytes) -> Recorded:
         """The entry of a change that is told; `answer` is its message without the receipt. It has no body."""
@@ -262,11 +266,11 @@ class Desk:
         )
 
 
-def _as_watched(recorded: Recorded) -> ledger.Entry:
+def _as_watched(recorded: Recorded) -> Seen:
     """What the detectors look at: whom many look at is to be seen although the entry is sealed."""
     if not recorded.watched_by:
-        return recorded.entry
-    seen = ledger.Entry()
-    seen.CopyFrom(recorded.entry)
-    seen.person_token = recorded.watched_by
-    return seen
+        return Seen(recorded.entry, recorded.crowd_key)
+    entry = ledger.Entry()
+    entry.CopyFrom(recorded.entry)
+    entry.person_token = recorded.watched_by
+    return Seen(entry, recorded.crowd_key)

@@ -7,8 +7,11 @@ Rules, over the answers of one day in Japan:
 2. crowd: five operators, of any agencies, were told of one person. So it was with the famous, and with the sick.
 
 What follows stands in the directory, by agency: the operator is frozen, or the network is alarmed. All is seen in
-entries of the ledger, so it is known again after a restart. Nothing here knows an operator or a person by more than the
-stand-ins of the ledger. Whether a case is live nobody but the agency knows; that a case is named the contract demands.
+entries of the ledger, so it is known again after a restart. Whose a sealed one (封印) of before it was is known when
+somebody is told of the person again, by the tag beside it and the key that came with that answer.
+
+Nothing here knows an operator or a person by more than stand-ins. Whether a case is live nobody but the agency knows;
+that a case is named the contract demands.
 
 Source: docs/threat-model.md, threats 14 to 16; the browsing of registers of 2004, 2015, 2021 and 2022.
 """
@@ -20,6 +23,7 @@ from typing import Final, Literal, NamedTuple
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger.seal import crowd_tag
 from jukinet.mesh.clock import JAPAN
 
 Detector = Literal["misses", "crowd"]
@@ -37,6 +41,20 @@ _NOBODY: Final = (
 """Results that name nobody: of a question by the four items, of one by number."""
 
 
+MOST_SEALED: Final = 1000
+"""Sealed entries of before a restart that are tried with each key, the latest ones: in one or two milliseconds."""
+
+
+class Seen(NamedTuple):
+    """An entry that is in the ledger, and what is known beside it."""
+
+    entry: ledger.Entry
+    crowd_key: bytes = b""
+    """The person's key of the day, as it came with the answer; empty where nobody can be known again."""
+    crowd_tag: bytes = b""
+    """Of a sealed entry that was made before a restart: what stands beside it. Its person token says nothing."""
+
+
 class Finding(NamedTuple):
     """An operator who asked what nobody should."""
 
@@ -52,8 +70,9 @@ class Detectors:
     def __init__(self) -> None:
         self._begin(date.min)
 
-    def see(self, entry: ledger.Entry) -> Iterator[Finding]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """Looks at an entry that is in the ledger; gives what it brought to light."""
+        entry = seen.entry
         named_nobody = entry.result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
         if not entry.operator_proof or not (named_nobody or entry.result == ledger.RESULT_PROVIDED):
             return
@@ -68,14 +87,34 @@ class Detectors:
         if len(answers) == WINDOW and sum(answers) > MOST_MISSES:
             answers.clear()
             yield Finding("misses", *who)
-        if entry.person_token and entry.result == ledger.RESULT_PROVIDED:
-            told = self._told.get(entry.person_token, ())
-            if who[1] not in told:
-                told = self._told[entry.person_token] = (*told[:CROWD], who[1])
-                if len(told) >= CROWD:
-                    yield Finding("crowd", *who)
+        if seen.crowd_tag:
+            self._sealed.append((entry.request_id, seen.crowd_tag, who[1]))
+        elif entry.person_token and entry.result == ledger.RESULT_PROVIDED:
+            for operator in self._known_again(seen.crowd_key):
+                self._tell(entry.person_token, operator)
+            if self._tell(entry.person_token, who[1]) >= CROWD:
+                yield Finding("crowd", *who)
+
+    def _tell(self, person_token: bytes, operator: bytes) -> int:
+        """Notes who was told of a person; gives how many were, 0 where this one was already."""
+        told = self._told.get(person_token, ())
+        if operator in told:
+            return 0
+        told = self._told[person_token] = (*told[:CROWD], operator)
+        return len(told)
+
+    def _known_again(self, key: bytes) -> list[bytes]:
+        """Who was told of the person of a key before the restart, by sealed entries; each is known again once."""
+        if not key or not self._sealed:
+            return []
+        known = [each for each in self._sealed if crowd_tag(key, each[0]) == each[1]]
+        for each in known:
+            self._sealed.remove(each)
+        return [operator for _, _, operator in known]
 
     def _begin(self, day: date) -> None:
         self._day = day
         self._answers: defaultdict[tuple[str, bytes], deque[bool]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._told: dict[bytes, tuple[bytes, ...]] = {}
+        self._sealed: deque[tuple[str, bytes, bytes]] = deque(maxlen=MOST_SEALED)
+        """Request id, tag and operator of sealed entries of before a restart."""

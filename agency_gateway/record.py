@@ -59,6 +59,8 @@ class Recorded(NamedTuple):
     """The month's token of the person of a sealed entry, for the detectors alone; kept nowhere."""
     mark: bytes = b""
     """Recall mark of what was provided; empty where nothing was."""
+    crowd_key: bytes = b""
+    """The person's key of the day, for the detectors alone; kept nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceServicer
 from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, Resident
 from jukinet.ledger.entry import month_key, person_token
-from jukinet.ledger.seal import seal_key, sealed_token
+from jukinet.ledger.seal import crowd_key, seal_key, sealed_token
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
@@ -206,9 +206,7 @@ class ProvisionService(ProvisionServiceServicer):
         answer.recall_mark = self._recalls.of_answer(
             resident.record.resident_code, resident.version, moment=moment.now, sealed=bool(ticket.sealed_until)
         )
-        if ticket.sealed_until:
-            person = seal_key(self._token_key, ticket.sealed_until, resident.record.resident_code)
-            answer.sealed_token = sealed_token(person, asked.question_id)
+        self._put_seal(answer, asked, resident.record.resident_code, day)
         del answer.freshness[:]
         answer.freshness.append(said)
         if ticket.for_watch:
@@ -220,6 +218,13 @@ class ProvisionService(ProvisionServiceServicer):
             if not answer.unchanged:
                 answer.provided.CopyFrom(provided)
         return _Found(answer, resident.record.resident_code)
+
+    def _put_seal(self, answer: provision.Provision, asked: "_Asked", resident_code: str, day: date) -> None:
+        """Writes by what it is known whom a sealed question is about: to the person later, to the detectors now."""
+        if self._policy.seals_on(day):
+            answer.crowd_key = crowd_key(self._token_key, day, resident_code)
+        if until := asked.ticket.sealed_until:
+            answer.sealed_token = sealed_token(seal_key(self._token_key, until, resident_code), asked.question_id)
 
     def _source(self, connection: Connection, ticket: provision.Ticket, subject: inquiry.Subject) -> "_Source":
         """On what the answer rests if nobody is found; the same whoever is asked about."""

@@ -79,7 +79,7 @@ def open_place(place: KeyPlace, month_secret: bytes, agency: str, request_id: st
     return name.hex() if any(name) else NOBODY
 
 
-def seal(body: Body, key: bytes, place: KeyPlace, agency: str, request_id: str) -> bytes:
+def seal(body: Body, key: bytes, place: KeyPlace, agency: str, request_id: str, *, crowd_tag: bytes = b"") -> bytes:
     """The serialised SealedBody; pads `body`.
 
     Args:
@@ -88,12 +88,13 @@ def seal(body: Body, key: bytes, place: KeyPlace, agency: str, request_id: str) 
         place: of `seal_place`.
         agency: SPIFFE ID of who asked.
         request_id: of the question.
+        crowd_tag: of a sealed question (封印), `jukinet.ledger.seal.crowd_tag`.
     """
     # A length of zeros has the same number of digits from 128 on: three bytes of framing.
     body.padding = bytes(128 + -(body.ByteSize() + 3 + 128) % _PAD_TO)
     nonce = os.urandom(_NONCE_BYTES)
     ciphertext = AESGCM(key).encrypt(nonce, body.SerializeToString(), _about(agency, request_id))
-    return SealedBody(place=place, nonce=nonce, ciphertext=ciphertext).SerializeToString()
+    return SealedBody(place=place, nonce=nonce, ciphertext=ciphertext, crowd_tag=crowd_tag).SerializeToString()
 
 
 def unseal(sealed: bytes, key: bytes, agency: str, request_id: str) -> Body:

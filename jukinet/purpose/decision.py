@@ -189,6 +189,10 @@ class PurposePolicy:
         row = table.find(purpose)
         return row is not None and is_within(until, day, months=table.seals.get(row.key, 0))
 
+    def seals_on(self, day: date) -> bool:
+        """Whether the edition of a day in Japan lets the questions of any row be sealed."""
+        return bool(self.editions.on(day).seals)
+
     def digest_on(self, day: date) -> bytes:
         """SHA-256 of all that decides on a day in Japan, 32 bytes: for what was refused before it could be decided."""
         return self._books[self.editions.on(day).edition].digest

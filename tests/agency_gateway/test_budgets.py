@@ -173,7 +173,7 @@ def restarted(network: Network) -> Budgets:
     """The counts as a gateway makes them at its next start."""
     again = Budgets(network.directory)
     with network.ledger_engine.connect() as connection:
-        for entry in todays_entries(connection, now()):
+        for entry in (seen.entry for seen in todays_entries(connection, now())):
             again.restore(entry)
     return again
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agency_gateway.admission import Admission
-from agency_gateway.detectors import CROWD, WINDOW, Detectors, Finding
+from agency_gateway.detectors import CROWD, WINDOW, Detectors, Finding, Seen
 from agency_gateway.freezes import Freezes, Frozen, read_frozen
 from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -45,7 +45,7 @@ def answered(
 
 def found_in(entries: list[Any]) -> list[list[Finding]]:
     detectors = Detectors()
-    return [list(detectors.see(entry)) for entry in entries]
+    return [list(detectors.see(Seen(entry))) for entry in entries]
 
 
 def test_more_than_a_fifth_of_fifty_answers_that_name_nobody_are_found() -> None:

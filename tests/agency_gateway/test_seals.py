@@ -1,28 +1,30 @@
 """A question is sealed where the law lets it be, answered and on record at once; else it is refused, on record."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from agency_gateway import detectors
 from agency_gateway.detectors import CROWD
+from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.ledger.entry import month_key, person_token
 from jukinet.ledger.layout import decode
-from jukinet.ledger.seal import seal_key, sealed_token
+from jukinet.ledger.seal import crowd_key, crowd_tag, seal_key, sealed_token
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.editions import Editions
 from tests.agency_gateway.conftest import make_record
-from tests.agency_gateway.test_detectors import restart
+from tests.agency_gateway.test_detectors import answered, restart
 from tests.purpose.drafts import draft
 
 Network = Any  # the fixture's own class lives in conftest.py
+ALARM = "have to be explained"
 NOT_ALLOWED = errors.ERROR_REASON_SEAL_NOT_ALLOWED
 
 
@@ -139,12 +141,13 @@ async def test_a_center_that_does_not_seal_lets_nothing_leave(sealing: Network) 
 async def test_a_crowd_is_seen_although_it_seals_its_questions(
     sealing: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen: list[ledger.Entry] = []
     watch = sealing.admission.watch
 
-    async def see(entries: Any) -> None:
-        seen.extend(entries := list(entries))
-        await watch(entries)
+    async def see(watched: Any) -> None:
+        looked_at = list(watched)
+        seen.extend(each.entry for each in looked_at)
+        await watch(looked_at)
 
     monkeypatch.setattr(sealing.admission, "watch", see)
     for _ in range(CROWD):
@@ -162,17 +165,53 @@ async def test_of_a_sealed_question_nobody_is_told_that_it_was_asked_before(seal
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_after_a_restart_sealed_questions_before_it_make_no_crowd_and_later_ones_do(
+async def test_a_crowd_that_seals_is_seen_over_a_restart_too(
     sealing: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, restarted: bool
 ) -> None:
-    """The token that says of them that they are about one person is in memory alone: on a disk it would open them."""
     monkeypatch.setattr(detectors, "CROWD", 3)
-    for operator in ("op-1", "op-2"):
-        await sealing.inquire(sealed_until=later(1), operator=operator)
+    sealing.enter(make_record(2))
+    await sealing.inquire(sealed_until=later(1), operator="op-1")
+    await sealing.inquire_batch(sealing.batch_of(2, 1, sealed_until=later(2), operator="op-2"))
     if restarted:
         await restart(sealing)
-    await sealing.inquire(sealed_until=later(1), operator="op-3")
-    assert ("have to be explained" in caplog.text) is not restarted
-    for operator in ("op-1", "op-2"):
-        await sealing.inquire(operator=operator)
-    assert "have to be explained" in caplog.text
+    for operator, number in (("op-3", 2), ("op-1", 1)):
+        await sealing.inquire(number=number, operator=operator)
+    assert ALARM not in caplog.text, "two were told of each"
+    await sealing.inquire(operator="op-3")
+    assert ALARM in caplog.text
+
+
+async def test_what_a_restart_leaves_on_the_disk_ties_no_two_sealed_questions_and_none_to_its_person(
+    sealing: Network,
+) -> None:
+    for _ in range(2):
+        await sealing.inquire(sealed_until=later(1))
+    await sealing.inquire()
+    await sealing.inquire(number=2, sealed_until=later(1))  # nobody
+    with sealing.ledger_engine.connect() as connection:
+        seen = list(todays_entries(connection, now()))
+    one, other = (each.crowd_tag for each in seen[:2])
+    assert (len(one), len(other), [each.crowd_tag for each in seen[2:]]) == (32, 32, [b"", b""])
+    code, day = make_record(1).resident_code, today_in_japan()
+    key = crowd_key(bytes(32), day, code)
+    assert [one, other] == [crowd_tag(key, each.entry.request_id) for each in seen[:2]]
+    # All that a resident is ever given, and the gateway's keys, make neither of them.
+    known = [person_token(month_key(bytes(32), now()), code), seal_key(bytes(32), later(1), code), bytes(32)]
+    known.append(crowd_key(bytes(32), day - timedelta(days=1), code))
+    assert not {crowd_tag(each, one_seen.entry.request_id) for each in known for one_seen in seen} & {one, other}
+    assert one != other
+
+
+def test_each_sealed_entry_is_known_again_once_and_the_oldest_of_very_many_not() -> None:
+    key, watched = bytes(32), detectors.Detectors()
+
+    def sealed(number: int) -> detectors.Seen:
+        entry = answered(True, operator=number % 250, person=number)
+        entry.request_id = str(number)
+        return detectors.Seen(entry, crowd_tag=crowd_tag(key, entry.request_id))
+
+    for number in range(detectors.MOST_SEALED + 1):
+        assert not list(watched.see(sealed(number)))
+    assert len(watched._known_again(bytes([1]) * 32)) == 0
+    assert len(watched._known_again(key)) == detectors.MOST_SEALED
+    assert watched._known_again(key) == []

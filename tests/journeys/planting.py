@@ -239,7 +239,7 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
     forged = provision.SignedTickets(tickets=signed.tickets, signature=bytes(64))
     question = provision.Question(subject=subject, traceparent=traced()[0][1])
     # The law of this network lets nothing be sealed, so that no answer holds one.
-    canaries.plant(provision.Provision(sealed_token=uuid.uuid4().bytes * 2))
+    canaries.plant(provision.Provision(sealed_token=uuid.uuid4().bytes * 2, crowd_key=uuid.uuid4().bytes * 2))
     about_another = provision.Question(subject=inquiry.Subject(individual_number=known.individual_number))
     async with network.channel(CENTER, gateway) as channel:
         for request in (
