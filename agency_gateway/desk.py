@@ -4,6 +4,7 @@ before it, and the ledger entry after it.
 Every way out, a refusal too, passes the ledger.
 """
 
+import asyncio
 import logging
 import uuid
 from collections import Counter
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+HELD_BACK_SECONDS = 0.25
+"""How long a refusal waits that a loop of questions runs into again and again: its caller asks the next one later."""
+_HELD_BACK = {errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN}
 
 _NOT_READ = inquiry.INQUIRY_METHOD_FOUR_ITEMS
 """The law is asked with the four items where nobody is named; where a handle knows how the person was named, the center
@@ -126,10 +130,12 @@ class Desk:
         return any(not self._policy.covers(asked.agency, asked.context.purpose, code, today) for code in named)
 
     async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
-        """Raises Refused, with this reason, after that is on record."""
+        """Raises Refused, with this reason, after that is on record; with one that stands for a while, later."""
         with tracing.span("ledger.append"):
             await self.keep_refusal(asked, reason, decision)
         log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
+        if reason in _HELD_BACK:
+            await asyncio.sleep(HELD_BACK_SECONDS)
         raise Refused(reason)
 
     async def refuse_unread(

@@ -1,14 +1,17 @@
 """Nobody asks more than his budget allows: by minute and day, operator, agency, row and person, across restarts."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agency_gateway import desk
 from agency_gateway.budgets import Budgets, Charge, OverBudget
 from agency_gateway.detectors import Finding
 from agency_gateway.today import todays_entries
@@ -25,7 +28,7 @@ Network = Any  # the fixture's own class lives in conftest.py
 NOON = datetime(2026, 4, 1, 3, tzinfo=UTC)
 """In Japan."""
 SECOND = timedelta(seconds=1)
-OVER = errors.ERROR_REASON_BUDGET_EXCEEDED
+OVER, FROZEN = errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN
 ROW = "B1-77.12"
 
 
@@ -192,8 +195,29 @@ async def test_a_question_over_budget_is_on_record_and_nobody_is_looked_up(netwo
 
 async def test_what_a_frozen_operator_was_refused_costs_nobody_anything_after_a_restart(network: Network) -> None:
     network.freezes.freeze(Finding("misses", PENSION.uri, EntryKeys(bytes(32)).operator_pseudonym(PENSION.uri, "op-1")))
-    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_OPERATOR_FROZEN
+    assert await network.refusal_of(network.inquire()) == FROZEN
     assert not restarted(network)._agencies
+
+
+@pytest.mark.parametrize("reason", [OVER, FROZEN])
+async def test_who_is_stopped_waits_for_his_refusal_on_record_and_nobody_else_does(
+    network: Network, monkeypatch: pytest.MonkeyPatch, reason: "errors.ErrorReason.ValueType"
+) -> None:
+    if reason == FROZEN:
+        operator = EntryKeys(bytes(32)).operator_pseudonym(PENSION.uri, "op-1")
+        network.freezes.freeze(Finding("misses", PENSION.uri, operator))
+    else:
+        limited(network, operator_searches_day=0)
+    monkeypatch.setattr(desk, "HELD_BACK_SECONDS", 3600.0)
+    stopped = asyncio.create_task(network.refusal_of(network.inquire()))
+    async with asyncio.timeout(60):
+        while reason not in [entry.refusal for entry in network.leaves()]:
+            await asyncio.sleep(0.01)
+        limited(network)
+        await network.inquire(operator="op-2")
+        await network.refusal_of(network.inquire(operator="op-2", purpose="B1-41"))
+    assert not stopped.done()
+    stopped.cancel()
 
 
 async def test_a_match_and_none_cost_the_same(network: Network) -> None:

@@ -43,7 +43,8 @@ GATEWAY = "gateway-1"
 SCRAPER, LAWFUL = Identity("agency", "pension-service"), Identity("agency", "national-tax-agency")
 ROWS = {SCRAPER: "B1-77.12", LAWFUL: "B1-44-2"}
 MANY = [f"clerk-{number}" for number in range(12)]
-RESIDENTS, SECONDS = 2_000, 5.0
+TURN_SECONDS = 5.0
+"""The lawful agency asks for so long alone, then for so long beside the scrapers."""
 LIMITS = Budget(operator_searches_minute=30, agency_searches_day=100)
 """The defaults, with a smaller day, so that it ends within the test."""
 FIELDS = [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS]
@@ -93,8 +94,13 @@ class Asker:
         if answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
             self.learned.add(answer.provided.SerializeToString())
 
+    def take(self) -> list[float]:
+        """Seconds of each answer since the last time."""
+        taken, self.taken = self.taken, []
+        return taken
+
     async def go_on(self, subjects: Any, pause: float) -> None:
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + TURN_SECONDS
         while time.monotonic() < end:
             await self.ask(next(subjects))
             await asyncio.sleep(pause)
@@ -109,12 +115,20 @@ def items_of(person: Any, name: str = "") -> inquiry.Subject:
     )
 
 
-@pytest.mark.slow
-async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("residents", "turns"),
+    [
+        pytest.param(2_000, 1, marks=pytest.mark.slow),
+        pytest.param(100_000, 24, marks=[pytest.mark.nightly, pytest.mark.timeout(900)]),
+    ],
+)
+async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes_on(
+    tmp_path: Path, residents: int, turns: int
+) -> None:
     random = Random(7)
     mesh = write_mesh(tmp_path / "mesh", Plan([MUNICIPALITY], [GATEWAY], witnesses=1))
     limit(mesh)
-    people = submissions(RESIDENTS)
+    people = submissions(residents)
     await asyncio.to_thread(fill_register, mesh.config("center").database, people)
     known = cycle(items_of(person) for person in people)
     bodies = (f"{random.randrange(10**11):011d}" for _ in iter(int, 1))
@@ -132,16 +146,20 @@ async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes
             return Asker(mesh, agency, operator, channel)
 
         lawful = await asker(LAWFUL, "op-7")
-        await lawful.go_on(known, 0.02)
-        before, lawful.taken = lawful.taken, []
         guesser, sweeper = await asker(SCRAPER, "op-7"), await asker(SCRAPER, "op-8")
         many = [await asker(SCRAPER, operator) for operator in MANY]
-        await asyncio.gather(
-            lawful.go_on(known, 0.02),
-            guesser.go_on(numbers, 0.03),
-            sweeper.go_on(swept, 0.05),
-            *(each.go_on(known, 0.4) for each in many),
-        )
+        alone: list[float] = []
+        beside: list[float] = []
+        for _ in range(turns):
+            await lawful.go_on(known, 0.02)
+            alone += lawful.take()
+            await asyncio.gather(
+                lawful.go_on(known, 0.02),
+                guesser.go_on(numbers, 0.03),
+                sweeper.go_on(swept, 0.05),
+                *(each.go_on(known, 0.4) for each in many),
+            )
+            beside += lawful.take()
         async with channel_to(in_mesh(mesh, GATEWAY)) as channel:
             runs = LedgerServiceStub(channel).ListEntries(ledger.ListEntriesRequest(), timeout=20)
             entries = [ledger.Entry.FromString(leaf) async for run in runs for leaf in run.entries]
@@ -163,7 +181,9 @@ async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes
     )
     assert not lawful.refusals
     assert len(lawful.learned) > 20
-    # Loose: the scrapers' own work runs on the same machine.
-    print(f"p50 ratio {percentile(lawful.taken, 0.5) / percentile(before, 0.5):.2f}")
-    print(f"p99 ratio {percentile(lawful.taken, 0.99) / percentile(before, 0.99):.2f}")
-    assert percentile(lawful.taken, 0.5) <= 5 * percentile(before, 0.5)
+    ratios = {share: percentile(beside, share) / percentile(alone, share) for share in (0.5, 0.99)}
+    print({"p50 ratio": round(ratios[0.5], 2), "p99 ratio": round(ratios[0.99], 2), "questions": len(beside)})
+    # Loose in a short run, which has one answer beyond the 99th of a hundred, and other work beside it.
+    assert ratios[0.5] <= 5
+    if turns > 1:
+        assert ratios[0.99] <= 1.2
