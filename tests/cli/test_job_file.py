@@ -1,12 +1,19 @@
 """A job holds only persons whom a gateway takes, is signed as it stands, and takes the place of no file."""
 
+import base64
 import json
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
+from jukinet.cli.job_file import _write_persons
 from jukinet.cli.output import Exit
-from jukinet.ledger.verify.batch_job import person_lines, read_head, read_person, read_public_key, require_whole
+from jukinet.ledger.verify.batch_job import Person, person_lines, read_head, read_person, read_public_key, require_whole
 from jukinet.ledger.verify.findings import Unsound
 from tests.cli.running import jukinet
 from tests.cli.test_inquire_subject import PERSON
@@ -112,3 +119,23 @@ def test_persons_are_whole_only_as_they_were_ordered(folder: Path) -> None:
         file.readline()
         with pytest.raises(Unsound, match="not those of the order"):
             require_whole(file, job.order)
+
+
+def _person_line(**more: Any) -> bytes:
+    return json.dumps({"individual_number": "123456789018", **more}, separators=(",", ":")).encode()
+
+
+@given(held=st.one_of(st.just(b""), st.binary(min_size=32, max_size=32)))
+def test_what_is_held_of_a_person_is_read_back_from_the_job_as_it_was_ordered(held: bytes) -> None:
+    with TemporaryFile() as file:
+        _write_persons(file, [(1, Person(Subject(individual_number="123456789018"), held))])
+        file.seek(0)
+        (line,) = file.read().splitlines()
+    assert read_person(line) == Person(Subject(individual_number="123456789018"), held)
+
+
+@pytest.mark.parametrize("held", ["", "secret", "AA==", base64.b64encode(bytes(33)).decode(), 7, None, ["x"]])
+def test_a_mark_that_is_none_makes_a_line_no_person(held: Any) -> None:
+    with pytest.raises(Unsound) as unsound:
+        read_person(_person_line(held=held))
+    assert "secret" not in str(unsound.value)
