@@ -21,7 +21,7 @@ def test_many_are_asked_and_put_on_a_list_that_ends_with_its_case(running: Runni
     asked = ("inquire-batch", people, "--out", answers, "--field", "name", "--for-watch", "--mesh", running.mesh.root)
     done = jukinet(*asked, *AFFAIR, "--json")
     assert done.exit_code == Exit.REFUSED, done.output
-    assert json.loads(done.stdout) == {"answered": 3, "matches": 2, "faulty": 1}
+    assert json.loads(done.stdout) == {"answered": 3, "matches": 2, "unchanged": 0, "faulty": 1}
     again = jukinet(*asked, *AFFAIR)
     assert "3 records are answered" in again.stdout
 
@@ -52,9 +52,9 @@ def test_a_batch_is_ordered_by_one_run_by_another_and_checked_offline(running: R
     asked = ("batch-job", "run", job, "--out", result, *mesh, "--operator", "op-8")
     done = jukinet(*asked, "--json")
     assert done.exit_code == Exit.OK, done.output
-    assert json.loads(done.stdout) == {"answered": count, "matches": count, "refused": 0}
+    assert json.loads(done.stdout) == {"answered": count, "matches": count, "unchanged": 0, "refused": 0}
     again = jukinet(*asked)
-    assert again.stdout == f"{count} persons are answered; now 0 matches, 0 refused\n"
+    assert again.stdout == f"{count} persons are answered; now 0 matches, 0 of them unchanged, 0 refused\n"
     entries = result.read_bytes()
 
     key = running.mesh.operator_key(Identity("agency", "pension-service"), "op-7")
