@@ -80,9 +80,9 @@ recall_place = Table(
     "recall_place",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
-    Column("position", BigInteger, nullable=False, comment="at the center, up to which corrections are known"),
+    Column("position", BigInteger, nullable=False, comment="of the center, up to which all is known"),
     Column("place", LargeBinary, nullable=False, comment="what the center said of that position"),
-    Column("leaves", BigInteger, nullable=False, comment="entries that were held against those corrections"),
+    Column("leaves", BigInteger, nullable=False, comment="entries that were held against them"),
 )
 
 _MARKS_AT_ONCE: Final = 500
@@ -255,12 +255,10 @@ def _due_of_one(connection: Connection, correction: Correction) -> Iterator[Due]
 
 def _add_once(connection: Connection, table: Table, row: dict[str, object], *same: ColumnElement[bool]) -> bool:
     """Adds a row unless the same one is there; tells whether it did. One thread alone writes."""
-    columns = [table.c[name] for name in row]
-    there = select(literal(1)).select_from(table).where(*same).exists()
-    new = select(*(literal(value, column.type) for value, column in zip(row.values(), columns, strict=True))).where(
-        ~there
-    )
-    return connection.execute(insert(table).from_select(columns, new)).rowcount > 0
+    if connection.execute(select(literal(1)).select_from(table).where(*same).limit(1)).first():
+        return False
+    connection.execute(insert(table).values(row))
+    return True
 
 
 def _corrected_row(correction: Correction, mark: bytes, items: int) -> dict[str, object]:

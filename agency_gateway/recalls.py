@@ -87,7 +87,7 @@ class Recalls:
     async def step(self) -> bool:
         """Takes the next corrections, and looks at what was committed since the last ones.
 
-        Returns: whether there were any.
+        Returns: whether the gateway came further.
 
         Raises: grpc.aio.AioRpcError; Refused: LEDGER_UNAVAILABLE; StoreError.
         """
@@ -105,9 +105,10 @@ class Recalls:
         await self._note(dict.fromkeys(due))
         passing("recall.noted")
         further = store.Place(found.through, found.place, leaves)
-        if further != place:
-            await self._writer.run(lambda connection: store.write_place(connection, further))
-        return bool(corrections)
+        if further == place:
+            return False
+        await self._writer.run(lambda connection: store.write_place(connection, further))
+        return True
 
     async def _note(self, due: Iterable[store.Due]) -> None:
         for each in due:

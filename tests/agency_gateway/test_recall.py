@@ -1,23 +1,32 @@
 """Exactly those who were provided with what was corrected as wrong are told so, once, until they acknowledge it."""
 
+import asyncio
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select, text
 
 from agency_gateway import recall_service
+from agency_gateway import recall_store as store
+from center_node import changes as center_changes
 from center_node import corrections as center_corrections
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1.correction_pb2 import ListCorrectionsRequest
 from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import BirthDate
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import Refused
+from jukinet.store import corrections, watches
 from tests.agency_gateway.conftest import MAYOR, PENSION
 from tests.agency_gateway.office import Office
+from tests.agency_gateway.test_seals import later
+from tests.agency_gateway.test_watch import House
+from tests.purpose.drafts import draft
 
 Network = Any  # the fixture's own class lives in conftest.py
 NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
@@ -197,3 +206,100 @@ async def test_what_stands_unacknowledged_is_listed_by_agency_and_purpose(office
     rows = [(each.agency, each.purpose, each.recalls) for each in listed.unacknowledged]
     assert rows == [(PENSION.uri, "B1-77.12", 1), (PENSION.uri, "B1-77.2", 1)]
     assert all(each.since.seconds > 0 for each in listed.unacknowledged)
+
+
+async def test_a_sealed_answer_is_recalled_and_no_mark_ties_it_to_an_open_one(office: Office) -> None:
+    network = office.network
+    network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12}))
+    sealed, opened = await office.ask(sealed_until=later(6)), await office.ask()
+    with network.ledger_reader.connect() as connection:
+        marks = connection.execute(select(store.provided.c.mark)).scalars().all()
+    assert len(set(marks)) == 2
+    office.report(1, block="9番9号")
+    assert await office.recalled() == {sealed: [ADDRESS], opened: [ADDRESS]}
+    assert {entry.sealed_until for entry in network.leaves()[2:]} == {""}
+
+
+async def test_a_change_that_is_told_is_recalled_even_where_it_is_told_after_the_correction_was_known(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(center_changes, "WAIT_SECONDS", 0.0)
+    house = House(office.network)
+    await house.begin(await house.handle(2))
+    for block in ("4番", "5番", "6番"):
+        office.report(2, MOVED, was_wrong=False, block=block)
+    office.report(2, block="7番")
+    assert await office.recalled() == {}
+    with office.network.register.begin() as connection:
+        while watches.look_through(connection):
+            pass
+    *_, before, wrong, _right = await house.changes()
+    entries = {entry.request_id: entry for entry in office.network.leaves()}
+    ((recalled, items),) = (await office.recalled()).items()
+    assert items == [ADDRESS]
+    assert entries[recalled].SerializeToString() == wrong.receipt.entry != before.receipt.entry
+
+
+async def test_where_an_older_database_was_put_back_at_the_center_its_corrections_are_found_once(
+    office: Office,
+) -> None:
+    asked = await office.ask(1)
+    office.report(1, block="9番9号")
+    assert await office.recalled() == {asked: [ADDRESS]}
+    with office.network.register.begin() as connection:
+        connection.execute(text("DROP TRIGGER history_no_update"))
+        connection.execute(text("UPDATE history SET applied_at = applied_at + 1"))
+    again = await office.network.recalls._center.ListCorrections(
+        ListCorrectionsRequest(**_place_of(office.network)), timeout=1
+    )
+    assert len(again.corrections) == 1, "it is listed from the beginning"
+    assert await office.recalled() == {asked: [ADDRESS]}
+    second = await office.ask(1)
+    office.report(1, block="9番8号")
+    assert await office.recalled() == {asked: [ADDRESS], second: [ADDRESS]}
+
+
+def _place_of(network: Network) -> dict[str, Any]:
+    with network.ledger_reader.connect() as connection:
+        place = store.read_place(connection)
+    return {"after": place.position, "place": place.place}
+
+
+async def test_a_long_history_is_read_to_its_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corrections, "READ_THROUGH", 2)
+    monkeypatch.setattr(corrections, "MOST_VERSIONS", 1)
+    asked = []
+    for number in (1, 2, 3):
+        for block in ("4番", "5番", "6番"):
+            office.report(number, MOVED, was_wrong=False, block=block)
+        asked.append(await office.ask(number))
+        office.report(number, block="9番9号")
+    assert await office.recalled() == {each: [ADDRESS] for each in asked}
+
+
+async def test_a_recall_is_told_while_the_agency_waits_for_it(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall_service, "WAIT_SECONDS", 30.0)
+    asked = await office.ask(1)
+    waiting = asyncio.ensure_future(office.told())
+    await asyncio.sleep(0)
+    office.report(1, block="9番9号")
+    async with asyncio.timeout(10):
+        await office.look()
+        assert [each.request_id for each in await waiting] == [asked]
+
+
+async def test_without_its_entry_nothing_is_noted_and_nothing_acknowledged(office: Office) -> None:
+    await office.ask(1)
+    office.report(1, block="9番9号")
+    record = office.network.record
+    is_open, record._is_open = record._is_open, lambda: False
+    with pytest.raises(Refused, match="LEDGER_UNAVAILABLE"):
+        await office.look()
+    record._is_open = is_open
+    await office.look()
+    (told,) = await office.told()
+    record._is_open = lambda: False
+    with pytest.raises(Refused, match="LEDGER_UNAVAILABLE"):
+        await office.told(told.position)
+    record._is_open = is_open
+    assert await office.told() == [told]

@@ -29,6 +29,13 @@ def test_an_answer_that_is_under_way_is_said_to_be_possible() -> None:
     assert found[MARKS.of_change(CODE, 3)]
 
 
+def test_an_answer_that_was_under_way_at_the_end_of_a_month_is_found_in_the_next() -> None:
+    replaced, answered = datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
+    found = dict(MARKS.all_of(CODE, 3, first=replaced, last=replaced, now=datetime(2026, 9, 1, tzinfo=UTC)))
+    assert MARKS.of_answer(CODE, 3, moment=answered, sealed=False) in found
+    assert MARKS.of_answer(CODE, 3, moment=datetime(2026, 5, 1, tzinfo=UTC), sealed=False) not in found
+
+
 def test_no_two_persons_versions_months_seals_kinds_or_keys_have_one_mark() -> None:
     april, may = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
     made = [

@@ -1,0 +1,112 @@
+"""What a gateway keeps of recalls, on either database."""
+
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, insert
+
+from agency_gateway import recall_store as store
+from agency_gateway.node import MIGRATIONS
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1.correction_pb2 import CorrectedMark, Correction
+from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+from jukinet.ledger import schema
+from jukinet.store.engine import open_writer
+from jukinet.store.migrate import ensure_schema
+
+NAME, ADDRESS, SEX = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS, inquiry.IDENTITY_FIELD_SEX
+AGENCY, PURPOSE = "spiffe://agencies.jukinet/a", "B1-77"
+ENTRY = ledger.Entry(agency=AGENCY, purpose=PURPOSE)
+DAY = CalendarDate(year=2026, month=5, day=1)
+
+
+def mark(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def correction(number: int, *marks: CorrectedMark) -> Correction:
+    return Correction(correction_id=mark(number), corrected_on=DAY, marks=marks)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    opened = open_writer(database_url)
+    ensure_schema(opened, MIGRATIONS)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    """A database with five answers: each provided name and address, the n-th under the mark n."""
+    with engine.begin() as opened:
+        for number in range(5):
+            leaf = {"leaf_index": number, "entry": ENTRY.SerializeToString(), "leaf_hash": bytes(32)}
+            opened.execute(insert(schema.entries).values(leaf))
+            row = {"leaf_index": number, "mark": mark(number), "item_bits": store.bits_of([NAME, ADDRESS])}
+            opened.execute(insert(store.provided).values(row))
+        yield opened
+
+
+def test_the_migration_makes_the_tables_that_the_program_describes(engine: Engine) -> None:
+    def is_ours(_object: object, name: str | None, kind: str, *_rest: object) -> bool:
+        return kind != "table" or name in store.metadata.tables
+
+    with engine.connect() as opened:
+        context = MigrationContext.configure(opened, opts={"compare_type": True, "include_object": is_ours})
+        assert compare_metadata(context, store.metadata) == []
+
+
+def test_an_answer_is_due_for_what_it_told_and_was_wrong(connection: Connection) -> None:
+    marks = [CorrectedMark(mark=mark(1), items=[ADDRESS, SEX]), CorrectedMark(mark=mark(2), items=[SEX])]
+    unknown = [CorrectedMark(mark=mark(number), items=[NAME]) for number in range(100, 1500)]
+    (due,) = store.due_of(connection, [correction(1, *marks, *unknown)])
+    assert (due.leaf_index, due.corrected_on, store.items_of(due.item_bits)) == (1, "2026-05-01", [ADDRESS])
+    assert store.due_of(connection, [correction(2)]) == []
+
+
+def test_an_answer_that_came_later_is_held_against_what_is_known(connection: Connection) -> None:
+    known = correction(1, *(CorrectedMark(mark=mark(each), items=[NAME, SEX], recent=each != 4) for each in (1, 3, 4)))
+    for _ in range(2):
+        store.add_corrected(connection, [known])
+    assert [due.leaf_index for due in store.due_since(connection, 0)] == [1, 3]
+    assert [(due.leaf_index, store.items_of(due.item_bits)) for due in store.due_since(connection, 2)] == [(3, [NAME])]
+
+
+def test_a_recall_is_noted_once_for_each_answer_and_correction(connection: Connection) -> None:
+    first = store.Due(1, mark(1), "2026-05-01", store.bits_of([NAME]))
+    other = first._replace(correction=mark(2))
+    assert [store.note(connection, due, ENTRY, now_us=7) for due in (first, first, other)] == [True, False, True]
+    told = store.unacknowledged(connection, AGENCY, PURPOSE, limit=9)
+    assert [(each.leaf_index, each.entry) for each in told] == [(1, ENTRY.SerializeToString())] * 2
+    assert store.open_recalls(connection) == [store.Open(AGENCY, PURPOSE, 2, 7)]
+
+
+def test_what_is_acknowledged_is_told_no_more_and_its_position_stays_known(connection: Connection) -> None:
+    for number in range(3):
+        store.note(connection, store.Due(number, mark(1), "2026-05-01", 2), ENTRY, now_us=number)
+    first, second, third = store.unacknowledged(connection, AGENCY, PURPOSE, limit=9)
+    until = store.unacknowledged(connection, AGENCY, PURPOSE, limit=9, until=second.position)
+    assert until == [first, second]
+    assert [store.acknowledge(connection, second.position, now_us=9) for _ in range(2)] == [True, False]
+    assert store.unacknowledged(connection, AGENCY, PURPOSE, limit=9) == [first, third]
+    assert store.unacknowledged(connection, AGENCY, "B1-78", limit=9) == []
+    assert store.is_position(connection, AGENCY, PURPOSE, second.position)
+    assert not store.is_position(connection, "another", PURPOSE, second.position)
+
+
+def test_a_gateway_goes_on_where_it_was(connection: Connection) -> None:
+    assert store.read_place(connection) == store.Place()
+    for place in (store.Place(5, b"x" * 32, 3), store.Place(9, b"y" * 32, 4)):
+        store.write_place(connection, place)
+        assert store.read_place(connection) == place
+
+
+def test_a_yes_tells_the_four_items_and_an_answer_what_it_provided() -> None:
+    yes = ledger.Entry(action=ledger.ACTION_VERIFY_IDENTITY)
+    assert store.items_of(store.items_in(yes)) == [1, 2, 3, 4]
+    answer = ledger.Entry(action=ledger.ACTION_INQUIRE, fields=[ADDRESS])
+    assert store.items_of(store.items_in(answer)) == [ADDRESS]
