@@ -1,6 +1,7 @@
 """A municipality that corrects what it recorded, and agencies that asked about it (旧値の回収)."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from google.protobuf.message import Message
@@ -57,6 +58,27 @@ class Office:
         answer = await self.network.inquire(agency, subject=subject, **changed)
         assert answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH
         return str(answer.request_id)
+
+    async def ask_slowly(self, number: int = 1) -> Callable[[], Awaitable[str]]:
+        """Asks for name and address; the center answers now, the gateway when what this gives is called."""
+        answered, on, desk = asyncio.Event(), asyncio.Event(), self.network.desk
+        keep = desk.keep
+
+        async def keep_later(entries: Any) -> Any:
+            desk.keep = keep
+            answered.set()
+            await on.wait()
+            return await keep(entries)
+
+        desk.keep = keep_later
+        asking = asyncio.ensure_future(self.ask(number))
+        await answered.wait()
+
+        async def arrive() -> str:
+            on.set()
+            return await asking
+
+        return arrive
 
     async def look(self) -> None:
         """Lets the gateway follow the center up to now."""

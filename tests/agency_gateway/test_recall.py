@@ -133,6 +133,32 @@ async def test_an_answer_that_said_unchanged_is_recalled_too(office: Office) -> 
     assert await office.recalled() == {each.request_id: [ADDRESS] for each in (first, again)}
 
 
+async def test_an_answer_that_never_left_is_not_recalled(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = await office.ask(1)
+    # As after a restart of the center, which forgets the tickets that were used.
+    monkeypatch.setattr(office.network.center_service._tickets, "use", lambda *_about, **_until: None)
+    with pytest.raises(Refused, match="REQUEST_ID_REUSED"):
+        await office.ask(1, request_id=asked)
+    office.report(1, block="9番9号")
+    assert await office.recalled() == {asked: [ADDRESS]}
+
+
+async def test_an_answer_that_is_committed_while_the_gateway_looks_is_recalled(office: Office) -> None:
+    asked, arrive = await office.ask(1), await office.ask_slowly(1)
+    office.report(1, block="9番9号")
+    recalls, later = office.network.recalls, []
+    note = recalls._note
+
+    async def note_while_one_arrives(due: Any) -> None:
+        recalls._note = note
+        await note(due)
+        later.append(await arrive())
+
+    recalls._note = note_while_one_arrives
+    assert await office.recalled() == {each: [ADDRESS] for each in (asked, *later)}
+    assert len(later) == 1
+
+
 async def test_of_a_protected_person_nothing_is_recalled_nor_later(office: Office) -> None:
     await office.ask(1)
     office.report(1, change_pb2.CHANGE_REASON_PROTECTION_BEGIN, was_wrong=False, protected=True)
