@@ -8,7 +8,8 @@ and its entry a crash may come: then no answer left either.
 Rule 3: who was asked about is counted by a digest under a key of this process, and kept in memory for the day alone.
 The entry says only whether the person was new; after a restart everybody is new once more, so no more is allowed.
 
-Budgets are those of one ledger: an agency that several gateways serve has at each the share that its directory says.
+Budgets are those of one ledger. What an agency may ask in a day the center counts too, for all gateways together
+(`center_node/asked_today.py`).
 
 Source: docs/threat-model.md, threats 15 to 17.
 """
@@ -24,7 +25,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.mesh.clock import JAPAN
 from jukinet.purpose.agencies import AgencyDirectory
-from jukinet.purpose.budgets import Budget
+from jukinet.purpose.budgets import Budget, row_of
 
 Kind = Literal["search", "number", "batch"]
 
@@ -133,7 +134,7 @@ class Budgets:
         if charge.kind == "batch":
             agency.batch += charge.persons
             return
-        agency.rows[_row(charge.purpose)] += 1
+        agency.rows[row_of(charge.purpose)] += 1
         agency.subjects += new
         if charge.kind == "number":
             operator.numbers.append(now.timestamp())
@@ -159,7 +160,7 @@ def _counts(
     """Each limit that a charge touches: its name, the limit, and what the count would be."""
     if charge.kind == "batch":
         return [("agency_batch_day", budget.agency_batch_day, agency.batch + charge.persons)]
-    row = _row(charge.purpose)
+    row = row_of(charge.purpose)
     touched = [("agency_subjects_day", budget.agency_subjects_day, agency.subjects + new)]
     if row in budget.row_questions_day:
         touched.append(("row_questions_day", budget.row_questions_day[row], agency.rows[row] + 1))
@@ -171,10 +172,6 @@ def _counts(
         ("operator_searches_day", budget.operator_searches_day, operator.searches_day + 1),
         ("agency_searches_day", budget.agency_searches_day, agency.searches + 1),
     ]
-
-
-def _row(purpose: str) -> str:
-    return purpose.partition(".")[0]
 
 
 def _forget(operator: _Operator, now: datetime) -> None:

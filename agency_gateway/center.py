@@ -142,15 +142,20 @@ def _checked(
     return Refused(told(found.refusal)) if found.refusal else found
 
 
-_OF_LISTS = frozenset(
-    {errors.ERROR_REASON_WATCH_EXPIRY, errors.ERROR_REASON_WATCH_UNKNOWN, errors.ERROR_REASON_WATCH_POSITION}
+_TOLD = frozenset(
+    {
+        errors.ERROR_REASON_BUDGET_EXCEEDED,
+        errors.ERROR_REASON_WATCH_EXPIRY,
+        errors.ERROR_REASON_WATCH_UNKNOWN,
+        errors.ERROR_REASON_WATCH_POSITION,
+    }
 )
 
 
 def told(reason: "errors.ErrorReason.ValueType | None") -> "errors.ErrorReason.ValueType":
-    """What an agency hears of a refusal by the center: that the law forbids it or what is wrong with its list, or that
-    no answer is to be had now.
+    """What an agency hears of a refusal by the center: that the law forbids it, that it asked too much today or
+    what is wrong with its list, or that no answer is to be had now.
     """
-    if reason is not None and (reason in _OF_LISTS or code_of(reason) is grpc.StatusCode.PERMISSION_DENIED):
+    if reason is not None and (reason in _TOLD or code_of(reason) is grpc.StatusCode.PERMISSION_DENIED):
         return reason
     return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE

@@ -20,6 +20,7 @@ from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.named_today import NamedToday
 from agency_gateway.record import Recorded
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceServicer
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -167,6 +168,7 @@ class InquiryService(InquiryServiceServicer):
         try:
             ticket = whole.batch_ticket(request.subjects, decision, for_watch=request.for_watch)
             found = await self._center.provide_all(ticket, request.subjects, held=request.held)
+            _raise_if_over_budget(found)
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision)
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
@@ -217,6 +219,13 @@ def _as_named(asked: Asked, subject: inquiry.Subject) -> tuple[bytes, ...]:
         return ()
     affair = asked.agency.encode(), asked.context.purpose.encode(), bytes(sorted(asked.fields))
     return *affair, subject.SerializeToString(deterministic=True)
+
+
+def _raise_if_over_budget(found: Sequence[provision.Provision | Refused]) -> None:
+    """A message that is over the budget which the center counts is refused as a whole. Raises Refused."""
+    for each in found:
+        if isinstance(each, Refused) and each.reason == errors.ERROR_REASON_BUDGET_EXCEEDED:
+            raise each
 
 
 def _put_record(answer: inquiry.InquireResponse | inquiry.BatchAnswer, found: provision.Provision) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from center_node.asked_today import AskedToday
 from center_node.body_key_service import BodyKeyService, destroy_again, destroy_expired
 from center_node.body_keys import BodyKeys
 from center_node.changes import ChangeProvisionService
@@ -45,7 +46,8 @@ async def run(config: NodeConfig) -> None:
     body_keys = BodyKeys(needed(config.center.body_keys), token_key)
     await destroy_again(body_keys, node.reader)
     editions = open_editions(node.reader)
-    policy = PurposePolicy(editions, load_agencies(needed(config.center.agencies), editions))
+    agencies = load_agencies(needed(config.center.agencies), editions)
+    policy = PurposePolicy(editions, agencies)
     service = node.receive("")
     sources = Sources(
         key=load_signing_key(needed(config.center.freshness_key)),
@@ -61,6 +63,7 @@ async def run(config: NodeConfig) -> None:
         token_key=token_key,
         body_keys=body_keys,
         sources=sources,
+        asked_today=AskedToday(agencies, node.reader, node.writer, today_in_japan()),
     )
     changes = ChangeProvisionService(
         reader=node.reader,

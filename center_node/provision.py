@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, Engine
 
+from center_node.asked_today import AskedToday
 from center_node.body_keys import Answered, BodyKeys
 from center_node.freshness import BEHIND_US, Sources
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -75,6 +76,7 @@ class ProvisionService(ProvisionServiceServicer):
         token_key: makes the persons' tokens.
         sources: how fresh each municipality's reports are.
         body_keys: gives each answer the key under which its gateway seals what was asked.
+        asked_today: charges each question to its agency.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class ProvisionService(ProvisionServiceServicer):
         token_key: bytes,
         sources: Sources,
         body_keys: BodyKeys,
+        asked_today: AskedToday,
     ) -> None:
         self._reader = reader
         self._sources = sources
@@ -93,6 +96,7 @@ class ProvisionService(ProvisionServiceServicer):
         self._tickets = tickets
         self._token_key = token_key
         self._body_keys = body_keys
+        self._asked_today = asked_today
         self._handles = HandleKeys(token_key)
         self._held = HeldMarks(token_key)
         self._recalls = RecallMarks(token_key)
@@ -121,6 +125,7 @@ class ProvisionService(ProvisionServiceServicer):
         if all(each.refusal for each in asked):
             return provision.ProvideResponse(provisions=map(_refused, asked))
         try:
+            await self._asked_today.keep()
             found = await read_soon(self._reader, lambda connection: self._answers(connection, asked, moment))
             await self._add_body_keys(asked, found, moment)
         except StoreError as failure:
@@ -145,11 +150,12 @@ class ProvisionService(ProvisionServiceServicer):
             with _span("provision.decide", questions[0], **{"jukinet.purpose": ticket.purpose}):
                 self._tickets.use(ticket, subjects=subjects, until=until, now=moment.now)
                 self._decide(ticket, {method_of(subject) for subject in subjects}, moment.day)
+                self._asked_today.charge(ticket, len(subjects), moment.day)
         except TicketInvalid as invalid:
             log.warning("a ticket was refused: %s", invalid.why)
             return errors.ERROR_REASON_TICKET_INVALID
         except Refused as refused:
-            log.warning("a gateway asked beyond the law", extra={"reason": name_of(refused.reason)})
+            log.warning("a gateway asked beyond the law or a budget", extra={"reason": name_of(refused.reason)})
             return refused.reason
         return errors.ERROR_REASON_UNSPECIFIED
 

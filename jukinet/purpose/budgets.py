@@ -35,6 +35,11 @@ UNLIMITED: Final = 1_000_000_000
 _NUMBERS: Final = frozenset(each.name for each in fields(Budget)) - {"row_questions_day"}
 
 
+def row_of(purpose: str) -> str:
+    """The row of the statute table whose limit a purpose counts for: `B1-77` of `B1-77.12`."""
+    return purpose.partition(".")[0]
+
+
 def read_budget(entry: object, rows: frozenset[str]) -> Budget:
     """Reads the `budgets` table of one agency.
 

@@ -24,6 +24,7 @@ from agency_gateway.recall_service import RecallService
 from agency_gateway.recalls import Recalls
 from agency_gateway.record import Record
 from agency_gateway.watch import WatchService
+from center_node.asked_today import AskedToday
 from center_node.body_keys import BodyKeys
 from center_node.changes import ChangeProvisionService
 from center_node.corrections import CorrectionService
@@ -48,7 +49,7 @@ from jukinet.domain.arrival import Arrival
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
-from jukinet.mesh.clock import now, now_us
+from jukinet.mesh.clock import now, now_us, today_in_japan
 from jukinet.mesh.errors import Refused, to_status
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import RefusedCall
@@ -177,6 +178,8 @@ class Network:
             complete_as_of=lambda code: self.complete.get(code) or now_us(),
             clock=now_us,
         )
+        self.register_writer = Writer(self.register)
+        self.asked_today = AskedToday(directory, self.register_reader, self.register_writer, today_in_japan())
         self.body_keys = BodyKeys(folder / "body-keys.db", bytes(32))
         self.center_service = ProvisionService(
             reader=self.register_reader,
@@ -185,9 +188,9 @@ class Network:
             token_key=bytes(32),
             sources=self.sources,
             body_keys=self.body_keys,
+            asked_today=self.asked_today,
         )
         self.center = DirectCenter(self.center_service)
-        self.register_writer = Writer(self.register)
         self.changes = ChangeProvisionService(
             reader=self.register_reader,
             writer=self.register_writer,

@@ -220,6 +220,20 @@ async def test_who_is_stopped_waits_for_his_refusal_on_record_and_nobody_else_do
     stopped.cancel()
 
 
+async def test_what_was_asked_at_another_gateway_counts_at_the_center(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, agency_searches_day=2, agency_batch_day=2)
+    await network.inquire()
+    await network.verify(network.four_items(network.record_of(2)))
+    await network.inquire_batch(network.batch_of(1, 2))
+    network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+    before = len(network.reads)
+    assert await network.refusal_of(network.inquire()) == OVER
+    assert await network.refusal_of(network.inquire_batch(network.batch_of(1))) == OVER
+    assert network.reads[before:] == []
+    assert [entry.refusal for entry in network.leaves()][-2:] == [OVER, OVER]
+
+
 async def test_a_match_and_none_cost_the_same(network: Network) -> None:
     network.enter(network.record_of(1))
     limited(network, operator_searches_day=4)

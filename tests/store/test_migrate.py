@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from agency_gateway.node import MIGRATIONS as LEDGER
+from center_node.asked_today import asked_today
 from center_node.body_keys import MIGRATIONS as BODY_KEYS
 from jukinet._pb.jukinet.register.v1.identity_pb2 import RESIDENT_STATUS_ACTIVE, IdentityRecord, Resident
 from jukinet.disclosure.node import MIGRATIONS as DISCLOSURE
@@ -72,7 +73,7 @@ def test_an_empty_database_is_set_up_as_the_program_describes_it(engine: Engine)
     ensure_schema(engine, REGISTER)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert watch_lists.metadata is metadata
+        assert watch_lists.metadata is asked_today.metadata is metadata
         assert compare_metadata(context, metadata) == []
 
 

@@ -1,0 +1,143 @@
+"""An agency asks no more in a day than its budget allows, through however many gateways and over restarts."""
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from center_node.asked_today import AskedToday
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.mesh.errors import Refused
+from jukinet.purpose.agencies import Agency
+from jukinet.purpose.budgets import Budget
+from jukinet.store.engine import open_reader, open_writer
+from jukinet.store.migrate import REGISTER, migrate
+from jukinet.store.writer import Writer
+
+DAY = date(2026, 4, 1)
+NewCenter = Callable[..., "Center"]
+NOTHING: frozenset[str] = frozenset()
+
+
+def directory(agency: str, **limits: Any) -> dict[str, Agency]:
+    budget = Budget(**limits)
+    return {agency: Agency("one", agency, "One", "一", "public", NOTHING, NOTHING, DAY, budget=budget)}
+
+
+def ticket(*, agency: str, number: bool = False, batch: bool = False, purpose: str = "B1-77.12") -> Any:
+    if batch:
+        return provision.Ticket(agency=agency, purpose=purpose, kind=provision.PROVISION_KIND_BATCH)
+    method = inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER if number else inquiry.INQUIRY_METHOD_FOUR_ITEMS
+    return provision.Ticket(agency=agency, purpose=purpose, kind=provision.PROVISION_KIND_RECORD, method=method)
+
+
+class Center:
+    """What counts at the center; it can be started again. No two have an agency in common."""
+
+    def __init__(self, engine: Engine, reader: Engine, writer: Writer, **limits: Any) -> None:
+        self.agency = f"spiffe://jukinet.example/agency/{uuid4()}"
+        self.writer = writer
+        self.reasons: set[errors.ErrorReason.ValueType] = set()
+        self._start = (directory(self.agency, **limits), reader, writer)
+        self.restart(DAY)
+
+    def restart(self, day: date) -> None:
+        self._counted = AskedToday(*self._start, day)
+
+    async def asks(self, persons: int = 1, day: date = DAY, **changed: Any) -> bool:
+        """Whether a question is answered."""
+        asked = ticket(**{"agency": self.agency, **changed})
+        try:
+            self._counted.charge(asked, persons, day)
+        except Refused as refused:
+            self.reasons.add(refused.reason)
+            return False
+        await self._counted.keep()
+        return True
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_center(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewCenter]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('center')}/register.db"
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgresql_server")
+        server.create("asked_today")
+        url = server.url("asked_today")
+    engine, reader = open_writer(url), open_reader(url)
+    migrate(engine, REGISTER)
+    writer = Writer(engine)
+    yield partial(Center, engine, reader, writer)
+    writer.close()
+    reader.dispose()
+    engine.dispose()
+
+
+async def test_searches_numbers_and_batches_have_limits_of_their_own(new_center: NewCenter) -> None:
+    limits = {"agency_searches_day": 3, "agency_batch_day": 5, "row_questions_day": {"B1-41": 1}}
+    counted = new_center(**limits)
+    assert [await counted.asks() for _ in range(4)] == [True, True, True, False]
+    assert counted.reasons == {errors.ERROR_REASON_BUDGET_EXCEEDED}
+    assert await counted.asks(number=True)
+    assert await counted.asks(batch=True, persons=5)
+    assert not await counted.asks(batch=True)
+    assert [await counted.asks(number=True, purpose="B1-41.2") for _ in range(2)] == [True, False]
+    assert await counted.asks(agency="spiffe://jukinet.example/agency/two")
+
+
+async def test_what_is_refused_is_not_charged(new_center: NewCenter) -> None:
+    counted = new_center(agency_batch_day=5)
+    assert not await counted.asks(batch=True, persons=6)
+    assert await counted.asks(batch=True, persons=5)
+
+
+async def test_a_day_begins_with_nothing_asked_and_a_clock_put_back_begins_none(new_center: NewCenter) -> None:
+    counted = new_center(agency_searches_day=1)
+    assert await counted.asks()
+    assert await counted.asks(day=DAY + timedelta(days=1))
+    assert not await counted.asks(day=DAY)
+    counted.restart(DAY + timedelta(days=1))
+    assert not await counted.asks(day=DAY + timedelta(days=1))
+    counted.restart(DAY + timedelta(days=2))
+    assert await counted.asks(day=DAY + timedelta(days=2))
+
+
+@pytest.mark.parametrize("limit", [1, 250])
+@settings(max_examples=40)
+@given(runs=st.lists(st.lists(st.integers(1, 40), max_size=12), min_size=1, max_size=5))
+async def test_restarts_give_nobody_more_and_cost_a_hundredth_each(
+    new_center: NewCenter, limit: int, runs: list[list[int]]
+) -> None:
+    counted = new_center(agency_batch_day=limit)
+    answered = 0
+    for run in runs:
+        for persons in run:
+            taken = await counted.asks(persons, batch=True)
+            if not taken:
+                assert answered + persons > limit - len(runs) * (limit // 100)
+            answered += persons * taken
+        counted.restart(DAY)
+    assert answered <= limit
+
+
+async def test_most_questions_write_nothing(new_center: NewCenter) -> None:
+    counted = new_center(agency_searches_day=1_000)
+    submitted = 0
+    run = counted.writer.run
+
+    async def counting(job: Any) -> Any:
+        nonlocal submitted
+        submitted += 1
+        return await run(job)
+
+    counted.writer.run = counting  # type: ignore[method-assign]  # counts what is written, and writes it
+    for _ in range(110):
+        assert await counted.asks()
+    assert submitted == 10
