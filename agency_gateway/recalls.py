@@ -102,8 +102,9 @@ class Recalls:
         leaves = await self._read(covered_size)
         due = await self._read(lambda connection: store.due_of(connection, corrections))
         due += await self._read(lambda connection: store.due_since(connection, place.leaves))
-        await self._note(dict.fromkeys(due))
-        passing("recall.noted")
+        if due:
+            await self._note(dict.fromkeys(due))
+            passing("recall.noted")
         further = store.Place(found.through, found.place, leaves)
         if further == place:
             return False

@@ -48,11 +48,12 @@ ALL_PLACES = {place for role in ROLES for place in places_of(role)}
 
 
 def test_every_named_place_is_passed_by_some_role() -> None:
-    """Those of a snapshot are passed only while one is brought, those of a witness once a second.
+    """Those of a snapshot are passed only while one is brought, those of a witness once a second, those of a recall
+    where something was wrong.
 
-    `test_snapshot.py` and `test_witnesses.py` kill there.
+    `test_snapshot.py`, `test_witnesses.py` and `test_recall.py` kill there.
     """
-    elsewhere = {place for place in PLACES if place.startswith(("snapshot.", "bring.", "witness."))}
+    elsewhere = {place for place in PLACES if place.startswith(("snapshot.", "bring.", "witness.", "recall."))}
     assert PLACES.keys() - elsewhere == ALL_PLACES
 
 

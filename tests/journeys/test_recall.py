@@ -14,6 +14,7 @@ import pytest
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.cli.development_agencies import PENSION_SERVICE, TAX_AGENCY
+from jukinet.mesh.failpoints import VARIABLE
 from jukinet.mesh.identity import Identity
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -95,13 +96,21 @@ async def test_each_wrong_answer_is_recalled_once_whoever_is_killed(
         people = [await network.enter(CHIYODA) for _ in range(4)]
         wanted: list[str] = []
         told: list[str] = []
-        for killed in (GATEWAY, "center", GATEWAY):
+        for place in ("recall.known", "center", "recall.noted"):
+            if place != "center":
+                network.nodes.kill(GATEWAY)
+                network.nodes.start(GATEWAY, {VARIABLE: f"{place}:1:{os.getpid()}"})
+                await network.nodes.wait_healthy(seconds=60)
             asked = [await ask(network, person) for person in people]
             for number, person in enumerate(people[:3]):
                 await correct(network, person, f"{len(wanted)}-{number}")
-                if number == 1:
-                    network.nodes.kill(killed)
-                    network.nodes.start(killed)
+                if number == 1 and place == "center":
+                    network.nodes.kill(place)
+                    network.nodes.start(place)
+            while place != "center" and network.nodes.is_running(GATEWAY):
+                await asyncio.sleep(0.05)
+            if place != "center":
+                network.nodes.start(GATEWAY)
             wanted += asked[:3]
             await network.nodes.wait_healthy(seconds=60)
             await network.arrived(CHIYODA)
