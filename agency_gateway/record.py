@@ -1,6 +1,9 @@
 """Keeps the ledger entry of every answer and refusal, before either leaves (no record, no answer), and of every act of
 an operator in the same transaction as its effect (no record, no effect).
 
+The entries of one message are handed in together, and stand together or not at all. Its request id is good for once:
+the ids of its entries come from it (`jukinet.purpose.ticket.question_id`), so the first one's is remembered for all.
+
 Entries that wait together are appended in one transaction under one signed checkpoint. If an entry cannot be written,
 whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else. So it is while the ledger is closed because
 its witnesses do not cosign it (`publisher`), and while a commit hangs: whoever waited for that one is told so too, and
@@ -11,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, select
@@ -65,15 +69,19 @@ class Recorded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Handed:
-    entry: Entry
-    body: bytes = b""
-    mark: bytes = b""
+    """What becomes durable together: an entry, those of a message, or an act and its entry."""
+
+    entries: Sequence[Recorded]
     act: Act | None = None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """By what it is known again."""
+        return self.entries[0].entry.agency, self.entries[0].entry.request_id
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    receipt: Receipt
+
+class _Kept(NamedTuple):
+    receipts: list[Receipt]
     repeated: bool
 
 
@@ -97,7 +105,9 @@ class Record:
         self._writer = writer
         self._signer = signer
         self._state = state
-        self.grouping: Grouping[_Handed, _Kept] = Grouping(self._commit, pause=CHECKPOINT_SECONDS)
+        self.grouping: Grouping[_Handed, _Kept] = Grouping(
+            self._commit, pause=CHECKPOINT_SECONDS, size=lambda handed: len(handed.entries)
+        )
 
     def is_open(self) -> bool:
         """Whether an entry may be added now: the witnesses cosign, and no commit hangs."""
@@ -114,35 +124,35 @@ class Record:
         return receipt
 
     async def keep_all(self, entries: Sequence[Recorded]) -> list[Receipt]:
-        """Appends entries with their bodies; returns when they are on disk, a receipt for each.
+        """Appends the entries of one message with their bodies; returns when they are on disk, a receipt for each.
 
-        Raises Refused: REQUEST_ID_REUSED when one is (a refusal of that is then on record instead), LEDGER_UNAVAILABLE.
+        Raises Refused: REQUEST_ID_REUSED (refusals for that are then on record instead), LEDGER_UNAVAILABLE.
         """
         try:
             async with asyncio.timeout(KEEP_SECONDS):
-                kept = await self._hand_in([_Handed(each.entry, each.body, each.mark) for each in entries])
+                kept = await self._hand_in(_Handed(entries))
         except TimeoutError:
             if self._began is not None and self._told_of != self._began:
                 self._told_of = self._began
                 log.warning("a commit of the ledger hangs", extra={"count": self.size})
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its disk does not answer") from None
-        if any(each.repeated for each in kept):
+        if kept.repeated:
             raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
-        return [each.receipt for each in kept]
+        return kept.receipts
 
     async def carry_out(self, entry: Entry, act: Act) -> None:
         """Carries an act out and appends its entry, in one transaction; returns when both are on disk.
 
         An act that did nothing has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
         """
-        await self._hand_in([_Handed(entry, act=act)])
+        await self._hand_in(_Handed([Recorded(entry)], act))
 
-    async def _hand_in(self, handed: Sequence[_Handed]) -> list[_Kept]:
+    async def _hand_in(self, handed: _Handed) -> _Kept:
         if not self.is_open():
             why = "its disk does not answer" if self._hangs else "its witnesses do not cosign it"
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail=why)
         try:
-            return await asyncio.gather(*map(self.grouping.hand_in, handed))
+            return await self.grouping.hand_in(handed)
         except Refused:
             raise
         except Exception as failure:
@@ -170,43 +180,36 @@ class Record:
     ) -> "tuple[ledger.LedgerState, list[_Kept | Exception]]":
         outcomes = [_carry_out(connection, handed) for handed in group]
         recorded = [handed for handed, outcome in zip(group, outcomes, strict=True) if outcome is None]
-        before = _asked_before(connection, [handed.entry for handed in recorded])
-        leaves: list[bytes] = []
+        before = _asked_before(connection, [handed.key for handed in recorded])
+        kept: list[Recorded] = []
         repeated: list[bool] = []
         new: list[tuple[str, str]] = []
         for handed in recorded:
-            entry = handed.entry
-            key = (entry.agency, entry.request_id)
-            repeated.append(key in before)
-            if key in before:
-                entry = _as_reused(entry)
-            else:
-                before.add(key)
-                new.append(key)
-            leaves.append(entry.SerializeToString(deterministic=True))  # checked as a leaf by `append`
+            again = handed.key in before
+            repeated.append(again)
+            if not again:
+                before.add(handed.key)
+                new.append(handed.key)
+            kept += map(_as_reused, handed.entries) if again else handed.entries
+        # Checked as leaves by `append`.
+        leaves = [each.entry.SerializeToString(deterministic=True) for each in kept]
         passing("ledger.judged")
         _ADD_ASKED.write(connection, new)
         passing("ledger.asked")
+        first = self._state.frontier.size
         state, receipts = ledger.append(connection, self._state, leaves, self._signer)
-        _ADD_BODY.write(
-            connection,
-            [
-                (receipt.index, handed.body)
-                for handed, receipt, again in zip(recorded, receipts, repeated, strict=True)
-                if handed.body and not again
-            ],
-        )
+        _ADD_BODY.write(connection, [(index, each.body) for index, each in enumerate(kept, first) if each.body])
         _ADD_PROVIDED.write(
             connection,
-            [
-                (receipt.index, handed.mark, items_in(handed.entry))
-                for handed, receipt, again in zip(recorded, receipts, repeated, strict=True)
-                if handed.mark and not again
-            ],
+            [(index, each.mark, items_in(each.entry)) for index, each in enumerate(kept, first) if each.mark],
         )
         passing("ledger.appended")
-        kept = map(_Kept, receipts, repeated)
-        return state, [next(kept) if outcome is None else outcome for outcome in outcomes]
+        left = iter(receipts)
+        told = (
+            _Kept(list(islice(left, len(handed.entries))), again)
+            for handed, again in zip(recorded, repeated, strict=True)
+        )
+        return state, [next(told) if outcome is None else outcome for outcome in outcomes]
 
 
 def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | None:
@@ -214,7 +217,7 @@ def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | Non
     if handed.act is None:
         return None
     try:
-        return None if handed.act(connection) else _Kept(Receipt(), repeated=False)
+        return None if handed.act(connection) else _Kept([], repeated=False)
     except Refused as refused:
         return refused
 
@@ -226,14 +229,14 @@ _ADD_PROVIDED = Rows(provided, ["leaf_index", "mark", "item_bits"])
 _ADD_BODY = Rows(schema.bodies, ["leaf_index", "sealed"])
 
 
-def _asked_before(connection: Connection, group: list[Entry]) -> set[tuple[str, str]]:
-    agencies = list({entry.agency for entry in group})
-    return set(_ASKED.rows(connection, {"agencies": agencies, "request_ids": [entry.request_id for entry in group]}))
+def _asked_before(connection: Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    agencies, request_ids = {agency for agency, _ in keys}, [request_id for _, request_id in keys]
+    return set(_ASKED.rows(connection, {"agencies": list(agencies), "request_ids": request_ids}))
 
 
-def _as_reused(entry: Entry) -> Entry:
+def _as_reused(recorded: Recorded) -> Recorded:
     refused = Entry()
-    refused.CopyFrom(entry)
+    refused.CopyFrom(recorded.entry)
     refused.result = RESULT_REFUSED
     refused.refusal = errors.ERROR_REASON_REQUEST_ID_REUSED
     refused.answer_digest = b""
@@ -241,4 +244,4 @@ def _as_reused(entry: Entry) -> Entry:
     refused.body_digest = b""
     refused.sealed_until = ""
     del refused.fields[:]
-    return refused
+    return Recorded(refused)

@@ -10,6 +10,7 @@ made.
 import re
 from datetime import timedelta, timezone
 from functools import lru_cache
+from typing import NamedTuple
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
@@ -55,6 +56,78 @@ def decode(leaf: bytes) -> ledger_pb2.Entry:
 
 def check(entry: ledger_pb2.Entry) -> None:
     """Refuses an entry that could hold more than the layout says. Raises EntryInvalid naming the first bad field."""
+    bad = _bad_in_itself(entry) or _bad_in_shape(_shape_of(entry))
+    if bad:
+        raise EntryInvalid(f"Field {bad}.")
+
+
+def _bad_in_itself(entry: ledger_pb2.Entry) -> str:
+    """The first bad one of the fields that each entry has of its own; empty when none is."""
+    if not _is_dated(entry):
+        return "time"
+    if not _REQUEST_ID.fullmatch(entry.request_id):
+        return "request_id"
+    if entry.sealed_until and not (entry.version > 2 and _is_seal(entry)):
+        return "sealed_until"
+    return ""
+
+
+class _Shape(NamedTuple):
+    """The rest of an entry: what many entries share. Of a digest its length, so that none of it tells of a person."""
+
+    version: int
+    agency: str
+    operator_pseudonym: int
+    purpose: str
+    article: str
+    case_commitment: int
+    person_token: int
+    action: int
+    result: int
+    refusal: int
+    fields: tuple[int, ...]
+    policy_digest: int
+    answer_digest: int
+    method: int
+    wanted: tuple[int, ...]
+    edition: str
+    edition_digest: int
+    body_digest: int
+    operator_proof: int
+    new_subject: bool
+    about_operator: int
+
+
+def _shape_of(entry: ledger_pb2.Entry) -> _Shape:
+    return _Shape(
+        entry.version,
+        entry.agency,
+        len(entry.operator_pseudonym),
+        entry.purpose,
+        entry.article,
+        len(entry.case_commitment),
+        len(entry.person_token),
+        entry.action,
+        entry.result,
+        entry.refusal,
+        tuple(entry.fields),
+        len(entry.policy_digest),
+        len(entry.answer_digest),
+        entry.method,
+        tuple(entry.wanted),
+        entry.edition,
+        len(entry.edition_digest),
+        len(entry.body_digest),
+        len(entry.operator_proof),
+        entry.new_subject,
+        len(entry.about_operator),
+    )
+
+
+# Few agencies, rows, articles, editions and sets of items make up all entries.
+@lru_cache(maxsize=1024)
+def _bad_in_shape(entry: _Shape) -> str:
+    """The first bad field of a shape; empty when all are sound."""
     claims = _common_claims(entry)
     if entry.action in _ACTS:
         claims += _claims_of_act(entry)
@@ -64,9 +137,7 @@ def check(entry: ledger_pb2.Entry) -> None:
         claims += _claims_of_freeze(entry)
     else:
         claims += _claims_of_question(entry)
-    for name, holds in claims:
-        if not holds:
-            raise EntryInvalid(f"Field {name}.")
+    return next((name for name, holds in claims if not holds), "")
 
 
 _Claims = tuple[tuple[str, bool], ...]
@@ -98,19 +169,16 @@ _FIELDS = frozenset(inquiry_pb2.IdentityField.values()) - {0}
 _METHODS = frozenset(inquiry_pb2.InquiryMethod.values()) - {0}
 
 
-def _common_claims(entry: ledger_pb2.Entry) -> _Claims:
+def _common_claims(entry: _Shape) -> _Claims:
     return (
         ("version", entry.version in VERSIONS),
-        ("time", _is_dated(entry)),
-        ("request_id", _REQUEST_ID.fullmatch(entry.request_id) is not None),
         ("agency", _is(_AGENCY, entry.agency)),
-        ("operator_pseudonym", len(entry.operator_pseudonym) == DIGEST_BYTES),
-        ("case_commitment", len(entry.case_commitment) == DIGEST_BYTES),
-        ("policy_digest", len(entry.policy_digest) == DIGEST_BYTES),
+        ("operator_pseudonym", entry.operator_pseudonym == DIGEST_BYTES),
+        ("case_commitment", entry.case_commitment == DIGEST_BYTES),
+        ("policy_digest", entry.policy_digest == DIGEST_BYTES),
         ("operator_proof", not entry.operator_proof or (entry.version > 2 and _is_proof(entry))),
         ("new_subject", not entry.new_subject or bool(entry.operator_proof)),
-        ("sealed_until", not entry.sealed_until or (entry.version > 2 and _is_seal(entry))),
-        ("about_operator", len(entry.about_operator) == (DIGEST_BYTES if entry.action in _FREEZES else 0)),
+        ("about_operator", entry.about_operator == (DIGEST_BYTES if entry.action in _FREEZES else 0)),
     )
 
 
@@ -118,8 +186,8 @@ def _is_dated(entry: ledger_pb2.Entry) -> bool:
     return entry.HasField("time") and 0 < entry.time.seconds < 253402300800 and 0 <= entry.time.nanos < 10**9
 
 
-def _is_proof(entry: ledger_pb2.Entry) -> bool:
-    return len(entry.operator_proof) == DIGEST_BYTES and entry.action not in _ACTS | _DISCLOSURES | _FREEZES
+def _is_proof(entry: _Shape) -> bool:
+    return entry.operator_proof == DIGEST_BYTES and entry.action not in _ACTS | _DISCLOSURES | _FREEZES
 
 
 def _is_seal(entry: ledger_pb2.Entry) -> bool:
@@ -129,33 +197,33 @@ def _is_seal(entry: ledger_pb2.Entry) -> bool:
     return is_within(entry.sealed_until, entry.time.ToDatetime(tzinfo=_JAPAN).date())
 
 
-def _claims_of_question(entry: ledger_pb2.Entry) -> _Claims:
+def _claims_of_question(entry: _Shape) -> _Claims:
     refused = entry.result == ledger_pb2.RESULT_REFUSED
     provided = entry.result == ledger_pb2.RESULT_PROVIDED
     claims: _Claims = (
         ("purpose", _is(PURPOSE, entry.purpose) or (refused and not entry.purpose)),
         ("article", _is(_ARTICLE, entry.article) or (refused and not entry.article)),
-        ("person_token", len(entry.person_token) in ((DIGEST_BYTES,) if provided else (0, DIGEST_BYTES))),
+        ("person_token", entry.person_token in ((DIGEST_BYTES,) if provided else (0, DIGEST_BYTES))),
         ("person_token", not (entry.person_token and entry.action in _RECALLS)),
         ("action", entry.action in _QUESTIONS and (entry.action not in _RECALLS or entry.version > 2)),
         ("result", entry.result in (_RESULTS_OF_DONE if entry.action in _DONE else _RESULTS)),
         ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
-        ("fields", not entry.fields or (provided and _are_fields(tuple(entry.fields)))),
-        ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
+        ("fields", not entry.fields or (provided and _are_fields(entry.fields))),
+        ("answer_digest", entry.answer_digest == (0 if refused else DIGEST_BYTES)),
         ("edition_digest", not entry.edition_digest),
-        ("body_digest", not entry.body_digest or (_is_digest(entry.body_digest) and not refused and entry.version > 2)),
+        ("body_digest", entry.body_digest in ((0,) if refused or entry.version < 3 else (0, DIGEST_BYTES))),
     )
     if entry.version == 1:
         return (*claims, ("method", entry.method == 0), ("wanted", not entry.wanted), ("edition", not entry.edition))
     return (
         *claims,
         ("method", entry.method in _METHODS or ((refused or entry.action in _ABOUT_NOBODY) and entry.method == 0)),
-        ("wanted", _are_fields(tuple(entry.wanted)) and set(entry.wanted).issuperset(entry.fields)),
+        ("wanted", _are_fields(entry.wanted) and set(entry.wanted).issuperset(entry.fields)),
         ("edition", _is(_EDITION, entry.edition) or (refused and not entry.edition)),
     )
 
 
-def _claims_of_act(entry: ledger_pb2.Entry) -> _Claims:
+def _claims_of_act(entry: _Shape) -> _Claims:
     on_edition = entry.action in _ACTS_ON_EDITIONS
     return (
         ("version", entry.version > (1 if on_edition else 2)),
@@ -169,23 +237,23 @@ def _claims_of_act(entry: ledger_pb2.Entry) -> _Claims:
         ("method", entry.method == 0),
         ("wanted", not entry.wanted),
         ("edition", _is(_EDITION, entry.edition) if on_edition else not entry.edition),
-        ("edition_digest", _is_digest(entry.edition_digest) if on_edition else not entry.edition_digest),
+        ("edition_digest", entry.edition_digest == DIGEST_BYTES if on_edition else not entry.edition_digest),
         ("body_digest", not entry.body_digest),
     )
 
 
-def _claims_of_disclosure(entry: ledger_pb2.Entry) -> _Claims:
+def _claims_of_disclosure(entry: _Shape) -> _Claims:
     refused = entry.result == ledger_pb2.RESULT_REFUSED
     told = entry.action in _TOLD and not refused
     return (
         ("version", entry.version > 1),
         ("purpose", not entry.purpose),
         ("article", _is(_ARTICLE, entry.article) or not entry.article),
-        ("person_token", len(entry.person_token) in ((DIGEST_BYTES,) if told else (0, DIGEST_BYTES))),
+        ("person_token", entry.person_token in ((DIGEST_BYTES,) if told else (0, DIGEST_BYTES))),
         ("result", refused or entry.result == ledger_pb2.RESULT_DONE),
         ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
         ("fields", not entry.fields),
-        ("answer_digest", len(entry.answer_digest) == (0 if refused else DIGEST_BYTES)),
+        ("answer_digest", entry.answer_digest == (0 if refused else DIGEST_BYTES)),
         ("method", entry.method == 0),
         ("wanted", not entry.wanted),
         ("edition", not entry.edition),
@@ -195,11 +263,7 @@ def _claims_of_disclosure(entry: ledger_pb2.Entry) -> _Claims:
     )
 
 
-def _is_digest(value: bytes) -> bool:
-    return len(value) == DIGEST_BYTES
-
-
-def _claims_of_freeze(entry: ledger_pb2.Entry) -> _Claims:
+def _claims_of_freeze(entry: _Shape) -> _Claims:
     absent = ("purpose", "article", "person_token", "refusal", "fields", "answer_digest", "method", "wanted", "edition")
     return (
         ("version", entry.version > 2),
@@ -208,12 +272,9 @@ def _claims_of_freeze(entry: ledger_pb2.Entry) -> _Claims:
     )
 
 
-# Few agencies, rows, articles, editions and sets of items make up all entries.
-@lru_cache(maxsize=4096)
 def _is(pattern: re.Pattern[str], text: str) -> bool:
     return pattern.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=256)
 def _are_fields(numbers: tuple[int, ...]) -> bool:
     return list(numbers) == sorted(set(numbers)) and _FIELDS.issuperset(numbers)

@@ -73,7 +73,11 @@ def _fold(counter: list[bytes | None]) -> bytes:
     return _sha256(b"") if folded is None else folded
 
 
+# Copied, since to make one takes longer than to hash an entry.
+_BEGUN = Hash(SHA256())
+
+
 def _sha256(message: bytes) -> bytes:
-    digest = Hash(SHA256())
+    digest = _BEGUN.copy()
     digest.update(message)
     return digest.finalize()

@@ -22,8 +22,9 @@ class Grouping(Generic[T, R]):
     """Hands items over in groups and gives each its own result.
 
     `commit(items)` returns one result an item, in order; a result that is an exception is raised to whoever handed the
-    item in. If `commit` itself raises, every item of the group gets that. From one commit's begin to the next one's
-    pass at least `PAUSE_EACH` seconds for each item of the first, but no more than `pause`.
+    item in. If `commit` itself raises, every item of the group gets that. No item is added to a group whose sizes have
+    reached `limit`. From one commit's begin to the next one's pass at least `PAUSE_EACH` seconds for each item of the
+    first, but no more than `pause`.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class Grouping(Generic[T, R]):
         *,
         limit: int = 256,
         pause: float = 0.0,
+        size: Callable[[T], int] = lambda _: 1,
     ) -> None:
         self._commit = commit
         self._limit = limit
         self._pause = pause
+        self._size = size
         self._waiting: asyncio.Queue[tuple[T, asyncio.Future[R]]] = asyncio.Queue()
         self._ended = False
 
@@ -72,9 +75,10 @@ class Grouping(Generic[T, R]):
             _settle(group, [WriterClosed() for _ in group])
 
     def _group(self, first: tuple[T, "asyncio.Future[R]"]) -> list[tuple[T, "asyncio.Future[R]"]]:
-        group = [first]
-        while len(group) < self._limit and not self._waiting.empty():
+        group, size = [first], self._size(first[0])
+        while size < self._limit and not self._waiting.empty():
             group.append(self._waiting.get_nowait())
+            size += self._size(group[-1][0])
         return [entry for entry in group if not entry[1].done()]
 
     async def _results(self, items: list[T]) -> Sequence[R | Exception]:

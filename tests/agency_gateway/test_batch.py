@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agency_gateway.batch import UNDER_WAY, in_order
+from agency_gateway.record import Recorded
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -187,6 +188,22 @@ async def test_a_request_id_answers_once(network: Network) -> None:
     again = await network.refusal_of(network.inquire_batch(message))
     assert again == errors.ERROR_REASON_REQUEST_ID_REUSED
     assert [entry.result for entry in network.leaves()] == [ledger.RESULT_PROVIDED, ledger.RESULT_REFUSED]
+
+
+async def test_a_used_request_id_is_refused_for_each_person_of_the_message(network: Network) -> None:
+    network.enter(network.record_of(1))
+    await network.inquire_batch(network.batch_of(1, 2, request_id=REQUEST_ID))
+    entries = network.leaves()
+    # The center refuses a used ticket, so the ledger is asked itself, about more persons than before.
+    more = ledger.Entry()
+    more.CopyFrom(entries[0])
+    more.request_id = question_id(REQUEST_ID, 2)
+    again = network.record.keep_all([Recorded(entry, b"body") for entry in (*entries, more)])
+    assert await network.refusal_of(again) == errors.ERROR_REASON_REQUEST_ID_REUSED
+    refused = network.leaves()[2:]
+    assert [entry.request_id for entry in refused] == [question_id(REQUEST_ID, number) for number in range(3)]
+    assert {entry.refusal for entry in refused} == {errors.ERROR_REASON_REQUEST_ID_REUSED}
+    assert not any(entry.person_token or entry.body_digest or entry.answer_digest for entry in refused)
 
 
 async def test_without_its_entries_nothing_is_answered(network: Network) -> None:

@@ -41,6 +41,19 @@ async def test_what_comes_during_a_commit_shares_the_next_up_to_the_limit() -> N
     task.cancel()
 
 
+async def test_an_item_counts_for_as_many_as_it_holds() -> None:
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping(commits, limit=3, size=lambda item: item % 10)
+    items = (1, 12, 2, 9, 1, 21, 31)
+    answers = [grouping.hand_in(item) for item in items]
+    task = asyncio.create_task(grouping.run())
+    for _ in items:
+        commits.allowed.release()
+    assert await asyncio.gather(*answers) == [item * 10 for item in items]
+    assert commits.groups == [[1, 12], [2, 9], [1, 21, 31]]
+    task.cancel()
+
+
 async def test_an_item_that_was_cancelled_while_it_waited_is_left_out() -> None:
     commits = Commits()
     grouping: Grouping[int, int] = Grouping(commits)
