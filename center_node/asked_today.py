@@ -67,6 +67,8 @@ class AskedToday:
         with reader.connect() as connection:
             self._counts = Counter(_counts_of(connection, today))
         self._on_disk = dict(self._counts)
+        self._short: set[Account] = set()
+        """Of which more was asked than is on disk."""
 
     def charge(self, ticket: provision.Ticket, persons: int, today: date) -> None:
         """Counts the questions of a ticket.
@@ -77,25 +79,26 @@ class AskedToday:
         if today > self._day:  # a clock that was put back opens no second day
             self._day, self._on_disk = today, {}
             self._counts.clear()
+            self._short.clear()
         limits = list(self._limits(ticket))
         if any(self._counts[account] + persons > most for account, most in limits):
             metrics.budget_exceeded()
             raise Refused(errors.ERROR_REASON_BUDGET_EXCEEDED)
         for account, _ in limits:
             self._counts[account] += persons
+            if self._counts[account] > self._on_disk.get(account, 0):
+                self._short.add(account)
 
     async def keep(self) -> None:
         """Returns when no count on disk is less than the true one. Raises StoreError."""
-        rounded = {
-            account: count + self._most(account) // _ROUNDED_TO
-            for account, count in self._counts.items()
-            if count > self._on_disk.get(account, 0)
-        }
-        if rounded:
-            day = self._day
-            await self._writer.run(partial(_write, day, rounded))
-            if day == self._day:
-                self._on_disk.update(rounded)
+        if not self._short:
+            return
+        day = self._day
+        rounded = {account: self._counts[account] + self._most(account) // _ROUNDED_TO for account in self._short}
+        await self._writer.run(partial(_write, day, rounded))
+        if day == self._day:
+            self._on_disk.update(rounded)
+            self._short = {account for account in self._short if self._counts[account] > self._on_disk.get(account, 0)}
 
     def _limits(self, ticket: provision.Ticket) -> Iterator[tuple[Account, int]]:
         """The accounts that a ticket touches, and the most that each may come to."""

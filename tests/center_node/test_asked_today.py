@@ -1,5 +1,6 @@
 """An agency asks no more in a day than its budget allows, through however many gateways and over restarts."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from functools import partial
@@ -141,3 +142,20 @@ async def test_most_questions_write_nothing(new_center: NewCenter) -> None:
     for _ in range(110):
         assert await counted.asks()
     assert submitted == 10
+
+
+async def test_who_asks_while_others_are_written_is_on_disk_before_his_answer(new_center: NewCenter) -> None:
+    counted = new_center(agency_batch_day=500, row_questions_day={"B1-77": 500})
+
+    async def asks(**changed: Any) -> None:
+        assert await counted.asks(persons=3, **changed)
+
+    async with asyncio.TaskGroup() as group:
+        for turn in range(20):
+            group.create_task(asks(batch=True))
+            group.create_task(asks(number=True))
+            if turn % 5 == 0:
+                await asyncio.sleep(0)
+    counted.restart(DAY)
+    assert not await counted.asks(persons=441, batch=True)
+    assert not await counted.asks(persons=441, number=True)
