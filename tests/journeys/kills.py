@@ -10,7 +10,7 @@ import signal
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -113,7 +113,14 @@ class Killer:
 
 
 async def run_campaign(
-    network: Network, folder: Path, *, seed: int, blows: int, changes: int = 0, residents: int = 1500
+    network: Network,
+    folder: Path,
+    *,
+    seed: int,
+    blows: int,
+    changes: int = 0,
+    residents: int = 1500,
+    roles: Collection[str] = frozenset(ROLES),
 ) -> dict[str, object]:
     """Torments a network of three municipalities under load, and judges what is left of it.
 
@@ -124,6 +131,7 @@ async def run_campaign(
         blows: for each role; each is two kills.
         changes: so many are to be acknowledged at least.
         residents: of the nation in the beginning.
+        roles: whose nodes are killed.
 
     Returns:
         What was done and found, for a line of the results; all promises but `lost`, `doubled`, `reordered` were held.
@@ -147,8 +155,8 @@ async def run_campaign(
         await asyncio.gather(*(systems[code].report(entries) for code, entries in life.residents.items()))
         async with under_load(life, systems, agencies, random):
             async with asyncio.TaskGroup() as group:
-                for role, done in work.items():
-                    group.create_task(killer.torment(role, blows, done))
+                for role in roles:
+                    group.create_task(killer.torment(role, blows, work[role]))
             await network.nodes.wait_healthy(seconds=SECONDS)
             while clients.acknowledged < changes:
                 await asyncio.sleep(0.5)

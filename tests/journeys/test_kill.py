@@ -88,3 +88,19 @@ async def test_nothing_is_lost_in_a_night_of_kills(
     nightly.keep(name, found, held=(found["lost"], found["doubled"], found["reordered"]) == (0, 0, 0))
     judge(found, blows=BLOWS)
     assert Counter(found["places"]).keys() == {*ALL_PLACES, RANDOM}, "every place ended a node"
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_a_ledger_is_one_history_however_often_its_writer_is_killed(
+    make_network: MakeNetwork, tmp_path: Path, database: str
+) -> None:
+    """300 kills: at random moments, and at each place of writing and publishing by turns."""
+    name = f"ledger/{database}"
+    nightly.skip_if_done(name)
+    found: Any = await run_campaign(make_network(database), tmp_path, seed=2000, blows=150, roles=["gateway"])
+    held = found["kills"]["gateway"] == 300 and found["unanswered"] >= 150
+    nightly.keep(name, found, held=held and (found["lost"], found["doubled"], found["reordered"]) == (0, 0, 0))
+    assert held
+    assert Counter(found["places"]).keys() == {*places_of("gateway"), RANDOM}, "every place ended the writer"
