@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, String, Table, bindparam, delete, select
 
 from jukinet._pb.jukinet.body.v1.body_pb2 import KeyPlace
@@ -68,6 +69,14 @@ class Answered(NamedTuple):
     resident_code: str
 
 
+class _Month(NamedTuple):
+    """A month's secret, and what is derived from it once."""
+
+    name: str
+    secret: bytes
+    places: AESGCM
+
+
 class BodyKeys:
     """The center's secrets.
 
@@ -79,27 +88,22 @@ class BodyKeys:
     """
 
     def __init__(self, path: Path, root_key: bytes) -> None:
-        self._root_key = root_key
+        self._names_key = body.names_key(root_key)
         self._engine = open_writer(f"sqlite:///{path}")
         ensure_schema(self._engine, MIGRATIONS)
         self._reader = open_reader(f"sqlite:///{path}")
         self.writer = Writer(self._engine)
-        self._month = ("", b"")
+        self._month: _Month | None = None
 
     async def keys_for(self, answered: Sequence[Answered], now: datetime) -> list[tuple[bytes, KeyPlace]]:
         """The key of each question's body, and where it is found again. Raises StoreError."""
-        month = month_of(now)
-        if self._month[0] != month:
-            self._month = (month, await self.writer.run(partial(_month_made, month)))
-        names = [
-            body.person_name(self._root_key, each.resident_code) if each.resident_code else "" for each in answered
-        ]
+        month = await self._month_at(now)
+        names = [self.name_of(each.resident_code) if each.resident_code else "" for each in answered]
         secrets = await self._secrets_of({name for name in names if name})
-        secret = self._month[1]
         return [
             (
-                body.body_key(secret, secrets[name] if name else b"", each.agency, each.request_id),
-                body.seal_place(month, secret, name, each.agency, each.request_id),
+                body.body_key(month.secret, secrets[name] if name else b"", each.agency, each.request_id),
+                body.seal_place(month.name, month.places, name, each.agency, each.request_id),
             )
             for each, name in zip(answered, names, strict=True)
         ]
@@ -122,7 +126,7 @@ class BodyKeys:
 
     def name_of(self, resident_code: str) -> str:
         """What the person's secret is called."""
-        return body.person_name(self._root_key, resident_code)
+        return body.person_name(self._names_key, resident_code)
 
     async def holds(self, key: str) -> bool:
         """Whether there is a secret of this name, or of this month."""
@@ -146,6 +150,13 @@ class BodyKeys:
         self.writer.close()
         self._reader.dispose()
         self._engine.dispose()
+
+    async def _month_at(self, now: datetime) -> _Month:
+        name = month_of(now)
+        if self._month is None or self._month.name != name:
+            secret = await self.writer.run(partial(_month_made, name))
+            self._month = _Month(name, secret, body.place_cipher(secret))
+        return self._month
 
     async def _secrets_of(self, names: set[str]) -> dict[str, bytes]:
         if not names:

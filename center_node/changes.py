@@ -248,17 +248,18 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
     def _told(self, each: Waiting, kept: WatchList, moment: datetime) -> provision.ToldProvision:
         """What is told of one change: the record after it, as it was sealed."""
         change = Change.FromString(each.change)
-        return provision.ToldProvision(
+        told = provision.ToldProvision(
             change=watch.ToldChange(
                 position=each.position,
                 number=each.number,
                 reason=change.reason if inquiry.IDENTITY_FIELD_CHANGE in kept.fields else CHANGE_REASON_UNSPECIFIED,
-                provided=cut(row_after(change, each.municipality), _items(kept)),
             ),
             person_token=person_token(month_key(self._token_key, moment), each.resident_code),
             method=inquiry.InquiryMethod.ValueType(each.method),
             recall_mark=self._recalls.of_change(change.record.resident_code, change.version),
         )
+        cut(row_after(change, each.municipality), _items(kept), into=told.change.provided)
+        return told
 
     async def _read(self, query: Callable[[Connection], _R]) -> _R:
         try:

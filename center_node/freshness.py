@@ -29,6 +29,7 @@ from jukinet.store.statement import Prepared
 BEHIND_US: Final = 60_000_000
 """A municipality that was not heard of for longer is behind: three signs of life on each of two hops are missing."""
 _ANEW_US: Final = 1_000_000
+_NOTHING: Final = (-_ANEW_US, inquiry.Freshness())
 
 _SOURCE = Prepared(
     select(origins.c.sequence, origins.c.as_of).where(
@@ -59,18 +60,19 @@ class Sources:
         self._expected = frozenset(expected)
         self._complete_as_of = complete_as_of
         self._clock = clock
-        self._said: dict[str, inquiry.Freshness] = {}
+        self._said: dict[str, tuple[int, inquiry.Freshness]] = {}
+        """With when it was said, in microseconds since 1970."""
         self._oldest = self._oldest_at = 0
 
     def of(self, connection: Connection, municipality: str) -> inquiry.Freshness:
         """What is said of a municipality now, signed. One that is not of the network has not joined it."""
-        now, said = self._clock(), self._said.get(municipality)
-        if said is not None and now - said.said_at.ToMicroseconds() < _ANEW_US:
-            return said
+        now, (said_us, last) = self._clock(), self._said.get(municipality, _NOTHING)
+        if now - said_us < _ANEW_US:
+            return last
         said = self._say(connection, municipality, now)
         # A caller may name any six digits; and who joins now is provided at once.
         if municipality in self._expected and said.state != inquiry.SOURCE_STATE_NOT_JOINED:
-            self._said[municipality] = said
+            self._said[municipality] = now, said
         return said
 
     def nation_is_fresh(self, connection: Connection, *, maximum_age_us: int) -> bool:

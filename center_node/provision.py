@@ -23,7 +23,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ProvisionServiceServicer
-from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, Resident
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.ledger.entry import month_key, person_token
 from jukinet.ledger.seal import crowd_key, seal_key, sealed_token
 from jukinet.mesh import tracing
@@ -218,11 +218,11 @@ class ProvisionService(ProvisionServiceServicer):
         if ticket.for_watch:
             answer.handle = self._handles.make(_handle_of(resident, ticket, subject))
         if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
-            provided = cut(resident, ticket.fields)
-            answer.held = self._held.of(ticket, subject, resident.record.resident_code, provided)
+            cut(resident, ticket.fields, into=answer.provided)
+            answer.held = self._held.of(ticket, subject, resident.record.resident_code, answer.provided)
             answer.unchanged = is_held(answer.held, held=asked.question.held)
-            if not answer.unchanged:
-                answer.provided.CopyFrom(provided)
+            if answer.unchanged:
+                answer.ClearField("provided")
         return _Found(answer, resident.record.resident_code)
 
     def _put_seal(self, answer: provision.Provision, asked: "_Asked", resident_code: str, day: date) -> None:
@@ -309,19 +309,21 @@ def _refused(asked: _Asked) -> provision.Provision:
     return provision.Provision(request_id=asked.request_id, subject_digest=asked.subject_digest, refusal=asked.refusal)
 
 
-def cut(resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]") -> inquiry.ProvidedRecord:
-    """The record with the wanted items and nothing else."""
-    provided = inquiry.ProvidedRecord(record=IdentityRecord())
+def cut(
+    resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]", *, into: inquiry.ProvidedRecord
+) -> None:
+    """Writes the wanted items of the record, and nothing else, into an empty answer."""
+    record, provided = resident.record, into.record
+    provided.SetInParent()
     for wanted in fields:
         name = _RECORD_FIELDS.get(wanted)
         if name in _MESSAGES:
-            getattr(provided.record, name).CopyFrom(getattr(resident.record, name))
+            getattr(provided, name).CopyFrom(getattr(record, name))
         elif name:
-            setattr(provided.record, name, getattr(resident.record, name))
+            setattr(provided, name, getattr(record, name))
         elif wanted == inquiry.IDENTITY_FIELD_CHANGE:
-            provided.status = resident.status
-            provided.effective_date.CopyFrom(resident.effective_date)
-    return provided
+            into.status = resident.status
+            into.effective_date.CopyFrom(resident.effective_date)
 
 
 def _handle_of(resident: Resident, ticket: provision.Ticket, subject: inquiry.Subject) -> provision.HandleContent:

@@ -31,14 +31,24 @@ _PERSON_BYTES = 32
 _PAD_TO = 256
 
 
-def person_name(root_key: bytes, resident_code: str) -> str:
+def names_key(root_key: bytes) -> bytes:
+    """The key of persons' names; `root_key` is the center's, 32 bytes."""
+    return _derive(root_key, b"person")
+
+
+def person_name(key: bytes, resident_code: str) -> str:
     """What the center calls a person (住民票コード) in its table of secrets: 64 hexadecimal digits, always the same.
 
     Args:
-        root_key: 32 bytes, the center's.
+        key: of `names_key`.
         resident_code: eleven digits.
     """
-    return hmac.digest(_derive(root_key, b"person"), resident_code.encode(), "sha256").hex()
+    return hmac.digest(key, resident_code.encode(), "sha256").hex()
+
+
+def place_cipher(month_secret: bytes) -> AESGCM:
+    """What seals the places of a month; `month_secret` has 32 bytes."""
+    return AESGCM(_derive(month_secret, b"place"))
 
 
 def body_key(month_secret: bytes, person_secret: bytes, agency: str, request_id: str) -> bytes:
@@ -53,19 +63,19 @@ def body_key(month_secret: bytes, person_secret: bytes, agency: str, request_id:
     return _derive(person_secret + month_secret, b"body", _about(agency, request_id))
 
 
-def seal_place(month: str, month_secret: bytes, person: str, agency: str, request_id: str) -> KeyPlace:
+def seal_place(month: str, cipher: AESGCM, person: str, agency: str, request_id: str) -> KeyPlace:
     """Where the center finds the key again; who has not the month's secret learns nothing of whom it is.
 
     Args:
         month: such as `2026-11`.
-        month_secret: 32 bytes.
+        cipher: of `place_cipher`.
         person: of `person_name`, or NOBODY.
         agency: SPIFFE ID of who asked.
         request_id: of the question.
     """
     nonce = os.urandom(_NONCE_BYTES)
     name = bytes.fromhex(person) if person else bytes(_PERSON_BYTES)
-    handle = nonce + _place_cipher(month_secret).encrypt(nonce, name, _about(agency, request_id))
+    handle = nonce + cipher.encrypt(nonce, name, _about(agency, request_id))
     return KeyPlace(month=month, handle=handle)
 
 
@@ -73,7 +83,7 @@ def open_place(place: KeyPlace, month_secret: bytes, agency: str, request_id: st
     """Whose secret it takes: the person's name, or NOBODY. Raises BodyUnreadable."""
     nonce, rest = place.handle[:_NONCE_BYTES], place.handle[_NONCE_BYTES:]
     try:
-        name = _place_cipher(month_secret).decrypt(nonce, rest, _about(agency, request_id))
+        name = place_cipher(month_secret).decrypt(nonce, rest, _about(agency, request_id))
     except (InvalidTag, ValueError):
         raise BodyUnreadable("The place of its key is not of this question.") from None
     return name.hex() if any(name) else NOBODY
@@ -117,10 +127,6 @@ def digest(sealed: bytes) -> bytes:
 def _about(agency: str, request_id: str) -> bytes:
     # A request id has no line feed, so two questions have never the same text.
     return f"{request_id}\n{agency}".encode()
-
-
-def _place_cipher(month_secret: bytes) -> AESGCM:
-    return AESGCM(_derive(month_secret, b"place"))
 
 
 def _derive(secret: bytes, use: bytes, about: bytes = b"") -> bytes:

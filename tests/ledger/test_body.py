@@ -12,7 +12,7 @@ from jukinet.ledger.errors import BodyUnreadable
 AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
 REQUEST = "5f7d1c1e-0000-4000-8000-000000000001"
 MONTH, PERSON = b"\x01" * 32, b"\x02" * 32
-NAME = body.person_name(bytes(32), "00000000019")
+NAME = body.person_name(body.names_key(bytes(32)), "00000000019")
 
 
 def made(name: str = "山田太郎") -> Body:
@@ -21,7 +21,7 @@ def made(name: str = "山田太郎") -> Body:
 
 
 def sealed(name: str = "山田太郎") -> bytes:
-    place = body.seal_place("2026-11", MONTH, NAME, AGENCY, REQUEST)
+    place = body.seal_place("2026-11", body.place_cipher(MONTH), NAME, AGENCY, REQUEST)
     return body.seal(made(name), body.body_key(MONTH, PERSON, AGENCY, REQUEST), place, AGENCY, REQUEST)
 
 
@@ -78,8 +78,8 @@ def test_the_length_of_a_sealed_body_does_not_follow_that_of_a_name(name: str) -
 
 
 def test_a_place_looks_the_same_for_nobody_and_has_no_name_of_a_person() -> None:
-    of_nobody = body.seal_place("2026-11", MONTH, body.NOBODY, AGENCY, REQUEST)
-    of_somebody = body.seal_place("2026-11", MONTH, NAME, AGENCY, REQUEST)
+    of_nobody = body.seal_place("2026-11", body.place_cipher(MONTH), body.NOBODY, AGENCY, REQUEST)
+    of_somebody = body.seal_place("2026-11", body.place_cipher(MONTH), NAME, AGENCY, REQUEST)
     assert len(of_nobody.handle) == len(of_somebody.handle) == 60
     assert bytes.fromhex(NAME) not in of_somebody.SerializeToString()
     assert body.open_place(of_nobody, MONTH, AGENCY, REQUEST) == body.NOBODY
