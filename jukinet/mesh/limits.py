@@ -27,9 +27,14 @@ class Limits:
         ),
     ] = MEBIBYTE
     metadata_bytes: Annotated[int, Setting("largest header block; ours need a tenth", "bytes")] = 8192
-    concurrent_streams: Annotated[int, Setting("a rapid-reset peer fills this and no more", "calls per connection")] = (
-        100
-    )
+    concurrent_streams: Annotated[
+        int,
+        Setting(
+            "a rapid-reset peer fills this and no more; more than half of `concurrent_rpcs`, or a caller at its limit "
+            "waits in HTTP/2 and the node can neither say why nor put it on record",
+            "calls per connection",
+        ),
+    ] = 128
     concurrent_rpcs: Annotated[
         int,
         Setting(

@@ -98,6 +98,30 @@ async def test_one_caller_at_its_limit_is_refused_and_another_is_served(
     streams[1].cancel()
 
 
+async def test_a_caller_at_its_limit_hears_why_on_its_only_connection_too(
+    network: Any, kinds: Any, kinds_callers: Any, call: Any, submission: Any
+) -> None:
+    entered, leave = asyncio.Semaphore(0), asyncio.Event()
+
+    async def answer(request: Any, context: Any) -> Any:
+        entered.release()
+        await leave.wait()
+        return await answer_caller(request, context)
+
+    limits = Limits()
+    node = await network.serve((kinds(answer).add_to, None), callers=kinds_callers, limits=limits)
+    channel = await network.dial(node)
+    running = []
+    for _ in range(limits.concurrent_rpcs // 2):
+        running.append(asyncio.create_task(call(channel, "UnaryUnary", submission())))
+        await entered.acquire()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(channel, "UnaryUnary", submission())
+    assert reason_of(refused.value) == errors_pb2.ERROR_REASON_CALLER_AT_LIMIT
+    leave.set()
+    assert all(await asyncio.gather(*running))
+
+
 async def test_whoever_watches_the_health_takes_a_place_like_any_caller(network: Any) -> None:
     node = await network.serve(limits=Limits(concurrent_rpcs=4))
     places = 4 + traffic_module._FOR_OPERATORS
