@@ -18,7 +18,7 @@ Source: docs/threat-model.md, threats 14 to 16; the browsing of registers of 200
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from typing import Final, Literal, NamedTuple
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
@@ -78,7 +78,7 @@ class Detectors:
             return
         if entry.action == ledger.ACTION_TELL_CHANGE:  # nobody is guessed at by taking what changed
             return
-        day = entry.time.ToDatetime(tzinfo=JAPAN).date()
+        day = datetime.fromtimestamp(entry.time.seconds, JAPAN).date()
         if day > self._day:
             self._begin(day)
         who = entry.agency, entry.operator_pseudonym
