@@ -19,23 +19,25 @@ _UNITS = {"十": 10, "百": 100, "千": 1000}
 _NUMERALS = _DIGITS + "十百千"
 _KANJI = "\u3400-\u9fff々"
 _DASHES = "-‐‑‒–—―−─━ー~〜のノ"
+# What a pattern begins with is what `re` looks for: a letter or a set of them it finds in a fourth of the time that it
+# takes to look behind each letter. So each begins with what it replaces, and only then looks behind that.
 # Kanji that count: before a counter, or in a row such as 一の二の三. Not those of a name: 一の宮, 三番町 but for 番.
 _NUMERAL = re.compile(
-    f"[{_NUMERALS}]+(?=丁目|丁|番|号|条|地割)"
-    f"|[{_NUMERALS}]+(?=[{_DASHES}][{_NUMERALS}\\d])"
-    f"|(?<=[{_NUMERALS}\\d目丁番地号][{_DASHES}])[{_NUMERALS}]+(?![{_KANJI}])"
+    f"[{_NUMERALS}](?:[{_NUMERALS}]*(?=丁目|丁|番|号|条|地割)"
+    f"|[{_NUMERALS}]*(?=[{_DASHES}][{_NUMERALS}\\d])"
+    f"|(?<=[{_NUMERALS}\\d目丁番地号][{_DASHES}][{_NUMERALS}])[{_NUMERALS}]*(?![{_KANJI}]))"
 )
 # 霞ケ関, 霞ヶ関 and 霞が関 are one place, and so are 堀之内 and 堀ノ内.
-_GA = re.compile(f"(?<=[{_KANJI}])[ヶケヵカガが箇](?=[{_KANJI}])")
-_NO = re.compile(f"(?<=[{_KANJI}])之(?=[{_KANJI}])")
+_GA = re.compile(f"[ヶケヵカガが箇](?<=[{_KANJI}].)(?=[{_KANJI}])")
+_NO = re.compile(f"之(?<=[{_KANJI}].)(?=[{_KANJI}])")
 # 大字 and 字 say what kind of area follows; 十文字 and 丁字 are names.
-_AZA = re.compile("[大小]字|(?<![文十丁])字(?=.)")
-_APART = re.compile(f"(?<=[{_NUMERALS}\\d])\\s+(?=[{_NUMERALS}\\d])")
-_DASH = re.compile(f"(?<=\\d)[{_DASHES}](?=\\d)")
-_COUNTER = re.compile(r"(?<=\d)(?:丁目[のノ]?|丁(?=\d|$)|番地[のノ]?|番(?!町)[のノ]?|号[のノ]?)")
-_LOOSE_DASH = re.compile(r"-+(?=\D|$)|(?<!\d)-+")
+_AZA = re.compile("大字|小字|字(?<![文十丁].)(?=.)")
+_APART = re.compile(f"\\s(?<=[{_NUMERALS}\\d]\\s)\\s*(?=[{_NUMERALS}\\d])")
+_DASH = re.compile(f"[{_DASHES}](?<=\\d.)(?=\\d)")
+_COUNTER = re.compile(r"丁(?<=\d.)(?:目[のノ]?|(?=\d|$))|番(?<=\d.)(?:地|(?!町))[のノ]?|号(?<=\d.)[のノ]?")
+_LOOSE_DASH = re.compile(r"-(?:-*(?=\D|$)|(?<!\d.)-*)")
 _DASH_ROW = re.compile("--+")
-_LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+_LEADING_ZEROS = re.compile(r"0(?<!\d.)0*(?=\d)")
 
 
 def search_key(address: identity_pb2.Address) -> str:

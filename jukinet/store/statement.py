@@ -9,6 +9,7 @@ Errors are the ones that SQLAlchemy raises, so that whoever catches them need no
 """
 
 import json
+import re
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -30,12 +31,11 @@ class Prepared:
 
     def __init__(self, statement: Executable | Statements) -> None:
         self._statement = statement
-        self._compiled: dict[str, tuple[str, Values]] = {}
+        self._compiled: dict[str, str] = {}
 
     def rows(self, connection: Connection, values: Values = _NOTHING) -> list[Row]:
         """Runs a query with named values: all rows, their columns in the order of the statement."""
-        text, constants = self._begun(connection)
-        found: list[Row] = run_on_driver(connection, text, {**constants, **values} if constants else values).fetchall()
+        found: list[Row] = run_on_driver(connection, self._begun(connection), values).fetchall()
         return found
 
     def row(self, connection: Connection, values: Values = _NOTHING) -> Row | None:
@@ -47,29 +47,31 @@ class Prepared:
         """Runs a statement that changes rows, once for each set of values."""
         if not values:
             return
-        text, constants = self._begun(connection)
-        if constants:
-            values = [{**constants, **each} for each in values]
+        text = self._begun(connection)
         if len(values) == 1:
             run_on_driver(connection, text, values[0])
         else:
             run_each_on_driver(connection, text, values)
 
-    def _begun(self, connection: Connection) -> tuple[str, Values]:
-        """Text and constants for the connection's database, in a transaction."""
+    def _begun(self, connection: Connection) -> str:
+        """Text for the connection's database, in a transaction."""
         if not connection.in_transaction():
             connection.begin()
-        known = self._compiled.get(connection.dialect.name)
-        return known or self._compile(connection.dialect)
+        return self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
 
-    def _compile(self, dialect: Dialect) -> tuple[str, Values]:
+    def _compile(self, dialect: Dialect) -> str:
         statement = self._statement[dialect.name] if isinstance(self._statement, Mapping) else self._statement
         compiled: Any = statement.compile(dialect=_NAMED[dialect.name])  # type: ignore[attr-defined]  # all compile
-        open_names = {name: None for bind, name in compiled.bind_names.items() if bind.required}
-        parameters = compiled.construct_params(open_names)
-        constants = {name: value for name, value in parameters.items() if name not in open_names}
-        self._compiled[dialect.name] = (str(compiled), constants)
-        return self._compiled[dialect.name]
+        # Bound, they cost SQLite as much as all else about a look-up.
+        constants = {
+            compiled.bindtemplate % {"name": name}: compiled.render_literal_bindparam(bind)
+            for bind, name in compiled.bind_names.items()
+            if not bind.required
+        }
+        places = "|".join(map(re.escape, constants)) or "(?!)"
+        text = re.sub(rf"(?:{places})\b", lambda found: constants[found[0]], str(compiled))
+        self._compiled[dialect.name] = text
+        return text
 
 
 class Rows:

@@ -1,12 +1,14 @@
 """One address in many spellings has one search key."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.domain import address
-from jukinet.domain.address import place_key
+from jukinet.domain.address import _DASHES, _KANJI, _NUMERALS, place_key
 
 
 @pytest.mark.parametrize(
@@ -105,3 +107,27 @@ def test_the_key_of_a_key_is_itself_and_all_ways_to_count_agree(town: str, numbe
     wide = plain.translate({ord(str(digit)): chr(0xFF10 + digit) for digit in range(10)})
     assert place_key(plain) == place_key(counted) == place_key(wide)
     assert place_key(place_key(plain)) == place_key(plain)
+
+
+LOOKING_BEHIND_FIRST = {
+    "_NUMERAL": f"[{_NUMERALS}]+(?=丁目|丁|番|号|条|地割)"
+    f"|[{_NUMERALS}]+(?=[{_DASHES}][{_NUMERALS}\\d])"
+    f"|(?<=[{_NUMERALS}\\d目丁番地号][{_DASHES}])[{_NUMERALS}]+(?![{_KANJI}])",
+    "_GA": f"(?<=[{_KANJI}])[ヶケヵカガが箇](?=[{_KANJI}])",
+    "_NO": f"(?<=[{_KANJI}])之(?=[{_KANJI}])",
+    "_AZA": "[大小]字|(?<![文十丁])字(?=.)",
+    "_APART": f"(?<=[{_NUMERALS}\\d])\\s+(?=[{_NUMERALS}\\d])",
+    "_DASH": f"(?<=\\d)[{_DASHES}](?=\\d)",
+    "_COUNTER": r"(?<=\d)(?:丁目[のノ]?|丁(?=\d|$)|番地[のノ]?|番(?!町)[のノ]?|号[のノ]?)",
+    "_LOOSE_DASH": r"-+(?=\D|$)|(?<!\d)-+",
+    "_LEADING_ZEROS": r"(?<!\d)0+(?=\d)",
+}
+"""The patterns as they were written while the stored keys of version 3 were made."""
+
+
+@given(
+    text=st.text(st.sampled_from("一二十百〇1230٣丁目番地号条割町のノ之ヶが箇大小字文-‐ー~ 　\t\n山霞あ0゙゚"), max_size=14)
+)
+def test_each_pattern_finds_what_it_found_when_the_stored_keys_were_made(text: str) -> None:
+    for name, pattern in LOOKING_BEHIND_FIRST.items():
+        assert getattr(address, name).sub("<>", text) == re.sub(pattern, "<>", text)
