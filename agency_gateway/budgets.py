@@ -103,15 +103,15 @@ class Budgets:
         self._turn_to(now)
         agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
         _forget(operator, now)
-        person = charge.agency.encode(), subject
-        new = charge.kind != "batch" and not self._known.knows(*person, now=now)
+        person = self._known.digest(charge.agency.encode(), subject)
+        new = charge.kind != "batch" and not self._known.knows(person, now=now)
         listed = self._directory.get(charge.agency)
         for limit, most, count in _counts(listed.budget if listed else Budget(), charge, agency, operator, new=new):
             if count > most:
                 raise OverBudget(limit)
         self._add(charge, new, now)
         if new:
-            self._known.add(*person, now=now)
+            self._known.add(person, now=now)
         return new
 
     def restore(self, entry: ledger.Entry) -> None:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_TOGETHER: Final = 64
-PAUSE_SECONDS: Final = 0.0125
-"""Most between the begins of two calls with single questions: a call costs both nodes as much as many questions."""
+PAUSE_SECONDS: Final = 0.03
+"""Most that passes between the begins of two calls with single questions because of what the first one took: a call
+costs both nodes as much as many questions."""
 BATCHES_AT_ONCE: Final = 2
 """Calls of batches under way: while the center works on one, the next one travels."""
 _CENTER_SECONDS: Final = 5.0

@@ -7,7 +7,6 @@ Every way out, a refusal too, passes the ledger.
 import asyncio
 import logging
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -172,8 +171,9 @@ class Desk:
             metrics.inquiry(ledger.RESULT_REFUSED, refused.reason, count=len(entries))
             raise
         await self._admission.watch(map(_as_watched, entries))
-        for (result, refusal), count in Counter((each.entry.result, each.entry.refusal) for each in entries).items():
-            metrics.inquiry(result, refusal or None, count=count)
+        outcomes = [(each.entry.result, each.entry.refusal) for each in entries]
+        for result, refusal in set(outcomes):
+            metrics.inquiry(result, refusal or None, count=outcomes.count((result, refusal)))
         return receipts
 
     def refusal(

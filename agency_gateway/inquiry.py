@@ -81,15 +81,15 @@ class InquiryService(InquiryServiceServicer):
             freshness=found.freshness,
             handle=found.handle,
         )
-        question, moment = _as_named(asked, request.subject), now()
+        question, moment = self._answered.digest(*_as_named(asked, request.subject)), now()
         # By the question alone: whether it was asked is no secret of a person, what was found may be.
-        answer.repeated = bool(question) and not request.held and self._answered.knows(*question, now=moment)
+        answer.repeated = not (asked.sealed_until or request.held) and self._answered.knows(question, now=moment)
         _put_record(answer, found)
         await self._keep(
             [answer], [self._desk.answer(asked, decision, request.subject, found, answer.SerializeToString())]
         )
-        if question:
-            self._answered.add(*question, now=moment)
+        if not asked.sealed_until:  # of a sealed question nobody is told
+            self._answered.add(question, now=moment)
         return answer
 
     async def VerifyIdentity(  # gRPC names its methods so
@@ -214,9 +214,7 @@ class InquiryService(InquiryServiceServicer):
 
 
 def _as_named(asked: Asked, subject: inquiry.Subject) -> tuple[bytes, ...]:
-    """By what a question is known again the same day (二重照会); nothing for a sealed one, of which nobody is told."""
-    if asked.sealed_until:
-        return ()
+    """By what a question is known again the same day (二重照会)."""
     affair = asked.agency.encode(), asked.context.purpose.encode(), bytes(sorted(asked.fields))
     return *affair, subject.SerializeToString(deterministic=True)
 

@@ -21,21 +21,22 @@ class NamedToday:
         self._day = date.min
         self._digests: set[bytes] = set()
 
-    def knows(self, *parts: bytes, now: datetime) -> bool:
-        """Whether these parts together were named today."""
-        self._turn_to(now)
-        return self._digest(parts) in self._digests
+    def digest(self, *parts: bytes) -> bytes:
+        """What stands here, 16 bytes, for what these parts name together."""
+        message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        return hmac.digest(self._key, message, "sha256")[:_DIGEST_BYTES]
 
-    def add(self, *parts: bytes, now: datetime) -> None:
+    def knows(self, digest: bytes, *, now: datetime) -> bool:
+        """Whether it was named today."""
+        self._turn_to(now)
+        return digest in self._digests
+
+    def add(self, digest: bytes, *, now: datetime) -> None:
         """Takes in what is named, until the day ends."""
         self._turn_to(now)
-        self._digests.add(self._digest(parts))
+        self._digests.add(digest)
 
     def _turn_to(self, now: datetime) -> None:
         today = now.astimezone(JAPAN).date()
         if today > self._day:  # a clock that was put back opens no second day
             self._day, self._digests = today, set()
-
-    def _digest(self, parts: tuple[bytes, ...]) -> bytes:
-        message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return hmac.digest(self._key, message, "sha256")[:_DIGEST_BYTES]

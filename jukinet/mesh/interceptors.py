@@ -71,6 +71,9 @@ def current_terminal() -> Terminal:
     return Terminal(bytes.fromhex(_peer.get().fingerprint), _address.get().rpartition(":")[0])
 
 
+_NOT_YET = Refused(errors_pb2.ERROR_REASON_UNSPECIFIED)
+
+
 @dataclass
 class RefusedCall:
     """What is known of a call that is being refused."""
@@ -83,7 +86,7 @@ class RefusedCall:
     """True when the handler had begun."""
     request: Message | None = None
     """The last request message that could be parsed; holds personal data."""
-    refused: Refused = field(default_factory=lambda: Refused(errors_pb2.ERROR_REASON_UNSPECIFIED))
+    refused: Refused = _NOT_YET
 
 
 OnRefusal = Callable[[RefusedCall], Awaitable[None]]

@@ -76,17 +76,15 @@ async def test_the_warning_is_the_same_whoever_is_asked_about(network: Network) 
 
 def test_what_was_named_is_forgotten_when_the_day_ends_in_japan() -> None:
     named = NamedToday()
-    named.add(b"a", b"bc", now=EVENING)
-    assert named.knows(b"a", b"bc", now=EVENING + timedelta(seconds=59))
-    assert not named.knows(b"ab", b"c", now=EVENING)
-    assert not named.knows(b"a", b"bc", now=EVENING + timedelta(seconds=60))
-    named.add(b"new", now=EVENING)  # a clock that was put back
-    assert not named.knows(b"a", b"bc", now=EVENING)
-    assert named.knows(b"new", now=EVENING)
+    this, that, new = named.digest(b"a", b"bc"), named.digest(b"ab", b"c"), named.digest(b"new")
+    named.add(this, now=EVENING)
+    assert named.knows(this, now=EVENING + timedelta(seconds=59))
+    assert not named.knows(that, now=EVENING)
+    assert not named.knows(this, now=EVENING + timedelta(seconds=60))
+    named.add(new, now=EVENING)  # a clock that was put back
+    assert not named.knows(this, now=EVENING)
+    assert named.knows(new, now=EVENING)
 
 
 def test_each_process_names_by_a_key_of_its_own() -> None:
-    one, other = NamedToday(), NamedToday()
-    one.add(b"a", now=EVENING)
-    other.add(b"a", now=EVENING)
-    assert one._digests != other._digests
+    assert NamedToday().digest(b"a") != NamedToday().digest(b"a")

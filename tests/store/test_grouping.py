@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from jukinet.store import grouping as grouping_module
-from jukinet.store.grouping import PAUSE_EACH, Grouping
+from jukinet.store.grouping import SPACING, Grouping
 from jukinet.store.writer import WriterClosed
 
 
@@ -115,13 +115,16 @@ async def test_nobody_waits_for_ever_when_the_grouping_ends() -> None:
 
 async def test_what_comes_in_the_pause_between_two_commits_shares_the_second() -> None:
     begun: list[tuple[float, list[int]]] = []
+    took: list[float] = []
     clock = asyncio.get_running_loop().time
 
     async def commit(items: list[int]) -> Sequence[int]:
         begun.append((clock(), items))
+        await asyncio.sleep(0.02)
+        took.append(clock() - begun[-1][0])
         return items
 
-    grouping: Grouping[int, int] = Grouping(commit, pause=10 * PAUSE_EACH)
+    grouping: Grouping[int, int] = Grouping(commit, pause=3600.0)
     first = [grouping.hand_in(item) for item in range(20)]
     task = asyncio.create_task(grouping.run())
     await asyncio.gather(*first)
@@ -131,11 +134,24 @@ async def test_what_comes_in_the_pause_between_two_commits_shares_the_second() -
     third = grouping.hand_in(21)
     assert [await second, await third] == [20, 21]
     assert [items for _, items in begun] == [list(range(20)), [20, 21]]
-    assert begun[1][0] - begun[0][0] >= 10 * PAUSE_EACH
+    assert begun[1][0] - begun[0][0] >= SPACING * took[0]
     task.cancel()
 
 
-async def test_the_pause_after_one_item_alone_is_that_of_one_item() -> None:
+async def test_nobody_waits_longer_than_the_longest_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping_module, "SPACING", 1e12)
+
+    async def commit(items: list[int]) -> Sequence[int]:
+        return items
+
+    grouping: Grouping[int, int] = Grouping(commit, pause=0.01)
+    task = asyncio.create_task(grouping.run())
+    async with asyncio.timeout(60):
+        assert [await grouping.hand_in(item) for item in range(5)] == list(range(5))
+    task.cancel()
+
+
+async def test_a_commit_that_takes_no_time_has_no_pause() -> None:
     async def commit(items: list[int]) -> Sequence[int]:
         return items
 
@@ -147,7 +163,7 @@ async def test_the_pause_after_one_item_alone_is_that_of_one_item() -> None:
 
 
 async def test_what_waits_out_a_pause_when_the_node_stops_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
+    monkeypatch.setattr(grouping_module, "SPACING", 1e12)
 
     async def commit(items: list[int]) -> Sequence[int]:
         return items
