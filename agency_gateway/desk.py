@@ -125,8 +125,7 @@ class Desk:
     def _is_outside(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> bool:
         """Whether a person is looked for where the agency may hear of nobody."""
         named = {each.four_items.address.local_government_code for each in subjects if each.HasField("four_items")}
-        today = today_in_japan()
-        return any(not self._policy.covers(asked.agency, asked.context.purpose, code, today) for code in named)
+        return not all(map(self._policy.territory(asked.agency, asked.context.purpose, today_in_japan()), named))
 
     async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
         """Raises Refused, with this reason, after that is on record; with one that stands for a while, later."""

@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import Message
 from sqlalchemy import Connection, Engine, select
 
-from center_node.provision import cut
+from center_node.cut import cut
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -242,7 +242,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         return (
             not is_protected(resident)
             and self._policy.decide(question).allowed
-            and self._policy.covers(kept.agency, kept.purpose, resident.holder, day)
+            and self._policy.territory(kept.agency, kept.purpose, day)(resident.holder)
         )
 
     def _told(self, each: Waiting, kept: WatchList, moment: datetime) -> provision.ToldProvision:

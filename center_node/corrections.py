@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection, Engine
 
-from center_node.provision import ITEM_NUMBERS
+from center_node.cut import ITEM_NUMBERS
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import correction_pb2 as correction
 from jukinet._pb.jukinet.provision.v1.correction_pb2_grpc import CorrectionServiceServicer

@@ -14,7 +14,7 @@ takes.
 """
 
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, bindparam, select
@@ -29,13 +29,22 @@ from jukinet.store.statement import Prepared
 BEHIND_US: Final = 60_000_000
 """A municipality that was not heard of for longer is behind: three signs of life on each of two hops are missing."""
 _ANEW_US: Final = 1_000_000
-_NOTHING: Final = (-_ANEW_US, inquiry.Freshness())
-
 _SOURCE = Prepared(
     select(origins.c.sequence, origins.c.as_of).where(
         origins.c.municipality == bindparam("code"), is_provided(origins.c.municipality)
     )
 )
+
+
+class Said(NamedTuple):
+    """What is said of a municipality; times are microseconds since 1970."""
+
+    message: inquiry.Freshness
+    """Signed."""
+    said_us: int
+    complete_us: int
+    """Up to when all of it is here; 0 when that is not known."""
+    joined: bool
 
 
 class Sources:
@@ -60,19 +69,18 @@ class Sources:
         self._expected = frozenset(expected)
         self._complete_as_of = complete_as_of
         self._clock = clock
-        self._said: dict[str, tuple[int, inquiry.Freshness]] = {}
-        """With when it was said, in microseconds since 1970."""
+        self._said: dict[str, Said] = {}
         self._oldest = self._oldest_at = 0
 
-    def of(self, connection: Connection, municipality: str) -> inquiry.Freshness:
-        """What is said of a municipality now, signed. One that is not of the network has not joined it."""
-        now, (said_us, last) = self._clock(), self._said.get(municipality, _NOTHING)
-        if now - said_us < _ANEW_US:
+    def of(self, connection: Connection, municipality: str) -> Said:
+        """What is said of a municipality now. One that is not of the network has not joined it."""
+        now, last = self._clock(), self._said.get(municipality)
+        if last and now - last.said_us < _ANEW_US:
             return last
         said = self._say(connection, municipality, now)
         # A caller may name any six digits; and who joins now is provided at once.
-        if municipality in self._expected and said.state != inquiry.SOURCE_STATE_NOT_JOINED:
-            self._said[municipality] = now, said
+        if municipality in self._expected and said.joined:
+            self._said[municipality] = said
         return said
 
     def nation_is_fresh(self, connection: Connection, *, maximum_age_us: int) -> bool:
@@ -80,17 +88,18 @@ class Sources:
         now = self._clock()
         if not self._oldest_at or now - self._oldest_at >= _ANEW_US:
             every = (self.of(connection, municipality) for municipality in self._expected)
-            self._oldest, self._oldest_at = min((_complete_us(each) for each in every), default=0), now
+            self._oldest, self._oldest_at = min((each.complete_us for each in every), default=0), now
         return now - self._oldest <= maximum_age_us
 
-    def is_fresh(self, said: inquiry.Freshness, *, maximum_age_us: int) -> bool:
+    def is_fresh(self, said: Said, *, maximum_age_us: int) -> bool:
         """Whether all of a municipality is here up to so long ago."""
-        return self._clock() - _complete_us(said) <= maximum_age_us
+        return self._clock() - said.complete_us <= maximum_age_us
 
-    def _say(self, connection: Connection, municipality: str, now: int) -> inquiry.Freshness:
+    def _say(self, connection: Connection, municipality: str, now: int) -> Said:
         said = inquiry.Freshness(municipality=municipality, state=inquiry.SOURCE_STATE_NOT_JOINED)
         said.said_at.FromMicroseconds(now)
         row = _SOURCE.row(connection, {"code": municipality})
+        complete = None
         if row is not None:
             said.sequence = row[0]
             said.as_of.FromMicroseconds(row[1])
@@ -99,8 +108,4 @@ class Sources:
                 said.complete_as_of.FromMicroseconds(complete)
             late = complete is None or now - complete > BEHIND_US
             said.state = inquiry.SOURCE_STATE_BEHIND if late else inquiry.SOURCE_STATE_CONNECTED
-        return sign_freshness(said, self._key)
-
-
-def _complete_us(said: inquiry.Freshness) -> int:
-    return said.complete_as_of.ToMicroseconds() if said.HasField("complete_as_of") else 0
+        return Said(sign_freshness(said, self._key), now, complete or 0, joined=row is not None)

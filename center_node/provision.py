@@ -6,9 +6,10 @@ what was asked.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, Engine
 
 from center_node.asked_today import AskedToday
 from center_node.body_keys import Answered, BodyKeys
+from center_node.cut import cut
 from center_node.freshness import BEHIND_US, Sources
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -46,24 +48,13 @@ log = logging.getLogger(__name__)
 NOWHERE = "000000"
 """In the place of a local government code where there is no resident."""
 
-_RECORD_FIELDS = {
-    inquiry.IDENTITY_FIELD_NAME: "name",
-    inquiry.IDENTITY_FIELD_BIRTH_DATE: "birth_date",
-    inquiry.IDENTITY_FIELD_SEX: "sex",
-    inquiry.IDENTITY_FIELD_ADDRESS: "address",
-    inquiry.IDENTITY_FIELD_INDIVIDUAL_NUMBER: "individual_number",
-    inquiry.IDENTITY_FIELD_RESIDENT_CODE: "resident_code",
-}
-ITEM_NUMBERS: Final = {name: number for number, name in _RECORD_FIELDS.items()}
-"""Number of the IdentityField of each item of the record, by its name."""
 _NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+_UNTRACED: Final = nullcontext()
 _WAYS: "dict[provision.ProvisionKind.ValueType, Way]" = {
     provision.PROVISION_KIND_RECORD: "immediate",
     provision.PROVISION_KIND_VERIFICATION: "immediate",
     provision.PROVISION_KIND_BATCH: "batch",
 }
-_MESSAGES = frozenset({"name", "birth_date", "address"})
-"""Items that are messages of their own."""
 
 
 class ProvisionService(ProvisionServiceServicer):
@@ -117,29 +108,24 @@ class ProvisionService(ProvisionServiceServicer):
         except TicketInvalid as invalid:
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
         asked = [
-            _Asked(ticket.request_id, number, digest, ticket, question, refusal)
+            _Asked(ticket, questions, self._refusal(ticket, questions, until=tickets.expires_at, moment=moment))
             for ticket, questions in together
-            for refusal in [self._refusal(ticket, questions, until=tickets.expires_at, moment=moment)]
-            for number, (digest, question) in enumerate(zip(digests_in(ticket), questions, strict=True))
         ]
         if all(each.refusal for each in asked):
-            return provision.ProvideResponse(provisions=map(_refused, asked))
+            response = provision.ProvideResponse()
+            for each in asked:
+                _begin(response, each)
+            return response
         try:
             await self._asked_today.keep()
-            found = await read_soon(self._reader, lambda connection: self._answers(connection, asked, moment))
-            await self._add_body_keys(asked, found, moment)
+            response, told = await read_soon(self._reader, lambda connection: self._answers(connection, asked, moment))
+            keys = await self._body_keys.keys_for([each.about for each in told], moment.now)
         except StoreError as failure:
             raise as_refusal(failure) from None
-        return provision.ProvideResponse(provisions=[each.provision for each in found])
-
-    async def _add_body_keys(self, asked: Sequence["_Asked"], found: Sequence["_Found"], moment: "_Moment") -> None:
-        sealed = [pair for pair in zip(asked, found, strict=True) if not pair[1].provision.refusal]
-        keys = await self._body_keys.keys_for(
-            [Answered(each.ticket.agency, each.question_id, one.resident_code) for each, one in sealed], moment.now
-        )
-        for (_, one), (key, place) in zip(sealed, keys, strict=True):
-            one.provision.body_key = key
-            one.provision.body_place.CopyFrom(place)
+        for (answer, _), (key, place) in zip(told, keys, strict=True):
+            answer.body_key = key
+            answer.body_place.CopyFrom(place)
+        return response
 
     def _refusal(
         self, ticket: provision.Ticket, questions: Sequence[provision.Question], *, until: Timestamp, moment: "_Moment"
@@ -177,71 +163,105 @@ class ProvisionService(ProvisionServiceServicer):
         if ticket.sealed_until and not self._policy.may_seal(ticket.purpose, ticket.sealed_until, day):
             raise Refused(errors.ERROR_REASON_SEAL_NOT_ALLOWED)
 
-    def _answers(self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment") -> list["_Found"]:
-        key = month_key(self._token_key, moment.now)
-        return [self._answer(connection, each, moment, key) for each in asked]
+    def _answers(
+        self, connection: Connection, asked: Sequence["_Asked"], moment: "_Moment"
+    ) -> "tuple[provision.ProvideResponse, list[_Told]]":
+        """The answers, and those of them whose bodies will be sealed."""
+        response, told = provision.ProvideResponse(), []
+        for each in asked:
+            answers = _begin(response, each)
+            if each.refusal:
+                continue
+            stated = self._stated(each.ticket, moment)
+            for number, (question, answer) in enumerate(zip(each.questions, answers, strict=True)):
+                about = self._answer(connection, stated, question, stated.question_id(number), into=answer)
+                if about is not None:
+                    told.append(_Told(answer, about))
+        return response, told
 
-    def _answer(self, connection: Connection, asked: "_Asked", moment: "_Moment", key: bytes) -> "_Found":
-        """What is provided; `key` is of the month's person tokens."""
-        if asked.refusal:
-            return _Found(_refused(asked))
-        ticket, subject, day = asked.ticket, asked.question.subject, moment.day
-        source = self._source(connection, ticket, subject)
-        answer = provision.Provision(
-            request_id=asked.request_id,
-            subject_digest=asked.subject_digest,
-            outcome=source.otherwise,
-            freshness=source.said,
+    def _stated(self, ticket: provision.Ticket, moment: "_Moment") -> "_Stated":
+        agency, purpose = ticket.agency, ticket.purpose
+        return _Stated(
+            ticket=ticket,
+            agency=agency,
+            day=moment.day,
+            batch=ticket.kind == provision.PROVISION_KIND_BATCH,
+            fields=tuple(ticket.fields),
+            sealed_until=ticket.sealed_until,
+            sealable=self._policy.seals_on(moment.day),
+            maximum_age_us=ticket.maximum_age_seconds * 1_000_000,
+            covers=self._policy.territory(agency, purpose, moment.day),
+            person_token=partial(person_token, month_key(self._token_key, moment.now)),
+            recall_mark=self._recalls.of_answers(moment.now, sealed=bool(ticket.sealed_until)),
+            held_mark=self._held.of_ticket(ticket),
         )
+
+    def _answer(
+        self,
+        connection: Connection,
+        stated: "_Stated",
+        question: provision.Question,
+        question_id: str,
+        *,
+        into: provision.Provision,
+    ) -> Answered | None:
+        """Writes what is provided. Returns about whom; None where it is refused after all."""
+        subject = question.subject
+        nobody = Answered(stated.agency, question_id, "")
+        source = self._source(connection, stated, subject)
         if not source.answers:
-            return _Found(answer)
+            source.tell(into)
+            return nobody
         try:
-            with _span("provision.look_up", asked.question):
-                resident = _look_up(connection, subject, day)
+            with _span("provision.look_up", question):
+                resident = _look_up(connection, subject, stated.day)
         except RecordDamaged:
-            return _Found(_refused(asked._replace(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)))
+            into.refusal = errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+            return None
         # Asked for nobody too, so that a resident elsewhere takes no longer than none.
-        covered = self._policy.covers(ticket.agency, ticket.purpose, resident.holder if resident else NOWHERE, day)
+        covered = stated.covers(resident.holder if resident else NOWHERE)
         if resident is None or not covered:
-            return _Found(answer)
+            source.tell(into)
+            return nobody
         said = self._sources.of(connection, resident.holder)
-        if ticket.maximum_age_seconds and not self._sources.is_fresh(said, maximum_age_us=_age_us(ticket)):
-            return _Found(answer)
-        answer.outcome = inquiry.INQUIRY_OUTCOME_MATCH
-        answer.person_token = person_token(key, resident.record.resident_code)
-        answer.recall_mark = self._recalls.of_answer(
-            resident.record.resident_code, resident.version, moment=moment.now, sealed=bool(ticket.sealed_until)
-        )
-        self._put_seal(answer, asked, resident.record.resident_code, day)
-        del answer.freshness[:]
-        answer.freshness.append(said)
-        if ticket.for_watch:
-            answer.handle = self._handles.make(_handle_of(resident, ticket, subject))
-        if ticket.kind != provision.PROVISION_KIND_VERIFICATION:
-            cut(resident, ticket.fields, into=answer.provided)
-            answer.held = self._held.of(ticket, subject, resident.record.resident_code, answer.provided)
-            answer.unchanged = is_held(answer.held, held=asked.question.held)
-            if answer.unchanged:
-                answer.ClearField("provided")
-        return _Found(answer, resident.record.resident_code)
+        if stated.maximum_age_us and not self._sources.is_fresh(said, maximum_age_us=stated.maximum_age_us):
+            source.tell(into)
+            return nobody
+        into.outcome = inquiry.INQUIRY_OUTCOME_MATCH
+        into.freshness.append(said.message)
+        resident_code = resident.record.resident_code
+        self._put_marks(resident, resident_code, stated, question_id, into=into)
+        if stated.ticket.for_watch:
+            into.handle = self._handles.make(_handle_of(resident, stated.ticket, subject))
+        if stated.fields:
+            cut(resident, stated.fields, into=into.provided)
+            into.held = stated.held_mark(subject, resident_code, into.provided)
+            if is_held(into.held, held=question.held):
+                into.unchanged = True
+                into.ClearField("provided")
+        return Answered(stated.agency, question_id, resident_code)
 
-    def _put_seal(self, answer: provision.Provision, asked: "_Asked", resident_code: str, day: date) -> None:
-        """Writes by what it is known whom a sealed question is about: to the person later, to the detectors now."""
-        if self._policy.seals_on(day):
-            answer.crowd_key = crowd_key(self._token_key, day, resident_code)
-        if until := asked.ticket.sealed_until:
-            answer.sealed_token = sealed_token(seal_key(self._token_key, until, resident_code), asked.question_id)
+    def _put_marks(
+        self, resident: Resident, resident_code: str, stated: "_Stated", question_id: str, *, into: provision.Provision
+    ) -> None:
+        """Writes by what the person and the record are known again: in the ledger, by a correction, by a detector."""
+        into.person_token = stated.person_token(resident_code)
+        into.recall_mark = stated.recall_mark(resident_code, resident.version)
+        if stated.sealable:
+            into.crowd_key = crowd_key(self._token_key, stated.day, resident_code)
+        if stated.sealed_until:
+            key = seal_key(self._token_key, stated.sealed_until, resident_code)
+            into.sealed_token = sealed_token(key, question_id)
 
-    def _source(self, connection: Connection, ticket: provision.Ticket, subject: inquiry.Subject) -> "_Source":
+    def _source(self, connection: Connection, stated: "_Stated", subject: inquiry.Subject) -> "_Source":
         """On what the answer rests if nobody is found; the same whoever is asked about."""
         if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
-            fresh = self._sources.nation_is_fresh(connection, maximum_age_us=_age_us(ticket))
+            fresh = self._sources.nation_is_fresh(connection, maximum_age_us=stated.maximum_age_us or BEHIND_US)
             return _Source((), answers=True, otherwise=_NOBODY if fresh else _UNKNOWN)
         said = self._sources.of(connection, subject.four_items.address.local_government_code)
-        fresh = self._sources.is_fresh(said, maximum_age_us=_age_us(ticket))
-        joined = said.state != inquiry.SOURCE_STATE_NOT_JOINED
-        answers = joined and (fresh or not ticket.maximum_age_seconds)
-        return _Source((said,), answers=answers, otherwise=_NOBODY if fresh and joined else _UNKNOWN)
+        fresh = self._sources.is_fresh(said, maximum_age_us=stated.maximum_age_us or BEHIND_US)
+        answers = said.joined and (fresh or not stated.maximum_age_us)
+        return _Source((said.message,), answers=answers, otherwise=_NOBODY if fresh and said.joined else _UNKNOWN)
 
 
 def _by_ticket(
@@ -264,28 +284,43 @@ class _Moment(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """One question and its ticket; `refusal` says why it gets no look-up."""
+    """A ticket and its questions; `refusal` says why they get no look-up, UNSPECIFIED when they get one."""
 
-    request_id: str
-    number: int
-    """Its place among the questions of the ticket."""
-    subject_digest: bytes
     ticket: provision.Ticket
-    question: provision.Question
+    questions: list[provision.Question]
     refusal: "errors.ErrorReason.ValueType"
 
-    @property
-    def question_id(self) -> str:
-        """Request id of the question, by which its ledger entry goes; a batch's ticket has that of the message."""
-        batch = self.ticket.kind == provision.PROVISION_KIND_BATCH
-        return question_id(self.request_id, self.number) if batch else self.request_id
+
+class _Stated(NamedTuple):
+    """What a ticket says of all its questions, read and derived once."""
+
+    ticket: provision.Ticket
+    agency: str
+    day: date
+    batch: bool
+    fields: "tuple[inquiry.IdentityField.ValueType, ...]"
+    """Wanted items; none where only yes or no is wanted."""
+    sealed_until: str
+    sealable: bool
+    """Whether on this day any question may be sealed."""
+    maximum_age_us: int
+    """0 = as old as it is."""
+    covers: Callable[[str], bool]
+    person_token: Callable[[str], bytes]
+    recall_mark: Callable[[str, int], bytes]
+    held_mark: Callable[[inquiry.Subject, str, inquiry.ProvidedRecord], bytes]
+
+    def question_id(self, number: int) -> str:
+        """Request id of a question, by which its ledger entry goes; a batch's ticket has that of the message."""
+        request_id = self.ticket.request_id
+        return question_id(request_id, number) if self.batch else request_id
 
 
-class _Found(NamedTuple):
-    """What is provided, and whose it is; no code where that is nobody's."""
+class _Told(NamedTuple):
+    """An answer, and about whom it is."""
 
-    provision: provision.Provision
-    resident_code: str = ""
+    answer: provision.Provision
+    about: Answered
 
 
 class _Source(NamedTuple):
@@ -297,33 +332,25 @@ class _Source(NamedTuple):
     otherwise: "inquiry.InquiryOutcome.ValueType"
     """The outcome if no single person matches, or if nobody is looked up."""
 
+    def tell(self, into: provision.Provision) -> None:
+        """Writes that nothing is told, and on what that rests."""
+        into.outcome = self.otherwise
+        into.freshness.extend(self.said)
+
 
 def _span(name: str, question: provision.Question, **attributes: str) -> AbstractContextManager[object]:
     """A span of the question's own trace; most questions are not traced."""
     if not question.traceparent:
-        return nullcontext()
+        return _UNTRACED
     return tracing.span(name, parent=question.traceparent, **attributes)
 
 
-def _refused(asked: _Asked) -> provision.Provision:
-    return provision.Provision(request_id=asked.request_id, subject_digest=asked.subject_digest, refusal=asked.refusal)
-
-
-def cut(
-    resident: Resident, fields: "Iterable[inquiry.IdentityField.ValueType]", *, into: inquiry.ProvidedRecord
-) -> None:
-    """Writes the wanted items of the record, and nothing else, into an empty answer."""
-    record, provided = resident.record, into.record
-    provided.SetInParent()
-    for wanted in fields:
-        name = _RECORD_FIELDS.get(wanted)
-        if name in _MESSAGES:
-            getattr(provided, name).CopyFrom(getattr(record, name))
-        elif name:
-            setattr(provided, name, getattr(record, name))
-        elif wanted == inquiry.IDENTITY_FIELD_CHANGE:
-            into.status = resident.status
-            into.effective_date.CopyFrom(resident.effective_date)
+def _begin(response: provision.ProvideResponse, asked: _Asked) -> list[provision.Provision]:
+    """The places of the answers to a ticket's questions, with what is said whatever is found."""
+    return [
+        response.provisions.add(request_id=asked.ticket.request_id, subject_digest=digest, refusal=asked.refusal)
+        for digest in digests_in(asked.ticket)
+    ]
 
 
 def _handle_of(resident: Resident, ticket: provision.Ticket, subject: inquiry.Subject) -> provision.HandleContent:
@@ -341,7 +368,3 @@ def _look_up(connection: Connection, subject: inquiry.Subject, day: date) -> Res
     if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
         return search.by_individual_number(connection, subject.individual_number, day=day)
     return search.by_four_items(connection, subject.four_items, day=day)
-
-
-def _age_us(ticket: provision.Ticket) -> int:
-    return ticket.maximum_age_seconds * 1_000_000 or BEHIND_US

@@ -12,7 +12,6 @@ Source: HKDF is RFC 5869; AES-GCM is NIST SP 800-38D.
 """
 
 import hashlib
-import hmac
 import os
 
 from cryptography.exceptions import InvalidTag
@@ -23,6 +22,7 @@ from google.protobuf.message import DecodeError
 
 from jukinet._pb.jukinet.body.v1.body_pb2 import Body, KeyPlace, SealedBody
 from jukinet.ledger.errors import BodyUnreadable
+from jukinet.mesh.mac import mac
 
 NOBODY = ""
 """Stands for the person of a question that was about nobody, or not about exactly one."""
@@ -43,7 +43,7 @@ def person_name(key: bytes, resident_code: str) -> str:
         key: of `names_key`.
         resident_code: eleven digits.
     """
-    return hmac.digest(key, resident_code.encode(), "sha256").hex()
+    return mac(key, resident_code.encode()).hex()
 
 
 def place_cipher(month_secret: bytes) -> AESGCM:

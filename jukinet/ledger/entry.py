@@ -13,7 +13,6 @@ Rules:
    are; no new ones are made.
 """
 
-import hmac
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -25,6 +24,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.errors import EntryInvalid
 from jukinet.ledger.layout import DIGEST_BYTES, PURPOSE, VERSION, check
+from jukinet.mesh.mac import mac
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -305,4 +305,4 @@ def _derive(root_key: bytes, use: str) -> bytes:
 def _mac(key: bytes, *parts: bytes) -> bytes:
     # Lengths in front keep ("ab", "c") and ("a", "bc") apart.
     message = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
-    return hmac.digest(key, message, "sha256")
+    return mac(key, message)

@@ -22,6 +22,8 @@ from functools import lru_cache
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from jukinet.mesh.mac import mac
+
 
 def seal_key(root_key: bytes, until: str, resident_code: str) -> bytes:
     """A person's key (住民票コード) of the entries that open on a day, 32 bytes.
@@ -32,7 +34,7 @@ def seal_key(root_key: bytes, until: str, resident_code: str) -> bytes:
         resident_code: eleven digits.
     Raises ValueError for a root key of another length.
     """
-    return hmac.digest(_derived(root_key, f"jukinet seal v1 {until}"), resident_code.encode(), "sha256")
+    return mac(_derived(root_key, f"jukinet seal v1 {until}"), resident_code.encode())
 
 
 def sealed_token(key: bytes, request_id: str) -> bytes:
@@ -54,7 +56,7 @@ def crowd_key(root_key: bytes, day: date, resident_code: str) -> bytes:
         resident_code: eleven digits.
     Raises ValueError for a root key of another length.
     """
-    return hmac.digest(_derived(root_key, f"jukinet crowd v1 {day}"), resident_code.encode(), "sha256")
+    return mac(_derived(root_key, f"jukinet crowd v1 {day}"), resident_code.encode())
 
 
 def crowd_tag(key: bytes, request_id: str) -> bytes:

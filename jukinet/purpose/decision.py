@@ -13,8 +13,9 @@ the day comes with the question.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import partial
 from importlib import resources
 from typing import NamedTuple
 
@@ -165,17 +166,20 @@ class PurposePolicy:
             return _allow(row, question.purpose, next(iter(fired)), book)
         return _refuse(row, fired, book)
 
-    def covers(self, agency: str, purpose: str, holder: str, day: date) -> bool:
-        """Whether an allowed question may hear of residents of this municipality.
+    def territory(self, agency: str, purpose: str, day: date) -> Callable[[str], bool]:
+        """Of whose residents an allowed question may hear.
 
         Args:
             agency: SPIFFE ID.
             purpose: row, or row and item.
-            holder: six-digit code of the municipality that holds the record.
             day: of the question, in Japan.
+
+        Returns: whether of those of a municipality, by the six-digit code of the one that holds the record.
         """
-        row = self.editions.on(day).find(purpose)
-        return row is not None and agency in self._directory and covers(row, self._directory[agency], holder)
+        row, listed = self.editions.on(day).find(purpose), self._directory.get(agency)
+        if row is None or listed is None:
+            return lambda _holder: False
+        return partial(covers, row, listed)
 
     def may_seal(self, purpose: str, until: str, day: date) -> bool:
         """Whether an allowed question may be sealed (封印), by the edition of its day and for so long.

@@ -9,7 +9,8 @@ Source: Act art. 30-9 and following (provision as far as the affair needs it); R
 """
 
 import hmac
-from hashlib import sha256
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import ProvidedRecord, Subject
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import Ticket
+from jukinet.mesh.mac import mac
 
 _CONTEXT: Final = b"jukinet held mark v1"
 
@@ -27,25 +29,33 @@ class HeldMarks:
     def __init__(self, root_key: bytes) -> None:
         self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_CONTEXT).derive(root_key)
 
-    def of(self, ticket: Ticket, subject: Subject, resident_code: str, provided: ProvidedRecord) -> bytes:
-        """The mark of an answer, 32 bytes.
+    def of_ticket(self, ticket: Ticket) -> Callable[[Subject, str, ProvidedRecord], bytes]:
+        """What makes the mark, 32 bytes, of each answer under a ticket.
 
         Args:
-            ticket: of the question: its agency, row and items count, in any order of the items.
-            subject: the person as asked about. Another wording has another mark, or two marks would tell that a number
-                and a name are one person's.
-            resident_code: of the person who was found.
-            provided: the items, cut to what is provided.
+            ticket: its agency, row and items count, in any order of the items.
+
+        Returns: a function of
+            the person as asked about: another wording has another mark, or two marks would tell that a number and a
+                name are one person's;
+            the resident code of the person who was found;
+            the items, cut to what is provided.
         """
-        parts = (
-            ticket.agency.encode(),
-            ticket.purpose.encode(),
-            bytes(sorted(ticket.fields)),
-            subject.SerializeToString(deterministic=True),
-            resident_code.encode(),
-            provided.SerializeToString(deterministic=True),
+        return partial(
+            self._mark, _framed(ticket.agency.encode(), ticket.purpose.encode(), bytes(sorted(ticket.fields)))
         )
-        return hmac.digest(self._key, b"".join(len(part).to_bytes(4, "big") + part for part in parts), sha256)
+
+    def _mark(self, asked: bytes, subject: Subject, resident_code: str, provided: ProvidedRecord) -> bytes:
+        whom = subject.SerializeToString(deterministic=True)
+        return mac(
+            self._key,
+            asked + _framed(whom, resident_code.encode(), provided.SerializeToString(deterministic=True)),
+        )
+
+
+def _framed(*parts: bytes) -> bytes:
+    """Parts, each behind its length, so that none can pass for another."""
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 
 def is_held(mark: bytes, *, held: bytes) -> bool:

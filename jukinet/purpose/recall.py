@@ -10,15 +10,15 @@ By the version, not by a time: which answer held which value must not hang on tw
 Source: docs/decisions/0066-a-correction-finds-who-was-told.md; RFC 2104 (HMAC).
 """
 
-import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import lru_cache
-from hashlib import sha256
+from functools import lru_cache, partial
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from jukinet.mesh.mac import mac
 
 YEARS: Final = 7
 """As long as provisions are kept on record; what was provided earlier is not recalled."""
@@ -31,23 +31,24 @@ class RecallMarks:
     def __init__(self, root_key: bytes) -> None:
         self._root_key = root_key
 
-    def of_answer(self, resident_code: str, version: int, *, moment: datetime, sealed: bool) -> bytes:
-        """The mark of an answer about a person, 32 bytes.
+    def of_answers(self, moment: datetime, *, sealed: bool) -> Callable[[str, int], bytes]:
+        """What makes the mark, 32 bytes, of each answer of a moment.
 
         Args:
-            resident_code: eleven digits, as in the record that was provided.
-            version: 更新順番号 of that record.
-            moment: of the answer, timezone-aware.
-            sealed: whether the answer's entry is.
+            moment: timezone-aware.
+            sealed: whether the answers' entries are.
+
+        Returns: a function of the resident code, eleven digits as in the record that is provided, and of the version
+            (更新順番号) of that record.
         """
-        return self._mark(_answers(_month(moment), sealed=sealed), resident_code, version)
+        return partial(_mark, self._key(_answers(_month(moment), sealed=sealed)))
 
     def of_change(self, resident_code: str, version: int) -> bytes:
         """The mark of a change that is told (異動情報), 32 bytes: one for all times, since it may be told much later.
 
         It gives nothing away: the change's position in the history is told with it.
         """
-        return self._mark(_CHANGE, resident_code, version)
+        return _mark(self._key(_CHANGE), resident_code, version)
 
     def all_of(
         self, resident_code: str, version: int, *, first: datetime, last: datetime, now: datetime
@@ -64,10 +65,14 @@ class RecallMarks:
         this = _month(now)
         for month in range(min(this, _month(last) + 1), max(_month(first), this - 12 * YEARS) - 1, -1):
             for sealed in (False, True):
-                yield self._mark(_answers(month, sealed=sealed), resident_code, version), month > this - 2
+                yield _mark(self._key(_answers(month, sealed=sealed)), resident_code, version), month > this - 2
 
-    def _mark(self, kind: str, resident_code: str, version: int) -> bytes:
-        return hmac.digest(_key(self._root_key, kind), f"{version} {resident_code}".encode(), sha256)
+    def _key(self, kind: str) -> bytes:
+        return _derived(self._root_key, kind)
+
+
+def _mark(key: bytes, resident_code: str, version: int) -> bytes:
+    return mac(key, f"{version} {resident_code}".encode())
 
 
 def _answers(month: int, *, sealed: bool) -> str:
@@ -81,6 +86,6 @@ def _month(moment: datetime) -> int:
 
 
 @lru_cache(maxsize=512)
-def _key(root_key: bytes, kind: str) -> bytes:
+def _derived(root_key: bytes, kind: str) -> bytes:
     info = f"jukinet recall mark v1 {kind}".encode()
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(root_key)

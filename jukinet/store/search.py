@@ -52,17 +52,18 @@ def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Res
         "birth": f"{born.year:04}-{born.month:02}-{born.day:02}",
         "sex": items.sex,
         "address": address,
+        "day": day.isoformat(),
     }
-    return _only_one(connection, _BY_FOUR_ITEMS, values, day)
+    return _only_one(connection, _BY_FOUR_ITEMS, values)
 
 
 def by_individual_number(connection: Connection, number: str, *, day: date) -> Resident | None:
     """The one resident with this 個人番号; None for none or several. `number` has twelve digits."""
-    return _only_one(connection, _BY_NUMBER, {"number": number}, day)
+    return _only_one(connection, _BY_NUMBER, {"number": number, "day": day.isoformat()})
 
 
-def _only_one(connection: Connection, query: Prepared, values: Mapping[str, str | int], day: date) -> Resident | None:
-    found = query.rows(connection, {**values, "day": day.isoformat()})
+def _only_one(connection: Connection, query: Prepared, values: Mapping[str, str | int]) -> Resident | None:
+    found = query.rows(connection, values)
     anybody = f"{randrange(_CODES):011}"  # noqa: S311  # which record is read in vain is no secret
     record = _RECORD.row(connection, {"code": found[0][0] if len(found) == 1 else anybody})
     if record is None:

@@ -174,7 +174,7 @@ async def test_the_center_decides_each_way_in_which_a_message_names_persons(netw
             asked.append(question.method)
             return policy.decide(question)
 
-        covers, seals_on = policy.covers, policy.seals_on
+        territory, seals_on = policy.territory, policy.seals_on
 
     network.center_service._policy = Noting()
     await network.inquire_batch(message)

@@ -142,7 +142,7 @@ async def test_a_statement_is_signed_at_most_once_a_second_and_never_older(netwo
         moment[0] += 999_999
         assert sources.of(connection, CHIYODA) is first
         moment[0] += 1
-        assert sources.of(connection, CHIYODA).said_at.ToMicroseconds() == moment[0]
+        assert sources.of(connection, CHIYODA).message.said_at.ToMicroseconds() == moment[0]
         for number in range(100):
             sources.of(connection, f"{number:06}")
         assert set(sources._said) == {CHIYODA}

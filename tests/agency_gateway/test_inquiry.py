@@ -126,7 +126,7 @@ class Lenient:
 
     def __init__(self, policy: Any) -> None:
         self._policy = policy
-        self.covers = policy.covers
+        self.territory = policy.territory
 
     def decide(self, question: Any) -> Any:
         return self._policy.decide(question._replace(agency="spiffe://agencies.jukinet/agency/pension-service"))

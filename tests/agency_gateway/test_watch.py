@@ -262,7 +262,7 @@ async def test_the_center_decides_again_when_it_tells(house: House) -> None:
             asked = question._replace(purpose="B1-41") if question.fields else question
             return policy.decide(asked)
 
-        covers = policy.covers
+        territory = policy.territory
 
     house.network.changes._policy = Narrower()
     assert await refusal(house.changes()) == errors.ERROR_REASON_PURPOSE_NOT_GRANTED
@@ -277,8 +277,8 @@ async def test_nothing_is_told_of_a_municipality_that_the_agency_may_not_hear_of
     class Elsewhere:
         decide = policy.decide
 
-        def covers(self, *_question: Any) -> bool:
-            return False
+        def territory(self, *_question: Any) -> Any:
+            return lambda _holder: False
 
     house.network.changes._policy = Elsewhere()
     assert await house.changes() == []

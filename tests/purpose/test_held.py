@@ -25,7 +25,7 @@ def parts() -> Parts:
 
 
 def mark(given: Parts, key: bytes = bytes(32)) -> bytes:
-    return HeldMarks(key).of(given["ticket"], given["subject"], given["resident_code"], given["provided"])
+    return HeldMarks(key).of_ticket(given["ticket"])(given["subject"], given["resident_code"], given["provided"])
 
 
 def test_the_order_of_the_items_and_the_request_id_make_no_difference() -> None:

@@ -41,22 +41,22 @@ def agency_with(prefecture: str) -> Listed:
 def test_each_table_covers_its_own_residents_only(table: int, own: bool, other: bool) -> None:
     agency = agency_with(TOKYO)
     policy = PurposePolicy(EDITIONS, {agency.spiffe_id: agency})
-    assert policy.covers(agency.spiffe_id, a_row_of(table), SHINJUKU, TODAY) is own
-    assert policy.covers(agency.spiffe_id, a_row_of(table), YOKOSUKA, TODAY) is other
+    assert policy.territory(agency.spiffe_id, a_row_of(table), TODAY)(SHINJUKU) is own
+    assert policy.territory(agency.spiffe_id, a_row_of(table), TODAY)(YOKOSUKA) is other
 
 
 def test_a_local_body_without_a_prefecture_is_told_nothing() -> None:
     agency = agency_with("")
     policy = PurposePolicy(EDITIONS, {agency.spiffe_id: agency})
-    covered = [policy.covers(agency.spiffe_id, a_row_of(table), SHINJUKU, TODAY) for table in range(1, 7)]
+    covered = [policy.territory(agency.spiffe_id, a_row_of(table), TODAY)(SHINJUKU) for table in range(1, 7)]
     assert covered == [True, False, False, False, False, False]
 
 
 def test_nobody_is_covered_for_an_unknown_agency_or_row() -> None:
     agency = agency_with(TOKYO)
     policy = PurposePolicy(EDITIONS, {agency.spiffe_id: agency})
-    assert not policy.covers("spiffe://agencies.jukinet/agency/other", a_row_of(1), SHINJUKU, TODAY)
-    assert not policy.covers(agency.spiffe_id, "B1-999", SHINJUKU, TODAY)
+    assert not policy.territory("spiffe://agencies.jukinet/agency/other", a_row_of(1), TODAY)(SHINJUKU)
+    assert not policy.territory(agency.spiffe_id, "B1-999", TODAY)(SHINJUKU)
 
 
 def test_the_prefecture_is_read_back_as_written_and_must_be_one() -> None:
