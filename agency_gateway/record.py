@@ -80,6 +80,10 @@ class _Handed:
         return self.entries[0].entry.agency, self.entries[0].entry.request_id
 
 
+class _TooLate(Exception):
+    """An entry was not on disk in time."""
+
+
 class _Kept(NamedTuple):
     receipts: list[Receipt]
     repeated: bool
@@ -129,9 +133,8 @@ class Record:
         Raises Refused: REQUEST_ID_REUSED (refusals for that are then on record instead), LEDGER_UNAVAILABLE.
         """
         try:
-            async with asyncio.timeout(KEEP_SECONDS):
-                kept = await self._hand_in(_Handed(entries))
-        except TimeoutError:
+            kept = await self._hand_in(_Handed(entries), within=KEEP_SECONDS)
+        except _TooLate:
             if self._began is not None and self._told_of != self._began:
                 self._told_of = self._began
                 log.warning("a commit of the ledger hangs", extra={"count": self.size})
@@ -147,17 +150,24 @@ class Record:
         """
         await self._hand_in(_Handed([Recorded(entry)], act))
 
-    async def _hand_in(self, handed: _Handed) -> _Kept:
+    async def _hand_in(self, handed: _Handed, *, within: float | None = None) -> _Kept:
+        """Raises Refused; _TooLate when it was not on disk within so many seconds."""
         if not self.is_open():
             why = "its disk does not answer" if self._hangs else "its witnesses do not cosign it"
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail=why)
+        waiting = self.grouping.hand_in(handed)
+        # A context of asyncio.timeout costs as much as the row.
+        giving_up = within and asyncio.get_running_loop().call_later(within, _give_up, waiting)
         try:
-            return await self.grouping.hand_in(handed)
-        except Refused:
+            return await waiting
+        except (Refused, _TooLate):
             raise
         except Exception as failure:
             log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
+        finally:
+            if giving_up:
+                giving_up.cancel()
 
     @property
     def size(self) -> int:
@@ -210,6 +220,11 @@ class Record:
             for handed, again in zip(recorded, repeated, strict=True)
         )
         return state, [next(told) if outcome is None else outcome for outcome in outcomes]
+
+
+def _give_up(waiting: "asyncio.Future[_Kept]") -> None:
+    if not waiting.done():
+        waiting.set_exception(_TooLate())
 
 
 def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | None:

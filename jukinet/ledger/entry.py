@@ -32,17 +32,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class EntryKeys:
     """The gateway's own keys for pseudonyms, commitments and digests, derived from one root key of 32 bytes."""
 
-    __slots__ = ("_answer", "_case", "_operator", "_proof")
+    __slots__ = ("_answer", "_case", "_proof", "_pseudonym")
 
     def __init__(self, root_key: bytes) -> None:
-        self._operator = _derive(root_key, "operator")
+        operator = _derive(root_key, "operator")
+        # Asked for three times a question, and an agency has few operators.
+        self._pseudonym = lru_cache(maxsize=4096)(lambda *names: _mac(operator, *map(str.encode, names)))
         self._case = _derive(root_key, "case")
         self._answer = _derive(root_key, "answer")
         self._proof = _derive(root_key, "proof")
 
     def operator_pseudonym(self, agency: str, operator: str) -> bytes:
         """32 bytes that stand for an operator (操作者) of this agency, the same ones each time."""
-        return _mac(self._operator, agency.encode(), operator.encode())
+        return self._pseudonym(agency, operator)
 
     def case_commitment(self, agency: str, case_reference: str) -> bytes:
         """32 bytes that bind the agency to its case (事案) without telling it."""
