@@ -165,7 +165,15 @@ async def run(config: NodeConfig) -> None:
                 "jukinet.inquiry.v1.InquiryService": answers,
                 "jukinet.ledger.v1.LedgerService": lambda: readable(reader),
             },
-            parts=[writer.watch, record.grouping.run, *center.parts, recalls.run, publisher.run, scrub.run],
+            parts=[
+                writer.watch,
+                record.grouping.run,
+                *center.parts,
+                recalls.run,
+                recalls.show,
+                publisher.run,
+                scrub.run,
+            ],
             on_drain=end_streams,
             on_refusal=inquiry.note_refusal,
         )

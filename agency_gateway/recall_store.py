@@ -28,6 +28,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    text,
     update,
 )
 
@@ -71,7 +72,13 @@ recalls = Table(
     Column("noted_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
     Column("acknowledged_at", BigInteger, comment="the same; NULL until then"),
     UniqueConstraint("leaf_index", "correction", name="recalls_once"),
-    Index("recalls_by_purpose", "agency", "purpose", "position"),
+    # Of what is not acknowledged alone, so that what was, over years, slows neither the telling nor the counting.
+    Index(
+        "recalls_open",
+        *("agency", "purpose", "position", "noted_at"),
+        sqlite_where=text("acknowledged_at IS NULL"),
+        postgresql_where=text("acknowledged_at IS NULL"),
+    ),
     # Without it SQLite gives the position of a removed last row again.
     sqlite_autoincrement=True,
 )
@@ -129,6 +136,13 @@ class Open(NamedTuple):
     purpose: str
     recalls: int
     since_us: int
+
+
+class Standing(NamedTuple):
+    """How many recalls no agency acknowledged yet, and since when the oldest can be had; None: there is none."""
+
+    recalls: int
+    since_us: int | None
 
 
 def items_in(entry: ledger.Entry) -> int:
@@ -234,6 +248,12 @@ def open_recalls(connection: Connection) -> list[Open]:
         .order_by(*by)
     )
     return [Open(*row) for row in rows]
+
+
+def standing(connection: Connection) -> Standing:
+    """What stands unacknowledged, of all agencies together."""
+    query = select(func.count(), func.min(recalls.c.noted_at)).where(recalls.c.acknowledged_at.is_(None))
+    return Standing(*connection.execute(query).one())
 
 
 def read_entry(connection: Connection, leaf_index: int) -> bytes:

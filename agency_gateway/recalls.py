@@ -26,6 +26,7 @@ from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.ledger.store import covered_size
+from jukinet.mesh import metrics
 from jukinet.mesh.clock import now, now_us
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 _CENTER_SECONDS: Final = 10.0
 """The center takes five to find that nothing was corrected."""
 _AGAIN_SECONDS: Final = 1.0
+_SHOW_SECONDS: Final = 5.0
+"""How often the metrics are set."""
 _R = TypeVar("_R")
 
 
@@ -83,6 +86,17 @@ class Recalls:
             except (grpc.aio.AioRpcError, Refused, StoreError) as failure:  # nothing is lost: the same step is next
                 log.warning("corrections could not be followed", extra={"error_type": type(failure).__name__})
                 await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def show(self) -> None:
+        """Shows in the metrics what is not acknowledged; to be run beside the server."""
+        while True:
+            try:
+                standing = await self._read(store.standing)
+                since = now_us() if standing.since_us is None else standing.since_us
+                metrics.recalls(standing.recalls, max(now_us() - since, 0) / 1e6)
+            except StoreError as failure:
+                log.warning("recalls could not be counted", extra={"error_type": type(failure).__name__})
+            await asyncio.sleep(_SHOW_SECONDS)
 
     async def step(self) -> bool:
         """Takes the next corrections, and looks at what was committed since the last ones.

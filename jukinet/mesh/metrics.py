@@ -64,6 +64,8 @@ INSTRUMENTS: Final = {
     "requests_overdue": ("gauge", "1", "those among them whose term has passed: an alarm"),
     "watches_open": ("gauge", "1", "lists of persons whose later changes agencies are told"),
     "watch_untold_age": ("gauge", "s", "since when the oldest change waits for an agency to have it on disk"),
+    "recalls_open": ("gauge", "1", "recalls of wrong answers that their agencies did not acknowledge yet"),
+    "recall_unacknowledged_age": ("gauge", "s", "since when the oldest of them waits for its agency: an alarm"),
     "certificate_expiry": ("gauge", "s", "time until the node's certificate ends"),
     "spans_lost": ("counter", "1", "spans that the collector did not get"),
     "tasks": ("gauge", "1", "tasks of the event loop; a number that goes on growing is a fault of the program"),
@@ -296,6 +298,13 @@ def watches(lists: int, untold_seconds: float) -> None:
     if _serving is not None:
         _serving.gauges["watches_open"].set(lists)
         _serving.gauges["watch_untold_age"].set(untold_seconds)
+
+
+def recalls(waiting: int, oldest_seconds: float) -> None:
+    """Shows how many recalls are not acknowledged by their agencies, and for how long the oldest has waited."""
+    if _serving is not None:
+        _serving.gauges["recalls_open"].set(waiting)
+        _serving.gauges["recall_unacknowledged_age"].set(oldest_seconds)
 
 
 def witness(peer: Identity, behind: int, answers: bool) -> None:

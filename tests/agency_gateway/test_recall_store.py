@@ -1,11 +1,13 @@
 """What a gateway keeps of recalls, on either database."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, insert
+from sqlalchemy import Connection, Engine, event, insert
 
 from agency_gateway import recall_store as store
 from agency_gateway.node import MIGRATIONS
@@ -96,6 +98,37 @@ def test_what_is_acknowledged_is_told_no_more_and_its_position_stays_known(conne
     assert store.unacknowledged(connection, AGENCY, "B1-78", limit=9) == []
     assert store.is_position(connection, AGENCY, PURPOSE, second.position)
     assert not store.is_position(connection, "another", PURPOSE, second.position)
+
+
+def test_what_no_agency_acknowledged_is_counted_since_the_oldest(connection: Connection) -> None:
+    assert store.standing(connection) == store.Standing(0, None)
+    for number in range(3):
+        entry = ledger.Entry(agency=f"{AGENCY}{number}", purpose=PURPOSE)
+        store.note(connection, store.Due(number, mark(1), "2026-05-01", 2), entry, now_us=7 + number)
+    assert store.standing(connection) == store.Standing(3, 7)
+    store.acknowledge(connection, 1, now_us=20)
+    assert store.standing(connection) == store.Standing(2, 8)
+
+
+def test_what_was_acknowledged_is_read_neither_to_count_nor_to_tell(tmp_path: Path) -> None:
+    """As SQLite plans it; PostgreSQL's plan depends on how many rows there are."""
+    engine = open_writer(f"sqlite:///{tmp_path / 'gateway.db'}")
+    ensure_schema(engine, MIGRATIONS)
+    plans: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def plan(_connection: Any, cursor: Any, statement: str, values: Any, *_more: Any) -> tuple[str, Any]:
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        plans.append(" ".join(str(row[3]) for row in cursor.fetchall()))
+        return statement, values
+
+    with engine.connect() as opened:
+        store.standing(opened)
+        store.open_recalls(opened)
+        store.unacknowledged(opened, AGENCY, PURPOSE, limit=9)
+    engine.dispose()
+    assert len(plans) == 3
+    assert all("recalls_open" in each for each in plans), plans
 
 
 def test_a_gateway_goes_on_where_it_was(connection: Connection) -> None:

@@ -1,0 +1,143 @@
+"""The commands and the metrics by which agencies and operators follow recalls, at a gateway in this process."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from typer.testing import Result
+
+from agency_gateway import recall_service
+from center_node import corrections as center_corrections
+from jukinet._pb.jukinet.recall.v1.recall_pb2_grpc import add_RecallServiceServicer_to_server
+from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.output import Exit
+from jukinet.mesh import metrics
+from jukinet.mesh.server import build_server, drain
+from tests.agency_gateway.calls import GATEWAY
+from tests.agency_gateway.conftest import BANK, OPERATOR_KEYS, PENSION
+from tests.agency_gateway.office import Office
+from tests.cli.running import jukinet
+from tests.mesh.test_metrics import scrape, value
+
+Network = Any  # the fixture's own class lives in conftest.py
+
+
+@pytest.fixture
+def office(network: Network, monkeypatch: pytest.MonkeyPatch) -> Office:
+    for module in (center_corrections, recall_service):
+        monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    return Office(network, 1, 2)
+
+
+@pytest.fixture
+async def mesh(network: Network, tmp_path: Path) -> AsyncIterator[Mesh]:
+    """A mesh whose gateway is the one of this process, and tells recalls alone."""
+    written = write_mesh(tmp_path / "mesh", Plan(["131016"], [GATEWAY.name]))
+    config = written.config(GATEWAY.name)
+    node = build_server(
+        identity=config.identity,
+        listen=config.listen,
+        tls=config.tls,
+        services=[(add_RecallServiceServicer_to_server, network.recall)],
+    )
+    await node.start()
+    yield written
+    await drain(node, grace_seconds=1)
+
+
+@pytest.fixture
+def take(mesh: Mesh, tmp_path: Path) -> Callable[..., Any]:
+    """Runs `jukinet recalls` as an agency, into a file of that name."""
+    key = tmp_path / "op-2.key"
+    key.write_bytes(OPERATOR_KEYS["op-2"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    key.chmod(0o600)
+
+    async def run(name: str, *more: str, agency: str = PENSION.name, purpose: str = "B1-77.12") -> Result:
+        files = ("--out", tmp_path / name, "--mesh", mesh.root, "--operator-key", key)
+        affair = ("--agency", agency, "--purpose", purpose, "--case", "case-1", "--operator", "op-2")
+        return await asyncio.to_thread(jukinet, "recalls", *files, *affair, "--seconds", "10", *more)
+
+    return run
+
+
+async def unacknowledged(mesh: Mesh) -> list[dict[str, Any]]:
+    told = await asyncio.to_thread(jukinet, "admin", "recalls", "--mesh", mesh.root, "--node", GATEWAY.name, "--json")
+    assert told.exit_code == Exit.OK, told.output
+    rows: list[dict[str, Any]] = json.loads(told.stdout)["unacknowledged"]
+    return rows
+
+
+async def test_recalls_are_taken_into_a_file_and_acknowledged_once_and_the_same_file_goes_on(
+    office: Office, mesh: Mesh, take: Callable[..., Any], tmp_path: Path
+) -> None:
+    asked = [await office.ask(number) for number in (1, 2)]
+    office.report(1, block="9番9号")
+    await office.look()
+    ((open_row),) = await unacknowledged(mesh)
+    assert (open_row["agency"], open_row["purpose"], open_row["recalls"]) == (PENSION.uri, "B1-77.12", 1)
+
+    done = await take("recalls.jsonl", "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (Exit.OK, {"recalls": 1, "position": 1}), done.output
+    assert await unacknowledged(mesh) == []
+    office.report(2, block="9番9号")
+    await office.look()
+    again = await take("recalls.jsonl")
+    assert again.stdout == f"1 recalls are new in {tmp_path / 'recalls.jsonl'}, up to position 2\n"
+    header, *lines = map(json.loads, (tmp_path / "recalls.jsonl").read_text("utf-8").splitlines())
+    assert header == {"format": "jukinet-recalls/1", "purpose": "B1-77.12"}
+    assert [(each["line"], each["request_id"]) for each in lines] == [*enumerate(asked, 1)]
+    assert {*lines[1]} == {"line", "request_id", "answered_at", "answer_index", "items", "corrected_on"}
+
+
+async def test_the_operators_list_is_a_table_too(office: Office, mesh: Mesh) -> None:
+    command = partial(jukinet, "admin", "recalls", "--mesh", mesh.root, "--node", GATEWAY.name)
+    await office.ask(1)
+    office.report(1, block="9番9号")
+    await office.look()
+    head, row = (await asyncio.to_thread(command)).stdout.splitlines()
+    assert head.split() == ["agency", "purpose", "recalls", "since"]
+    assert row.split()[:3] == [PENSION.uri, "B1-77.12", "1"]
+
+
+async def test_a_file_of_something_else_is_not_written_and_who_may_not_ask_gets_none(
+    office: Office, take: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert (await take("mine.jsonl")).exit_code == Exit.OK
+    before = (tmp_path / "mine.jsonl").read_bytes()
+    assert (await take("mine.jsonl", purpose="B1-77.2")).exit_code == Exit.USAGE
+    assert (tmp_path / "mine.jsonl").read_bytes() == before
+    refused = await take("bank.jsonl", agency=BANK.name)
+    assert (refused.exit_code, refused.stderr.partition(".")[0]) == (Exit.FORBIDDEN, "PRIVATE_SECTOR_BANNED")
+
+
+async def test_a_file_that_took_recalls_at_another_gateway_is_refused(
+    office: Office, take: Callable[..., Any], tmp_path: Path
+) -> None:
+    lines = ({"format": "jukinet-recalls/1", "purpose": "B1-77.12"}, {"line": 7})
+    (tmp_path / "other.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines), "utf-8")
+    refused = await take("other.jsonl")
+    assert (refused.exit_code, refused.stderr.partition(".")[0]) == (Exit.USAGE, "RECALL_POSITION")
+
+
+async def test_metrics_say_how_many_recalls_wait_for_agencies_and_since_when(office: Office) -> None:
+    served = metrics.configure("127.0.0.1:0")
+    assert served is not None
+    try:
+        await office.ask(1)
+        office.report(1, block="9番9号")
+        await office.look()
+        showing = asyncio.ensure_future(office.network.recalls.show())
+        async with asyncio.timeout(20):
+            while "\njukinet_recalls_open " not in (text := await asyncio.to_thread(scrape, served)):
+                pass
+        showing.cancel()
+        assert value(text, "jukinet_recalls_open") == 1
+        assert value(text, "jukinet_recall_unacknowledged_age_seconds") > 0
+    finally:
+        metrics.shutdown()
