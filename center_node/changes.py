@@ -185,7 +185,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             if len(sheet.tickets) != 1 or sheet.tickets[0].kind != provision.PROVISION_KIND_CHANGES:
                 raise TicketInvalid("it is not for changes")
             ticket = sheet.tickets[0]
-            self._tickets.use(ticket, subjects=[order], until=sheet.expires_at, now=moment)
+            self._tickets.use(ticket, subjects=[order], now=moment)
         except TicketInvalid as invalid:
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
         return ticket

@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, bindparam, select
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.provision.v1.provision_pb2 import Provision
 from jukinet.purpose.freshness import sign_freshness
+from jukinet.purpose.ticket import method_of
 from jukinet.store.brakes import is_held
 from jukinet.store.schema import origins
 from jukinet.store.snapshots import is_provided
@@ -29,6 +31,7 @@ from jukinet.store.statement import Prepared
 BEHIND_US: Final = 60_000_000
 """A municipality that was not heard of for longer is behind: three signs of life on each of two hops are missing."""
 _ANEW_US: Final = 1_000_000
+_NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 _SOURCE = Prepared(
     select(origins.c.sequence, origins.c.as_of).where(
         origins.c.municipality == bindparam("code"), is_provided(origins.c.municipality)
@@ -45,6 +48,21 @@ class Said(NamedTuple):
     complete_us: int
     """Up to when all of it is here; 0 when that is not known."""
     joined: bool
+
+
+class Source(NamedTuple):
+    """What an answer rests on before anybody is looked up; the same whoever is asked about."""
+
+    said: tuple[inquiry.Freshness, ...]
+    answers: bool
+    """Whether anybody is looked up at all."""
+    otherwise: "inquiry.InquiryOutcome.ValueType"
+    """The outcome if no single person matches, or if nobody is looked up."""
+
+    def tell(self, into: Provision) -> None:
+        """Writes that nothing is told, and on what that rests."""
+        into.outcome = self.otherwise
+        into.freshness.extend(self.said)
 
 
 class Sources:
@@ -82,6 +100,17 @@ class Sources:
         if municipality in self._expected and said.joined:
             self._said[municipality] = said
         return said
+
+    def of_question(self, connection: Connection, subject: inquiry.Subject, *, maximum_age_us: int) -> Source:
+        """What the answer to a question rests on; `maximum_age_us` is the oldest that the asker allows, 0 for any."""
+        allowed_us = maximum_age_us or BEHIND_US
+        if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
+            fresh = self.nation_is_fresh(connection, maximum_age_us=allowed_us)
+            return Source((), answers=True, otherwise=_NOBODY if fresh else _UNKNOWN)
+        said = self.of(connection, subject.four_items.address.local_government_code)
+        fresh = said.joined and self.is_fresh(said, maximum_age_us=allowed_us)
+        answers = said.joined and (fresh or not maximum_age_us)
+        return Source((said.message,), answers=answers, otherwise=_NOBODY if fresh else _UNKNOWN)
 
     def nation_is_fresh(self, connection: Connection, *, maximum_age_us: int) -> bool:
         """Whether of every municipality of the network all is here up to so long ago."""

@@ -14,13 +14,12 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, Engine
 
 from center_node.asked_today import AskedToday
 from center_node.body_keys import Answered, BodyKeys
 from center_node.cut import cut
-from center_node.freshness import BEHIND_US, Sources
+from center_node.freshness import Sources
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -48,7 +47,6 @@ log = logging.getLogger(__name__)
 NOWHERE = "000000"
 """In the place of a local government code where there is no resident."""
 
-_NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 _UNTRACED: Final = nullcontext()
 _WAYS: "dict[provision.ProvisionKind.ValueType, Way]" = {
     provision.PROVISION_KIND_RECORD: "immediate",
@@ -107,10 +105,7 @@ class ProvisionService(ProvisionServiceServicer):
             together = _by_ticket(tickets.tickets, request.questions)
         except TicketInvalid as invalid:
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
-        asked = [
-            _Asked(ticket, questions, self._refusal(ticket, questions, until=tickets.expires_at, moment=moment))
-            for ticket, questions in together
-        ]
+        asked = [_Asked(ticket, questions, self._refusal(ticket, questions, moment)) for ticket, questions in together]
         if all(each.refusal for each in asked):
             response = provision.ProvideResponse()
             for each in asked:
@@ -128,13 +123,13 @@ class ProvisionService(ProvisionServiceServicer):
         return response
 
     def _refusal(
-        self, ticket: provision.Ticket, questions: Sequence[provision.Question], *, until: Timestamp, moment: "_Moment"
+        self, ticket: provision.Ticket, questions: Sequence[provision.Question], moment: "_Moment"
     ) -> "errors.ErrorReason.ValueType":
         """Why these questions get no look-up; UNSPECIFIED when they get one. No resident table is read."""
         subjects = [question.subject for question in questions]
         try:
             with _span("provision.decide", questions[0], **{"jukinet.purpose": ticket.purpose}):
-                self._tickets.use(ticket, subjects=subjects, until=until, now=moment.now)
+                self._tickets.use(ticket, subjects=subjects, now=moment.now)
                 self._decide(ticket, {method_of(subject) for subject in subjects}, moment.day)
                 self._asked_today.charge(ticket, len(subjects), moment.day)
         except TicketInvalid as invalid:
@@ -168,18 +163,19 @@ class ProvisionService(ProvisionServiceServicer):
     ) -> "tuple[provision.ProvideResponse, list[_Told]]":
         """The answers, and those of them whose bodies will be sealed."""
         response, told = provision.ProvideResponse(), []
+        token = partial(person_token, month_key(self._token_key, moment.now))
         for each in asked:
             answers = _begin(response, each)
             if each.refusal:
                 continue
-            stated = self._stated(each.ticket, moment)
+            stated = self._stated(each.ticket, moment, token)
             for number, (question, answer) in enumerate(zip(each.questions, answers, strict=True)):
                 about = self._answer(connection, stated, question, stated.question_id(number), into=answer)
                 if about is not None:
                     told.append(_Told(answer, about))
         return response, told
 
-    def _stated(self, ticket: provision.Ticket, moment: "_Moment") -> "_Stated":
+    def _stated(self, ticket: provision.Ticket, moment: "_Moment", token: Callable[[str], bytes]) -> "_Stated":
         agency, purpose = ticket.agency, ticket.purpose
         return _Stated(
             ticket=ticket,
@@ -191,7 +187,7 @@ class ProvisionService(ProvisionServiceServicer):
             sealable=self._policy.seals_on(moment.day),
             maximum_age_us=ticket.maximum_age_seconds * 1_000_000,
             covers=self._policy.territory(agency, purpose, moment.day),
-            person_token=partial(person_token, month_key(self._token_key, moment.now)),
+            person_token=token,
             recall_mark=self._recalls.of_answers(moment.now, sealed=bool(ticket.sealed_until)),
             held_mark=self._held.of_ticket(ticket),
         )
@@ -208,7 +204,7 @@ class ProvisionService(ProvisionServiceServicer):
         """Writes what is provided. Returns about whom; None where it is refused after all."""
         subject = question.subject
         nobody = Answered(stated.agency, question_id, "")
-        source = self._source(connection, stated, subject)
+        source = self._sources.of_question(connection, subject, maximum_age_us=stated.maximum_age_us)
         if not source.answers:
             source.tell(into)
             return nobody
@@ -252,16 +248,6 @@ class ProvisionService(ProvisionServiceServicer):
         if stated.sealed_until:
             key = seal_key(self._token_key, stated.sealed_until, resident_code)
             into.sealed_token = sealed_token(key, question_id)
-
-    def _source(self, connection: Connection, stated: "_Stated", subject: inquiry.Subject) -> "_Source":
-        """On what the answer rests if nobody is found; the same whoever is asked about."""
-        if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
-            fresh = self._sources.nation_is_fresh(connection, maximum_age_us=stated.maximum_age_us or BEHIND_US)
-            return _Source((), answers=True, otherwise=_NOBODY if fresh else _UNKNOWN)
-        said = self._sources.of(connection, subject.four_items.address.local_government_code)
-        fresh = self._sources.is_fresh(said, maximum_age_us=stated.maximum_age_us or BEHIND_US)
-        answers = said.joined and (fresh or not stated.maximum_age_us)
-        return _Source((said.message,), answers=answers, otherwise=_NOBODY if fresh and said.joined else _UNKNOWN)
 
 
 def _by_ticket(
@@ -321,21 +307,6 @@ class _Told(NamedTuple):
 
     answer: provision.Provision
     about: Answered
-
-
-class _Source(NamedTuple):
-    """What an answer rests on before anybody is looked up."""
-
-    said: tuple[inquiry.Freshness, ...]
-    answers: bool
-    """Whether anybody is looked up at all."""
-    otherwise: "inquiry.InquiryOutcome.ValueType"
-    """The outcome if no single person matches, or if nobody is looked up."""
-
-    def tell(self, into: provision.Provision) -> None:
-        """Writes that nothing is told, and on what that rests."""
-        into.outcome = self.otherwise
-        into.freshness.extend(self.said)
 
 
 def _span(name: str, question: provision.Question, **attributes: str) -> AbstractContextManager[object]:

@@ -117,8 +117,8 @@ class TicketOffice:
         _check_time(tickets, self._opened, now)
         return tickets
 
-    def use(self, ticket: Ticket, *, subjects: Sequence[Message], until: Timestamp, now: datetime) -> None:
-        """Takes a ticket that was accepted, once, if it is for these subjects; `until` is when its sheet expires.
+    def use(self, ticket: Ticket, *, subjects: Sequence[Message], now: datetime) -> None:
+        """Takes a ticket that was accepted at this moment, once, if it is for these subjects.
 
         Raises TicketInvalid.
         """
@@ -130,7 +130,8 @@ class TicketOffice:
         key = (ticket.agency, ticket.request_id)
         if key in self._used:
             raise TicketInvalid("it was used before")
-        self._used[key] = _utc(until, now) + CLOCK_SKEW
+        # By a clock that is ahead the ticket may have been made so much later; and this one may be put back.
+        self._used[key] = now + LIFETIME + 2 * CLOCK_SKEW
 
 
 def _digests_of(ticket: Ticket, subjects: Sequence[Message]) -> list[bytes]:

@@ -14,7 +14,7 @@ outcome alone, a clock can tell from the others.
 import logging
 from collections.abc import Mapping
 from datetime import date
-from random import randrange
+from random import random
 
 from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select
 
@@ -64,7 +64,7 @@ def by_individual_number(connection: Connection, number: str, *, day: date) -> R
 
 def _only_one(connection: Connection, query: Prepared, values: Mapping[str, str | int]) -> Resident | None:
     found = query.rows(connection, values)
-    anybody = f"{randrange(_CODES):011}"  # noqa: S311  # which record is read in vain is no secret
+    anybody = f"{int(random() * _CODES):011}"  # noqa: S311  # which record is read in vain is no secret
     record = _RECORD.row(connection, {"code": found[0][0] if len(found) == 1 else anybody})
     if record is None:
         return None
