@@ -136,6 +136,15 @@ def test_an_inquiry_by_individual_number_reads_it_from_standard_input(running: R
     assert set(answer) == {"request_id", "outcome", "provided", "held", "legal_basis", "freshness", "receipt"}
 
 
+def test_who_asks_the_same_again_is_told_so_whether_somebody_is_found_or_nobody(running: Running) -> None:
+    for person in (running.person(1), running.person(1, birth_date="1901-01-01")):
+        first, again = (
+            json.loads(running.ask("inquire", "--field", "address", "--subject", "-", "--json", stdin=person).stdout)
+            for _ in range(2)
+        )
+        assert (first["outcome"], "repeated" in first, again["repeated"]) == (again["outcome"], False, True)
+
+
 def test_nobody_found_is_an_answer_too(running: Running) -> None:
     nobody = running.person(birth_date="1901-01-01")
     result = running.ask("inquire", "--field", "name", "--subject", "-", stdin=nobody)
