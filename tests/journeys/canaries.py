@@ -18,7 +18,8 @@ from jukinet.mesh.errors import name_of, reason_of
 from jukinet.mesh.redaction import is_personal
 
 Network = Any  # the fixture's own class lives in conftest.py
-CHIYODA = "131016"
+CHIYODA, OKUTAMA, SHINJUKU = "131016", "133086", "131041"
+CS, PREFECTURE, CENTER, GATEWAY = "municipality-131016", "prefecture-130001", "center", "gateway-1"
 
 MARK = f"kanaria{secrets.token_hex(4)}"
 """What every canary begins with; letters and digits, so that no escape and no search key changes it."""
@@ -95,6 +96,14 @@ class Canaries:
             address=identity_pb2.Address(local_government_code=municipality, **address),
         )
         return record
+
+
+def altered(record: identity_pb2.IdentityRecord, **parts: Any) -> identity_pb2.IdentityRecord:
+    """A record with other parts."""
+    copy = identity_pb2.IdentityRecord()
+    copy.CopyFrom(record)
+    copy.MergeFrom(identity_pb2.IdentityRecord(**parts))
+    return copy
 
 
 def _inside(name: str, value: Any) -> Message | None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from jukinet.mesh.redaction import personal_fields
-from tests.journeys.canaries import MARK, Canaries, mentions
-from tests.journeys.planting import CS, plant
+from tests.journeys.canaries import CS, MARK, Canaries, mentions
+from tests.journeys.planted.order import plant
 
 Network = Any  # the fixtures' own classes live in conftest.py
 Collector = Any
