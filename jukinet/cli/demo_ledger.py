@@ -30,12 +30,12 @@ async def check_ledger(mesh: Mesh, folder: Path, asked: Questions, claims: Claim
     )
     claims.make(
         "ledger and receipts verify offline, by a verifier that shares no code with the writer",
-        report.sound and report.receipts == len(receipts),
+        report.findings.sound and report.receipts == len(receipts),
         f"root {report.root[:16]}…, {report.receipts} receipts",
     )
     claims.make(
         "two of the ledger's three witnesses cosigned its checkpoint, while the third was dead (SIGKILL)",
-        report.sound and len(report.witnesses) == _QUORUM,
+        report.findings.sound and len(report.witnesses) == _QUORUM,
         ", ".join(report.witnesses),
     )
 

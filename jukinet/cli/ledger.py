@@ -109,7 +109,7 @@ def verify(
 
     report = verify_files(file, key, receipt or [], witnesses=witness or [], quorum=quorum)
     show(report.to_json() if as_json else report.to_text().rstrip("\n"))
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(report.findings.exit_code)
 
 
 @app.command()
@@ -161,7 +161,7 @@ def verify_one(
 
     report = verify_receipt(receipt, proof, key, witnesses=witness or [], quorum=quorum)
     show(report.to_json() if as_json else report.to_text().rstrip("\n"))
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(report.findings.exit_code)
 
 
 def _witness_options(mesh: Mesh) -> str:

@@ -37,4 +37,4 @@ def verify_usage(
 
     report = verify(file, key, ledger_key, ledgers=ledger or [], witnesses=witness or [], quorum=quorum)
     show(report.to_json() if as_json else report.to_text().rstrip("\n"))
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(report.findings.exit_code)

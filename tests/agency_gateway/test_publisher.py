@@ -199,7 +199,7 @@ class House:
         key.write_text(str(SIGNER.verifier), encoding="utf-8")
         keys = [str(each.cosigner.key) for each in self.direct]
         report = verify_files(ledger, key, witnesses=keys, quorum=count or self.quorum)
-        assert report.sound, report.findings
+        assert report.findings.sound, report.findings.first_ones
         return report.witnesses
 
     def status(self) -> admin.GetStatusResponse:
@@ -269,7 +269,7 @@ async def test_a_receipt_does_not_wait_for_witnesses_and_is_tied_to_what_they_co
     path.write_bytes(receipt.SerializeToString())
     keys = [str(each.cosigner.key) for each in house.direct]
     report = verify_files(tmp_path / "ledger.jsonl", tmp_path / "ledger.vkey", [path], witnesses=keys)
-    assert (report.sound, report.receipts, len(report.witnesses)) == (True, 1, 3)
+    assert (report.findings.sound, report.receipts, len(report.witnesses)) == (True, 1, 3)
 
 
 async def refused(house: House) -> "errors.ErrorReason.ValueType":

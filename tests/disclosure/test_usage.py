@@ -170,7 +170,7 @@ class Files:
         change(usage)
         body = usage.SerializeToString(deterministic=True)
         lie = disclosure.FindUsageResponse(usage=body, signature=KEY.sign(b"jukinet usage v1\0" + body))
-        return {finding.check for finding in self.verify(lie).findings}
+        return {finding.check for finding in self.verify(lie).findings.first_ones}
 
 
 def _cosigners() -> Any:
@@ -187,11 +187,11 @@ def files(filled: Node, keys: dict[str, Path], tmp_path: Path) -> Files:
 async def test_a_sound_answer_verifies_and_with_the_ledger_it_is_complete(filled: Node, files: Files) -> None:
     answer = told(filled)
     report = files.verify(answer)
-    assert report.findings == []
-    assert (report.rows, report.complete, report.exit_code) == (8, True, 0)
+    assert report.findings.first_ones == []
+    assert (report.rows, report.complete, report.findings.exit_code) == (8, True, 0)
     assert "SOUND AND COMPLETE" in report.to_text()
     alone = files.verify(answer, ledgers=[])
-    assert alone.sound
+    assert alone.findings.sound
     assert not alone.complete
     assert "to count again" in alone.to_text()
 
@@ -278,12 +278,12 @@ async def test_a_node_that_lies_is_found_out(filled: Node, files: Files, lie: An
 async def test_an_answer_signed_by_another_key_is_found_out(filled: Node, files: Files) -> None:
     answer = told(filled)
     answer.signature = Ed25519PrivateKey.generate().sign(b"jukinet usage v1\0" + answer.usage)
-    assert [finding.check for finding in files.verify(answer).findings] == ["signature"]
+    assert [finding.check for finding in files.verify(answer).findings.first_ones] == ["signature"]
 
 
 async def test_another_ledger_of_the_same_name_is_found_out(filled: Node, files: Files, leaf: Any) -> None:
     files.write_ledger([*files.leaves[:-1], leaf(91)], filled.gateway._note())
-    assert {finding.check for finding in files.verify(told(filled)).findings} == {"ledger"}
+    assert {finding.check for finding in files.verify(told(filled)).findings.first_ones} == {"ledger"}
 
 
 @settings(max_examples=30)
@@ -295,7 +295,7 @@ def test_whatever_is_in_the_file_the_verifier_reports(content: bytes) -> None:
         answer, key = Path(folder) / "usage.json", Path(folder) / "key"
         answer.write_bytes(content)
         key.write_text(f"{VerifierKey('jukinet/disclosure', KEY.public_key())}\n")
-        assert verify_usage(answer, key, []).exit_code in (1, 2)
+        assert verify_usage(answer, key, []).findings.exit_code in (1, 2)
 
 
 # ---- once a day ------------------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def judge_ledger(network: Network, pension: Sequence[Agency], bank: Agency, fold
     assert len(receipts) > 0
     keys = [network.mesh.witness_key(name).read_text("utf-8") for name in network.mesh.witnesses]
     verified = verify_files(folder / "ledger.jsonl", network.mesh.ledger_key(GATEWAY), receipts, witnesses=keys)
-    assert (verified.sound, verified.entries, verified.receipts) == (True, len(entries), len(receipts))
+    assert (verified.findings.sound, verified.entries, verified.receipts) == (True, len(entries), len(receipts))
     assert intact(database)
 
 

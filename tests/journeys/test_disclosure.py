@@ -127,7 +127,7 @@ async def test_a_resident_learns_who_received_the_record_and_anybody_can_count_a
     assert "開示を留保" in usage.notice
     await fetch_ledger(network.mesh, GATEWAY, tmp_path / "ledger.jsonl")
     report = await asyncio.to_thread(verify, network, tmp_path, answer)
-    assert report.findings == []
+    assert report.findings.first_ones == []
     assert report.complete
     assert report.rows == 2
 
@@ -149,7 +149,7 @@ async def test_an_answer_that_was_altered_does_not_verify(
         forged = disclosure.FindUsageResponse(usage=altered.SerializeToString(), signature=answer.signature)
         report = await asyncio.to_thread(verify, network, tmp_path, forged)
         # The signature alone gives it away; and were it the node itself that lied, the ledger would.
-        assert {"signature", found} <= {finding.check for finding in report.findings}
+        assert {"signature", found} <= {finding.check for finding in report.findings.first_ones}
 
 
 async def test_a_lost_answer_is_had_again_and_another_one_on_the_next_day(

@@ -85,4 +85,4 @@ async def test_a_question_is_sealed_once_the_law_lets_it_and_is_counted_at_once(
     assert [each.sealed for each in usage.ledgers] == [2]
     await fetch_ledger(own.mesh, GATEWAY, tmp_path / "ledger.jsonl")
     report = await asyncio.to_thread(verify, own, tmp_path, answer)
-    assert (report.findings, report.complete, report.rows, report.sealed) == ([], True, 1, 2)
+    assert (report.findings.first_ones, report.complete, report.rows, report.sealed) == ([], True, 1, 2)

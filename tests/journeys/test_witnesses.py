@@ -138,14 +138,18 @@ async def test_witnesses_come_and_go_and_a_ledger_that_was_put_back_does_not_sta
     """One mesh for the whole story, for each is seven processes."""
     async with running(new_network, tmp_path) as ledger:
         await ledger.ask(2)
-        assert (await ledger.verified()).sound
+        assert (await ledger.verified()).findings.sound
         copy = copied(ledger.database(), tmp_path / "ledger-of-2.db")
 
         # One witness dead: the other two are a quorum, and the dead one catches up when it is back.
         ledger.nodes.kill(W3)
         await ledger.ask(2)
         report = await ledger.verified()
-        assert (report.sound, report.entries, report.witnesses) == (True, 4, ["jukinet/witness-1", "jukinet/witness-2"])
+        assert (report.findings.sound, report.entries, report.witnesses) == (
+            True,
+            4,
+            ["jukinet/witness-1", "jukinet/witness-2"],
+        )
         assert await ledger.behind() == {W1: 0, W2: 0, W3: 2}
         await ledger.start(W3)
 
@@ -210,7 +214,11 @@ async def test_witnesses_come_and_go_and_a_ledger_that_was_put_back_does_not_sta
         await ledger.start(GATEWAY)
         await ledger.ask()
         report = await ledger.verified(witnesses=(NEW, W2, W3))
-        assert (report.sound, report.entries, report.witnesses) == (True, 7, ["jukinet/witness-4", "jukinet/witness-2"])
+        assert (report.findings.sound, report.entries, report.witnesses) == (
+            True,
+            7,
+            ["jukinet/witness-4", "jukinet/witness-2"],
+        )
 
 
 def put_in_the_place_of(network: Network, old: str, new: str) -> None:
@@ -316,7 +324,7 @@ async def test_a_crash_at_any_step_of_witnessing_leaves_one_history(new_network:
             size = await fetch_ledger(network.mesh, GATEWAY, file)
             assert size == (await network.status(GATEWAY)).ledger_entries
             keys = [network.mesh.witness_key(W1).read_text("utf-8")]
-            assert verify_files(file, network.mesh.ledger_key(GATEWAY), witnesses=keys).sound
+            assert verify_files(file, network.mesh.ledger_key(GATEWAY), witnesses=keys).findings.sound
             published = ledger.published()
             assert seen.items() <= published.items(), "what was published once stays as it was"
             seen = published

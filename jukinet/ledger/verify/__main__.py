@@ -19,7 +19,7 @@ def main() -> int:
     asked = parser.parse_args()
     report = verify_files(asked.ledger, asked.key, asked.receipts, witnesses=asked.witness, quorum=asked.quorum)
     sys.stdout.write(report.to_json() + "\n" if asked.json else report.to_text())
-    return report.exit_code
+    return report.findings.exit_code
 
 
 if __name__ == "__main__":

@@ -56,12 +56,8 @@ def verify_files(
         checked = _check_receipts(report, receipts, key)
         with ledger_path.open("rb") as file:
             _Verification(report, key, keys, checked).run(file)
-    except Unsound as error:
-        report.add(Finding("input", str(error)))
-        report.unreadable = True
-    except (OSError, UnicodeDecodeError) as error:
-        report.add(Finding("input", f"a file cannot be read: {type(error).__name__}"))
-        report.unreadable = True
+    except (Unsound, OSError, UnicodeDecodeError) as error:
+        report.findings.stopped(error)
     return report
 
 
@@ -71,7 +67,7 @@ def _check_receipts(report: Report, paths: Sequence[Path], key: Key) -> list[Che
         try:
             checked.append(check_receipt(path, key))
         except Unsound as error:
-            report.add(Finding("receipt", f"{path.name}: {error}"))
+            report.findings.add(Finding("receipt", f"{path.name}: {error}"))
     return checked
 
 
@@ -194,7 +190,7 @@ class _Verification:
         size = self._tree.size
         if size < signed.size:
             message = f"the ledger ends after {size} entries, signed are {signed.size}"
-            self._report.add(Finding("truncated", message, size, size))
+            self._report.findings.add(Finding("truncated", message, size, size))
         else:
             self._report.checkpoints += 1
             self._compare_root("checkpoint", "the last checkpoint", signed)
@@ -208,11 +204,11 @@ class _Verification:
             return True
         first, last = self._fits_up_to, signed.size - 1
         message = f"{whose} over {signed.size} entries has another root"
-        self._report.add(Finding(check, message, *((first, last) if first <= last else (None, None))))
+        self._report.findings.add(Finding(check, message, *((first, last) if first <= last else (None, None))))
         return False
 
     def _find(self, check: str, message: str, index: int | None = None) -> None:
-        self._report.add(Finding(check, message, index, index))
+        self._report.findings.add(Finding(check, message, index, index))
 
 
 def _nanoseconds(entry: ledger_pb2.Entry) -> int:

@@ -38,13 +38,8 @@ def verify_receipt(
         keys = read_witnesses(witnesses)
         report.quorum = quorum_of(len(keys), quorum)
         file = _parse(proof_path.read_bytes())
-    except Unsound as error:
-        report.add(Finding("input", str(error)))
-        report.unreadable = True
-        return report
-    except (OSError, UnicodeDecodeError) as error:
-        report.add(Finding("input", f"a file cannot be read: {type(error).__name__}"))
-        report.unreadable = True
+    except (Unsound, OSError, UnicodeDecodeError) as error:
+        report.findings.stopped(error)
         return report
     _check(report, receipt_path, file, key, keys)
     return report
@@ -59,21 +54,21 @@ def _check(
         report.size, report.root, report.checkpoints = published.size, published.root.hex(), 1
         report.witnesses = cosigned_by(file.checkpoint, keys)
     except Unsound as error:
-        report.add(Finding("checkpoint", f"the published one: {error}"))
+        report.findings.add(Finding("checkpoint", f"the published one: {error}"))
         return
     if len(report.witnesses) < report.quorum:
         count, wanted = len(report.witnesses), report.quorum
-        report.add(
+        report.findings.add(
             Finding("witness", f"the published checkpoint is cosigned by {count} witnesses, {wanted} are wanted")
         )
     try:
         checked = check_receipt(receipt, key)
     except (Unsound, OSError) as error:
-        report.add(Finding("receipt", str(error) if isinstance(error, Unsound) else type(error).__name__))
+        report.findings.add(Finding("receipt", str(error) if isinstance(error, Unsound) else type(error).__name__))
         return
     report.receipts = report.entries = 1
     if not is_consistent(checked.tree, published, file.proof):
-        report.add(Finding("receipt", "the proof does not lead from its checkpoint to the published one"))
+        report.findings.add(Finding("receipt", "the proof does not lead from its checkpoint to the published one"))
 
 
 def _parse(content: bytes) -> ledger_pb2.GetConsistencyProofResponse:

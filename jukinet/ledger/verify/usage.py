@@ -66,12 +66,8 @@ def verify_usage(
         check.run(_parse(answer_path.read_bytes()), node_key)
         for path in ledgers:
             check.count_again(path)
-    except Unsound as error:
-        report.add(Finding("input", str(error)))
-        report.unreadable = True
-    except (OSError, UnicodeDecodeError) as error:
-        report.add(Finding("input", f"a file cannot be read: {type(error).__name__}"))
-        report.unreadable = True
+    except (Unsound, OSError, UnicodeDecodeError) as error:
+        report.findings.stopped(error)
     return report
 
 
@@ -211,7 +207,7 @@ class _Verification:
         return self._period[0] <= datetime.fromtimestamp(entry.time.seconds, _JAPAN).date() <= self._period[1]
 
     def _find(self, check: str, message: str) -> None:
-        self._report.add(Finding(check, message))
+        self._report.findings.add(Finding(check, message))
 
 
 def _months(first: date, last: date) -> list[str]:

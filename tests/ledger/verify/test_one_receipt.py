@@ -64,14 +64,14 @@ def case(tmp_path: Path, signer: Signer, sqlite: Engine, leaf: MakeLeaf) -> Case
 
 
 def checks(report: Report) -> list[str]:
-    return [finding.check for finding in report.findings]
+    return [finding.check for finding in report.findings.first_ones]
 
 
 def test_a_receipt_is_sound_under_a_later_checkpoint_that_a_quorum_cosigned(case: Case) -> None:
     report = case.verify()
-    assert (report.sound, report.receipts, report.size) == (True, 1, 20)
+    assert (report.findings.sound, report.receipts, report.size) == (True, 1, 20)
     assert report.witnesses == ["jukinet/witness-1", "jukinet/witness-2"]
-    assert case.verify(keys=[]).sound
+    assert case.verify(keys=[]).findings.sound
 
 
 def test_too_few_witnesses_are_told(case: Case) -> None:
@@ -92,7 +92,7 @@ def test_no_single_bit_of_the_proof_can_be_changed(case: Case) -> None:
 def test_a_proof_for_another_receipt_shows_nothing(case: Case) -> None:
     assert checks(case.verify(receipt=case.other)) == ["receipt"], "its tree is the published one, which needs no proof"
     empty = ledger_pb2.GetConsistencyProofResponse(checkpoint=case.file.checkpoint)
-    assert case.verify(receipt=case.other, file=empty).sound
+    assert case.verify(receipt=case.other, file=empty).findings.sound
     assert checks(case.verify(file=empty)) == ["receipt"]
 
 
@@ -110,8 +110,8 @@ def test_a_file_that_is_no_proof_is_unreadable(case: Case, content: bytes) -> No
     case.verify()
     (case.folder / "proof").write_bytes(content)
     paths = [case.folder / name for name in ("receipt", "proof", "key")]
-    assert verify_receipt(*paths).exit_code == 2
-    assert verify_receipt(paths[0], case.folder / "absent", paths[2]).exit_code == 2
+    assert verify_receipt(*paths).findings.exit_code == 2
+    assert verify_receipt(paths[0], case.folder / "absent", paths[2]).findings.exit_code == 2
 
 
 def test_the_command_says_so_by_its_exit_code(case: Case) -> None:

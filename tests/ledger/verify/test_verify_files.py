@@ -90,23 +90,28 @@ def entry_line(index: int, leaf: bytes, stored_hash: bytes | None = None) -> str
 
 
 def checks(report: Report) -> list[str]:
-    return [finding.check for finding in report.findings]
+    return [finding.check for finding in report.findings.first_ones]
 
 
 def test_a_sound_ledger_is_sound(case: Case) -> None:
     report = case.verify(*case.receipts)
-    assert report.findings == []
-    assert (report.sound, report.exit_code, report.first_bad_index, report.bad_range) == (True, 0, None, None)
+    assert report.findings.first_ones == []
+    assert (report.findings.sound, report.findings.exit_code, report.first_bad_index, report.bad_range) == (
+        True,
+        0,
+        None,
+        None,
+    )
     assert (report.entries, report.checkpoints, report.receipts) == (SIZE, len(BATCHES), SIZE)
     assert (report.origin, report.size) == (case.signer.verifier.name, SIZE)
 
 
 def test_an_empty_ledger_is_sound(case: Case) -> None:
-    assert case.verify(lines=case.signed([])).sound
+    assert case.verify(lines=case.signed([])).findings.sound
 
 
 def test_a_ledger_without_earlier_checkpoints_is_sound(case: Case) -> None:
-    assert case.verify(lines=case.plain(case.leaves)).sound
+    assert case.verify(lines=case.plain(case.leaves)).findings.sound
 
 
 def test_a_receipt_may_be_json(case: Case) -> None:
@@ -122,7 +127,7 @@ def test_an_edited_entry_is_named(case: Case, leaf: MakeLeaf, index: int) -> Non
     other = leaf(index, operator="somebody-else")
     lines[case.line_of(index)] = entry_line(index, other, merkle.leaf_hash(case.leaves[index]))
     report = case.verify(lines=lines)
-    assert (report.first_bad_index, checks(report), report.exit_code) == (index, ["leaf"], 1)
+    assert (report.first_bad_index, checks(report), report.findings.exit_code) == (index, ["leaf"], 1)
 
 
 @pytest.mark.parametrize("index", [0, 1, 7, 15, SIZE - 1])
@@ -195,7 +200,7 @@ def test_a_renumbered_ledger_is_bounded_too(case: Case, change: str) -> None:
     else:
         leaves[8] = leaves[7]
     report = case.verify(lines=case.forged(leaves))
-    assert (report.bad_range, report.sound) == ((5, 14), False)
+    assert (report.bad_range, report.findings.sound) == ((5, 14), False)
 
 
 def test_a_receipt_names_the_forged_entry_itself(case: Case, leaf: MakeLeaf) -> None:
@@ -209,15 +214,15 @@ def test_a_receipt_names_the_forged_entry_itself(case: Case, leaf: MakeLeaf) -> 
 def test_a_ledger_signed_anew_contradicts_a_receipt(case: Case, leaf: MakeLeaf) -> None:
     leaves = list(case.leaves)
     leaves[20] = leaf(20, operator="somebody-else")
-    assert case.verify(lines=case.signed(leaves)).sound
+    assert case.verify(lines=case.signed(leaves)).findings.sound
     report = case.verify(case.receipts[25], lines=case.signed(leaves))
-    assert (checks(report), report.exit_code) == (["receipt"], 1)
+    assert (checks(report), report.findings.exit_code) == (["receipt"], 1)
 
 
 def test_a_ledger_rolled_back_contradicts_a_receipt(case: Case) -> None:
     report = case.verify(case.receipts[-1], lines=case.signed(case.leaves[:15]))
     assert checks(report) == ["receipt"]
-    assert "more than here" in report.findings[0].message
+    assert "more than here" in report.findings.first_ones[0].message
 
 
 def test_no_single_bit_of_a_receipt_can_be_changed(case: Case) -> None:
@@ -229,7 +234,7 @@ def test_no_single_bit_of_a_receipt_can_be_changed(case: Case) -> None:
             tampered = ledger_pb2.Receipt()
             tampered.CopyFrom(receipt)
             tampered.proof[number] = bytes(changed)
-            assert not case.verify(tampered).sound
+            assert not case.verify(tampered).findings.sound
     for changes in ({"index": 10}, {"entry": case.leaves[8]}, {"checkpoint": case.checkpoint}, {"index": 99}):
         tampered = ledger_pb2.Receipt(**{**_fields(receipt), **changes})
         assert checks(case.verify(tampered)) == ["receipt"]
@@ -253,7 +258,7 @@ def test_a_file_that_is_no_receipt_is_a_finding(case: Case, content: bytes) -> N
 def test_the_wrong_key_is_told(case: Case, other_signer: Signer) -> None:
     case.key.write_text(str(other_signer.verifier), encoding="utf-8")
     report = case.verify()
-    assert (checks(report), report.exit_code) == (["checkpoint"], 1)
+    assert (checks(report), report.findings.exit_code) == (["checkpoint"], 1)
 
 
 def test_a_key_of_another_ledger_is_told(case: Case, other_signer: Signer) -> None:
@@ -265,14 +270,14 @@ def test_a_key_of_another_ledger_is_told(case: Case, other_signer: Signer) -> No
 @pytest.mark.parametrize("key", ["", "nonsense", "a+00000000+" + "A" * 44, "\u3042+1+2"])
 def test_a_malformed_key_file_is_unreadable(case: Case, key: str) -> None:
     case.key.write_text(key, encoding="utf-8")
-    assert case.verify().exit_code == 2
+    assert case.verify().findings.exit_code == 2
 
 
 def test_missing_files_are_unreadable(case: Case, tmp_path: Path) -> None:
     case.verify()
-    assert verify_files(tmp_path / "absent", case.key).exit_code == 2
-    assert verify_files(tmp_path / "ledger.jsonl", tmp_path / "absent").exit_code == 2
-    assert verify_files(tmp_path / "ledger.jsonl", case.key, [tmp_path / "absent"]).exit_code == 2
+    assert verify_files(tmp_path / "absent", case.key).findings.exit_code == 2
+    assert verify_files(tmp_path / "ledger.jsonl", tmp_path / "absent").findings.exit_code == 2
+    assert verify_files(tmp_path / "ledger.jsonl", case.key, [tmp_path / "absent"]).findings.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -280,7 +285,7 @@ def test_missing_files_are_unreadable(case: Case, tmp_path: Path) -> None:
     ["", "{}", "[]", "[" * 100_000, '{"format":"other/1","origin":"a","checkpoint":"b"}', "\x00", '{"format":1}'],
 )
 def test_a_file_without_the_header_is_unreadable(case: Case, header: str) -> None:
-    assert case.verify(lines=[header, *case.lines[1:]]).exit_code == 2
+    assert case.verify(lines=[header, *case.lines[1:]]).findings.exit_code == 2
 
 
 def test_a_header_of_another_origin_is_told(case: Case) -> None:
@@ -330,7 +335,7 @@ def test_a_false_earlier_checkpoint_is_told(case: Case, other_signer: Signer) ->
         lines[place] = json.dumps({"c": note}, ensure_ascii=False, separators=(",", ":"))
         report = case.verify(lines=lines)
         assert checks(report) == ["checkpoint"]
-        assert problem in report.findings[0].message
+        assert problem in report.findings.first_ones[0].message
 
 
 def test_a_signed_entry_outside_the_layout_is_named(case: Case, leaf: MakeLeaf) -> None:
@@ -397,7 +402,7 @@ def test_wanted_fields_are_checked(case: Case, leaf: MakeLeaf, wanted: list[int]
 def test_a_ledger_that_was_written_in_layout_1_is_sound(tmp_path: Path) -> None:
     recorded = Path(__file__).parent / "recorded" / "layout-1"
     report = verify_files(recorded / "ledger.jsonl", recorded / "ledger.vkey", [recorded / "receipt"])
-    assert (report.findings, report.entries, report.receipts) == ([], 6, 1)
+    assert (report.findings.first_ones, report.entries, report.receipts) == ([], 6, 1)
 
 
 def test_an_entry_without_a_time_is_told(case: Case, leaf: MakeLeaf) -> None:
@@ -409,21 +414,21 @@ def test_an_entry_without_a_time_is_told(case: Case, leaf: MakeLeaf) -> None:
 def test_refusals_are_within_the_layout(case: Case, leaf: MakeLeaf) -> None:
     refusal: dict[str, Any] = {"result": 3, "refusal": 70, "fields": [], "token": b"", "answer": None}
     leaves = [leaf(0, **refusal, purpose="", article="30-38"), leaf(1, result=2, token=b"", fields=[])]
-    assert case.verify(lines=case.signed(leaves)).sound
+    assert case.verify(lines=case.signed(leaves)).findings.sound
 
 
 def test_time_may_step_back_a_little_but_not_far(case: Case, leaf: MakeLeaf) -> None:
     def at(second: int) -> bytes:
         return leaf(0, time=datetime(2026, 4, 1, 0, 0, second, tzinfo=UTC))
 
-    assert case.verify(lines=case.signed([at(10), at(5), at(11)])).sound
+    assert case.verify(lines=case.signed([at(10), at(5), at(11)])).findings.sound
     report = case.verify(lines=case.signed([at(10), at(4), at(11)]))
     assert (report.first_bad_index, checks(report)) == (1, ["time"])
 
 
 def test_of_very_many_findings_the_first_are_kept(case: Case) -> None:
     report = case.verify(lines=case.signed([b"\xff" * (1 + k) for k in range(150)]))
-    assert (len(report.findings), report.findings_left_out, report.first_bad_index) == (100, 50, 0)
+    assert (len(report.findings.first_ones), report.findings.left_out, report.first_bad_index) == (100, 50, 0)
     assert "and 50 more" in report.to_text()
 
 
@@ -445,7 +450,7 @@ def test_no_changed_byte_goes_unnoticed_nor_raises(case: Case, data: st.DataObje
     byte = data.draw(st.integers(0, 255).filter(lambda value: value != content[place]))
     path = case.folder / "changed.jsonl"
     path.write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
-    assert not verify_files(path, case.key).sound
+    assert not verify_files(path, case.key).findings.sound
 
 
 def run_verifier(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -75,13 +75,13 @@ def case(tmp_path: Path, signer: Signer, sqlite: Engine, leaf: MakeLeaf) -> Case
 
 
 def checks(report: Report) -> list[str]:
-    return [finding.check for finding in report.findings]
+    return [finding.check for finding in report.findings.first_ones]
 
 
 @pytest.mark.parametrize("signed", [(0, 1), (1, 2), (0, 2), (0, 1, 2), (2, 0)])
 def test_any_quorum_is_enough_and_is_named(case: Case, signed: tuple[int, ...]) -> None:
     report = case.verify(case.cosigned(40, *(WITNESSES[number] for number in signed)))
-    assert (report.sound, report.quorum, report.receipts) == (True, 2, 1)
+    assert (report.findings.sound, report.quorum, report.receipts) == (True, 2, 1)
     assert report.witnesses == [f"jukinet/witness-{number + 1}" for number in sorted(signed)]
     assert "cosigned by  jukinet/witness-" in report.to_text()
     assert json.loads(report.to_json())["witnesses"] == report.witnesses
@@ -90,27 +90,27 @@ def test_any_quorum_is_enough_and_is_named(case: Case, signed: tuple[int, ...]) 
 @pytest.mark.parametrize("signed", [(), (0,), (0, 0), (0, 0, 0)])
 def test_fewer_are_no_quorum_however_often_they_sign(case: Case, signed: tuple[int, ...]) -> None:
     report = case.verify(case.cosigned(40, *(WITNESSES[number] for number in signed)))
-    assert (checks(report), report.exit_code) == (["witness"], 1)
-    assert f"cosigned by {len(set(signed))} witnesses, 2 are wanted" in report.findings[0].message
+    assert (checks(report), report.findings.exit_code) == (["witness"], 1)
+    assert f"cosigned by {len(set(signed))} witnesses, 2 are wanted" in report.findings.first_ones[0].message
 
 
 def test_without_witnesses_cosignatures_are_passed_over(case: Case) -> None:
     report = case.verify(case.cosigned(40, WITNESSES[0]), keys=[])
-    assert (report.sound, report.quorum, report.witnesses) == (True, 0, [])
+    assert (report.findings.sound, report.quorum, report.witnesses) == (True, 0, [])
     assert "cosigned" not in report.to_text()
 
 
 def test_who_is_not_asked_for_does_not_count(case: Case) -> None:
     report = case.verify(case.cosigned(40, WITNESSES[0], cosigner(7), cosigner(8)))
     assert checks(report) == ["witness"]
-    assert case.verify(case.cosigned(40, WITNESSES[0], cosigner(7)), quorum=1).sound
+    assert case.verify(case.cosigned(40, WITNESSES[0], cosigner(7)), quorum=1).findings.sound
 
 
 def test_a_cosignature_of_another_checkpoint_is_told(case: Case) -> None:
     stolen = case.cosigned(20, WITNESSES[0])[len(case.notes[20]) :]
     report = case.verify(case.cosigned(40, WITNESSES[1], WITNESSES[2]) + stolen)
     assert checks(report) == ["witness", "witness"]
-    assert "the cosignature of jukinet/witness-1 does not verify" in report.findings[0].message
+    assert "the cosignature of jukinet/witness-1 does not verify" in report.findings.first_ones[0].message
 
 
 def test_no_single_bit_of_a_cosignature_can_be_changed(case: Case) -> None:
@@ -121,16 +121,16 @@ def test_no_single_bit_of_a_cosignature_can_be_changed(case: Case) -> None:
         changed = bytearray(raw)
         changed[bit // 8] ^= 1 << bit % 8
         spoilt = f"{name} {base64.b64encode(changed).decode()}\n"
-        assert not case.verify(case.notes[40] + spoilt, keys=KEYS[:1]).sound
+        assert not case.verify(case.notes[40] + spoilt, keys=KEYS[:1]).findings.sound
 
 
 def test_an_earlier_checkpoint_with_a_quorum_says_how_far_it_was_witnessed(case: Case) -> None:
     report = case.verify(case.notes[40], case.cosigned(5, *WITNESSES), case.cosigned(20, *WITNESSES[:2]))
     assert checks(report) == ["witness"]
-    assert "an earlier one over 20 entries has a quorum" in report.findings[0].message
+    assert "an earlier one over 20 entries has a quorum" in report.findings.first_ones[0].message
     spoilt = case.notes[20] + case.cosigned(5, WITNESSES[0])[len(case.notes[5]) :]
     report = case.verify(case.cosigned(40, *WITNESSES), spoilt)
-    assert "the one after 20 entries: the cosignature" in report.findings[0].message
+    assert "the one after 20 entries: the cosignature" in report.findings.first_ones[0].message
 
 
 def test_the_database_gives_published_checkpoints_with_their_cosignatures(case: Case) -> None:
@@ -144,7 +144,7 @@ def test_the_database_gives_published_checkpoints_with_their_cosignatures(case: 
     path = case.folder / "exported.jsonl"
     path.write_text(file.getvalue(), encoding="utf-8")
     report = verify_files(path, case.folder / "key", witnesses=KEYS)
-    assert (report.sound, report.witnesses) == (True, ["jukinet/witness-1", "jukinet/witness-2"])
+    assert (report.findings.sound, report.witnesses) == (True, ["jukinet/witness-1", "jukinet/witness-2"])
     assert report.checkpoints == 3
 
 
@@ -163,11 +163,11 @@ def test_the_database_gives_published_checkpoints_with_their_cosignatures(case: 
 def test_witnesses_that_cannot_be_a_quorum_are_unreadable_input(
     case: Case, keys: list[str], quorum: int | None
 ) -> None:
-    assert case.verify(case.cosigned(40, *WITNESSES), keys=keys, quorum=quorum).exit_code == 2
+    assert case.verify(case.cosigned(40, *WITNESSES), keys=keys, quorum=quorum).findings.exit_code == 2
 
 
 def test_the_ledgers_own_key_is_no_witness(case: Case, signer: Signer) -> None:
-    assert case.verify(case.cosigned(40, *WITNESSES), keys=[str(signer.verifier)]).exit_code == 2
+    assert case.verify(case.cosigned(40, *WITNESSES), keys=[str(signer.verifier)]).findings.exit_code == 2
 
 
 def test_the_command_takes_witnesses_and_a_quorum(case: Case) -> None:
