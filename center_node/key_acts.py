@@ -9,11 +9,12 @@ Each function works within the caller's transaction.
 import hashlib
 from typing import Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from jukinet._pb.jukinet.body.v1.body_pb2 import OpenBodyRequest
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.mesh.errors import Refused
+from jukinet.store.operator_acts import note_about
 from jukinet.store.schema import operator_acts
 
 OPEN: Final = "open body"
@@ -49,18 +50,7 @@ def act(connection: Connection, kind: str, key: str, *, operator: str, now_us: i
     proposed = last is not None and last.act == proposal
     if last is not None and proposed and last.operator == operator:
         raise Refused(errors.ERROR_REASON_SECOND_OPERATOR_NEEDED)
-    connection.execute(
-        insert(operator_acts).values(
-            act=kind if proposed else proposal,
-            municipality="",
-            epoch=0,
-            sequence=0,
-            reason=0,
-            operator=operator,
-            acted_at=now_us,
-            edition=key,
-        )
-    )
+    note_about(connection, kind if proposed else proposal, key, operator=operator, now_us=now_us)
     return (last.operator if last is not None and proposed else operator), proposed
 
 

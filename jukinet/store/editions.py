@@ -12,6 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, select
 
+from jukinet.store.operator_acts import note_about
 from jukinet.store.schema import editions, operator_acts
 
 PROPOSE: Final = "propose edition"
@@ -47,18 +48,7 @@ def keep_edition(connection: Connection, *, digest: bytes, name: str, in_force_f
 
 def note_edition_act(connection: Connection, act: str, digest: bytes, *, operator: str, now_us: int) -> None:
     """Puts on record that an operator proposed or approved an edition."""
-    connection.execute(
-        insert(operator_acts).values(
-            act=act,
-            municipality="",
-            epoch=0,
-            sequence=0,
-            reason=0,
-            operator=operator,
-            acted_at=now_us,
-            edition=digest.hex(),
-        )
-    )
+    note_about(connection, act, digest.hex(), operator=operator, now_us=now_us)
 
 
 def read_content(connection: Connection, digest: bytes) -> bytes | None:
