@@ -55,6 +55,8 @@ async def test_no_call_holds_more_than_the_center_takes(network: Network) -> Non
 async def test_a_question_that_the_center_refuses_takes_nothing_from_the_others(network: Network) -> None:
     network.enter(network.record_of(1), network.record_of(2))
     network.desk._policy = Lenient(network.desk._policy)
+    responses: list[provision.ProvideResponse] = []
+    network.center.alter = responses.append
     tasks = await waiting(
         network,
         network.inquire(),
@@ -75,6 +77,10 @@ async def test_a_question_that_the_center_refuses_takes_nothing_from_the_others(
     assert other.provided.record.name.legal == "試験花子2"
     assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
     assert len(network.leaves()) == 6
+    refused = [each for each in responses[-1].provisions if each.refusal]
+    assert len(refused) == 2
+    for each in refused:
+        assert {field.name for field, _ in each.ListFields()} == {"request_id", "subject_digest", "refusal"}
 
 
 class Lenient:

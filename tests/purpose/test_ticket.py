@@ -94,6 +94,15 @@ def test_a_used_ticket_stays_used_until_it_has_run_out_everywhere() -> None:
             use_all(office, late, now=NOW + LIFETIME)
 
 
+def test_a_used_ticket_from_a_clock_that_is_ahead_stays_used_until_it_has_run_out() -> None:
+    office, end = make_office(), NOW + LIFETIME + CLOCK_SKEW
+    signed = sign(now=NOW + CLOCK_SKEW)
+    use_all(office, signed)
+    use_all(office, sign(make_ticket("5f7d1c1e-0000-4000-8000-000000000002"), now=end), now=end)
+    with pytest.raises(TicketInvalid, match="used before"):
+        use_all(office, signed, now=end)
+
+
 def other_key(signed: provision.SignedTickets) -> provision.SignedTickets:
     tickets = provision.Tickets.FromString(signed.tickets).tickets
     return sign_tickets(tickets, Ed25519PrivateKey.generate(), gateway=GATEWAY, now=NOW)
