@@ -1,58 +1,70 @@
 """The commands of `jukinet`, put together.
 
-Each module holds the commands of one subject and imports what is heavy when a command runs, so that `--help` is quick.
+Rule: a start costs what its own command needs. Of the modules, each of which holds the commands of one subject, only
+those behind the first word are imported and built; what is heavy they import when a command runs.
 """
 
 import os
+import sys
+from importlib import import_module
 from typing import Annotated, Final
 
 import typer
 
 from jukinet import __version__
-from jukinet.cli import (
-    admin,
-    batch_job,
-    bench,
-    bodies,
-    demo_command,
-    disclosure,
-    disclosure_requests,
-    drift,
-    frozen,
-    inquire,
-    inquire_batch,
-    ledger,
-    mesh,
-    nation,
-    node,
-    operator,
-    recalls,
-    release,
-    simulate,
-    statute_acts,
-    statutes,
-    submit_command,
-    traces,
-    verify_usage,
-    watch,
-    yearly_report,
-)
 from jukinet.cli.output import show
 
-_EXIT_CODES: Final = (
+_HELP: Final = (
+    "The resident registry network (住民基本台帳ネットワークシステム) as a mesh of gRPC nodes.\n\n"
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no answer from the node, 4 not allowed to this "
     "identity, 5 a configuration, certificate or key file cannot be used, 6 the database cannot be used, 7 "
     "the disk did not keep what was written, 8 a witness contradicts the ledger."
 )
 
-app = typer.Typer(
-    name="jukinet",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    help=f"The resident registry network (住民基本台帳ネットワークシステム) as a mesh of gRPC nodes.\n\n{_EXIT_CODES}",
-)
+_PLACES: Final = {
+    "demo": "demo_command.demo",
+    "mesh": "mesh.app",
+    "node": "node.app",
+    "nation": "nation.app",
+    "submit": "submit_command.submit",
+    "inquire": "inquire.inquire",
+    "verify-identity": "inquire.verify_identity",
+    "inquire-batch": "inquire_batch.inquire_batch",
+    "batch-job": "batch_job.app",
+    "operator": "operator.app",
+    "watch": "watch.app",
+    "recalls": "recalls.recalls",
+    "admin": "admin.app",
+    "admin release": "release.release",
+    "admin destroy-key": "bodies.destroy_key",
+    "admin frozen": "frozen.frozen",
+    "admin release-operator": "frozen.release_operator",
+    "admin recalls": "recalls.unacknowledged",
+    "admin digest": "drift.digest",
+    "admin drift": "drift.drift",
+    "admin certificate": "drift.certificate",
+    "ledger": "ledger.app",
+    "ledger report": "yearly_report.report",
+    "ledger verify-usage": "verify_usage.verify_usage",
+    "disclosure": "disclosure.app",
+    "disclosure request": "disclosure_requests.request",
+    "disclosure extend": "disclosure_requests.extend",
+    "disclosure answer": "disclosure_requests.answer",
+    "disclosure correct": "disclosure_requests.correct",
+    "disclosure investigate": "disclosure_requests.investigate",
+    "disclosure answer-correction": "disclosure_requests.answer_correction",
+    "disclosure requests": "disclosure_requests.requests",
+    "ledger open-body": "bodies.open_body",
+    "statutes": "statutes.app",
+    "statutes propose": "statute_acts.propose",
+    "statutes approve": "statute_acts.approve",
+    "statutes editions": "statute_acts.editions",
+    "traces": "traces.app",
+    "trace": "traces.trace",
+    "simulate": "simulate.simulate",
+    "bench": "bench.app",
+}
+"""Where a command or a group of commands is, below `jukinet.cli`, by its words; a group stands above what joins it."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -61,7 +73,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _top(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True)
@@ -69,47 +80,36 @@ def _top(
 ) -> None: ...
 
 
-app.command()(demo_command.demo)
-app.add_typer(mesh.app, name="mesh")
-app.add_typer(node.app, name="node")
-app.add_typer(nation.app, name="nation")
-app.command()(submit_command.submit)
-app.command()(inquire.inquire)
-app.command("verify-identity")(inquire.verify_identity)
-app.command()(inquire_batch.inquire_batch)
-app.add_typer(batch_job.app, name="batch-job")
-app.add_typer(operator.app, name="operator")
-app.add_typer(watch.app, name="watch")
-app.command()(recalls.recalls)
-app.add_typer(admin.app, name="admin")
-admin.app.command()(release.release)
-admin.app.command()(bodies.destroy_key)
-admin.app.command()(frozen.frozen)
-admin.app.command()(frozen.release_operator)
-admin.app.command("recalls")(recalls.unacknowledged)
-admin.app.command()(drift.digest)
-admin.app.command()(drift.drift)
-admin.app.add_typer(drift.certificate, name="certificate")
-app.add_typer(ledger.app, name="ledger")
-ledger.app.command()(yearly_report.report)
-ledger.app.command("verify-usage")(verify_usage.verify_usage)
-app.add_typer(disclosure.app, name="disclosure")
-disclosure.app.command()(disclosure_requests.request)
-disclosure.app.command()(disclosure_requests.extend)
-disclosure.app.command()(disclosure_requests.answer)
-disclosure.app.command()(disclosure_requests.correct)
-disclosure.app.command()(disclosure_requests.investigate)
-disclosure.app.command("answer-correction")(disclosure_requests.answer_correction)
-disclosure.app.command()(disclosure_requests.requests)
-ledger.app.command()(bodies.open_body)
-app.add_typer(statutes.app, name="statutes")
-statutes.app.command()(statute_acts.propose)
-statutes.app.command()(statute_acts.approve)
-statutes.app.command()(statute_acts.editions)
-app.add_typer(traces.app, name="traces")
-app.command()(traces.trace)
-app.command()(simulate.simulate)
-app.add_typer(bench.app, name="bench")
+def build(first: str | None = None) -> typer.Typer:
+    """The command line.
+
+    Args:
+        first: the first word of what was called. If it is a command or a group, nothing else is built; if not,
+            everything is, since help and errors name all commands.
+    """
+    top = typer.Typer(
+        name="jukinet",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        help=_HELP,
+    )
+    top.callback()(_top)
+    names = [words.split()[0] for words in _PLACES]
+    groups = {"": top}
+    for words, place in _PLACES.items():
+        if first in names and words.split()[0] != first:
+            continue
+        module, attribute = place.split(".")
+        found = getattr(import_module(f"jukinet.cli.{module}"), attribute)
+        group, _, name = words.rpartition(" ")
+        if isinstance(found, typer.Typer):
+            groups[words] = found
+            groups[group].add_typer(found, name=name)
+        else:
+            groups[group].command(name)(found)
+    return top
 
 
 def main() -> None:
@@ -117,4 +117,4 @@ def main() -> None:
     # gRPC itself tells of every connection that ends, on standard error and in the logs of nodes, unless it is told not
     # to before it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    app()
+    build(sys.argv[1] if len(sys.argv) > 1 else None)()

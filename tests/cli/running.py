@@ -7,8 +7,8 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from jukinet.cli.app import app
 from jukinet.cli.layout import Mesh
+from tests.commands import app
 
 RUNNER = CliRunner()
 CODE = "131016"

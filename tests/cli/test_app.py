@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 import jukinet
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
-from jukinet.cli.app import app
+from jukinet.cli.app import build
 from jukinet.cli.output import Exit, Failure, fail_call
 from jukinet.mesh.errors import FieldViolation, Refused, code_of, to_status
+from tests.commands import app
 
 RUNNER = CliRunner()
 
@@ -74,9 +75,34 @@ def test_help_names_every_exit_code() -> None:
 
 def test_help_loads_nothing_that_only_a_command_needs() -> None:
     heavy = ("grpc", "sqlalchemy", "cryptography", "google.protobuf", "opentelemetry", "cedarpy", "nation")
-    program = f"import sys, jukinet.cli.app; print([name for name in {heavy!r} if name in sys.modules])"
+    program = (
+        "import sys, jukinet.cli.app; jukinet.cli.app.build();"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("word", sorted({path[0] for path in ALL}))
+def test_a_command_built_alone_has_everything_below_it(word: str) -> None:
+    alone = dict(commands(typer.main.get_command(build(word))))
+    assert list(alone) == [path for path in ALL if path[0] == word]
+
+
+def test_a_start_loads_no_command_that_is_not_called() -> None:
+    program = (
+        "import sys, jukinet.cli.app; jukinet.cli.app.build('node');"
+        "print([place for place in jukinet.cli.app._PLACES.values()"
+        " if 'jukinet.cli.' + place.split('.')[0] in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['node.app']"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["no-such-command"], ["--no-such-option", "node"], []], ids=" ".join)
+def test_what_is_no_command_finds_every_command(words: list[str]) -> None:
+    first = words[0] if words else None
+    assert list(dict(commands(typer.main.get_command(build(first))))) == list(ALL)
 
 
 def test_the_package_runs_as_a_module() -> None:

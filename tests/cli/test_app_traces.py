@@ -8,9 +8,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from jukinet.cli.app import app
 from jukinet.cli.output import Exit
 from jukinet.traces.store import Span, SpanStore
+from tests.commands import app
 
 RUNNER = CliRunner()
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jukinet.cli.app import app
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
+from tests.commands import app
 
 CODE = "00180340637"
 RUNNER = CliRunner()

@@ -12,10 +12,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from jukinet.cli import demo
-from jukinet.cli.app import app
 from jukinet.cli.demo_claims import Claims
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.processes import NodeDied, NotHealthy
+from tests.commands import app
 
 UNAVAILABLE = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "of a peer")
 FAILURES = [

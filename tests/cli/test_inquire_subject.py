@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_OUTCOME_MATCH, FourItems, InquireResponse, Subject
 from jukinet._pb.jukinet.register.v1.identity_pb2 import SEX_FEMALE, Address, BirthDate
 from jukinet.cli.answer import inquiry_as_json, show_inquiry
-from jukinet.cli.app import app
 from jukinet.cli.inquire import _held_in
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.subject import read_individual_number, read_subject
+from tests.commands import app
 
 RUNNER = CliRunner()
 PERSON = {

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from agency_gateway.witness_list import load_witnesses
 from jukinet.cli import init
-from jukinet.cli.app import app
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
@@ -26,6 +25,7 @@ from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.edition import load_statute
 from jukinet.purpose.editions import Editions
 from jukinet.witness.node import load_ledger_keys
+from tests.commands import app
 
 RUNNER = CliRunner()
 CODES = ["131016", "131024", "011002"]

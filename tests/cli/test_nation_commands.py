@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jukinet.cli.app import app
 from jukinet.cli.output import Exit
+from tests.commands import app
 
 RUNNER = CliRunner()
 FEW = ["--municipality", "131016", "--count", "30", "--seed", "3"]

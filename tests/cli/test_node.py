@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 import center_node.node
 from jukinet.assembly.process import PartFailed
-from jukinet.cli.app import app
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
@@ -28,6 +27,7 @@ from jukinet.purpose.decision import PolicyError
 from jukinet.purpose.statute import StatuteTableError
 from jukinet.store.engine import open_writer
 from jukinet.store.errors import SchemaMismatch, StorageFull, StoreBusy
+from tests.commands import app
 
 RUNNER = CliRunner()
 

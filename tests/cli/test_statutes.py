@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
-from jukinet.cli.app import app
 from jukinet.cli.development_agencies import PENSION_SERVICE, development_agencies
 from jukinet.cli.output import Exit
 from jukinet.ledger import merkle
@@ -21,6 +20,7 @@ from jukinet.ledger.layout import encode
 from jukinet.ledger.note import Signer, sign_checkpoint
 from jukinet.purpose.agencies import SPIFFE_PREFIX, format_agencies
 from jukinet.purpose.edition import program_edition
+from tests.commands import app
 from tests.purpose.drafts import draft_text
 
 RUNNER = CliRunner()

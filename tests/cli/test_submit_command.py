@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from jukinet.cli.app import app
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.output import Exit
 from jukinet.cli.processes import MeshProcesses
+from tests.commands import app
 
 CODE = "131016"
 CHANGES = """\

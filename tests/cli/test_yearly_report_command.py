@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jukinet.cli.app import app
 from jukinet.cli.development_agencies import development_agencies
 from jukinet.cli.output import Exit
 from jukinet.purpose.agencies import format_agencies
+from tests.commands import app
 from tests.ledger.ledger_files import APRIL, Ledger, leaf, write
 
 RUNNER = CliRunner()

@@ -15,7 +15,6 @@ from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServ
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
-from jukinet.cli.app import app
 from jukinet.cli.connect import TlsOptions
 from jukinet.cli.counter import Counter, open_counter
 from jukinet.cli.development_agencies import PENSION_SERVICE
@@ -25,6 +24,7 @@ from jukinet.ledger.verify.usage import verify_usage
 from jukinet.ledger.verify.usage_report import UsageReport
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.identity import Identity
+from tests.commands import app
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, GATEWAY = "131016", "gateway-1"

@@ -13,8 +13,8 @@ from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
-from jukinet.cli.app import app
 from jukinet.store.schema import residents
+from tests.commands import app
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, CHUO, YOKOSUKA = "131016", "131024", "142018"

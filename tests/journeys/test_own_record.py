@@ -17,13 +17,13 @@ from jukinet._pb.jukinet.disclosure.v1.record_pb2 import GetRecordRequest
 from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import RecordServiceStub
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.register.v1 import identity_pb2
-from jukinet.cli.app import app
 from jukinet.ledger.verify import verify_files
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
 from jukinet.purpose.identity_check import sign_check
+from tests.commands import app
 from tests.journeys.test_disclosure import run
 
 Network = Any  # the fixture's own class lives in conftest.py

@@ -10,7 +10,6 @@ from typer.testing import CliRunner, Result
 
 from agency_gateway.node import MIGRATIONS
 from jukinet.assembly.process import needed
-from jukinet.cli.app import app
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
@@ -19,6 +18,7 @@ from jukinet.ledger.note import Signer
 from jukinet.mesh.pki import load_signing_key
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import ensure_schema
+from tests.commands import app
 
 GATEWAY = "gateway-1"
 

@@ -12,12 +12,12 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.cli.app import app
 from jukinet.cli.output import Exit
 from jukinet.ledger import store
 from jukinet.ledger.cosignature import Cosigner
 from jukinet.ledger.note import Signer, text_of
 from jukinet.ledger.verify import Report, verify_receipt
+from tests.commands import app
 
 MakeLeaf = Callable[..., bytes]
 WITNESSES = [

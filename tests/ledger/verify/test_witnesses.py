@@ -13,13 +13,13 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.cli.app import app
 from jukinet.cli.output import Exit
 from jukinet.ledger import published, store
 from jukinet.ledger.cosignature import Cosigner
 from jukinet.ledger.export import export, export_database
 from jukinet.ledger.note import Signer, text_of
 from jukinet.ledger.verify import Report, verify_files
+from tests.commands import app
 
 MakeLeaf = Callable[..., bytes]
 SECONDS = 1_790_000_000
