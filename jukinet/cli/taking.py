@@ -69,8 +69,6 @@ class Taking:
         return self._kept.answered - before
 
     async def _attempt(self, channel: Any, seconds: float) -> None:
-        from google.protobuf import json_format
-
         from jukinet.mesh.client import streaming
 
         on_disk = asyncio.Semaphore(1)
@@ -87,9 +85,17 @@ class Taking:
         async with streaming(call):
             async for response in call:
                 told = getattr(response, self._field)
-                shown = [json_format.MessageToDict(each, preserving_proto_field_name=True) for each in told]
+                shown = [_as_dict(each) for each in told]
                 if shown:
                     lines = [{"line": int(each.pop("position")), **each} for each in shown]
                     await asyncio.to_thread(self._kept.keep, lines)
                 going_on = bool(shown) or self._follow
                 on_disk.release()
+
+
+def _as_dict(told: "Message") -> dict[str, Any]:
+    """A message in the JSON of protobuf, but for numbers that are 0: here they stand for the first, and are written."""
+    from google.protobuf.json_format import MessageToDict
+
+    numbers = {field.name: "0" for field in told.DESCRIPTOR.fields if field.cpp_type == field.CPPTYPE_UINT64}
+    return {**numbers, **MessageToDict(told, preserving_proto_field_name=True)}
