@@ -2,8 +2,8 @@
 
 An item that finds nothing under way is committed at once; a loaded node commits as many together as arrived during
 the last commit, up to the limit. Where a commit costs more than its disk, a pause between two makes groups larger. It
-is as long as the commit took: on a node that has little to do nobody waits long for it, and on one that is busy commits
-take longer, groups grow, and each item costs less.
+is as long as the commit took: on a node that is busy commits take longer, groups grow, and each item costs less. Who
+asks rarely does not wait for it: one item alone is worth little of it.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from typing import Final, Generic, TypeVar
 
 from jukinet.store.writer import WriterClosed
 
+PAUSE_EACH: Final = 0.005
+"""Seconds from one commit's begin to the next one's that each item of the first is worth."""
 SPACING: Final = 2
 """From one commit's begin to the next one's pass so many times the first one's time."""
 
@@ -24,8 +26,8 @@ class Grouping(Generic[T, R]):
 
     `commit(items)` returns one result an item, in order; a result that is an exception is raised to whoever handed the
     item in. If `commit` itself raises, every item of the group gets that. No item is added to a group whose sizes have
-    reached `limit`. From one commit's begin to the next one's passes `SPACING` times what the first one took; for that
-    alone nobody waits longer than `pause` seconds after the begin.
+    reached `limit`. From one commit's begin to the next one's passes `SPACING` times what the first one took, but because
+    of that no more than `PAUSE_EACH` for each of its items, nor than `pause` seconds.
     """
 
     def __init__(
@@ -65,10 +67,10 @@ class Grouping(Generic[T, R]):
                 if clock() < due:
                     await asyncio.sleep(due - clock())
                 group = self._group(group[0])
-                began = clock()
+                began, worth = clock(), len(group) * PAUSE_EACH
                 if group:
                     _settle(group, await self._results([item for item, _ in group]))
-                due = began + min(self._pause, SPACING * (clock() - began))
+                due = began + min(self._pause, worth, SPACING * (clock() - began))
                 group = []
         finally:
             self._ended = True

@@ -130,6 +130,7 @@ async def test_a_question_that_gives_up_between_two_commits_does_not_leave_the_l
     network.enter(network.record_of(1))
     network.record.grouping._pause = 2.0
     monkeypatch.setattr(grouping_module, "SPACING", 1e12)
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 2.0)
     await network.inquire()
     monkeypatch.setattr(record_module, "KEEP_SECONDS", 0.01)  # the next commit is due later than that
     assert await network.refusal_of(network.inquire()) == UNAVAILABLE

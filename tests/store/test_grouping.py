@@ -140,6 +140,7 @@ async def test_what_comes_in_the_pause_between_two_commits_shares_the_second() -
 
 async def test_nobody_waits_longer_than_the_longest_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouping_module, "SPACING", 1e12)
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
 
     async def commit(items: list[int]) -> Sequence[int]:
         return items
@@ -151,7 +152,22 @@ async def test_nobody_waits_longer_than_the_longest_pause(monkeypatch: pytest.Mo
     task.cancel()
 
 
-async def test_a_commit_that_takes_no_time_has_no_pause() -> None:
+async def test_the_pause_after_one_item_alone_is_that_of_one_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping_module, "SPACING", 1e12)
+
+    async def commit(items: list[int]) -> Sequence[int]:
+        return items
+
+    grouping: Grouping[int, int] = Grouping(commit, pause=3600.0)
+    task = asyncio.create_task(grouping.run())
+    async with asyncio.timeout(60):
+        assert [await grouping.hand_in(item) for item in range(5)] == list(range(5))
+    task.cancel()
+
+
+async def test_a_commit_that_takes_no_time_has_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
+
     async def commit(items: list[int]) -> Sequence[int]:
         return items
 
@@ -164,6 +180,7 @@ async def test_a_commit_that_takes_no_time_has_no_pause() -> None:
 
 async def test_what_waits_out_a_pause_when_the_node_stops_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouping_module, "SPACING", 1e12)
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
 
     async def commit(items: list[int]) -> Sequence[int]:
         return items
