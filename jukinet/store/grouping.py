@@ -26,8 +26,8 @@ class Grouping(Generic[T, R]):
 
     `commit(items)` returns one result an item, in order; a result that is an exception is raised to whoever handed the
     item in. If `commit` itself raises, every item of the group gets that. No item is added to a group whose sizes have
-    reached `limit`. From one commit's begin to the next one's passes `SPACING` times what the first one took, but because
-    of that no more than `PAUSE_EACH` for each of its items, nor than `pause` seconds.
+    reached `limit`. From one commit's begin to the next one's passes `SPACING` times what the first took, but for that
+    no more than `PAUSE_EACH` for each of its items, nor than `pause` seconds.
     """
 
     def __init__(
