@@ -2,8 +2,8 @@
 
 An item that finds nothing under way is committed at once; a loaded node commits as many together as arrived during
 the last commit, up to the limit. Where a commit costs more than its disk, a pause between two makes groups larger. It
-is as long as the commit took: on a node that is busy commits take longer, groups grow, and each item costs less. Who
-asks rarely does not wait for it: one item alone is worth little of it.
+lasts no longer than the commit did: on a busy node commits take longer, groups grow, and each item costs less. Who asks
+rarely does not wait for it: one item alone is worth little of it.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ class Grouping(Generic[T, R]):
 
     `commit(items)` returns one result an item, in order; a result that is an exception is raised to whoever handed the
     item in. If `commit` itself raises, every item of the group gets that. No item is added to a group whose sizes have
-    reached `limit`. From one commit's begin to the next one's passes `SPACING` times what the first took, but for that
-    no more than `PAUSE_EACH` for each of its items, nor than `pause` seconds.
+    reached `limit`. A commit begins no sooner after the last one's begin than the least of three: `SPACING` times what
+    that one took, `PAUSE_EACH` for each of its items, `pause` seconds.
     """
 
     def __init__(

@@ -113,7 +113,8 @@ async def test_nobody_waits_for_ever_when_the_grouping_ends() -> None:
     assert [type(answer) for answer in answers] == [WriterClosed] * 3
 
 
-async def test_what_comes_in_the_pause_between_two_commits_shares_the_second() -> None:
+async def test_what_comes_in_the_pause_between_two_commits_shares_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
     begun: list[tuple[float, list[int]]] = []
     took: list[float] = []
     clock = asyncio.get_running_loop().time
@@ -138,40 +139,19 @@ async def test_what_comes_in_the_pause_between_two_commits_shares_the_second() -
     task.cancel()
 
 
-async def test_nobody_waits_longer_than_the_longest_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouping_module, "SPACING", 1e12)
-    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
+@pytest.mark.parametrize(
+    ("spacing", "each", "longest"), [(2, 3600.0, 3600.0), (1e12, 0.005, 3600.0), (1e12, 3600.0, 0.01)]
+)
+async def test_each_of_the_three_bounds_alone_keeps_a_pause_short(
+    monkeypatch: pytest.MonkeyPatch, spacing: float, each: float, longest: float
+) -> None:
+    monkeypatch.setattr(grouping_module, "SPACING", spacing)
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", each)
 
     async def commit(items: list[int]) -> Sequence[int]:
         return items
 
-    grouping: Grouping[int, int] = Grouping(commit, pause=0.01)
-    task = asyncio.create_task(grouping.run())
-    async with asyncio.timeout(60):
-        assert [await grouping.hand_in(item) for item in range(5)] == list(range(5))
-    task.cancel()
-
-
-async def test_the_pause_after_one_item_alone_is_that_of_one_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouping_module, "SPACING", 1e12)
-
-    async def commit(items: list[int]) -> Sequence[int]:
-        return items
-
-    grouping: Grouping[int, int] = Grouping(commit, pause=3600.0)
-    task = asyncio.create_task(grouping.run())
-    async with asyncio.timeout(60):
-        assert [await grouping.hand_in(item) for item in range(5)] == list(range(5))
-    task.cancel()
-
-
-async def test_a_commit_that_takes_no_time_has_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
-
-    async def commit(items: list[int]) -> Sequence[int]:
-        return items
-
-    grouping: Grouping[int, int] = Grouping(commit, pause=3600.0)
+    grouping: Grouping[int, int] = Grouping(commit, pause=longest)
     task = asyncio.create_task(grouping.run())
     async with asyncio.timeout(60):
         assert [await grouping.hand_in(item) for item in range(5)] == list(range(5))
