@@ -2,7 +2,8 @@
 
 Rule: nobody speaks for another. A resident in a register has one holder. Only the holder corrects or deletes; a
 move-out is a ticket that names the one municipality that may enter the person next; and each change carries the
-person's next version (更新順番号), so that a ticket is used once and the sides of a move may arrive in either order.
+person's next version (更新順番号), so that a ticket is used once and the sides of a move may arrive in either order. An
+entry that calls the record before it wrong (誤記の修正) comes from the municipality that deleted that record.
 Source: Act art. 22, 24, 30-3, 30-6; Order art. 13 and 30-5.
 Without it one compromised or mistaken municipality could move, rename or kill any resident of the country.
 
@@ -64,6 +65,16 @@ def check_custody(
         _check_entry_of_active(change, row, municipality=municipality, scope=scope)
     else:
         _check_return(change, row, municipality=municipality, scope=scope)
+    if change.was_wrong and facts.act is Act.ENTRY:
+        _check_own_error(row, municipality)
+
+
+def _check_own_error(row: identity_pb2.Resident | None, municipality: str) -> None:
+    """What an entry says was wrong (誤記の修正) is the record that the same municipality deleted."""
+    if row is None:
+        refuse(errors_pb2.ERROR_REASON_RESIDENT_UNKNOWN, _CODE)
+    if row.holder != municipality:
+        refuse(errors_pb2.ERROR_REASON_NOT_HOLDER, _CODE)
 
 
 def _check_unknown(change: change_pb2.Change, facts: ReasonFacts, *, municipality: str, scope: str) -> None:
@@ -147,6 +158,7 @@ def _went_on_outside(row: identity_pb2.Resident, scope: str) -> bool:
 
 
 def _chain_may_come_from_outside(change: change_pb2.Change, scope: str) -> bool:
-    if not scope or change.reason == _BIRTH:
+    # An entry that mends an error follows a deletion by the same municipality.
+    if not scope or change.reason == _BIRTH or change.was_wrong:
         return False
     return change.reason != _MOVE_IN or not change.previous_municipality.startswith(scope)

@@ -34,7 +34,7 @@ class WrongVersion(NamedTuple):
     applied_at: int
     """When it did here, microseconds since 1970."""
     replaced_at: int
-    """When the next version came here, the same."""
+    """When the next version came here, the same; of the deletion of a record that was entered in error, when it did."""
 
 
 class Corrected(NamedTuple):
@@ -95,29 +95,31 @@ def _corrected(connection: Connection, row: _Applied) -> Corrected | None:
     change = Change.FromString(row.change)
     if not may_correct(change) or is_kept_back(connection, present_code(connection, row.resident_code)):
         return None
-    rows: list[_Applied] = []
+    versions: dict[int, tuple[_Applied, int]] = {}
 
-    def earlier() -> Iterator[Change]:
-        for each in _before(connection, change):
-            rows.append(each)
+    def back() -> Iterator[Change]:
+        replaced_at = row.applied_at
+        for each in _back_from(connection, change):
+            versions[each.version] = each, replaced_at
+            replaced_at = each.applied_at
             yield Change.FromString(each.change)
 
-    found, replaced_at = wrong_versions(change, earlier()), [row.applied_at, *(each.applied_at for each in rows)]
     wrong = tuple(
-        WrongVersion(each.resident_code, each.version, items, made_by, each.applied_at, replaced)
-        for (made_by, items), each, replaced in zip(found, rows, replaced_at, strict=False)
+        WrongVersion(each.resident_code, each.version, items, made_by, each.applied_at, replaced_at)
+        for made_by, items in wrong_versions(back())
+        for each, replaced_at in (versions[made_by.version],)
     )
     return Corrected(row.resident_code, row.change, row.applied_at, wrong) if wrong else None
 
 
-def _before(connection: Connection, change: Change) -> Iterator[_Applied]:
-    """The person's changes before this one, latest first, under whatever resident code."""
-    code, version = change.previous_resident_code or change.record.resident_code, change.version
+def _back_from(connection: Connection, change: Change) -> Iterator[_Applied]:
+    """The person's changes from this one back, latest first, under whatever resident code."""
+    code, below = change.record.resident_code, change.version + 1
     while code:
-        of_code = select(*_COLUMNS).where(history.c.resident_code == code, history.c.version < version)
+        of_code = select(*_COLUMNS).where(history.c.resident_code == code, history.c.version < below)
         code = ""
         for row in connection.execute(of_code.order_by(history.c.version.desc())):
             yield _Applied(*row)
-            code, version = Change.FromString(row.change).previous_resident_code, row.version
+            code, below = Change.FromString(row.change).previous_resident_code, row.version
             if code:
                 break

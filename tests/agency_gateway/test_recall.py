@@ -34,6 +34,7 @@ BIRTH, SEX = inquiry.IDENTITY_FIELD_BIRTH_DATE, inquiry.IDENTITY_FIELD_SEX
 NUMBER = inquiry.IDENTITY_FIELD_INDIVIDUAL_NUMBER
 MOVED = change_pb2.CHANGE_REASON_CORRECTION_MOVE_WITHIN
 EX_OFFICIO = change_pb2.CHANGE_REASON_CORRECTION_EX_OFFICIO
+DELETED, ENTERED = change_pb2.CHANGE_REASON_DELETION_EX_OFFICIO, change_pb2.CHANGE_REASON_ENTRY_EX_OFFICIO
 CODE_REQUEST = change_pb2.CHANGE_REASON_CORRECTION_RESIDENT_CODE_REQUEST
 
 
@@ -168,6 +169,45 @@ async def test_of_a_protected_person_nothing_is_recalled_nor_later(office: Offic
     assert await office.recalled() == {}
 
 
+async def test_of_a_record_that_was_entered_in_error_all_that_was_provided_is_recalled_once(office: Office) -> None:
+    asked, items = await office.ask(1), office.network.four_items(office.records[1])
+    yes = (await office.network.verify(items)).request_id
+    await office.ask(2)
+    office.report(1, DELETED)
+    everything = {asked: [NAME, ADDRESS], yes: [NAME, BIRTH, SEX, ADDRESS]}
+    assert await office.recalled() == everything
+    office.report(1, ENTERED, name="試験花代")
+    await office.ask(1)
+    assert await office.recalled() == everything
+
+
+async def test_what_an_entry_replaces_of_the_record_deleted_before_it_is_recalled(office: Office) -> None:
+    asked = await office.ask(1)
+    await office.ask(1, fields=[ADDRESS])
+    office.report(1, DELETED, was_wrong=False)
+    assert await office.recalled() == {}
+    office.report(1, ENTERED, name="試験花代")
+    assert await office.recalled() == {asked: [NAME]}
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        DELETED,
+        change_pb2.CHANGE_REASON_DELETION_DEATH,
+        change_pb2.CHANGE_REASON_DELETION_DOMESTIC_MOVE_OUT,
+        change_pb2.CHANGE_REASON_DELETION_ABROAD_MOVE_OUT,
+    ],
+)
+async def test_who_is_deleted_for_another_reason_and_entered_again_is_not_recalled(
+    office: Office, reason: change_pb2.ChangeReason.ValueType
+) -> None:
+    await office.ask(1)
+    office.report(1, reason, was_wrong=False)
+    office.report(1, ENTERED, was_wrong=False, block="9番9号")
+    assert await office.recalled() == {}
+
+
 async def test_two_corrections_of_one_answer_are_two_recalls(office: Office) -> None:
     asked = await office.ask(1)
     office.report(1, block="9番9号")
@@ -264,6 +304,20 @@ async def test_a_change_that_is_told_is_recalled_even_where_it_is_told_after_the
     ((recalled, items),) = (await office.recalled()).items()
     assert items == [ADDRESS]
     assert entries[recalled].SerializeToString() == wrong.receipt.entry != before.receipt.entry
+
+
+async def test_a_deletion_that_is_told_of_a_record_entered_in_error_is_recalled_too(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(center_changes, "WAIT_SECONDS", 0.0)
+    house = House(office.network)
+    await house.begin(await house.handle(2))
+    office.report(2, DELETED)
+    with office.network.register.begin() as connection:
+        watches.look_through(connection)
+    (told,) = await house.changes()
+    entries = {entry.request_id: entry.SerializeToString() for entry in office.network.leaves()}
+    assert told.receipt.entry in [entries[request_id] for request_id in await office.recalled()]
 
 
 async def test_where_an_older_database_was_put_back_at_the_center_its_corrections_are_found_once(

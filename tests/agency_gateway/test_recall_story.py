@@ -15,10 +15,11 @@ from center_node import corrections as center_corrections
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet.ledger.verify.layout import read_entry
-from tests.agency_gateway.office import Office
+from tests.agency_gateway.office import EX_OFFICIO, Office
 
 Network = Any  # the fixture's own class lives in conftest.py
 NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
+DELETED, ENTERED = change_pb2.CHANGE_REASON_DELETION_EX_OFFICIO, change_pb2.CHANGE_REASON_ENTRY_EX_OFFICIO
 ITEMS = {"name": NAME, "block": ADDRESS}
 ANY_ITEM = st.tuples(st.sampled_from(list(ITEMS)), st.integers(0, 1))
 STEPS: dict[str, st.SearchStrategy[Any]] = {
@@ -27,13 +28,14 @@ STEPS: dict[str, st.SearchStrategy[Any]] = {
     "arrive": st.none(),
     "life": ANY_ITEM,
     "error": ANY_ITEM,
+    "entered_anew": st.tuples(st.booleans(), st.booleans(), ANY_ITEM),
     "new_code": st.none(),
     "look": st.none(),
     "crash": st.sampled_from(["recall.known", "recall.noted", "one recall"]),
     "center_put_back": st.none(),
     "acknowledge": st.none(),
 }
-OFTEN = ("ask", "ask", "error", "error", "crash")
+OFTEN = ("ask", "ask", "error", "error", "entered_anew", "crash")
 """Without these nothing is to be told."""
 
 
@@ -68,8 +70,12 @@ class Story:
         self.network = network
         self.versions: list[dict[str, str]] = [self.values()]
         self.answers: list[Answer] = []
-        self.wrong: list[tuple[str, range]] = []
-        """Item, and in which versions it was wrong, correction by correction."""
+        self.wrong: list[tuple[tuple[str, ...], range]] = []
+        """Items, and in which versions they were wrong, correction by correction."""
+        self.entered = 1
+        """As of which version the record is the present one, and no other was deleted before it."""
+        self.recalled = 1
+        """From which version on nothing was deleted as entered in error."""
         self.under_way: list[tuple[Callable[[], Awaitable[str]], int]] = []
         self.acknowledged: Counter[tuple[str, tuple[int, ...]]] = Counter()
 
@@ -105,20 +111,39 @@ class Story:
         if new == before:
             return
         if was_wrong:
-            first = len(self.versions)
-            while first > 1 and self.versions[first - 2][item] == before:
-                first -= 1
-            self.wrong.append((item, range(first, len(self.versions) + 1)))
+            self.was_wrong(item)
         changed: dict[str, Any] = {item: new}
-        self.office.report(self.number, was_wrong=was_wrong, **changed)
+        self.report(EX_OFFICIO, was_wrong=was_wrong, **changed)
+
+    def was_wrong(self, item: str) -> None:
+        first, value = len(self.versions), self.versions[-1][item]
+        while first > self.recalled and self.versions[first - 2][item] == value:
+            first -= 1
+        self.wrong.append(((item,), range(first, len(self.versions) + 1)))
+
+    async def entered_anew(self, how: tuple[bool, bool, tuple[str, int]]) -> None:
+        """The record is deleted and entered again, perhaps with another value; either may be said to mend an error."""
+        deleted_as_wrong, entered_as_wrong, (item, value) = how
+        new = f"値{self.number}の{value}"
+        self.report(DELETED, was_wrong=deleted_as_wrong)
+        if deleted_as_wrong:
+            self.wrong.append((tuple(ITEMS), range(self.entered, len(self.versions) + 1)))
+            self.recalled = len(self.versions) + 1
+        elif entered_as_wrong and new != self.versions[-1][item]:
+            self.was_wrong(item)
+        changed: dict[str, Any] = {item: new}
+        self.report(ENTERED, was_wrong=entered_as_wrong, **changed)
+        self.entered = len(self.versions)
+
+    def report(self, reason: int, *, was_wrong: bool, **changed: Any) -> None:
+        self.office.report(self.number, reason, was_wrong=was_wrong, **changed)
         self.versions.append(self.values())
 
     async def new_code(self, _: None) -> None:
         code = self.network.record_of(next(_numbers)).resident_code
         old = self.office.records[self.number].resident_code
         reason = change_pb2.CHANGE_REASON_CORRECTION_RESIDENT_CODE_REQUEST
-        self.office.report(self.number, reason, was_wrong=False, resident_code=code, previous_resident_code=old)
-        self.versions.append(self.values())
+        self.report(reason, was_wrong=False, resident_code=code, previous_resident_code=old)
 
     async def look(self, _: None) -> None:
         await self.office.look()
@@ -162,12 +187,13 @@ class Story:
 
     def due(self) -> Counter[tuple[str, tuple[int, ...]]]:
         """Each answer with each correction of something that was wrong in it."""
-        return Counter(
-            (answer.request_id, (ITEMS[item],))
-            for item, versions in self.wrong
+        told = (
+            (answer.request_id, tuple(number for number in answer.items if number in {ITEMS[item] for item in items}))
+            for items, versions in self.wrong
             for answer in self.answers
-            if answer.version in versions and ITEMS[item] in answer.items
+            if answer.version in versions
         )
+        return Counter(each for each in told if each[1])
 
 
 @pytest.fixture(autouse=True)

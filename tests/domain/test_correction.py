@@ -52,9 +52,9 @@ def test_by_the_laws_heading_a_birth_date_and_a_code_replaced_ex_officio_alone_w
 
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
-def test_by_the_municipalitys_word_all_that_a_correction_replaces_was_wrong(reason: int) -> None:
+def test_by_the_municipalitys_word_all_that_a_change_replaces_or_deletes_was_wrong(reason: int) -> None:
     facts = REASONS[reason]
-    expected = facts.may_change if facts.act is Act.CORRECTION else frozenset()
+    expected = frozenset(ITEMS) if facts.act is Act.DELETION else facts.may_change
     assert wrong_items(change(reason, was_wrong=True), record()) == expected
 
 
@@ -71,21 +71,49 @@ def test_a_value_was_wrong_since_it_came_and_not_when_it_had_stood_before(item: 
     reason = {"individual_number": 17, "resident_code": 20}.get(item, 15)
     wrong, right = record(), record(**{item: getattr(OTHER, item)})
     newest_first = [change(6, each) for each in (wrong, wrong, right, wrong)]
-    found = wrong_versions(change(reason, right, was_wrong=True), iter(newest_first))
+    found = wrong_versions(iter([change(reason, right, was_wrong=True), *newest_first]))
     assert found == [(each, frozenset({item})) for each in newest_first[:2]]
 
 
 def test_each_item_was_wrong_for_as_long_as_it_stood_itself() -> None:
     mended = change(15, record(name=OTHER.name, address=OTHER.address), was_wrong=True)
     newest_first = [change(6, record()), change(6, record(name=PersonName(legal="試験花"))), change(6, OTHER)]
-    found = wrong_versions(mended, iter(newest_first))
+    found = wrong_versions(iter([mended, *newest_first]))
     assert [items for _, items in found] == [{"name", "address"}, {"address"}]
 
 
 def test_no_more_of_the_history_is_read_than_is_needed() -> None:
-    def earlier() -> Any:
+    def changes() -> Any:
+        yield change(15, OTHER, was_wrong=True)
         yield change(6, record())
         yield change(6, OTHER)
         raise AssertionError
 
-    assert len(wrong_versions(change(15, OTHER, was_wrong=True), earlier())) == 1
+    assert len(wrong_versions(changes())) == 1
+
+
+def test_a_record_that_was_entered_in_error_was_wrong_from_its_entry_to_its_deletion() -> None:
+    stay = [change(12, was_wrong=True), change(15), change(13, record()), change(6, record(individual_number=""))]
+    before = [change(7, record()), change(3, record())]
+    found = wrong_versions(iter([*stay, *before]))
+    everything = frozenset(ITEMS)
+    assert found == list(zip(stay, [*[everything] * 3, everything - {"individual_number"}], strict=True))
+
+
+@pytest.mark.parametrize("reason", [7, 8, 9, 10, 11, 12])
+def test_a_deletion_that_is_no_error_makes_nothing_wrong(reason: int) -> None:
+    assert wrong_versions(iter([change(reason, record()), change(6, record())])) == []
+
+
+def test_an_entry_that_mends_makes_wrong_what_it_replaces_of_the_record_before() -> None:
+    stay = [change(12, record()), change(6, record())]
+    mended = change(6, record(name=OTHER.name), was_wrong=True)
+    assert wrong_versions(iter([mended, *stay])) == [(each, frozenset({"name"})) for each in stay]
+    assert wrong_versions(iter([change(6, record(name=OTHER.name)), *stay])) == []
+
+
+def test_what_a_deletion_called_wrong_is_not_wrong_a_second_time() -> None:
+    stay = [change(12, record(), was_wrong=True), change(6, record())]
+    assert wrong_versions(iter([change(6, OTHER, was_wrong=True), *stay])) == []
+    later = [change(15, OTHER, was_wrong=True), change(6, record(), was_wrong=True)]
+    assert wrong_versions(iter([*later, *stay])) == [(later[1], frozenset({"name", "birth_date", "sex", "address"}))]

@@ -65,6 +65,7 @@ BORN = [sealed("ENTRY_BIRTH", CHIYODA, 1)]
 LEAVING = [*BORN, move_out(CHIYODA, CHUO, 2)]
 LEAVING_FAR = [*BORN, move_out(CHIYODA, YOKOHAMA, 2)]
 MOVED = [*LEAVING, move_in(CHUO, CHIYODA, 3)]
+DELETED = [*BORN, sealed("DELETION_EX_OFFICIO", CHIYODA, 2)]
 DEAD = [*BORN, sealed("DELETION_DEATH", CHIYODA, 2)]
 ABROAD = [*BORN, sealed("DELETION_ABROAD_MOVE_OUT", CHIYODA, 2)]
 RECODED = [*BORN, sealed("CORRECTION_RESIDENT_CODE_REQUEST", CHIYODA, 2, code=CODE2, previous_resident_code=CODE)]
@@ -77,6 +78,10 @@ NOT_COVERED = "CHANGE_NOT_COVERED"
 
 def recode(at: str, new: str, old: str, version: int) -> Sealed:
     return sealed("CORRECTION_RESIDENT_CODE_OTHER", at, version, code=new, previous_resident_code=old)
+
+
+def mended(at: str, version: int) -> Sealed:
+    return altered(sealed("ENTRY_EX_OFFICIO", at, version), lambda change: setattr(change, "was_wrong", True))
 
 
 def altered(forged: Sealed, alter: Callable[[change_pb2.Change], object]) -> Sealed:
@@ -113,6 +118,11 @@ FORGED: list[tuple[str, list[Sealed], Sealed, tuple[str, str, str]]] = [
     ("enter one's own resident again", BORN, sealed("ENTRY_BIRTH", CHIYODA, 1), (EXISTS, EXISTS, EXISTS)),
     ("enter one's own resident next", BORN, sealed("ENTRY_EX_OFFICIO", CHIYODA, 2), (EXISTS, EXISTS, EXISTS)),
     ("enter one's own resident ahead", BORN, sealed("ENTRY_EX_OFFICIO", CHIYODA, 9), (EXISTS, W, W)),
+    # An error (誤記の修正): each municipality says it of its own record.
+    ("call another's record an error", DELETED, mended(CHUO, 3), (W, FOREIGN, FOREIGN)),
+    ("call another's error from elsewhere", DELETED, mended(YOKOHAMA, 3), (W, W, FOREIGN)),
+    ("call an error what was never there", [], mended(CHUO, 1), (UNKNOWN, UNKNOWN, UNKNOWN)),
+    ("call an error what another deletes later", DELETED, mended(CHUO, 4), (W, W, W)),
     # Versions of the holder.
     ("repeat a version", BORN, sealed("CORRECTION_MOVE_WITHIN", CHIYODA, 1), (CONFLICT, CONFLICT, CONFLICT)),
     ("leave a version out", BORN, sealed("CORRECTION_MOVE_WITHIN", CHIYODA, 3), (W, W, W)),

@@ -69,15 +69,16 @@ async def unacknowledged(network: Network, agency: str) -> int:
 async def test_who_asked_is_told_that_it_was_wrong_and_acknowledges_and_nobody_else_hears(
     network: Network, tmp_path: Path
 ) -> None:
-    wrong, right = [await network.enter(CHIYODA) for _ in range(2)]
-    asked = await ask(network, wrong)
+    wrong, right, mistaken = [await network.enter(CHIYODA) for _ in range(3)]
+    asked = [await ask(network, each) for each in (wrong, mistaken)]
     await ask(network, right)
     await ask(network, right, TAX_AGENCY)
     await correct(network, wrong, "11番")
+    await network.submit(CHIYODA, network.submission("DELETION_EX_OFFICIO", mistaken, was_wrong=True))
     await network.arrived(CHIYODA)
-    while not await unacknowledged(network, PENSION_SERVICE):
+    while await unacknowledged(network, PENSION_SERVICE) < len(asked):
         pass
-    assert (await take(network, tmp_path / "pension.jsonl"))[-1] == asked
+    assert (await take(network, tmp_path / "pension.jsonl"))[-2:] == asked
     assert await take(network, tmp_path / "tax.jsonl", TAX_AGENCY) == []
     assert await unacknowledged(network, PENSION_SERVICE) == 0
     entries = [(entry.action, entry.result) for entry in await network.ledger()]
