@@ -4,7 +4,6 @@ before it, and the ledger entry after it.
 Every way out, a refusal too, passes the ledger.
 """
 
-import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
 from agency_gateway.asked import Asked, asked_by_call
+from agency_gateway.deferred_refusals import DeferredRefusals
 from agency_gateway.detectors import Seen
 from agency_gateway.record import Act, Record, Recorded
 from jukinet._pb.jukinet.body.v1.body_pb2 import Body
@@ -32,9 +32,7 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-HELD_BACK_SECONDS = 0.25
-"""How long a refusal waits that a loop of questions runs into again and again: its caller asks the next one later."""
-_HELD_BACK = {errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN}
+_DEFERRED = {errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN}
 
 _NOT_READ = inquiry.INQUIRY_METHOD_FOUR_ITEMS
 """The law is asked with the four items where nobody is named; where a handle knows how the person was named, the center
@@ -61,6 +59,7 @@ class Desk:
         self._admission = admission
         self._keys = keys
         self._record = record
+        self._deferred = DeferredRefusals()
 
     async def decide(self, asked: Asked) -> Decision:
         """Raises Refused, with the reason of the law, after that is on record; LEDGER_UNAVAILABLE."""
@@ -128,13 +127,22 @@ class Desk:
         return not all(map(self._policy.territory(asked.agency, asked.context.purpose, today_in_japan()), named))
 
     async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
-        """Raises Refused, with this reason, after that is on record; with one that stands for a while, later."""
-        with tracing.span("ledger.append"):
-            await self.keep_refusal(asked, reason, decision)
-        log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
-        if reason in _HELD_BACK:
-            await asyncio.sleep(HELD_BACK_SECONDS)
+        """Raises Refused, with this reason, after that is on record; with one that stands for a while, later.
+
+        LEDGER_UNAVAILABLE when it cannot be put on record.
+        """
+
+        async def put_on_record() -> None:
+            with tracing.span("ledger.append"):
+                await self.keep_refusal(asked, reason, decision)
+            log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
+
+        await (self._deferred.keep(put_on_record) if reason in _DEFERRED else put_on_record())
         raise Refused(reason)
+
+    async def settle(self) -> None:
+        """Returns when all that was refused is on record, or cannot be: the node stops."""
+        await self._deferred.settle()
 
     async def refuse_unread(
         self, agency: str, action: "ledger.Action.ValueType", reason: "errors.ErrorReason.ValueType"

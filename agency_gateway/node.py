@@ -142,7 +142,7 @@ async def run(config: NodeConfig) -> None:
         scrub.describe(status)
 
     async def end_streams() -> None:
-        await asyncio.gather(inquiry.end_batches(), watch.end_streams(), recall.end_streams())
+        await asyncio.gather(inquiry.end_batches(), watch.end_streams(), recall.end_streams(), desk.settle())
 
     async def answers() -> bool:
         return publisher.is_open and await _center_serves(channel)

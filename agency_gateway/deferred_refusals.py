@@ -1,0 +1,53 @@
+"""Refusals that a loop of questions runs into again and again (上限超過, 停止): they wait, and go on record together.
+
+Rule 1: whoever is stopped asks his next question a quarter to half a second later, and hears of nothing that is not on
+record.
+Rule 2: all that were stopped in one quarter of a second share one commit. A scraper who runs into a limit fifty times
+in a second costs the disk four commits, so lawful questions hardly ever meet one of his.
+Rule 3: whoever gives up meanwhile is on record all the same.
+
+A node that is killed loses what waits: of that nobody was told anything.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+_TICK_SECONDS: Final = 0.25
+
+
+async def _next_but_one_tick() -> None:
+    passed = asyncio.get_running_loop().time() % _TICK_SECONDS
+    await asyncio.sleep(2 * _TICK_SECONDS - passed)
+
+
+class DeferredRefusals:
+    """Those that wait.
+
+    Args:
+        due: returns when a refusal that comes now is to go on record; for all of one tick at the same moment.
+    """
+
+    def __init__(self, due: Callable[[], Awaitable[object]] = _next_but_one_tick) -> None:
+        self._due = due
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    async def keep(self, put_on_record: Callable[[], Awaitable[object]]) -> None:
+        """Returns when a refusal is on record, which it is once it is due; raises what that raised."""
+        waiting = asyncio.create_task(self._keep_when_due(put_on_record))
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._forget)
+        await asyncio.shield(waiting)
+
+    async def settle(self) -> None:
+        """Returns when those that wait now are on record, or cannot be: the node stops."""
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+
+    async def _keep_when_due(self, put_on_record: Callable[[], Awaitable[object]]) -> None:
+        await self._due()
+        await put_on_record()
+
+    def _forget(self, waited: "asyncio.Task[None]") -> None:
+        self._waiting.discard(waited)
+        # Looked at here, since nobody does whose caller gave up; the record has logged it.
+        _ = waited.cancelled() or waited.exception()
