@@ -43,14 +43,16 @@ async def in_order(
     begun: set[asyncio.Task[_Response]] = set()
 
     async def read() -> None:
+        stop = asyncio.create_task(stopping.wait())
         try:
             await free.acquire()
-            while (request := await _next(requests, stopping)) is not None:
+            while (request := await _next(requests, stop)) is not None:
                 task = asyncio.create_task(answer(request))
                 begun.add(task)
                 waiting.put_nowait(task)
                 await free.acquire()
         finally:
+            stop.cancel()
             waiting.put_nowait(None)
 
     reading = asyncio.create_task(read())
@@ -68,14 +70,13 @@ async def in_order(
         await asyncio.gather(reading, *begun, return_exceptions=True)
 
 
-async def _next(requests: AsyncIterator[_Request], stopping: asyncio.Event) -> _Request | None:
+async def _next(requests: AsyncIterator[_Request], stop: "asyncio.Task[Any]") -> _Request | None:
     """The next request; None at the end, and when the node stops."""
     coming = asyncio.ensure_future(anext(requests, None))
-    stop = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({coming, stop}, return_when=asyncio.FIRST_COMPLETED)
-        return await coming if coming.done() else None
+        return coming.result() if coming.done() else None
     finally:
-        for each in (coming, stop):
-            each.cancel()
-        await asyncio.gather(coming, stop, return_exceptions=True)
+        if not coming.done():
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)

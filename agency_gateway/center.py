@@ -85,13 +85,15 @@ class Center:
         Raises CenterAway.
         """
         with tracing.span("inquiry.provide"):
-            questions = [
-                provision.Question(subject=subject, held=mark)
-                for subject, mark in zip(subjects, held or [b""] * len(subjects), strict=True)
-            ]
+            request = provision.ProvideRequest()
+            questions = request.questions
+            for subject in subjects:
+                questions.add().subject.CopyFrom(subject)
+            for question, mark in zip(questions, held, strict=bool(held)):
+                question.held = mark
             questions[0].traceparent = tracing.traceparent()
             async with self._batches:
-                return await self._call([ticket], questions)
+                return await self._call([ticket], request)
 
     async def _asked(self, question: _Question) -> provision.Provision:
         try:
@@ -102,17 +104,15 @@ class Center:
     async def _ask(self, group: list[_Question]) -> Sequence[provision.Provision | Exception]:
         tickets, questions = zip(*group, strict=True)
         try:
-            return await self._call(tickets, questions)
+            return await self._call(tickets, provision.ProvideRequest(questions=questions))
         except CenterAway as away:
             return [CenterAway(away.reason) for _ in group]
 
     async def _call(
-        self, tickets: Sequence[provision.Ticket], questions: Sequence[provision.Question]
+        self, tickets: Sequence[provision.Ticket], request: provision.ProvideRequest
     ) -> list[provision.Provision | Refused]:
-        """One call. Raises CenterAway."""
-        request = provision.ProvideRequest(
-            tickets=sign_tickets(tickets, self._ticket_key, gateway=self._identity, now=now()), questions=questions
-        )
+        """One call; `request` gets the signed tickets. Raises CenterAway."""
+        request.tickets.CopyFrom(sign_tickets(tickets, self._ticket_key, gateway=self._identity, now=now()))
         try:
             answered = await self._stub.Provide(request, timeout=_CENTER_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -121,7 +121,7 @@ class Center:
         if len(answered.provisions) != len(asked):
             log.error("the center answered another number of questions")
             raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
-        return list(map(_checked, asked, questions, answered.provisions))
+        return list(map(_checked, asked, request.questions, answered.provisions))
 
 
 def _checked(

@@ -7,21 +7,18 @@ Every way out, a refusal too, passes the ledger.
 import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
 from agency_gateway.asked import Asked, asked_by_call
 from agency_gateway.deferred_refusals import DeferredRefusals
 from agency_gateway.detectors import Seen
+from agency_gateway.entries import Entries
 from agency_gateway.record import Act, Record, Recorded
-from jukinet._pb.jukinet.body.v1.body_pb2 import Body
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
-from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet.ledger import body
-from jukinet.ledger.entry import EntryKeys, made_like, make_entry
-from jukinet.ledger.seal import crowd_tag
+from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
@@ -37,11 +34,6 @@ _DEFERRED = {errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_F
 _NOT_READ = inquiry.INQUIRY_METHOD_FOUR_ITEMS
 """The law is asked with the four items where nobody is named; where a handle knows how the person was named, the center
 then asks with that."""
-_RESULTS = {
-    inquiry.INQUIRY_OUTCOME_MATCH: ledger.RESULT_PROVIDED,
-    inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH: ledger.RESULT_NO_SINGLE_MATCH,
-    inquiry.INQUIRY_OUTCOME_NOT_PROVIDED: ledger.RESULT_NOT_PROVIDED,
-}
 
 
 class Desk:
@@ -118,7 +110,7 @@ class Desk:
         Raises Refused: LEDGER_UNAVAILABLE.
         """
         # An id of its own: one that was used before would leave a refusal on record beside the effect.
-        done = self.done(asked._replace(request_id=str(uuid.uuid4())), decision, told)
+        done = self.entries(asked, decision).act(str(uuid.uuid4()), told)
         await self._record.carry_out(done.entry, act)
 
     def _is_outside(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> bool:
@@ -164,8 +156,14 @@ class Desk:
         self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision | None
     ) -> ledger.Receipt:
         """Puts a refusal on record; without a decision where none was made."""
-        (receipt,) = await self.keep([self.refusal(asked, reason, decision)])
+        (receipt,) = await self.keep([self.entries(asked, decision).refusal(asked.request_id, reason)])
         return receipt
+
+    def entries(self, asked: Asked, decision: Decision | None, *, persons: int = 1) -> Entries:
+        """Makes the entries of a question, or of so many persons of a message; without a decision where none was
+        made."""
+        digest = decision.digest if decision else self._policy.digest_on(today_in_japan())
+        return Entries(self._keys, asked, decision, policy_digest=digest, time=now(), persons=persons)
 
     async def keep(self, entries: Sequence[Recorded]) -> list[ledger.Receipt]:
         """Returns when the entries are on disk: a receipt for each.
@@ -183,67 +181,6 @@ class Desk:
             metrics.inquiry(result, refusal or None, count=outcomes.count((result, refusal)))
         return receipts
 
-    def refusal(
-        self,
-        asked: Asked,
-        reason: "errors.ErrorReason.ValueType",
-        decision: Decision | None,
-        like: ledger.Entry | None = None,
-    ) -> Recorded:
-        """The entry of a refusal; without a decision where none was made. It has no body.
-
-        `like` is another entry of the same message of a batch.
-        """
-        return Recorded(self._entry(asked, decision, like, result=ledger.RESULT_REFUSED, refusal=reason))
-
-    def answer(
-        self,
-        asked: Asked,
-        decision: Decision,
-        subject: inquiry.Subject,
-        found: provision.Provision,
-        answer: bytes,
-        like: ledger.Entry | None = None,
-    ) -> Recorded:
-        """The entry of an answer and its sealed body; `answer` is its message without the receipt, `like` as above."""
-        matched = found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
-        sealed_until, key = asked.sealed_until, found.crowd_key
-        sealed = body.seal(
-            Body(
-                context=asked.context,
-                subject=subject,
-                fields=asked.fields,
-                outcome=found.outcome,
-                freshness=found.freshness,
-            ),
-            found.body_key,
-            found.body_place,
-            asked.agency,
-            asked.request_id,
-            crowd_tag=crowd_tag(key, asked.request_id) if sealed_until and key else b"",
-        )
-        entry = self._entry(
-            asked,
-            decision,
-            like,
-            result=_RESULTS[found.outcome],
-            fields=asked.fields if matched else (),
-            token=found.sealed_token if sealed_until else found.person_token,
-            answer=answer,
-            body_digest=body.digest(sealed),
-        )
-        watched_by = found.person_token if sealed_until else b""
-        return Recorded(entry, sealed, watched_by, found.recall_mark if matched else b"", key)
-
-    def provided(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes, mark: bytes) -> Recorded:
-        """The entry of a change that is told; `answer` is its message without the receipt. It has no body."""
-        told = {"fields": asked.fields, "token": token, "answer": answer}
-        return Recorded(self._entry(asked, decision, None, result=ledger.RESULT_PROVIDED, **told), mark=mark)
-
-    def done(self, asked: Asked, decision: Decision, answer: bytes, *, token: bytes = b"") -> Recorded:
-        """The entry of what an agency did to a list; `answer` is its message without the receipts. It has no body."""
-        return Recorded(self._entry(asked, decision, None, result=ledger.RESULT_DONE, token=token, answer=answer))
-
     async def readable(
         self, agency: str, action: "ledger.Action.ValueType", requests: AsyncIterator[R]
     ) -> AsyncIterator[R]:
@@ -254,29 +191,6 @@ class Desk:
         except Refused as refused:
             await self.refuse_unread(agency, action, refused.reason)
             raise
-
-    def _entry(self, asked: Asked, decision: Decision | None, like: ledger.Entry | None, **told: Any) -> ledger.Entry:
-        told["sealed_until"] = asked.sealed_until if told.get("token") else ""
-        if like is not None:
-            return made_like(like, self._keys, request_id=asked.request_id, method=asked.method, **told)
-        return make_entry(
-            self._keys,
-            time=now(),
-            request_id=asked.request_id,
-            agency=asked.agency,
-            operator=asked.context.operator,
-            purpose=asked.context.purpose,
-            article=decision.article if decision else "",
-            case_reference=asked.context.case_reference,
-            action=asked.action,
-            policy_digest=decision.digest if decision else self._policy.digest_on(today_in_japan()),
-            method=asked.method,
-            wanted=asked.fields,
-            edition=decision.edition if decision else "",
-            proof=asked.proof,
-            new_subject=asked.new_subject,
-            **told,
-        )
 
 
 def _as_watched(recorded: Recorded) -> Seen:

@@ -17,8 +17,7 @@ Source: docs/threat-model.md, threats 14 to 16; the browsing of registers of 200
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
@@ -68,32 +67,33 @@ class Detectors:
     """What was seen today."""
 
     def __init__(self) -> None:
-        self._begin(date.min)
+        self._begin(0)
 
-    def see(self, seen: Seen) -> Iterator[Finding]:
+    def see(self, seen: Seen) -> list[Finding]:
         """Looks at an entry that is in the ledger; gives what it brought to light."""
-        entry = seen.entry
-        named_nobody = entry.result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
-        if not entry.operator_proof or not (named_nobody or entry.result == ledger.RESULT_PROVIDED):
-            return
+        entry, found = seen.entry, list[Finding]()
+        result = entry.result
+        named_nobody = result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
+        if not entry.operator_proof or not (named_nobody or result == ledger.RESULT_PROVIDED):
+            return found
         if entry.action == ledger.ACTION_TELL_CHANGE:  # nobody is guessed at by taking what changed
-            return
-        day = datetime.fromtimestamp(entry.time.seconds, JAPAN).date()
-        if day > self._day:
-            self._begin(day)
+            return found
+        if (seconds := entry.time.seconds) >= self._ends:
+            self._begin(seconds)
         who = entry.agency, entry.operator_pseudonym
         answers = self._answers[who]
         answers.append(named_nobody)
         if len(answers) == WINDOW and sum(answers) > MOST_MISSES:
             answers.clear()
-            yield Finding("misses", *who)
+            found.append(Finding("misses", *who))
         if seen.crowd_tag:
             self._sealed.append((entry.request_id, seen.crowd_tag, who[1]))
-        elif entry.person_token and entry.result == ledger.RESULT_PROVIDED:
+        elif result == ledger.RESULT_PROVIDED and (token := entry.person_token):
             for operator in self._known_again(seen.crowd_key):
-                self._tell(entry.person_token, operator)
-            if self._tell(entry.person_token, who[1]) >= CROWD:
-                yield Finding("crowd", *who)
+                self._tell(token, operator)
+            if self._tell(token, who[1]) >= CROWD:
+                found.append(Finding("crowd", *who))
+        return found
 
     def _tell(self, person_token: bytes, operator: bytes) -> int:
         """Notes who was told of a person; gives how many were, 0 where this one was already."""
@@ -112,8 +112,10 @@ class Detectors:
             self._sealed.remove(each)
         return [operator for _, _, operator in known]
 
-    def _begin(self, day: date) -> None:
-        self._day = day
+    def _begin(self, seconds: int) -> None:
+        day = datetime.fromtimestamp(seconds, JAPAN).replace(hour=0, minute=0, second=0)
+        self._ends = (day + timedelta(days=1)).timestamp()
+        """When the day in Japan is over, in seconds since 1970."""
         self._answers: defaultdict[tuple[str, bytes], deque[bool]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._told: dict[bytes, tuple[bytes, ...]] = {}
         self._sealed: deque[tuple[str, bytes, bytes]] = deque(maxlen=MOST_SEALED)

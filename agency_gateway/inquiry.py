@@ -85,9 +85,7 @@ class InquiryService(InquiryServiceServicer):
         # By the question alone: whether it was asked is no secret of a person, what was found may be.
         answer.repeated = not (asked.sealed_until or request.held) and self._answered.knows(question, now=moment)
         _put_record(answer, found)
-        await self._keep(
-            [answer], [self._desk.answer(asked, decision, request.subject, found, answer.SerializeToString())]
-        )
+        await self._keep_one(answer, asked, decision, request.subject, found)
         if not asked.sealed_until:  # of a sealed question nobody is told
             self._answered.add(question, now=moment)
         return answer
@@ -113,7 +111,7 @@ class InquiryService(InquiryServiceServicer):
             freshness=found.freshness,
             legal_basis=decision.basis,
         )
-        await self._keep([answer], [self._desk.answer(asked, decision, subject, found, answer.SerializeToString())])
+        await self._keep_one(answer, asked, decision, subject, found)
         return answer
 
     async def InquireBatch(  # gRPC names its methods so
@@ -172,34 +170,35 @@ class InquiryService(InquiryServiceServicer):
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision)
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
-        entries: list[Recorded] = []
+        entries_by = {
+            way: self._desk.entries(whole._replace(method=way), decided, persons=methods.count(way))
+            for way, decided in decisions.items()
+        }
+        recorded: list[Recorded] = []
         for number, (method, subject, each) in enumerate(zip(methods, request.subjects, found, strict=True)):
-            asked = whole._replace(request_id=question_id(whole.request_id, number), method=method)
-            like = entries[0].entry if entries else None
-            entries.append(self._answer_one(asked, decisions[method], subject, each, response.answers.add(), like))
-        await self._keep(response.answers, entries)
+            answer, entries, one = response.answers.add(), entries_by[method], question_id(whole.request_id, number)
+            if isinstance(each, Refused):
+                answer.refusal = each.reason
+                recorded.append(entries.refusal(one, each.reason))
+            else:
+                _put_found(answer, each)
+                recorded.append(entries.answer(one, subject, each, answer.SerializeToString()))
+        await self._keep(response.answers, recorded)
         if request.job:
             sign_answers(request, response, agency=whole.agency, key=self._answer_key)
         return response
 
-    def _answer_one(
+    async def _keep_one(
         self,
+        answer: inquiry.InquireResponse | inquiry.VerifyIdentityResponse,
         asked: Asked,
         decision: Decision,
         subject: inquiry.Subject,
-        found: provision.Provision | Refused,
-        answer: inquiry.BatchAnswer,
-        like: ledger.Entry | None,
-    ) -> Recorded:
-        """Writes the answer about one person; gives its entry."""
-        if isinstance(found, Refused):
-            answer.refusal = found.reason
-            return self._desk.refusal(asked, found.reason, decision, like)
-        answer.outcome = found.outcome
-        _put_record(answer, found)
-        answer.freshness.extend(found.freshness)
-        answer.handle = found.handle
-        return self._desk.answer(asked, decision, subject, found, answer.SerializeToString(), like)
+        found: provision.Provision,
+    ) -> None:
+        """Puts the answer to a question on record, and its receipt into it."""
+        entries = self._desk.entries(asked, decision)
+        await self._keep([answer], [entries.answer(asked.request_id, subject, found, answer.SerializeToString())])
 
     async def _keep(
         self,
@@ -224,6 +223,14 @@ def _raise_if_over_budget(found: Sequence[provision.Provision | Refused]) -> Non
     for each in found:
         if isinstance(each, Refused) and each.reason == errors.ERROR_REASON_BUDGET_EXCEEDED:
             raise each
+
+
+def _put_found(answer: inquiry.BatchAnswer, found: provision.Provision) -> None:
+    """Writes the answer about one person of a message."""
+    answer.outcome = found.outcome
+    _put_record(answer, found)
+    answer.freshness.extend(found.freshness)
+    answer.handle = found.handle
 
 
 def _put_record(answer: inquiry.InquireResponse | inquiry.BatchAnswer, found: provision.Provision) -> None:

@@ -63,11 +63,8 @@ class WatchService(WatchServiceServicer):
         )
         body = answer.SerializeToString()
         entries = [
-            self._desk.done(
-                asked._replace(request_id=question_id(asked.request_id, number), method=each.method),
-                decision,
-                body,
-                token=each.person_token,
+            self._desk.entries(asked._replace(method=each.method), decision).act(
+                question_id(asked.request_id, number), body, token=each.person_token
             )
             for number, each in enumerate(kept)
         ]
@@ -86,9 +83,8 @@ class WatchService(WatchServiceServicer):
         order = provision.EndWatchRequest(ticket=self._ticket(asked, place, decision), place=place)
         await self._order(self._center.EndWatch, order, asked, decision)
         answer = watch.EndWatchResponse(request_id=asked.request_id)
-        entry = self._desk.done(
-            asked._replace(method=inquiry.INQUIRY_METHOD_UNSPECIFIED), decision, answer.SerializeToString()
-        )
+        entries = self._desk.entries(asked._replace(method=inquiry.INQUIRY_METHOD_UNSPECIFIED), decision)
+        entry = entries.act(asked.request_id, answer.SerializeToString())
         with tracing.span("ledger.append"):
             (receipt,) = await self._desk.keep([entry])
         answer.receipt.CopyFrom(receipt)
@@ -120,13 +116,10 @@ class WatchService(WatchServiceServicer):
         entries: list[Recorded] = []
         for number, each in enumerate(found.changes):
             one = wanted._replace(request_id=question_id(asked.request_id, number), method=each.method)
+            of_one = self._desk.entries(one, await self._desk.decide(one))
             entries.append(
-                self._desk.provided(
-                    one,
-                    await self._desk.decide(one),
-                    each.change.SerializeToString(),
-                    token=each.person_token,
-                    mark=each.recall_mark,
+                of_one.change(
+                    one.request_id, each.change.SerializeToString(), token=each.person_token, mark=each.recall_mark
                 )
             )
             answer.changes.append(each.change)

@@ -13,6 +13,7 @@ Source: HKDF is RFC 5869; AES-GCM is NIST SP 800-38D.
 
 import hashlib
 import os
+from collections.abc import Iterator
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,6 +30,9 @@ NOBODY = ""
 _NONCE_BYTES = 12
 _PERSON_BYTES = 32
 _PAD_TO = 256
+# A length of zeros has the same number of digits from 128 on: three bytes of framing.
+_SHORTEST, _PADDING_FRAME = 128, 3
+_PADDINGS = [Body(padding=bytes(_SHORTEST + more)).SerializeToString() for more in range(_PAD_TO)]
 
 
 def names_key(root_key: bytes) -> bytes:
@@ -89,21 +93,28 @@ def open_place(place: KeyPlace, month_secret: bytes, agency: str, request_id: st
     return name.hex() if any(name) else NOBODY
 
 
-def seal(body: Body, key: bytes, place: KeyPlace, agency: str, request_id: str, *, crowd_tag: bytes = b"") -> bytes:
-    """The serialised SealedBody; pads `body`.
+def nonces(count: int) -> Iterator[bytes]:
+    """So many nonces for `seal`, drawn together: each draw lets another thread take the interpreter."""
+    drawn = os.urandom(count * _NONCE_BYTES)
+    return (drawn[begin : begin + _NONCE_BYTES] for begin in range(0, len(drawn), _NONCE_BYTES))
+
+
+def seal(
+    plain: bytes, key: bytes, place: KeyPlace, agency: str, request_id: str, *, nonce: bytes, crowd_tag: bytes = b""
+) -> bytes:
+    """The serialised SealedBody.
 
     Args:
-        body: what was asked.
+        plain: serialised Body without padding, or its parts one behind the other: what was asked.
         key: of `body_key`.
         place: of `seal_place`.
         agency: SPIFFE ID of who asked.
         request_id: of the question.
+        nonce: of `nonces`; a key may come twice, so no nonce may.
         crowd_tag: of a sealed question (封印), `jukinet.ledger.seal.crowd_tag`.
     """
-    # A length of zeros has the same number of digits from 128 on: three bytes of framing.
-    body.padding = bytes(128 + -(body.ByteSize() + 3 + 128) % _PAD_TO)
-    nonce = os.urandom(_NONCE_BYTES)
-    ciphertext = AESGCM(key).encrypt(nonce, body.SerializeToString(), _about(agency, request_id))
+    padding = _PADDINGS[-(len(plain) + _PADDING_FRAME + _SHORTEST) % _PAD_TO]
+    ciphertext = AESGCM(key).encrypt(nonce, plain + padding, _about(agency, request_id))
     return SealedBody(place=place, nonce=nonce, ciphertext=ciphertext, crowd_tag=crowd_tag).SerializeToString()
 
 

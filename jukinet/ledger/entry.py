@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.errors import EntryInvalid
-from jukinet.ledger.layout import DIGEST_BYTES, PURPOSE, VERSION, check
+from jukinet.ledger.layout import PURPOSE, VERSION, check
 from jukinet.mesh.mac import mac
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,7 +57,7 @@ class EntryKeys:
 
     def answer_digest(self, answer: bytes) -> bytes:
         """32 bytes that bind the gateway to the serialised answer without telling it."""
-        return _mac(self._answer, answer)
+        return mac(self._answer, _framed(answer))
 
 
 def month_key(root_key: bytes, time: datetime) -> bytes:
@@ -164,36 +164,28 @@ def make_entry(
 
 
 def made_like(
-    message: ledger_pb2.Entry,
+    model: ledger_pb2.Entry,
     keys: EntryKeys,
     *,
     request_id: str,
-    method: int,
-    result: ledger_pb2.Result.ValueType,
-    refusal: errors_pb2.ErrorReason.ValueType = errors_pb2.ERROR_REASON_UNSPECIFIED,
-    fields: Iterable[int] = (),
     token: bytes = b"",
     answer: bytes | None = None,
     body_digest: bytes = b"",
-    sealed_until: str = "",
 ) -> ledger_pb2.Entry:
-    """The entry of one person of a batch: of agency, affair, law and time it says what another one of the message says.
+    """The entry of another person of a batch with whom it went the same way: all but what is given is as in `model`.
 
     Args:
-        message: an entry of `make_entry`, checked there; not changed.
-        keys, request_id, method, result, refusal, fields, token, answer, body_digest, sealed_until: as for
-            `make_entry`.
+        model: an entry of `make_entry`, checked there; not changed. It has a token, an answer and a body, or has not,
+            as this one.
+        keys, request_id, token, answer, body_digest: as for `make_entry`.
     Raises EntryInvalid for a token that is none. The rest is checked with all other fields before it becomes a leaf.
     """
-    if len(token) not in ((DIGEST_BYTES,) if result == ledger_pb2.RESULT_PROVIDED else (0, DIGEST_BYTES)):
+    if len(token) != len(model.person_token):
         raise EntryInvalid("Field person_token.")
     entry = ledger_pb2.Entry()
-    entry.CopyFrom(message)
-    entry.request_id, entry.method, entry.result, entry.refusal = request_id, method, result, refusal
-    entry.fields[:] = sorted(fields)
-    entry.person_token = token
+    entry.CopyFrom(model)
+    entry.request_id, entry.person_token, entry.body_digest = request_id, token, body_digest
     entry.answer_digest = b"" if answer is None else keys.answer_digest(answer)
-    entry.body_digest, entry.sealed_until = body_digest, sealed_until
     return entry
 
 
@@ -305,6 +297,9 @@ def _derive(root_key: bytes, use: str) -> bytes:
 
 
 def _mac(key: bytes, *parts: bytes) -> bytes:
+    return mac(key, b"".join(map(_framed, parts)))
+
+
+def _framed(part: bytes) -> bytes:
     # Lengths in front keep ("ab", "c") and ("a", "bc") apart.
-    message = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
-    return mac(key, message)
+    return len(part).to_bytes(4, "big") + part

@@ -22,7 +22,9 @@ def made(name: str = "山田太郎") -> Body:
 
 def sealed(name: str = "山田太郎") -> bytes:
     place = body.seal_place("2026-11", body.place_cipher(MONTH), NAME, AGENCY, REQUEST)
-    return body.seal(made(name), body.body_key(MONTH, PERSON, AGENCY, REQUEST), place, AGENCY, REQUEST)
+    (nonce,) = body.nonces(1)
+    key = body.body_key(MONTH, PERSON, AGENCY, REQUEST)
+    return body.seal(made(name).SerializeToString(), key, place, AGENCY, REQUEST, nonce=nonce)
 
 
 def test_a_body_opens_with_the_key_that_both_secrets_give() -> None:
@@ -75,6 +77,22 @@ def test_the_length_of_a_sealed_body_does_not_follow_that_of_a_name(name: str) -
     assert (len(ciphertext) - 16) % 256 == 0
     key = body.body_key(MONTH, PERSON, AGENCY, REQUEST)
     assert body.unseal(sealed(name), key, AGENCY, REQUEST) == made(name)
+
+
+@given(st.text("あ𠮷a", max_size=200))
+def test_the_parts_of_a_body_are_sealed_as_the_whole_is(name: str) -> None:
+    key, whole = body.body_key(MONTH, PERSON, AGENCY, REQUEST), made(name)
+    parts = [Body(context=whole.context), Body(subject=whole.subject)]
+    plain, place = b"".join(each.SerializeToString() for each in parts), SealedBody.FromString(sealed()).place
+    joined = body.seal(plain, key, place, AGENCY, REQUEST, nonce=bytes(12))
+    assert body.unseal(joined, key, AGENCY, REQUEST) == whole
+    assert len(joined) == len(sealed(name))
+
+
+def test_nonces_that_are_drawn_together_differ_from_each_other() -> None:
+    drawn = [*body.nonces(64), *body.nonces(64)]
+    assert {len(each) for each in drawn} == {12}
+    assert len(set(drawn)) == 128
 
 
 def test_a_place_looks_the_same_for_nobody_and_has_no_name_of_a_person() -> None:

@@ -32,7 +32,7 @@ def test_an_entry_comes_back_as_it_was_made(entry_arguments: Arguments) -> None:
     assert (entry.method, entry.edition) == (1, "2019-01")
 
 
-OF_ONE_PERSON = ("request_id", "method", "result", "refusal", "fields", "token", "answer")
+OF_ONE_PERSON = ("request_id", "token", "answer", "body_digest")
 NOBODY = {"result": ledger_pb2.RESULT_NO_SINGLE_MATCH, "fields": (), "token": b""}
 REFUSED = {
     **NOBODY,
@@ -42,27 +42,26 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("first", [{}, NOBODY, REFUSED])
-@pytest.mark.parametrize("other", [{}, NOBODY, REFUSED])
+@pytest.mark.parametrize("kind", [{}, {"body_digest": b"b" * 32}, NOBODY, REFUSED])
 def test_an_entry_made_like_another_is_the_one_that_is_made_alone(
-    entry_arguments: Arguments, first: dict[str, Any], other: dict[str, Any]
+    entry_arguments: Arguments, kind: dict[str, Any]
 ) -> None:
-    common = entry_arguments(1)
-    theirs = {**common, **{key: value for key, value in entry_arguments(2).items() if key in OF_ONE_PERSON}, **other}
-    message = make_entry(KEYS, **{**common, **first})
-    made = made_like(message, KEYS, **{key: value for key, value in theirs.items() if key in OF_ONE_PERSON})
-    assert made == make_entry(KEYS, **theirs)
+    theirs = {"body_digest": b"", **entry_arguments(1), **kind}
+    own = {**theirs, **{key: value for key, value in entry_arguments(2).items() if key in OF_ONE_PERSON}, **kind}
+    model = make_entry(KEYS, **theirs)
+    made = made_like(model, KEYS, **{key: own[key] for key in OF_ONE_PERSON})
+    assert made == make_entry(KEYS, **{**theirs, **{key: own[key] for key in OF_ONE_PERSON}})
     assert decode(encode(made)) == made
+    assert model == make_entry(KEYS, **theirs)
 
 
 @pytest.mark.parametrize(("changed", "token"), [({}, b""), ({}, bytes(31)), ({}, bytes(33)), (NOBODY, bytes(31))])
 def test_an_entry_made_like_another_has_a_token_or_none(
     entry_arguments: Arguments, changed: dict[str, Any], token: bytes
 ) -> None:
-    message = make_entry(KEYS, **entry_arguments(1))
-    theirs = {key: value for key, value in {**entry_arguments(2), **changed}.items() if key in OF_ONE_PERSON}
+    model = make_entry(KEYS, **{**entry_arguments(1), **changed})
     with pytest.raises(EntryInvalid, match="person_token"):
-        made_like(message, KEYS, **{**theirs, "token": token})
+        made_like(model, KEYS, request_id=entry_arguments(2)["request_id"], token=token, answer=b"")
 
 
 def test_no_personal_value_is_in_the_bytes_of_an_entry(leaf: MakeLeaf) -> None:
