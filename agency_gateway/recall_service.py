@@ -7,9 +7,11 @@ acknowledgement is an entry, in one transaction with its effect.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from datetime import datetime
 from typing import Final, TypeVar
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, Engine
 
 from agency_gateway import recall_store as store
@@ -66,7 +68,7 @@ class RecallService(RecallServiceServicer):
         context: "grpc.aio.ServicerContext[recall.ListUnacknowledgedRequest, recall.ListUnacknowledgedResponse]",
     ) -> recall.ListUnacknowledgedResponse:
         """Lists what stands unacknowledged, by agency and purpose."""
-        listed = recall.ListUnacknowledgedResponse()
+        listed = recall.ListUnacknowledgedResponse(as_of=_stamp(self._recalls.as_of))
         for each in await self._read(store.open_recalls):
             row = listed.unacknowledged.add(agency=each.agency, purpose=each.purpose, recalls=each.recalls)
             row.since.FromMicroseconds(each.since_us)
@@ -82,13 +84,16 @@ class RecallService(RecallServiceServicer):
             await self._acknowledge(asked, decision, request.acknowledged)
         end = asyncio.get_running_loop().time() + WAIT_SECONDS
         while True:
-            came = self._recalls.came
+            # Before what is on record is read: what was noted until then is in it.
+            came, as_of = self._recalls.came, self._recalls.as_of
             found = await self._read(
                 lambda connection: store.unacknowledged(connection, *_whose(asked), limit=MOST_TOLD)
             )
             left = end - asyncio.get_running_loop().time()
             if found or left <= 0:
-                return recall.TellRecallsResponse(request_id=asked.request_id, recalls=map(_told, found))
+                return recall.TellRecallsResponse(
+                    request_id=asked.request_id, recalls=map(_told, found), as_of=_stamp(as_of)
+                )
             try:
                 async with asyncio.timeout(left):
                     await came.wait()
@@ -115,6 +120,14 @@ class RecallService(RecallServiceServicer):
 
     async def _read(self, query: Callable[[Connection], _R]) -> _R:
         return await read_for_caller(self._reader, query)
+
+
+def _stamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
 
 
 def _whose(asked: Asked) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -75,6 +76,9 @@ class Recalls:
         self._keys = keys
         self._gateway = gateway
         self._policy_digest = policy_digest
+        self._began = now()
+        self.as_of: datetime | None = None
+        """Up to when all corrections were held against all answers; None: not so far yet since the node started."""
         self.came = asyncio.Event()
         """Set, and replaced by a new one, when there are new recalls."""
 
@@ -93,7 +97,7 @@ class Recalls:
             try:
                 standing = await self._read(store.standing)
                 since = now_us() if standing.since_us is None else standing.since_us
-                metrics.recalls(standing.recalls, max(now_us() - since, 0) / 1e6)
+                metrics.recalls(standing.recalls, max(now_us() - since, 0) / 1e6, self._behind())
             except StoreError as failure:
                 log.warning("recalls could not be counted", extra={"error_type": type(failure).__name__})
             await asyncio.sleep(_SHOW_SECONDS)
@@ -105,7 +109,7 @@ class Recalls:
 
         Raises: grpc.aio.AioRpcError; Refused: LEDGER_UNAVAILABLE; StoreError.
         """
-        place = await self._read(store.read_place)
+        asked_at, place = now(), await self._read(store.read_place)
         asked = correction.ListCorrectionsRequest(after=place.position, place=place.place)
         found: correction.ListCorrectionsResponse = await self._center.ListCorrections(asked, timeout=_CENTER_SECONDS)
         corrections = list(found.corrections)
@@ -120,10 +124,15 @@ class Recalls:
             await self._note(dict.fromkeys(due))
             passing("recall.noted")
         further = store.Place(found.through, found.place, leaves)
-        if further == place:
-            return False
-        await self._writer.run(lambda connection: store.write_place(connection, further))
-        return True
+        if further != place:
+            await self._writer.run(lambda connection: store.write_place(connection, further))
+        if found.at_end:
+            self.as_of = asked_at
+        return further != place
+
+    def _behind(self) -> float:
+        """Seconds since all corrections were held against all answers, or since the start."""
+        return max((now() - (self.as_of or self._began)).total_seconds(), 0.0)
 
     async def _note(self, due: Iterable[store.Due]) -> None:
         for each in due:

@@ -69,6 +69,7 @@ class CorrectionService(CorrectionServiceServicer):
                     corrections=[self._told(each, moment) for each in found],
                     through=after,
                     place=await self._place(after),
+                    at_end=not more,
                 )
             await asyncio.sleep(0 if more else min(left, _LOOK_SECONDS))
 

@@ -53,6 +53,7 @@ def recalls(
     A line says which question is concerned (`request_id`), when it was answered, which items were wrong and since when
     that is known; what holds now is asked for anew. What is in the file is acknowledged and not told again. Interrupt
     it at any time: the same command goes on behind the last line. Recalls are those of one gateway: a file for each.
+    Of what was corrected later than it says (`as_of`), recalls may be missing: take them again.
 
     Exit codes: 0 all that there was is in the file, 2 the file is not what it should be or of another gateway,
     3 no answer, 4 not allowed by law.
@@ -75,21 +76,25 @@ def recalls(
         with BatchAnswers(out, {"purpose": purpose}, kind=FORMAT) as kept:
             taking = Taking(kept, request, lambda channel: RecallServiceStub(channel).TellRecalls, "recalls", follow)
             new = asyncio.run(taking.take(target, seconds))
-            result = {"recalls": new, "position": kept.last_line}
+            as_of = None if taking.last is None else moment_in(taking.last, "as_of")
+            result = {"recalls": new, "position": kept.last_line, "as_of": as_of}
         if as_json:
             show_json(result)
         else:
             show(f"{new} recalls are new in {out}, up to position {result['position']}")
+            show(_how_far(as_of))
 
 
 def unacknowledged(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> None:
     """List what agencies were provided with, was wrong, and was not acknowledged by them yet (旧値の回収).
 
-    By agency and purpose: how many recalls, and since when the oldest can be had.
+    By agency and purpose: how many recalls, and since when the oldest can be had; and up to when the gateway has held
+    all corrections against its answers (`as_of`).
 
     Example: jukinet admin recalls --mesh mesh --node gateway-1
     """
     with failures_told():
+        listed = asyncio.run(_unacknowledged(mesh, node))
         rows = [
             {
                 "agency": each.agency,
@@ -97,12 +102,19 @@ def unacknowledged(mesh: MeshOption, node: NodeOption, as_json: JsonOption = Fal
                 "recalls": each.recalls,
                 "since": moment_in(each, "since"),
             }
-            for each in asyncio.run(_unacknowledged(mesh, node)).unacknowledged
+            for each in listed.unacknowledged
         ]
         if as_json:
-            show_json({"unacknowledged": rows})
+            show_json({"unacknowledged": rows, "as_of": moment_in(listed, "as_of")})
         else:
             show_table(_HEADERS, [[str(value or "") for value in row.values()] for row in rows])
+            show(_how_far(moment_in(listed, "as_of")))
+
+
+def _how_far(as_of: str | None) -> str:
+    if as_of is None:
+        return "Not complete: the gateway has not held all corrections against its answers since it started. Ask again."
+    return f"Complete up to {as_of}."
 
 
 async def _unacknowledged(mesh: Path, node: str) -> Any:

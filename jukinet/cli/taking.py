@@ -40,6 +40,8 @@ class Taking:
         self._rpc = rpc
         self._field = field
         self._follow = follow
+        self.last: Message | None = None
+        """The last response."""
 
     async def take(self, target: Target, seconds: float) -> int:
         """Takes what there is, or what comes until time is over; gives how many lines are new.
@@ -84,6 +86,7 @@ class Taking:
         call: Any = self._rpc(channel)(requests(), timeout=seconds)
         async with streaming(call):
             async for response in call:
+                self.last = response
                 told = getattr(response, self._field)
                 shown = [_as_dict(each) for each in told]
                 if shown:

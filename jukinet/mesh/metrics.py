@@ -66,6 +66,7 @@ INSTRUMENTS: Final = {
     "watch_untold_age": ("gauge", "s", "since when the oldest change waits for an agency to have it on disk"),
     "recalls_open": ("gauge", "1", "recalls of wrong answers that their agencies did not acknowledge yet"),
     "recall_unacknowledged_age": ("gauge", "s", "since when the oldest of them waits for its agency: an alarm"),
+    "recall_behind": ("gauge", "s", "since when corrections may be missing among the recalls: an alarm"),
     "certificate_expiry": ("gauge", "s", "time until the node's certificate ends"),
     "spans_lost": ("counter", "1", "spans that the collector did not get"),
     "tasks": ("gauge", "1", "tasks of the event loop; a number that goes on growing is a fault of the program"),
@@ -300,11 +301,12 @@ def watches(lists: int, untold_seconds: float) -> None:
         _serving.gauges["watch_untold_age"].set(untold_seconds)
 
 
-def recalls(waiting: int, oldest_seconds: float) -> None:
-    """Shows how many recalls are not acknowledged by their agencies, and for how long the oldest has waited."""
+def recalls(waiting: int, oldest_seconds: float, behind_seconds: float) -> None:
+    """Shows how many recalls are not acknowledged by their agencies, the oldest's age, and how far behind noting is."""
     if _serving is not None:
         _serving.gauges["recalls_open"].set(waiting)
         _serving.gauges["recall_unacknowledged_age"].set(oldest_seconds)
+        _serving.gauges["recall_behind"].set(behind_seconds)
 
 
 def witness(peer: Identity, behind: int, answers: bool) -> None:

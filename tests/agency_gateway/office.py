@@ -85,9 +85,12 @@ class Office:
         while await self.network.recalls.step():
             pass
 
-    async def told(
+    async def told(self, acknowledged: int = 0, **whose: Any) -> list[recall.Recall]:
+        return list((await self.hear(acknowledged, **whose)).recalls)
+
+    async def hear(
         self, acknowledged: int = 0, *, agency: str = PENSION.name, purpose: str = "B1-77.12"
-    ) -> list[recall.Recall]:
+    ) -> recall.TellRecallsResponse:
         request = recall.TellRecallsRequest(context=self.network.context(purpose=purpose), acknowledged=acknowledged)
 
         async def requests() -> AsyncIterator[recall.TellRecallsRequest]:
@@ -96,7 +99,8 @@ class Office:
         with called_by(Identity("agency", agency)):
             (answer,) = [each async for each in self.network.recall.TellRecalls(requests(), None)]
         assert answer.request_id == request.context.request_id
-        return list(answer.recalls)
+        heard: recall.TellRecallsResponse = answer
+        return heard
 
     async def recalled(self, **whose: Any) -> dict[str, list[int]]:
         """The items that are recalled now, by the request id of the answer; one recall an answer."""

@@ -1,7 +1,8 @@
 """Exactly those who were provided with what was corrected as wrong are told so, once, until they acknowledge it."""
 
 import asyncio
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import BirthDate
 from jukinet.ledger.verify.layout import read_entry
-from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.store import corrections, watches
 from tests.agency_gateway.conftest import MAYOR, PENSION
@@ -355,6 +356,50 @@ async def test_a_long_history_is_read_to_its_end(office: Office, monkeypatch: py
         asked.append(await office.ask(number))
         office.report(number, block="9番9号")
     assert await office.recalled() == {each: [ADDRESS] for each in asked}
+
+
+async def test_a_gateway_that_did_not_read_all_corrections_yet_says_so_and_goes_on_where_it_ended(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corrections, "READ_THROUGH", 2)
+    network, asked = office.network, [await office.ask(number) for number in (1, 2, 3)]
+    for number in (1, 2, 3):
+        office.report(number, block="9番9号")
+    said: list[tuple[int, bool]] = []
+    for _ in range(4):
+        # As at a start of the gateway.
+        network.recalls = network.recall._recalls = network.new_recalls()
+        began = now()
+        await network.recalls.step()
+        answer = await office.hear()
+        complete = answer.HasField("as_of")
+        assert not complete or answer.as_of.ToDatetime(UTC) >= began
+        said.append((len(answer.recalls), complete))
+    assert said == [(0, False), (1, False), (3, False), (3, True)]
+    assert [each.request_id for each in await office.told()] == asked
+
+
+async def test_a_gateway_that_cannot_follow_the_center_says_since_when(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.look()
+    as_of = (await office.hear()).as_of
+    await office.ask(1)
+    office.report(1, block="9番9号")
+
+    async def unreachable(*_: Any, **_more: Any) -> Any:
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.network.recalls, "_center", SimpleNamespace(ListCorrections=unreachable))
+        with pytest.raises(TimeoutError):
+            await office.network.recalls.step()
+    answer = await office.hear()
+    assert (list(answer.recalls), answer.as_of) == ([], as_of)
+    await office.look()
+    answer = await office.hear()
+    assert len(answer.recalls) == 1
+    assert answer.as_of.ToDatetime(UTC) > as_of.ToDatetime(UTC)
 
 
 async def test_a_recall_is_told_while_the_agency_waits_for_it(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,17 @@ async def test_recalls_are_taken_into_a_file_and_acknowledged_once_and_the_same_
     assert (open_row["agency"], open_row["purpose"], open_row["recalls"]) == (PENSION.uri, "B1-77.12", 1)
 
     done = await take("recalls.jsonl", "--json")
-    assert (done.exit_code, json.loads(done.stdout)) == (Exit.OK, {"recalls": 1, "position": 1}), done.output
+    assert done.exit_code == Exit.OK, done.output
+    told = json.loads(done.stdout)
+    assert datetime.fromisoformat(told.pop("as_of")) == office.network.recalls.as_of
+    assert told == {"recalls": 1, "position": 1}
     assert await unacknowledged(mesh) == []
     office.report(2, block="9番9号")
     await office.look()
     again = await take("recalls.jsonl")
-    assert again.stdout == f"1 recalls are new in {tmp_path / 'recalls.jsonl'}, up to position 2\n"
+    first, second = again.stdout.splitlines()
+    assert first == f"1 recalls are new in {tmp_path / 'recalls.jsonl'}, up to position 2"
+    assert second.startswith("Complete up to ")
     header, *lines = map(json.loads, (tmp_path / "recalls.jsonl").read_text("utf-8").splitlines())
     assert header == {"format": "jukinet-recalls/1", "purpose": "B1-77.12"}
     assert [(each["line"], each["request_id"]) for each in lines] == [*enumerate(asked, 1)]
@@ -98,12 +104,14 @@ async def test_recalls_are_taken_into_a_file_and_acknowledged_once_and_the_same_
 
 async def test_the_operators_list_is_a_table_too(office: Office, mesh: Mesh) -> None:
     command = partial(jukinet, "admin", "recalls", "--mesh", mesh.root, "--node", GATEWAY.name)
+    assert (await asyncio.to_thread(command)).stdout.splitlines()[-1].startswith("Not complete: ")
     await office.ask(1)
     office.report(1, block="9番9号")
     await office.look()
-    head, row = (await asyncio.to_thread(command)).stdout.splitlines()
+    head, row, how_far = (await asyncio.to_thread(command)).stdout.splitlines()
     assert head.split() == ["agency", "purpose", "recalls", "since"]
     assert row.split()[:3] == [PENSION.uri, "B1-77.12", "1"]
+    assert how_far.startswith("Complete up to ")
 
 
 async def test_a_file_of_something_else_is_not_written_and_who_may_not_ask_gets_none(
@@ -140,5 +148,6 @@ async def test_metrics_say_how_many_recalls_wait_for_agencies_and_since_when(off
         showing.cancel()
         assert value(text, "jukinet_recalls_open") == 1
         assert value(text, "jukinet_recall_unacknowledged_age_seconds") > 0
+        assert value(text, "jukinet_recall_behind_seconds") >= 0
     finally:
         metrics.shutdown()

@@ -15,11 +15,13 @@ from center_node import corrections as center_corrections
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet.ledger.verify.layout import read_entry
+from jukinet.mesh.clock import now
 from tests.agency_gateway.office import EX_OFFICIO, Office
 
 Network = Any  # the fixture's own class lives in conftest.py
 NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
 DELETED, ENTERED = change_pb2.CHANGE_REASON_DELETION_EX_OFFICIO, change_pb2.CHANGE_REASON_ENTRY_EX_OFFICIO
+FOUR_ITEMS = (NAME, inquiry.IDENTITY_FIELD_BIRTH_DATE, inquiry.IDENTITY_FIELD_SEX, ADDRESS)
 ITEMS = {"name": NAME, "block": ADDRESS}
 ANY_ITEM = st.tuples(st.sampled_from(list(ITEMS)), st.integers(0, 1))
 STEPS: dict[str, st.SearchStrategy[Any]] = {
@@ -70,13 +72,15 @@ class Story:
         self.network = network
         self.versions: list[dict[str, str]] = [self.values()]
         self.answers: list[Answer] = []
-        self.wrong: list[tuple[tuple[str, ...], range]] = []
+        self.wrong: list[tuple[tuple[int, ...], range]] = []
         """Items, and in which versions they were wrong, correction by correction."""
         self.entered = 1
         """As of which version the record is the present one, and no other was deleted before it."""
         self.recalled = 1
         """From which version on nothing was deleted as entered in error."""
         self.under_way: list[tuple[Callable[[], Awaitable[str]], int]] = []
+        self.moved = now()
+        """When the record, or an answer that was under way, last came to something."""
         self.acknowledged: Counter[tuple[str, tuple[int, ...]]] = Counter()
 
     def values(self) -> dict[str, str]:
@@ -89,7 +93,7 @@ class Story:
             request_id = await self.office.ask(self.number, fields=items)
         else:
             record = self.office.records[self.number]
-            request_id, items = (await self.network.verify(self.network.four_items(record))).request_id, (NAME, ADDRESS)
+            request_id, items = (await self.network.verify(self.network.four_items(record))).request_id, FOUR_ITEMS
         self.answers.append(Answer(request_id, version, items))
 
     async def ask_slowly(self, _: None) -> None:
@@ -99,6 +103,7 @@ class Story:
         for arrive, version in self.under_way:
             self.answers.append(Answer(await arrive(), version, (NAME, ADDRESS)))
         self.under_way.clear()
+        self.moved = now()
 
     async def life(self, what: tuple[str, int]) -> None:
         self.change(*what, was_wrong=False)
@@ -119,7 +124,7 @@ class Story:
         first, value = len(self.versions), self.versions[-1][item]
         while first > self.recalled and self.versions[first - 2][item] == value:
             first -= 1
-        self.wrong.append(((item,), range(first, len(self.versions) + 1)))
+        self.wrong.append(((ITEMS[item],), range(first, len(self.versions) + 1)))
 
     async def entered_anew(self, how: tuple[bool, bool, tuple[str, int]]) -> None:
         """The record is deleted and entered again, perhaps with another value; either may be said to mend an error."""
@@ -127,7 +132,7 @@ class Story:
         new = f"値{self.number}の{value}"
         self.report(DELETED, was_wrong=deleted_as_wrong)
         if deleted_as_wrong:
-            self.wrong.append((tuple(ITEMS), range(self.entered, len(self.versions) + 1)))
+            self.wrong.append((FOUR_ITEMS, range(self.entered, len(self.versions) + 1)))
             self.recalled = len(self.versions) + 1
         elif entered_as_wrong and new != self.versions[-1][item]:
             self.was_wrong(item)
@@ -138,6 +143,7 @@ class Story:
     def report(self, reason: int, *, was_wrong: bool, **changed: Any) -> None:
         self.office.report(self.number, reason, was_wrong=was_wrong, **changed)
         self.versions.append(self.values())
+        self.moved = now()
 
     async def new_code(self, _: None) -> None:
         code = self.network.record_of(next(_numbers)).resident_code
@@ -179,16 +185,18 @@ class Story:
         )
 
     async def acknowledge(self, _: None = None) -> None:
-        """Takes all that there is, and says so."""
-        position = 0
+        """Takes all that there is, and says so; nothing may be missing where the gateway says that it knows all."""
+        position, as_of = 0, self.network.recalls.as_of
         while told := await self.office.told(position):
             position = told[-1].position
             self.acknowledged.update((each.request_id, tuple(each.items)) for each in told)
+        if as_of is not None and as_of >= self.moved:
+            assert self.acknowledged == self.due()
 
     def due(self) -> Counter[tuple[str, tuple[int, ...]]]:
         """Each answer with each correction of something that was wrong in it."""
         told = (
-            (answer.request_id, tuple(number for number in answer.items if number in {ITEMS[item] for item in items}))
+            (answer.request_id, tuple(item for item in answer.items if item in items))
             for items, versions in self.wrong
             for answer in self.answers
             if answer.version in versions

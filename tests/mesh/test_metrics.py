@@ -68,7 +68,7 @@ def record_everything() -> None:
     metrics.mirror(GATEWAY, 7, verified=True)
     metrics.requests(3, 1)
     metrics.watches(5, 60.5)
-    metrics.recalls(6, 3600.5)
+    metrics.recalls(6, 3600.5, 7.5)
     metrics.certificate_until(datetime.now(UTC) + timedelta(hours=1))
     metrics.spans_lost(2)
     metrics.tasks(7)
@@ -111,6 +111,7 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         "jukinet_watch_untold_age_seconds": 60.5,
         "jukinet_recalls_open": 6,
         "jukinet_recall_unacknowledged_age_seconds": 3600.5,
+        "jukinet_recall_behind_seconds": 7.5,
         f'jukinet_mirror_entries{{peer="{GATEWAY.uri}"}}': 7,
         f'jukinet_mirror_verified{{peer="{GATEWAY.uri}"}}': 1,
         "jukinet_spans_lost_total": 2,
