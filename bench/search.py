@@ -23,7 +23,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 from bench.results import Report, Result, WorkDiffers, load_now, percentile
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, Subject
 from jukinet._pb.jukinet.register.v1 import identity_pb2 as identity
 from jukinet.domain import individual_number, resident_code
 from jukinet.domain.address import place_key
@@ -46,7 +46,7 @@ _WARM_UP: Final = 200
 _SPREAD: Final = 61_803_399
 """Prime to 10^8: puts the residents' codes into no order, as codes drawn by lot are."""
 
-_LookUp = Callable[[Connection, identity.IdentityRecord], identity.Resident | None]
+_Asking = Callable[[identity.IdentityRecord], Subject]
 
 
 async def run_search(*, small: int, large: int, questions: int) -> Report:
@@ -69,8 +69,8 @@ async def run_search(*, small: int, large: int, questions: int) -> Report:
         try:
             results = [
                 result
-                for named, look_up in (("four items", _by_four_items), ("individual number", _by_number))
-                for result in _compared(named, look_up, connections, sizes, questions)
+                for named, asking in (("four items", _by_four_items), ("individual number", _by_number))
+                for result in _compared(named, asking, connections, sizes, questions)
             ]
         finally:
             for connection, engine in zip(connections, engines, strict=True):
@@ -80,7 +80,7 @@ async def run_search(*, small: int, large: int, questions: int) -> Report:
 
 
 def _compared(
-    named: str, look_up: _LookUp, connections: list[Connection], sizes: tuple[int, int], questions: int
+    named: str, asking: _Asking, connections: list[Connection], sizes: tuple[int, int], questions: int
 ) -> Iterator[Result]:
     random = Random(_SEED)
     people = [_People(size) for size in sizes]
@@ -90,9 +90,9 @@ def _compared(
             meant = people[register].record(random.randrange(sizes[register]))
             with connections[register].begin():
                 begun = time.perf_counter()
-                found = look_up(connections[register], meant)
+                (found,) = search.find(connections[register], [asking(meant)], day=_DAY)
                 passed = time.perf_counter() - begun
-            if found is None or found.record.resident_code != meant.resident_code:
+            if not isinstance(found, identity.Resident) or found.record.resident_code != meant.resident_code:
                 raise WorkDiffers(f"somebody was not found by {named} among {sizes[register]}")
             if number >= _WARM_UP:
                 taken[register].append(passed * 1e6)
@@ -101,13 +101,13 @@ def _compared(
         yield Result(f"look-up by {named} among {sizes[1]:,} beside {sizes[0]:,}, {name}", large, "us", small)
 
 
-def _by_four_items(connection: Connection, record: identity.IdentityRecord) -> identity.Resident | None:
+def _by_four_items(record: identity.IdentityRecord) -> Subject:
     items = FourItems(name=record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address)
-    return search.by_four_items(connection, items, day=_DAY)
+    return Subject(four_items=items)
 
 
-def _by_number(connection: Connection, record: identity.IdentityRecord) -> identity.Resident | None:
-    return search.by_individual_number(connection, record.individual_number, day=_DAY)
+def _by_number(record: identity.IdentityRecord) -> Subject:
+    return Subject(individual_number=record.individual_number)
 
 
 class _People:

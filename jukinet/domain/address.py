@@ -62,13 +62,20 @@ def place_key(text: str) -> str:
     Returns:
         The folded text: numbers in ASCII digits, joined by `-`; the key of a key is itself.
     """
-    plain = _APART.sub("-", unified(text))  # 本町1 and 2-3 are not 本町12-3
-    plain = _AZA.sub("", "".join(plain.split()))
-    plain = _NO.sub("の", _GA.sub("が", plain))
+    plain = "".join(_APART.sub("-", unified(text)).split())  # 本町1 and 2-3 are not 本町12-3
+    # Most addresses have none of these letters, and to see so costs a fifth of what `re` does.
+    if "字" in plain:
+        plain = _AZA.sub("", plain)
+    plain = _GA.sub("が", plain)
+    if "之" in plain:
+        plain = _NO.sub("の", plain)
     plain = _NUMERAL.sub(lambda match: str(_number(match[0])), plain)
     plain = _COUNTER.sub("-", plain)
-    plain = _LOOSE_DASH.sub("", _DASH_ROW.sub("-", _DASH.sub("-", plain)))
-    return fold_spelling(_LEADING_ZEROS.sub("", plain))
+    plain = _DASH.sub("-", plain)
+    if "--" in plain:
+        plain = _DASH_ROW.sub("-", plain)
+    plain = _LOOSE_DASH.sub("", plain)
+    return fold_spelling(_LEADING_ZEROS.sub("", plain) if "0" in plain else plain)
 
 
 def _number(numeral: str) -> int:

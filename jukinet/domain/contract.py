@@ -218,7 +218,7 @@ def _is_plain_record(record: identity_pb2.IdentityRecord) -> bool:
 
 def _is_plain_birth(born: identity_pb2.BirthDate) -> bool:
     year, month, day = born.year, born.month, born.day
-    return _exists(year, month, day) or (day == 0 and _exists(year, month, 1)) or not (year or month or day)
+    return _exists(year, month, day) if day else _exists(year, month or 1, 1) or not (year or month)
 
 
 def _are_plain_numbers(resident_code: str, individual_number: str, local_government_code: str) -> bool:

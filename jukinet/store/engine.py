@@ -43,7 +43,7 @@ _WRITER_PRAGMAS: Mapping[str, str | int] = {
     # them to the log several times.
     "cache_size": -65536,
 }
-_READER_PRAGMAS = {"query_only": 1, "temp_store": 2}
+_READER_PRAGMAS = {"query_only": 1, "temp_store": 2, "cache_size": -16384}
 
 # Keepalives: a server that lost sight of this process must free its lock within a minute.
 _WRITER_SETTINGS = (

@@ -12,13 +12,13 @@ outcome alone, a clock can tell from the others.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from random import random
 
 from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
 from jukinet._pb.jukinet.register.v1.identity_pb2 import (
     RESIDENT_STATUS_ACTIVE,
     RESIDENT_STATUS_MOVED_ABROAD,
@@ -31,51 +31,71 @@ from jukinet.domain.protection import is_protected
 from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.schema import residents
 from jukinet.store.snapshots import is_provided
-from jukinet.store.statement import Prepared
+from jukinet.store.statement import Prepared, Row
 
 log = logging.getLogger(__name__)
 
 
-def by_four_items(connection: Connection, items: FourItems, *, day: date) -> Resident | None:
-    """The one resident who matches 氏名, 生年月日, 男女の別 and 住所; None for none or several.
+Found = Resident | RecordDamaged | None
 
-    氏名 matches as the name, as 通称, or with 旧氏 in the place of the family name (Order art. 30-14, 30-16).
 
-    `day` is the day of the question in Japan.
+def find(connection: Connection, subjects: Sequence[Subject], *, day: date) -> list[Found]:
+    """For each question the one resident whom it means; None for none or several.
+
+    By 個人番号, or by 氏名, 生年月日, 男女の別 and 住所. 氏名 matches as the name, as 通称, or with 旧氏 in the place
+    of the family name (Order art. 30-14, 30-16).
+
+    Args:
+        subjects: who is asked about.
+        day: of the questions, in Japan.
+
+    Returns: in their order; RecordDamaged where the record of the one who matches is.
     """
+    # All go through each step together: one that comes again at once takes half the time.
+    values = [_values(subject, day.isoformat()) for subject in subjects]
+    by_number = iter(_BY_NUMBER.rows_of_each(connection, [each for each in values if "number" in each]))
+    by_items = iter(_BY_FOUR_ITEMS.rows_of_each(connection, [each for each in values if "name" in each]))
+    matching = [next(by_number if "number" in each else by_items) if each else [] for each in values]
+    codes = [found[0][0] if len(found) == 1 else _anybody() for found in matching]
+    records = _RECORD.rows_of_each(connection, [{"code": code} for code in codes])
+    return [_told(record, alone=len(found) == 1) for found, record in zip(matching, records, strict=True)]
+
+
+def _values(subject: Subject, day: str) -> Mapping[str, str | int]:
+    """What to ask with; nothing where the search key leaves nothing of a name or an address."""
+    if subject.HasField("individual_number"):
+        return {"number": subject.individual_number, "day": day}
+    items = subject.four_items
     name, address = name_key(items.name), address_key(items.address)
     if not name or address.endswith("/"):
-        return None
+        return {}
     born = items.birth_date
-    values: dict[str, str | int] = {
+    return {
         "name": name,
         "birth": f"{born.year:04}-{born.month:02}-{born.day:02}",
         "sex": items.sex,
         "address": address,
-        "day": day.isoformat(),
+        "day": day,
     }
-    return _only_one(connection, _BY_FOUR_ITEMS, values)
 
 
-def by_individual_number(connection: Connection, number: str, *, day: date) -> Resident | None:
-    """The one resident with this 個人番号; None for none or several. `number` has twelve digits."""
-    return _only_one(connection, _BY_NUMBER, {"number": number, "day": day.isoformat()})
+def _anybody() -> str:
+    """The code of a resident, or one that only stands before one."""
+    return f"{int(random() * _CODES):011}"  # noqa: S311  # which record is read in vain is no secret
 
 
-def _only_one(connection: Connection, query: Prepared, values: Mapping[str, str | int]) -> Resident | None:
-    found = query.rows(connection, values)
-    anybody = f"{int(random() * _CODES):011}"  # noqa: S311  # which record is read in vain is no secret
-    record = _RECORD.row(connection, {"code": found[0][0] if len(found) == 1 else anybody})
-    if record is None:
+def _told(records: Sequence[Row], *, alone: bool) -> Found:
+    """Who is told; `alone` says whether the record is that of the only one who matches."""
+    if not records:
         return None
-    message, checksum, provided = record
+    message, checksum, provided = records[0]
     sound = is_sound(message, checksum)
     resident = Resident.FromString(message) if sound else Resident()
-    if len(found) != 1 or not provided or is_protected(resident):
+    if not alone or not provided or is_protected(resident):
         return None
     if not sound:
         log.critical("a stored record is damaged and was not provided; `admin drift` names it")
-        raise RecordDamaged
+        return RecordDamaged()
     return resident
 
 

@@ -103,7 +103,7 @@ def test_a_look_up_in_a_large_register_is_measured_beside_one_in_a_small_one() -
 
 
 def test_a_register_in_which_somebody_is_not_found_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.search.search.by_four_items", lambda *_question, **_day: None)
+    monkeypatch.setattr("bench.search.search.find", lambda *_question, **_day: [None])
     code, output, errors = run("search", "--json", "--small", "50", "--large", "50", "--questions", "10")
     assert (code, output) == (1, "")
     assert "not found by four items" in errors

@@ -1,6 +1,8 @@
 """A sealed body opens with its own key alone, tells nothing by its length, and its place is the center's own."""
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +48,13 @@ def test_a_body_opens_with_the_key_that_both_secrets_give() -> None:
 def test_no_other_key_opens_it(other: tuple[bytes, bytes, str, str]) -> None:
     with pytest.raises(BodyUnreadable):
         body.unseal(sealed(), body.body_key(*other), AGENCY, REQUEST)
+
+
+@given(person=st.sampled_from([b"", PERSON]) | st.binary(min_size=32, max_size=32), request=st.text(max_size=60))
+def test_a_key_is_the_one_that_rfc_5869_derives(person: bytes, request: str) -> None:
+    info = f"jukinet body v1 body\n{request}\n{AGENCY}".encode()
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(person + MONTH)
+    assert body.body_key(MONTH, person, AGENCY, request) == derived
 
 
 def test_a_body_is_of_its_own_question() -> None:

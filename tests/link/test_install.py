@@ -22,12 +22,13 @@ from jukinet.link.install import install, offer, take
 from jukinet.link.manifest import SealedChange, chunk_digest, cut, sign
 from jukinet.link.read_chunk import read_chunk
 from jukinet.mesh.errors import Refused
-from jukinet.store import digest, journal, search, snapshots
+from jukinet.store import digest, journal, snapshots
 from jukinet.store.brakes import keep_tally, read_tally
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import history, metadata, parked, residents, snapshot_chunks
+from tests import searched
 from tests.month_of_life import MUNICIPALITIES, TODAY, Streams, merged, month_of_life
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -197,8 +198,8 @@ def is_provided(connection: Connection, arrival: Arrival) -> bool:
     record = arrival.change.record
     items = FourItems(name=record.name.legal, birth_date=record.birth_date, sex=record.sex, address=record.address)
     found = (
-        search.by_four_items(connection, items, day=TODAY),
-        search.by_individual_number(connection, record.individual_number, day=TODAY),
+        searched.by_four_items(connection, items, day=TODAY),
+        searched.by_individual_number(connection, record.individual_number, day=TODAY),
     )
     return any(resident is not None and resident.holder == arrival.municipality for resident in found)
 

@@ -11,12 +11,12 @@ from sqlalchemy import Engine, select, update
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
 from jukinet.mesh.clock import today_in_japan
-from jukinet.store import search
 from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.current_rows import look_up
 from jukinet.store.register import apply_arrivals
 from jukinet.store.rows import checksum_of
 from jukinet.store.schema import history, parked, residents
+from tests import searched
 
 
 @given(st.binary(min_size=1, max_size=400), st.data())
@@ -56,11 +56,11 @@ def test_a_damaged_record_is_provided_to_nobody(
 ) -> None:
     enter(engine, change, arrive, 1)
     with engine.connect() as connection:
-        assert search.by_four_items(connection, items_of(record(1)), day=today_in_japan())
+        assert searched.by_four_items(connection, items_of(record(1)), day=today_in_japan())
     flip(code(1))
     with engine.connect() as connection:
         with pytest.raises(RecordDamaged):
-            search.by_four_items(connection, items_of(record(1)), day=today_in_japan())
+            searched.by_four_items(connection, items_of(record(1)), day=today_in_japan())
         assert look_up(connection, [code(1)]) == {}
 
 

@@ -19,11 +19,11 @@ from jukinet._pb.jukinet.register.v1 import identity_pb2 as identity
 from jukinet.domain.address import place_key
 from jukinet.domain.arrival import Arrival
 from jukinet.domain.resident_code import check_digit
-from jukinet.store import search
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
 from nation.places import municipalities, towns
+from tests import searched
 
 RESIDENTS = QUESTIONS = 10_000
 DAY = date(2026, 4, 10)
@@ -298,7 +298,7 @@ def test_an_answer_comes_if_and_only_if_exactly_one_resident_matches(people: lis
                 sex=meant.sex,  # type: ignore[arg-type]  # one of the enum's numbers
                 address=spelt_address(random, meant),
             )
-            found = search.by_four_items(connection, items, day=DAY)
+            found = searched.by_four_items(connection, items, day=DAY)
             answers += found is not None
             if (found.record if found else None) != (expected.record if expected else None):
                 wrong.append((number, called, meant.elsewhere))
@@ -315,7 +315,7 @@ def test_no_sign_stands_for_a_name(people: list[Person], engine: Engine, name: s
         for person in people[:50]:
             items = FourItems(name=name, birth_date=person.record.birth_date, sex=person.record.sex)
             items.address.CopyFrom(person.record.address)
-            assert search.by_four_items(connection, items, day=DAY) is None
+            assert searched.by_four_items(connection, items, day=DAY) is None
 
 
 @pytest.mark.parametrize("town", ["%", "_", "*", "-", "　", "本%", "\u200b", "字"])
@@ -325,7 +325,7 @@ def test_no_sign_stands_for_an_address(people: list[Person], engine: Engine, tow
             record = person.record
             items = FourItems(name=record.name.legal, birth_date=record.birth_date, sex=record.sex)
             items.address.CopyFrom(identity.Address(local_government_code=person.municipality, town=town))
-            assert search.by_four_items(connection, items, day=DAY) is None
+            assert searched.by_four_items(connection, items, day=DAY) is None
 
 
 def test_no_two_towns_of_a_municipality_have_one_key() -> None:

@@ -9,11 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, Subject
 from jukinet._pb.jukinet.register.v1 import identity_pb2 as identity
 from jukinet.store import search
+from jukinet.store.checksum import RecordDamaged
 from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import residents
+from tests import searched
 from tests.watched import Watched
 
 DAY = date(2026, 4, 10)
@@ -41,7 +43,7 @@ def asked(record: identity.IdentityRecord, **other: Any) -> FourItems:
 
 def found(engine: Engine, items: FourItems, day: date = DAY) -> str | None:
     with engine.connect() as connection:
-        resident = search.by_four_items(connection, items, day=day)
+        resident = searched.by_four_items(connection, items, day=day)
     return resident.record.resident_code if resident else None
 
 
@@ -172,16 +174,47 @@ def test_a_number_finds_the_one_who_bears_it(engine: Engine, enter: Change, chan
     with engine.begin() as connection:
         write_row(connection, bearer.record)
         write_row(connection, other.record)
-        resident = search.by_individual_number(connection, "000000000019", day=DAY)
+        resident = searched.by_individual_number(connection, "000000000019", day=DAY)
         assert resident is not None
         assert resident.record == bearer.record
-        assert search.by_individual_number(connection, "000000000027", day=DAY) is None
+        assert searched.by_individual_number(connection, "000000000027", day=DAY) is None
         write_row(connection, bearer.record, protected=True)
-        assert search.by_individual_number(connection, "000000000019", day=DAY) is None
+        assert searched.by_individual_number(connection, "000000000019", day=DAY) is None
         write_row(connection, bearer.record)
         other.record.individual_number = "000000000019"
         write_row(connection, other.record)
-        assert search.by_individual_number(connection, "000000000019", day=DAY) is None
+        assert searched.by_individual_number(connection, "000000000019", day=DAY) is None
+
+
+def test_of_questions_asked_together_each_is_answered_as_if_alone(
+    engine: Engine, enter: Change, change: Change, record: Change
+) -> None:
+    """By name and by number in turns, with somebody, nobody and one whose record is damaged among them."""
+    numbered = change(1, 1)
+    numbered.record.individual_number = "000000000019"
+    enter(numbered, *(change(number, 1, legal=f"佐藤 一郎{number}") for number in (2, 3, 4)))
+    with engine.begin() as connection:
+        row = residents.c.resident_code == record(3).resident_code
+        connection.execute(residents.update().where(row).values(checksum=1))
+    subjects = [
+        Subject(four_items=asked(record(2), name="佐藤 一郎2")),
+        Subject(individual_number="000000000027"),
+        Subject(four_items=FourItems(name=" ")),
+        Subject(individual_number="000000000019"),
+        Subject(four_items=asked(record(5), name="佐藤 一郎5")),
+        Subject(four_items=asked(record(3), name="佐藤 一郎3")),
+        Subject(),
+        Subject(four_items=asked(record(4), name="佐藤 一郎4")),
+    ]
+    with engine.connect() as connection:
+        together = search.find(connection, subjects, day=DAY)
+        alone = [search.find(connection, [subject], day=DAY)[0] for subject in subjects]
+        assert search.find(connection, [], day=DAY) == []
+    told = [each.record.resident_code if isinstance(each, identity.Resident) else type(each) for each in together]
+    none = type(None)
+    codes = [record(number).resident_code for number in (1, 2, 4)]
+    assert told == [codes[1], none, none, codes[0], none, RecordDamaged, none, codes[2]]
+    assert [repr(each) for each in together] == [repr(each) for each in alone]
 
 
 def write_row(connection: Connection, record: identity.IdentityRecord, *, protected: bool = False) -> None:
@@ -233,8 +266,8 @@ def test_a_question_does_not_walk_through_the_register(engine: Engine, record: C
             seen.extend(" ".join(map(str, row)) for row in driver.execute(prefix + statement, values))
 
         explain: Any = Watched(connection, before=note_plan)
-        search.by_four_items(explain, asked(record(1)), day=DAY)
-        search.by_individual_number(explain, "000000000019", day=DAY)
+        searched.by_four_items(explain, asked(record(1)), day=DAY)
+        searched.by_individual_number(explain, "000000000019", day=DAY)
     plans = "\n".join(seen)
     assert "residents_by_individual_number" in plans
     assert "residents_by_name" in plans
@@ -274,7 +307,7 @@ def test_somebody_is_found_exactly_when_one_person_alone_matches(
     with engine.connect() as connection:  # rolled back at the end
         arrivals = [arrive(change(number, 1, legal=name, town=town)) for number, (name, town) in enumerate(people)]
         apply_arrivals(connection, arrivals, scope="", now_us=0)
-        resident = search.by_four_items(connection, items, day=DAY)
+        resident = searched.by_four_items(connection, items, day=DAY)
     assert (resident is not None) == (len(matches) == 1)
     if resident:
         assert resident.record.resident_code == record(matches[0]).resident_code

@@ -12,11 +12,11 @@ from sqlalchemy import Engine, insert, select, text, update
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems
 from jukinet._pb.jukinet.register.v1.identity_pb2 import RESIDENT_STATUS_ACTIVE, Resident
 from jukinet.domain.person_name import SEARCH_KEY_VERSION
-from jukinet.store import search
 from jukinet.store.errors import StoreError
 from jukinet.store.rows import keys_of
 from jukinet.store.schema import residents, search_keys
 from jukinet.store.search_keys import renew_keys
+from tests import searched
 
 Make = Callable[..., Any]
 KEYS = ("name_key", "alias_key", "former_name_key", "address_key")
@@ -90,7 +90,7 @@ def test_keys_of_another_version_are_all_made_anew_and_find_again(
     one = record(7)
     items = FourItems(name="高橋 花子7", birth_date=one.birth_date, sex=one.sex, address=one.address)
     with engine.connect() as connection:
-        found = search.by_four_items(connection, items, day=date(2026, 4, 10))
+        found = searched.by_four_items(connection, items, day=date(2026, 4, 10))
     assert found is not None
     assert found.record.resident_code == one.resident_code
 
