@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from agency_gateway import detectors
 from agency_gateway.detectors import CROWD
@@ -11,6 +12,7 @@ from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.ledger import schema
 from jukinet.ledger.entry import month_key, person_token
 from jukinet.ledger.layout import decode
 from jukinet.ledger.seal import crowd_key, crowd_tag, seal_key, sealed_token
@@ -21,6 +23,7 @@ from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.editions import Editions
 from tests.agency_gateway.conftest import make_record
 from tests.agency_gateway.test_detectors import answered, restart
+from tests.agency_gateway.test_held import ADDRESS, NAME, move
 from tests.purpose.drafts import draft
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -155,6 +158,38 @@ async def test_a_crowd_is_seen_although_it_seals_its_questions(
     await sealing.inquire_batch(sealing.batch_of(1, sealed_until=later(1)))
     assert len({entry.person_token for entry in seen}) == 1
     assert len({entry.person_token for entry in sealing.leaves()}) == CROWD + 1
+
+
+async def test_who_asks_again_sealed_with_what_is_held_hears_of_a_change_and_the_record_does_not_show_it(
+    sealing: Network,
+) -> None:
+    """In place of a list, which is told when something happens: whoever is on it could make it happen, and look."""
+    sealing.enter(make_record(2))
+    message = sealing.batch_of(1, 2, sealed_until=later(1), fields=[NAME, ADDRESS])
+    for number, subject in enumerate(message.subjects, 1):
+        subject.individual_number = sealing.number_of(number)
+    unchanged = []
+    for day in range(3):
+        if day == 2:
+            move(sealing, 2, "架空棟")
+        message.context.CopyFrom(sealing.context())
+        (response,) = await sealing.inquire_batch(message)
+        unchanged.append([each.unchanged for each in response.answers])
+        message.held[:] = [each.held for each in response.answers]
+    assert unchanged == [[False, False], [True, True], [True, False]]
+    again = sealing.leaves()[2:]
+    assert len(again) == len({each.person_token for each in again}) == 4
+    assert len({_without_chance(entry) for entry in again}) == 1
+    with sealing.ledger_reader.connect() as connection:
+        assert len({len(body) for body in connection.execute(select(schema.bodies.c.sealed)).scalars()}) == 1
+
+
+def _without_chance(entry: ledger.Entry) -> bytes:
+    """What anybody can compare of an entry: without its moment, and without digests, which look like chance."""
+    fields = ("request_id", "time", "answer_digest", "person_token", "body_digest", "operator_proof", "case_commitment")
+    for field in fields:
+        entry.ClearField(field)  # type: ignore[arg-type]  # by name
+    return entry.SerializeToString(deterministic=True)
 
 
 async def test_of_a_sealed_question_nobody_is_told_that_it_was_asked_before(sealing: Network) -> None:
