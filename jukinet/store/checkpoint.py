@@ -1,8 +1,9 @@
 """Keeping SQLite's write-ahead log short.
 
-SQLite copies the log into the database at a commit once it has 1,000 pages, and starts it anew at a moment when nobody
+Every few commits the writer, which alone may checkpoint, copies the log into the database: after it has told those who
+waited for the last commit, and mostly while the next jobs gather. SQLite starts the log anew at a moment when nobody
 reads from it. Under steady reading there is no such moment, and the log would grow without end. So above a limit the
-writer, which alone may checkpoint, waits shortly for the readers to move on.
+writer waits shortly for the readers to move on. A few large commits SQLite copies by itself, within one of them.
 """
 
 import logging
@@ -14,6 +15,8 @@ from jukinet.store.engine import BUSY_TIMEOUT_MS, wal_bytes
 log = logging.getLogger(__name__)
 
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
+COPY_COMMITS = 16
+"""So often the log is copied: a busy ledger writes some 50 pages a commit, and 800 take a few milliseconds."""
 _PATIENCE_MS = 100
 
 
@@ -25,6 +28,7 @@ class Checkpoints:
         self._limit = limit_bytes
         self._due_at = limit_bytes
         self._asked_for = False
+        self._commits = 0
 
     def empty_next(self) -> None:
         """Has the log emptied after the next commit, however short it is; again until no reader is in the way.
@@ -41,21 +45,30 @@ class Checkpoints:
         if self._engine.dialect.name != "sqlite":
             return
         size = wal_bytes(self._engine.url)
+        self._commits += 1
         if size < self._due_at and not self._asked_for:
             self._due_at = min(self._due_at, size + self._limit)
+            if self._commits >= COPY_COMMITS:
+                self._checkpoint("PASSIVE")
             return
         asked_for, self._asked_for = self._asked_for, False
-        connection = self._engine.raw_connection()
-        try:
-            cursor = connection.cursor()
-            cursor.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            held_back, _pages, _copied = cursor.fetchall()[0]
-            cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        finally:
-            connection.close()
+        held_back = self._checkpoint("TRUNCATE")
         size = wal_bytes(self._engine.url)
         if held_back:
             self._asked_for = self._asked_for or asked_for
             log.warning("a reader keeps the write-ahead log at %d bytes", size)
         self._due_at = size + self._limit
+
+    def _checkpoint(self, kind: str) -> bool:
+        """Copies the log; returns whether a reader was in the way."""
+        self._commits = 0
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+            cursor.execute(f"PRAGMA wal_checkpoint({kind})")
+            held_back, _pages, _copied = cursor.fetchall()[0]
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        finally:
+            connection.close()
+        return bool(held_back)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
-from jukinet.store.checkpoint import Checkpoints
+from jukinet.store.checkpoint import COPY_COMMITS, Checkpoints
 from jukinet.store.engine import open_reader, open_writer, wal_bytes
 
 LIMIT = 1024 * 1024
@@ -35,6 +35,17 @@ def test_the_log_is_emptied_above_its_limit_and_left_alone_below(engine: Engine,
     grow(engine)
     checkpoints.after_commit()
     assert wal_bytes(sqlite_url) == 0
+
+
+def test_the_log_begins_anew_every_few_commits_long_before_it_reaches_its_limit(
+    engine: Engine, sqlite_url: str
+) -> None:
+    checkpoints = Checkpoints(engine)
+    for _ in range(4 * COPY_COMMITS):
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO blobs VALUES (zeroblob(20000))"))
+        checkpoints.after_commit()
+    assert 0 < wal_bytes(sqlite_url) < 1.5 * COPY_COMMITS * 30_000
 
 
 def test_a_reader_that_does_not_move_on_is_waited_for_only_when_the_log_has_grown_again(
