@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, select
+from sqlalchemy import Connection
 
+from agency_gateway import used_ids
+from agency_gateway.patience import Patience, TooLate
 from agency_gateway.recall_store import items_in, provided
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Receipt
@@ -29,7 +31,7 @@ from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
 from jukinet.store.grouping import Grouping
-from jukinet.store.statement import Rows, one_of
+from jukinet.store.statement import Rows
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -39,16 +41,6 @@ CHECKPOINT_SECONDS = 0.005
 
 KEEP_SECONDS = 1.5
 """How long a question waits for its entry. Agencies are to hear within two seconds that nothing is answered now."""
-
-metadata = MetaData()
-
-asked = Table(
-    "asked",
-    metadata,
-    Column("agency", String(255), primary_key=True, comment="SPIFFE ID"),
-    Column("request_id", String(36), primary_key=True, comment="of a question that was decided"),
-)
-
 
 Act = Callable[[Connection], bool]
 """Does something that must be on record; tells whether it did anything, or raises Refused before it has written."""
@@ -74,14 +66,10 @@ class _Handed:
     entries: Sequence[Recorded]
     act: Act | None = None
 
-    @property
-    def key(self) -> tuple[str, str]:
+    def known_by(self) -> bytes:
         """By what it is known again."""
-        return self.entries[0].entry.agency, self.entries[0].entry.request_id
-
-
-class _TooLate(Exception):
-    """An entry was not on disk in time."""
+        first = self.entries[0].entry
+        return used_ids.digest_of(first.agency, first.request_id)
 
 
 class _Kept(NamedTuple):
@@ -106,6 +94,7 @@ class Record:
         self._began: float | None = None
         """When the commit that is running began; of the event loop's clock."""
         self._told_of: float | None = None
+        self._patience = Patience()
         self._writer = writer
         self._signer = signer
         self._state = state
@@ -134,7 +123,7 @@ class Record:
         """
         try:
             kept = await self._hand_in(_Handed(entries), within=KEEP_SECONDS)
-        except _TooLate:
+        except TooLate:
             if self._began is not None and self._told_of != self._began:
                 self._told_of = self._began
                 log.warning("a commit of the ledger hangs", extra={"count": self.size})
@@ -151,23 +140,20 @@ class Record:
         await self._hand_in(_Handed([Recorded(entry)], act))
 
     async def _hand_in(self, handed: _Handed, *, within: float | None = None) -> _Kept:
-        """Raises Refused; _TooLate when it was not on disk within so many seconds."""
+        """Raises Refused; TooLate when it was not on disk within so many seconds."""
         if not self.is_open():
             why = "its disk does not answer" if self._hangs else "its witnesses do not cosign it"
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail=why)
         waiting = self.grouping.hand_in(handed)
-        # A context of asyncio.timeout costs as much as the row.
-        giving_up = within and asyncio.get_running_loop().call_later(within, _give_up, waiting)
+        if within is not None:
+            self._patience.give(waiting, within)
         try:
             return await waiting
-        except (Refused, _TooLate):
+        except (Refused, TooLate):
             raise
         except Exception as failure:
             log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
-        finally:
-            if giving_up:
-                giving_up.cancel()
 
     @property
     def size(self) -> int:
@@ -190,23 +176,21 @@ class Record:
     ) -> "tuple[ledger.LedgerState, list[_Kept | Exception]]":
         outcomes = [_carry_out(connection, handed) for handed in group]
         recorded = [handed for handed, outcome in zip(group, outcomes, strict=True) if outcome is None]
-        before = _asked_before(connection, [handed.key for handed in recorded])
+        # Two of one id in a group: the first one is answered.
+        known = [handed.known_by() for handed in recorded]
+        first = self._state.frontier.size
+        passing("ledger.judged")
+        used = used_ids.mark(connection, list(dict.fromkeys(known)), ledger_size=first)
+        passing("ledger.marked")
         kept: list[Recorded] = []
         repeated: list[bool] = []
-        new: list[tuple[str, str]] = []
-        for handed in recorded:
-            again = handed.key in before
+        for handed, known_by in zip(recorded, known, strict=True):
+            again = known_by in used
+            used.add(known_by)
             repeated.append(again)
-            if not again:
-                before.add(handed.key)
-                new.append(handed.key)
             kept += map(_as_reused, handed.entries) if again else handed.entries
         # Checked as leaves by `append`.
         leaves = [each.entry.SerializeToString(deterministic=True) for each in kept]
-        passing("ledger.judged")
-        _ADD_ASKED.write(connection, new)
-        passing("ledger.asked")
-        first = self._state.frontier.size
         state, receipts = ledger.append(connection, self._state, leaves, self._signer)
         _ADD_BODY.write(connection, [(index, each.body) for index, each in enumerate(kept, first) if each.body])
         _ADD_PROVIDED.write(
@@ -222,11 +206,6 @@ class Record:
         return state, [next(told) if outcome is None else outcome for outcome in outcomes]
 
 
-def _give_up(waiting: "asyncio.Future[_Kept]") -> None:
-    if not waiting.done():
-        waiting.set_exception(_TooLate())
-
-
 def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | None:
     """What becomes of an act that leaves no entry; None where there is one to be written."""
     if handed.act is None:
@@ -237,16 +216,8 @@ def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | Non
         return refused
 
 
-# By agency too, though the ids would do: the key begins with it, and without it every commit walks through the table.
-_ASKED = one_of(select(asked.c.agency, asked.c.request_id), agencies=asked.c.agency, request_ids=asked.c.request_id)
-_ADD_ASKED = Rows(asked, ["agency", "request_id"])
 _ADD_PROVIDED = Rows(provided, ["leaf_index", "mark", "item_bits"])
 _ADD_BODY = Rows(schema.bodies, ["leaf_index", "sealed"])
-
-
-def _asked_before(connection: Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    agencies, request_ids = {agency for agency, _ in keys}, [request_id for _, request_id in keys]
-    return set(_ASKED.rows(connection, {"agencies": list(agencies), "request_ids": request_ids}))
 
 
 def _as_reused(recorded: Recorded) -> Recorded:

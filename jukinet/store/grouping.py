@@ -7,6 +7,7 @@ rarely does not wait for it: one item alone is worth little of it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -42,7 +43,8 @@ class Grouping(Generic[T, R]):
         self._limit = limit
         self._pause = pause
         self._size = size
-        self._waiting: asyncio.Queue[tuple[T, asyncio.Future[R]]] = asyncio.Queue()
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._arrived = asyncio.Event()
         self._ended = False
 
     def hand_in(self, item: T) -> "asyncio.Future[R]":
@@ -54,7 +56,8 @@ class Grouping(Generic[T, R]):
         if self._ended:
             future.set_exception(WriterClosed())
         else:
-            self._waiting.put_nowait((item, future))
+            self._waiting.append((item, future))
+            self._arrived.set()
         return future
 
     async def run(self) -> None:
@@ -63,10 +66,10 @@ class Grouping(Generic[T, R]):
         clock, due = asyncio.get_running_loop().time, 0.0
         try:
             while True:
-                group = [await self._waiting.get()]
+                await self._arrived.wait()
                 if clock() < due:
                     await asyncio.sleep(due - clock())
-                group = self._group(group[0])
+                group = self._group()
                 began, worth = clock(), len(group) * PAUSE_EACH
                 if group:
                     _settle(group, await self._results([item for item, _ in group]))
@@ -74,15 +77,17 @@ class Grouping(Generic[T, R]):
                 group = []
         finally:
             self._ended = True
-            while not self._waiting.empty():
-                group.append(self._waiting.get_nowait())
+            group += self._waiting
             _settle(group, [WriterClosed() for _ in group])
 
-    def _group(self, first: tuple[T, "asyncio.Future[R]"]) -> list[tuple[T, "asyncio.Future[R]"]]:
-        group, size = [first], self._size(first[0])
-        while size < self._limit and not self._waiting.empty():
-            group.append(self._waiting.get_nowait())
+    def _group(self) -> list[tuple[T, "asyncio.Future[R]"]]:
+        group: list[tuple[T, asyncio.Future[R]]] = []
+        size = 0
+        while size < self._limit and self._waiting:
+            group.append(self._waiting.popleft())
             size += self._size(group[-1][0])
+        if not self._waiting:
+            self._arrived.clear()
         return [entry for entry in group if not entry[1].done()]
 
     async def _results(self, items: list[T]) -> Sequence[R | Exception]:

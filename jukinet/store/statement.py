@@ -97,10 +97,17 @@ class Rows:
 
     def write(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Adds the rows, in their order."""
+        if rows:
+            self._write(connection, rows, "")
+
+    def write_new(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Adds those of the rows whose keys are not taken; returns how many that were."""
+        return int(self._write(connection, rows, " ON CONFLICT DO NOTHING").rowcount) if rows else 0
+
+    def _write(self, connection: Connection, rows: Sequence[Row], otherwise: str) -> Any:
         if not connection.in_transaction():
             connection.begin()
-        if rows:
-            run_each_on_driver(connection, self._text[connection.dialect.name], rows)
+        return run_each_on_driver(connection, self._text[connection.dialect.name] + otherwise, rows)
 
 
 def run_on_driver(connection: Connection, text: str, values: Values | Row = _NOTHING) -> Any:
@@ -113,15 +120,16 @@ def run_on_driver(connection: Connection, text: str, values: Values | Row = _NOT
     raise failure
 
 
-def run_each_on_driver(connection: Connection, text: str, values: Sequence[Values | Row]) -> None:
-    """Lets the driver run a statement that changes rows, once for each set of values."""
+def run_each_on_driver(connection: Connection, text: str, values: Sequence[Values | Row]) -> Any:
+    """Lets the driver run a statement that changes rows, once for each set of values. Returns the driver's cursor."""
     driver: Any = connection.connection.driver_connection
     try:
-        driver.cursor().executemany(text, values)
+        cursor = driver.cursor()
+        cursor.executemany(text, values)
     except connection.dialect.loaded_dbapi.Error as error:
         failure = _as_sqlalchemy(connection, error)
     else:
-        return
+        return cursor
     raise failure
 
 

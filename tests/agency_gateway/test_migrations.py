@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 
+from agency_gateway import used_ids
 from agency_gateway.node import MIGRATIONS
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Receipt
 from jukinet.assembly.editions import open_editions
@@ -17,6 +18,8 @@ from jukinet.store.errors import SchemaMismatch
 from jukinet.store.migrate import ensure_schema, migrate
 
 RECORDED = Path(__file__).parents[1] / "ledger" / "verify" / "recorded" / "layout-1" / "receipt"
+AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
+IDS = [f"5f7d1c1e-0000-4000-8000-{number:012}" for number in range(20_001)]
 
 
 @pytest.fixture
@@ -36,6 +39,7 @@ def test_a_ledger_of_the_first_release_goes_on_under_the_schema_of_this_one(engi
     in_layout_1 = Receipt.FromString(RECORDED.read_bytes()).entry
     with engine.begin() as connection:
         state, _ = ledger.append(connection, ledger.load(connection, signer), [in_layout_1], signer)
+        connection.execute(text(f"INSERT INTO asked VALUES ('{AGENCY}', :id)"), [{"id": each} for each in IDS])
     with pytest.raises(SchemaMismatch, match="jukinet node migrate"):
         ensure_schema(engine, MIGRATIONS)
     migrate(engine, MIGRATIONS)
@@ -44,3 +48,9 @@ def test_a_ledger_of_the_first_release_goes_on_under_the_schema_of_this_one(engi
     with engine.begin() as connection:
         assert ledger.load(connection, signer) == state
         assert ledger.read_entries(connection, 0, 9) == [in_layout_1]
+        # Used is used, by whichever version; and only by that agency.
+        used = {used_ids.digest_of(AGENCY, each) for each in IDS[:3]}
+        other = used_ids.digest_of(f"{AGENCY}-2", IDS[0])
+        assert used_ids.mark(connection, [*used, other], ledger_size=1) == used
+        assert used_ids.mark(connection, [other], ledger_size=2) == {other}
+    assert "asked" not in inspect(engine).get_table_names()

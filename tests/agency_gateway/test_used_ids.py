@@ -1,0 +1,66 @@
+"""A request id is good for once, whatever else is marked with it."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from agency_gateway import used_ids
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Receipt
+from jukinet.mesh.errors import Refused
+from jukinet.store.engine import open_writer
+
+Network = Any  # the fixture's own class lives in conftest.py
+AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    opened = open_writer(database_url)
+    used_ids.metadata.create_all(opened)
+    yield opened
+    opened.dispose()
+
+
+def digests(first: int, end: int) -> list[bytes]:
+    return [used_ids.digest_of(AGENCY, f"5f7d1c1e-0000-4000-8000-{number:012}") for number in range(first, end)]
+
+
+def test_an_id_is_new_once_and_used_ever_after(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert used_ids.mark(connection, digests(0, 5), ledger_size=0) == set()
+        assert used_ids.mark(connection, digests(3, 9), ledger_size=5) == set(digests(3, 5))
+        assert used_ids.mark(connection, digests(0, 9), ledger_size=11) == set(digests(0, 9))
+        assert used_ids.mark(connection, [], ledger_size=20) == set()
+        assert connection.execute(select(func.count()).select_from(used_ids.used_ids)).scalar() == 9
+
+
+def test_what_is_rolled_back_was_not_used(engine: Engine) -> None:
+    with engine.begin() as connection:
+        used_ids.mark(connection, digests(0, 2), ledger_size=0)
+    with engine.begin() as connection, connection.begin_nested() as inner:
+        used_ids.mark(connection, digests(2, 4), ledger_size=2)
+        inner.rollback()
+    with engine.begin() as connection:
+        assert used_ids.mark(connection, digests(1, 4), ledger_size=2) == set(digests(1, 2))
+
+
+@pytest.mark.parametrize("other", [f"{AGENCY}-2", "spiffe://agencies.jukinet/agency/pension"])
+def test_one_agencys_id_is_not_anothers(other: str) -> None:
+    request_id = "5f7d1c1e-0000-4000-8000-000000000001"
+    assert used_ids.digest_of(AGENCY, request_id) != used_ids.digest_of(other, request_id)
+    assert len(used_ids.digest_of(AGENCY, request_id)) == 16
+
+
+async def test_of_questions_of_one_id_that_share_a_commit_the_first_one_is_answered(network: Network) -> None:
+    network.enter(network.record_of(1))
+    await network.inquire()
+    (entry,) = network.leaves()
+    entry.request_id = "5f7d1c1e-0000-4000-8000-00000000000a"
+    first, *others = await asyncio.gather(*(network.record.keep(entry) for _ in range(3)), return_exceptions=True)
+    assert isinstance(first, Receipt)
+    assert [isinstance(each, Refused) and each.reason for each in others] == [errors.ERROR_REASON_REQUEST_ID_REUSED] * 2
+    assert [leaf.refusal for leaf in network.leaves()] == [0, 0, *[errors.ERROR_REASON_REQUEST_ID_REUSED] * 2]
