@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from center_node.body_keys import Answered
 from center_node.cut import cut
-from center_node.freshness import Said, Sources
+from center_node.freshness import Said, Source, Sources
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -60,10 +60,14 @@ class Told(NamedTuple):
 
 def begin(response: provision.ProvideResponse, asked: Asked) -> list[provision.Provision]:
     """The places of the answers to a ticket's questions, with what is said whatever is found."""
-    return [
-        response.provisions.add(request_id=asked.ticket.request_id, subject_digest=digest, refusal=asked.refusal)
-        for digest in digests_in(asked.ticket)
-    ]
+    request_id, answers = asked.ticket.request_id, []
+    for digest in digests_in(asked.ticket):
+        answer = response.provisions.add()
+        answer.request_id = request_id
+        answer.subject_digest = digest
+        answer.refusal = asked.refusal
+        answers.append(answer)
+    return answers
 
 
 class Answers:
@@ -89,14 +93,16 @@ class Answers:
         """The answers, and those of them whose bodies will be sealed."""
         response = provision.ProvideResponse()
         opened: list[_Opened] = []
+        sources: list[Source] = []
         for part in asked:
             answers = begin(response, part)
-            if not part.refusal:
-                opened += _opened(part, self._stated(part.ticket, moment), answers)
-        sources = [
-            self._sources.of_question(connection, each.subject, maximum_age_us=each.stated.maximum_age_us)
-            for each in opened
-        ]
+            if part.refusal:
+                continue
+            stated = self._stated(part.ticket, moment)
+            begun = _opened(part, stated, answers)
+            opened += begun
+            subjects = [each.subject for each in begun]
+            sources += self._sources.of_questions(connection, subjects, maximum_age_us=stated.maximum_age_us)
         found = _look_up(connection, opened, [source.answers for source in sources], moment.day)
         told: list[Told] = []
         matches: list[_Match] = []

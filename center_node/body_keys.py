@@ -100,13 +100,15 @@ class BodyKeys:
         month = await self._month_at(now)
         names = [self.name_of(each.resident_code) if each.resident_code else "" for each in answered]
         secrets = await self._secrets_of({name for name in names if name})
-        return [
-            (
-                body.body_key(month.secret, secrets[name] if name else b"", each.agency, each.request_id),
-                body.seal_place(month.name, month.places, name, each.agency, each.request_id),
-            )
+        keys = [
+            body.body_key(month.secret, secrets[name] if name else b"", each.agency, each.request_id)
             for each, name in zip(answered, names, strict=True)
         ]
+        places = [
+            body.seal_place(month.name, month.places, name, each.agency, each.request_id, nonce=nonce)
+            for each, name, nonce in zip(answered, names, body.nonces(len(names)), strict=True)
+        ]
+        return list(zip(keys, places, strict=True))
 
     async def key_of(self, place: KeyPlace, agency: str, request_id: str) -> bytes:
         """The key of a body that was sealed. Raises Refused: BODY_KEY_DESTROYED; StoreError."""

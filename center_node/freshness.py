@@ -13,7 +13,7 @@ A statement is made anew at most once a second: one costs as much as a look-up, 
 takes.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,7 +22,6 @@ from sqlalchemy import Connection, bindparam, select
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import Provision
 from jukinet.purpose.freshness import sign_freshness
-from jukinet.purpose.ticket import method_of
 from jukinet.store.brakes import is_held
 from jukinet.store.schema import origins
 from jukinet.store.snapshots import is_provided
@@ -31,6 +30,8 @@ from jukinet.store.statement import Prepared
 BEHIND_US: Final = 60_000_000
 """A municipality that was not heard of for longer is behind: three signs of life on each of two hops are missing."""
 _ANEW_US: Final = 1_000_000
+_NATION: Final = "nation"
+"""In the place of a municipality where a question names none."""
 _NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 _SOURCE = Prepared(
     select(origins.c.sequence, origins.c.as_of).where(
@@ -101,13 +102,23 @@ class Sources:
             self._said[municipality] = said
         return said
 
-    def of_question(self, connection: Connection, subject: inquiry.Subject, *, maximum_age_us: int) -> Source:
-        """What the answer to a question rests on; `maximum_age_us` is the oldest that the asker allows, 0 for any."""
+    def of_questions(
+        self, connection: Connection, subjects: Sequence[inquiry.Subject], *, maximum_age_us: int
+    ) -> list[Source]:
+        """What the answers rest on; `maximum_age_us` is the oldest that the asker allows, 0 for any."""
+        where = [
+            _NATION if subject.HasField("individual_number") else subject.four_items.address.local_government_code
+            for subject in subjects
+        ]
+        sources = {each: self._source(connection, each, maximum_age_us) for each in set(where)}
+        return [sources[each] for each in where]
+
+    def _source(self, connection: Connection, municipality: str, maximum_age_us: int) -> Source:
         allowed_us = maximum_age_us or BEHIND_US
-        if method_of(subject) == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER:
+        if municipality == _NATION:
             fresh = self.nation_is_fresh(connection, maximum_age_us=allowed_us)
             return Source((), answers=True, otherwise=_NOBODY if fresh else _UNKNOWN)
-        said = self.of(connection, subject.four_items.address.local_government_code)
+        said = self.of(connection, municipality)
         fresh = said.joined and self.is_fresh(said, maximum_age_us=allowed_us)
         answers = said.joined and (fresh or not maximum_age_us)
         return Source((said.message,), answers=answers, otherwise=_NOBODY if fresh else _UNKNOWN)

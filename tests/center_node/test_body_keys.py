@@ -66,6 +66,11 @@ async def test_each_question_has_its_own_key_and_the_center_finds_it_again(path:
     again.close()
 
 
+async def test_no_two_places_of_a_call_share_a_nonce(keys: BodyKeys) -> None:
+    found = await keys.keys_for([Answered(AGENCY, "request-1", code) for code in (CODE, OTHER, "", CODE)], NOVEMBER)
+    assert len({place.handle[:12] for _, place in found}) == len(found) == 4
+
+
 async def test_two_calls_about_a_new_person_at_once_agree_on_the_secret(keys: BodyKeys) -> None:
     found = await asyncio.gather(*(key(keys, CODE) for _ in range(20)))
     assert len({each for each, _ in found}) == 1

@@ -126,13 +126,40 @@ LOOKING_BEHIND_FIRST = {
 """The patterns as they were written while the stored keys of version 3 were made."""
 
 
-LETTERS = "一二十百〇1230٣丁目番地号条割町のノ之ヶが箇大小字文-‐ー~ 　\t\n山霞あ0゙゚"
+LETTERS = "一二十百々〇1230٣丁目番地号条割町のノ之ヶが箇大小字文-‐ー~ 　\t\n山霞あ0゙゚"
 
 
 def test_each_pattern_finds_among_all_threes_of_letters_what_it_found_when_the_stored_keys_were_made() -> None:
     threes = "\n\n".join(map("".join, product(LETTERS, repeat=3)))
     for name, pattern in LOOKING_BEHIND_FIRST.items():
         assert getattr(address, name).sub("<>", threes) == re.sub(pattern, "<>", threes), name
+
+
+BLOCKS = ("1", "3丁目5番17号", "280番地3", "10-2", "7号", "12番地", "3丁目")
+
+
+def whole_key(town: str, block: str) -> str:
+    return "131016/" + place_key.__wrapped__(f"{town} {block}")
+
+
+def key_of(town: str, block: str) -> str:
+    return address.search_key(identity_pb2.Address(local_government_code="131016", town=town, block=block))
+
+
+def test_a_plain_town_and_a_plain_block_have_the_key_of_the_whole() -> None:
+    plain = [town for town in map("".join, product(LETTERS, repeat=3)) if address._PLAIN_TOWN.fullmatch(town)]
+    assert len(plain) > 4_000
+    for town, block in product(plain, BLOCKS):
+        assert key_of(town, block) == whole_key(town, block), (town, block)
+
+
+@given(
+    town=st.from_regex(address._PLAIN_TOWN, fullmatch=True)
+    | st.text(st.sampled_from(LETTERS + "佐々神田"), max_size=8),
+    block=st.from_regex(address._PLAIN_BLOCK, fullmatch=True) | st.text(st.sampled_from("1203丁目番地号-の 字")),
+)
+def test_any_town_and_block_have_the_key_of_the_whole(town: str, block: str) -> None:
+    assert key_of(town, block) == whole_key(town, block)
 
 
 @given(text=st.text(st.sampled_from(LETTERS), max_size=14))

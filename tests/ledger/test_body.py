@@ -14,6 +14,7 @@ from jukinet.ledger.errors import BodyUnreadable
 AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
 REQUEST = "5f7d1c1e-0000-4000-8000-000000000001"
 MONTH, PERSON = b"\x01" * 32, b"\x02" * 32
+NONCE = bytes(12)
 NAME = body.person_name(body.names_key(bytes(32)), "00000000019")
 
 
@@ -23,7 +24,7 @@ def made(name: str = "山田太郎") -> Body:
 
 
 def sealed(name: str = "山田太郎") -> bytes:
-    place = body.seal_place("2026-11", body.place_cipher(MONTH), NAME, AGENCY, REQUEST)
+    place = body.seal_place("2026-11", body.place_cipher(MONTH), NAME, AGENCY, REQUEST, nonce=NONCE)
     (nonce,) = body.nonces(1)
     key = body.body_key(MONTH, PERSON, AGENCY, REQUEST)
     return body.seal(made(name).SerializeToString(), key, place, AGENCY, REQUEST, nonce=nonce)
@@ -93,7 +94,7 @@ def test_the_parts_of_a_body_are_sealed_as_the_whole_is(name: str) -> None:
     key, whole = body.body_key(MONTH, PERSON, AGENCY, REQUEST), made(name)
     parts = [Body(context=whole.context), Body(subject=whole.subject)]
     plain, place = b"".join(each.SerializeToString() for each in parts), SealedBody.FromString(sealed()).place
-    joined = body.seal(plain, key, place, AGENCY, REQUEST, nonce=bytes(12))
+    joined = body.seal(plain, key, place, AGENCY, REQUEST, nonce=NONCE)
     assert body.unseal(joined, key, AGENCY, REQUEST) == whole
     assert len(joined) == len(sealed(name))
 
@@ -105,8 +106,8 @@ def test_nonces_that_are_drawn_together_differ_from_each_other() -> None:
 
 
 def test_a_place_looks_the_same_for_nobody_and_has_no_name_of_a_person() -> None:
-    of_nobody = body.seal_place("2026-11", body.place_cipher(MONTH), body.NOBODY, AGENCY, REQUEST)
-    of_somebody = body.seal_place("2026-11", body.place_cipher(MONTH), NAME, AGENCY, REQUEST)
+    of_nobody = body.seal_place("2026-11", body.place_cipher(MONTH), body.NOBODY, AGENCY, REQUEST, nonce=NONCE)
+    of_somebody = body.seal_place("2026-11", body.place_cipher(MONTH), NAME, AGENCY, REQUEST, nonce=NONCE)
     assert len(of_nobody.handle) == len(of_somebody.handle) == 60
     assert bytes.fromhex(NAME) not in of_somebody.SerializeToString()
     assert body.open_place(of_nobody, MONTH, AGENCY, REQUEST) == body.NOBODY
