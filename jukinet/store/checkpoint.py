@@ -1,7 +1,8 @@
 """Keeping SQLite's write-ahead log short.
 
-Every few commits the writer, which alone may checkpoint, copies the log into the database: after it has told those who
-waited for the last commit, and mostly while the next jobs gather. SQLite starts the log anew at a moment when nobody
+The writer, which alone may checkpoint, copies the log into the database about when it has `COPY_PAGES` pages: after it
+has told those who waited for the last commit, and mostly while the next jobs gather. How many pages the log has only a
+copy tells, so their number a commit is taken from the last one. SQLite starts the log anew at a moment when nobody
 reads from it. Under steady reading there is no such moment, and the log would grow without end. So above a limit the
 writer waits shortly for the readers to move on. A few large commits SQLite copies by itself, within one of them.
 """
@@ -15,8 +16,10 @@ from jukinet.store.engine import BUSY_TIMEOUT_MS, wal_bytes
 log = logging.getLogger(__name__)
 
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
-COPY_COMMITS = 16
-"""So often the log is copied: a busy ledger writes some 50 pages a commit, and 800 take a few milliseconds."""
+COPY_PAGES = 800
+"""Take a few milliseconds, and hold most pages that are written often several times: each is copied once."""
+FIRST_COPY_COMMITS = 16
+"""A busy ledger writes some 50 pages a commit; a change that comes alone some 15."""
 _PATIENCE_MS = 100
 
 
@@ -29,6 +32,7 @@ class Checkpoints:
         self._due_at = limit_bytes
         self._asked_for = False
         self._commits = 0
+        self._copy_at = FIRST_COPY_COMMITS
 
     def empty_next(self) -> None:
         """Has the log emptied after the next commit, however short it is; again until no reader is in the way.
@@ -48,7 +52,7 @@ class Checkpoints:
         self._commits += 1
         if size < self._due_at and not self._asked_for:
             self._due_at = min(self._due_at, size + self._limit)
-            if self._commits >= COPY_COMMITS:
+            if self._commits >= self._copy_at:
                 self._checkpoint("PASSIVE")
             return
         asked_for, self._asked_for = self._asked_for, False
@@ -61,14 +65,16 @@ class Checkpoints:
 
     def _checkpoint(self, kind: str) -> bool:
         """Copies the log; returns whether a reader was in the way."""
-        self._commits = 0
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
             cursor.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
             cursor.execute(f"PRAGMA wal_checkpoint({kind})")
-            held_back, _pages, _copied = cursor.fetchall()[0]
+            held_back, pages, _copied = cursor.fetchall()[0]
             cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         finally:
             connection.close()
+        if pages > 0:  # none are told of a log that was emptied
+            self._copy_at = max(1, COPY_PAGES * self._commits // pages)
+        self._commits = 0
         return bool(held_back)

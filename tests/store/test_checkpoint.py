@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import Engine, text
 
-from jukinet.store.checkpoint import COPY_COMMITS, Checkpoints
+from jukinet.store.checkpoint import COPY_PAGES, Checkpoints
 from jukinet.store.engine import open_reader, open_writer, wal_bytes
 
 LIMIT = 1024 * 1024
+PAGE_BYTES = 4096
 
 
 @pytest.fixture
@@ -37,15 +39,22 @@ def test_the_log_is_emptied_above_its_limit_and_left_alone_below(engine: Engine,
     assert wal_bytes(sqlite_url) == 0
 
 
-def test_the_log_begins_anew_every_few_commits_long_before_it_reaches_its_limit(
-    engine: Engine, sqlite_url: str
+@pytest.mark.parametrize("pages", [4, 100])
+def test_the_log_begins_anew_at_as_many_pages_however_many_a_commit_writes(
+    engine: Engine, sqlite_url: str, pages: int
 ) -> None:
-    checkpoints = Checkpoints(engine)
-    for _ in range(4 * COPY_COMMITS):
+    checkpoints, copied_at = Checkpoints(engine), []
+    for number in range(8 * COPY_PAGES // pages):
         with engine.begin() as connection:
-            connection.execute(text("INSERT INTO blobs VALUES (zeroblob(20000))"))
+            connection.execute(text("INSERT INTO blobs VALUES (zeroblob(:size))"), {"size": pages * PAGE_BYTES})
+        copying = checkpoints._commits + 1 >= checkpoints._copy_at
         checkpoints.after_commit()
-    assert 0 < wal_bytes(sqlite_url) < 1.5 * COPY_COMMITS * 30_000
+        if copying:
+            copied_at.append(number)
+    between = [pages * (late - early) for early, late in pairwise(copied_at)]
+    assert 5 <= len(between) <= 14
+    assert all(COPY_PAGES / 2 < each < COPY_PAGES * 1.1 for each in between[1:])
+    assert 0 < wal_bytes(sqlite_url) < 2.2 * COPY_PAGES * PAGE_BYTES
 
 
 def test_a_reader_that_does_not_move_on_is_waited_for_only_when_the_log_has_grown_again(
