@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from center_node.body_keys import Answered
 from center_node.cut import cut
-from center_node.freshness import Said, Source, Sources
+from center_node.freshness import Said, Sources
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -92,17 +92,15 @@ class Answers:
     ) -> tuple[provision.ProvideResponse, list[Told]]:
         """The answers, and those of them whose bodies will be sealed."""
         response = provision.ProvideResponse()
+        token = partial(person_token, month_key(self._token_key, moment.now))
         opened: list[_Opened] = []
-        sources: list[Source] = []
         for part in asked:
             answers = begin(response, part)
-            if part.refusal:
-                continue
-            stated = self._stated(part.ticket, moment)
-            begun = _opened(part, stated, answers)
-            opened += begun
-            subjects = [each.subject for each in begun]
-            sources += self._sources.of_questions(connection, subjects, maximum_age_us=stated.maximum_age_us)
+            if not part.refusal:
+                opened += _opened(part, self._stated(part.ticket, moment, token), answers)
+        sources = self._sources.of_questions(
+            connection, ((each.subject, each.stated.maximum_age_us) for each in opened)
+        )
         found = _look_up(connection, opened, [source.answers for source in sources], moment.day)
         told: list[Told] = []
         matches: list[_Match] = []
@@ -153,7 +151,7 @@ class Answers:
         if stated.ticket.for_watch:
             into.handle = self._handles.make(_handle_of(resident, asked))
 
-    def _stated(self, ticket: provision.Ticket, moment: Moment) -> "_Stated":
+    def _stated(self, ticket: provision.Ticket, moment: Moment, token: Callable[[str], bytes]) -> "_Stated":
         return _Stated(
             ticket=ticket,
             day=moment.day,
@@ -162,7 +160,7 @@ class Answers:
             sealable=self._policy.seals_on(moment.day),
             maximum_age_us=ticket.maximum_age_seconds * 1_000_000,
             covers=self._policy.territory(ticket.agency, ticket.purpose, moment.day),
-            person_token=partial(person_token, month_key(self._token_key, moment.now)),
+            person_token=token,
             recall_mark=self._recalls.of_answers(moment.now, sealed=bool(ticket.sealed_until)),
             held_mark=self._held.of_ticket(ticket),
         )

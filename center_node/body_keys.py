@@ -33,7 +33,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import ensure_schema
 from jukinet.store.reading import read_soon
-from jukinet.store.statement import Prepared, Rows, one_of
+from jukinet.store.statement import Prepared, Rows
 from jukinet.store.writer import Writer
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -57,7 +57,7 @@ persons = Table(
 
 _MONTH = Prepared(select(months.c.secret).where(months.c.month == bindparam("month")))
 _ADD_MONTH = Rows(months, ["month", "secret"])
-_PERSONS = one_of(select(persons.c.person, persons.c.secret), people=persons.c.person)
+_PERSON = Prepared(select(persons.c.secret).where(persons.c.person == bindparam("person")))
 _ADD_PERSON = Rows(persons, ["person", "secret", "made_at"])
 
 
@@ -192,7 +192,8 @@ def _month_made(month: str, connection: Connection) -> bytes:
 
 
 def _known(names: Collection[str], connection: Connection) -> dict[str, bytes]:
-    return dict(_PERSONS.rows(connection, {"people": list(names)}))
+    found = _PERSON.rows_of_each(connection, [{"person": name} for name in names])
+    return {name: rows[0][0] for name, rows in zip(names, found, strict=True) if rows}
 
 
 def _persons_made(names: Collection[str], made_at: int, connection: Connection) -> dict[str, bytes]:

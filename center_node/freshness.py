@@ -13,7 +13,7 @@ A statement is made anew at most once a second: one costs as much as a look-up, 
 takes.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -102,15 +102,21 @@ class Sources:
             self._said[municipality] = said
         return said
 
-    def of_questions(
-        self, connection: Connection, subjects: Sequence[inquiry.Subject], *, maximum_age_us: int
-    ) -> list[Source]:
-        """What the answers rest on; `maximum_age_us` is the oldest that the asker allows, 0 for any."""
+    def of_questions(self, connection: Connection, asked: Iterable[tuple[inquiry.Subject, int]]) -> list[Source]:
+        """What the answers rest on.
+
+        Args:
+            connection: to the register.
+            asked: of each question about whom it is, and the oldest that its asker allows in microseconds, 0 for any.
+        """
         where = [
-            _NATION if subject.HasField("individual_number") else subject.four_items.address.local_government_code
-            for subject in subjects
+            (
+                _NATION if subject.HasField("individual_number") else subject.four_items.address.local_government_code,
+                age,
+            )
+            for subject, age in asked
         ]
-        sources = {each: self._source(connection, each, maximum_age_us) for each in set(where)}
+        sources = {each: self._source(connection, *each) for each in set(where)}
         return [sources[each] for each in where]
 
     def _source(self, connection: Connection, municipality: str, maximum_age_us: int) -> Source:

@@ -185,12 +185,13 @@ def _are_plain_items(items: inquiry_pb2.FourItems) -> bool:
     if not (items.HasField("birth_date") and items.HasField("address")):
         return False
     name, address = items.name, items.address
+    code = address.local_government_code
     return (
         bool(name and address.town)
         and items.sex in _SEXES
         and _is_plain_birth(items.birth_date)
-        and _are_digits(address.local_government_code, 6)
-        and address.local_government_code[2:5] != "000"
+        and _are_digits(code, 6)
+        and code[2:5] != "000"
         and _are_plain_texts(name + _texts_of_address(address))
     )
 
