@@ -13,7 +13,7 @@ from agency_gateway.admission import Admission, NotAdmitted
 from agency_gateway.asked import Asked, asked_by_call
 from agency_gateway.deferred_refusals import DeferredRefusals
 from agency_gateway.detectors import Seen
-from agency_gateway.entries import Entries
+from agency_gateway.entries import Entries, Refusal
 from agency_gateway.record import Act, Record, Recorded
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -156,14 +156,14 @@ class Desk:
         self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision | None
     ) -> ledger.Receipt:
         """Puts a refusal on record; without a decision where none was made."""
-        (receipt,) = await self.keep([self.entries(asked, decision).refusal(asked.request_id, reason)])
+        refusal = Refusal(asked.request_id, asked.method, reason)
+        (receipt,) = await self.keep(self.entries(asked, decision).of([refusal]))
         return receipt
 
-    def entries(self, asked: Asked, decision: Decision | None, *, persons: int = 1) -> Entries:
-        """Makes the entries of a question, or of so many persons of a message; without a decision where none was
-        made."""
+    def entries(self, asked: Asked, decision: Decision | None) -> Entries:
+        """Makes the entries of a question or of a message; without a decision where none was made."""
         digest = decision.digest if decision else self._policy.digest_on(today_in_japan())
-        return Entries(self._keys, asked, decision, policy_digest=digest, time=now(), persons=persons)
+        return Entries(self._keys, asked, decision, policy_digest=digest, time=now())
 
     async def keep(self, entries: Sequence[Recorded]) -> list[ledger.Receipt]:
         """Returns when the entries are on disk: a receipt for each.

@@ -71,10 +71,11 @@ class Detectors:
 
     def see(self, seen: Seen) -> list[Finding]:
         """Looks at an entry that is in the ledger; gives what it brought to light."""
-        entry, found = seen.entry, list[Finding]()
-        result = entry.result
-        named_nobody = result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
-        if not entry.operator_proof or not (named_nobody or result == ledger.RESULT_PROVIDED):
+        found: list[Finding] = []
+        entry = seen.entry
+        provided = entry.result == ledger.RESULT_PROVIDED
+        named_nobody = not provided and entry.result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
+        if not entry.operator_proof or not (named_nobody or provided):
             return found
         if entry.action == ledger.ACTION_TELL_CHANGE:  # nobody is guessed at by taking what changed
             return found
@@ -88,7 +89,7 @@ class Detectors:
             found.append(Finding("misses", *who))
         if seen.crowd_tag:
             self._sealed.append((entry.request_id, seen.crowd_tag, who[1]))
-        elif result == ledger.RESULT_PROVIDED and (token := entry.person_token):
+        elif provided and (token := entry.person_token):
             for operator in self._known_again(seen.crowd_key):
                 self._tell(token, operator)
             if self._tell(token, who[1]) >= CROWD:

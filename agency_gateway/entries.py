@@ -1,12 +1,14 @@
-"""Makes the ledger entries (記録) of a question, or of those of one message that name their persons in the same way.
+"""Makes the ledger entries (記録) of a question, or of all those of one message of a batch.
 
 Rule: each person has an entry and a sealed body of their own, the same as if asked about alone. What the persons of a
-message share is only derived once: agency, affair, law and time, and the question but for whom it is about.
+message share is only derived once: agency, affair, law and time, and the question but for whom it is about. And each
+step is taken for all of them before the next one: a step that comes again at once finds its code and its data in the
+processor's caches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import datetime
-from functools import cached_property
+from typing import NamedTuple
 
 from agency_gateway.asked import Asked
 from agency_gateway.record import Recorded
@@ -27,63 +29,56 @@ _RESULTS = {
 }
 
 
+class Answered(NamedTuple):
+    """A question that is answered."""
+
+    request_id: str
+    method: "inquiry.InquiryMethod.ValueType"
+    subject: inquiry.Subject
+    found: provision.Provision
+    answer: bytes
+    """The message of the answer without the receipt."""
+
+
+class Refusal(NamedTuple):
+    """A question, or a message as a whole, that is refused."""
+
+    request_id: str
+    method: "inquiry.InquiryMethod.ValueType"
+    reason: "errors.ErrorReason.ValueType"
+
+
 class Entries:
-    """The entries of one question, or of several of one message that the same decision is about.
+    """The entries of one question, or of all questions of one message.
 
     Args:
         keys: of the ledger's pseudonyms and digests.
-        asked: the question; of a message, the message with the method of these persons.
+        asked: the question, or the message as a whole.
         decision: about it; None where none was made.
         policy_digest: of what decided, 32 bytes.
         time: of all of them, timezone-aware.
-        persons: how many are answered about at most.
     """
 
     def __init__(
-        self,
-        keys: EntryKeys,
-        asked: Asked,
-        decision: Decision | None,
-        *,
-        policy_digest: bytes,
-        time: datetime,
-        persons: int = 1,
+        self, keys: EntryKeys, asked: Asked, decision: Decision | None, *, policy_digest: bytes, time: datetime
     ) -> None:
         self._keys = keys
         self._asked = asked
         self._decision = decision
         self._policy_digest = policy_digest
         self._time = time
-        self._persons = persons
-        self._models: dict[tuple[int, int, bool], ledger.Entry] = {}
+        self._models: dict[tuple[int, int, int, bool], ledger.Entry] = {}
         """The first entry of each kind, after which the others are made."""
 
-    def refusal(self, request_id: str, reason: "errors.ErrorReason.ValueType") -> Recorded:
-        """Of a question that is refused. It has no body."""
-        return Recorded(self._entry(request_id, ledger.RESULT_REFUSED, reason))
-
-    def answer(self, request_id: str, subject: inquiry.Subject, found: provision.Provision, answer: bytes) -> Recorded:
-        """Of an answer, and its sealed body; `answer` is its message without the receipt."""
-        asked, key = self._asked, found.crowd_key
-        sealed = body.seal(
-            self._question + _about(subject, found),
-            found.body_key,
-            found.body_place,
-            asked.agency,
-            request_id,
-            nonce=next(self._nonces),
-            crowd_tag=crowd_tag(key, request_id) if asked.sealed_until and key else b"",
-        )
-        entry = self._entry(
-            request_id,
-            _RESULTS[found.outcome],
-            token=found.sealed_token if asked.sealed_until else found.person_token,
-            answer=answer,
-            body_digest=body.digest(sealed),
-        )
-        watched_by = found.person_token if asked.sealed_until else b""
-        mark = found.recall_mark if found.outcome == inquiry.INQUIRY_OUTCOME_MATCH else b""
-        return Recorded(entry, sealed, watched_by, mark, key)
+    def of(self, questions: Sequence[Answered | Refusal]) -> list[Recorded]:
+        """Of each of these; with its sealed body where it is answered."""
+        answers = iter(self._answers([each for each in questions if isinstance(each, Answered)]))
+        return [
+            next(answers)
+            if isinstance(each, Answered)
+            else Recorded(self._entry(each.request_id, ledger.RESULT_REFUSED, each.reason, method=each.method))
+            for each in questions
+        ]
 
     def change(self, request_id: str, answer: bytes, *, token: bytes, mark: bytes) -> Recorded:
         """Of a change that is told; `answer` is its message without the receipt. It has no body."""
@@ -93,14 +88,45 @@ class Entries:
         """Of what an agency did to a list; `answer` is its message without the receipts. It has no body."""
         return Recorded(self._entry(request_id, ledger.RESULT_DONE, token=token, answer=answer))
 
-    @cached_property
-    def _question(self) -> bytes:
-        """What is the same in all bodies, serialised."""
-        return Body(context=self._asked.context, fields=self._asked.fields).SerializeToString()
+    def _answers(self, answered: Sequence[Answered]) -> list[Recorded]:
+        asked = self._asked
+        common = Body(context=asked.context, fields=asked.fields).SerializeToString()
+        opened = [
+            body.Opened(
+                plain=common + own,
+                key=each.found.body_key,
+                place=each.found.body_place,
+                request_id=each.request_id,
+                crowd_tag=self._crowd_tag(each),
+            )
+            for each, own in zip(answered, list(map(_about, answered)), strict=True)
+        ]
+        sealed = body.seal(opened, asked.agency)
+        entries = [
+            self._entry(
+                each.request_id,
+                _RESULTS[each.found.outcome],
+                method=each.method,
+                token=each.found.sealed_token if asked.sealed_until else each.found.person_token,
+                answer=each.answer,
+                body_digest=digest,
+            )
+            for each, digest in zip(answered, list(map(body.digest, sealed)), strict=True)
+        ]
+        return [
+            Recorded(
+                entry,
+                kept,
+                watched_by=each.found.person_token if asked.sealed_until else b"",
+                mark=each.found.recall_mark if each.found.outcome == inquiry.INQUIRY_OUTCOME_MATCH else b"",
+                crowd_key=each.found.crowd_key,
+            )
+            for each, entry, kept in zip(answered, entries, sealed, strict=True)
+        ]
 
-    @cached_property
-    def _nonces(self) -> Iterator[bytes]:
-        return body.nonces(self._persons)
+    def _crowd_tag(self, each: Answered) -> bytes:
+        key = each.found.crowd_key if self._asked.sealed_until else b""
+        return crowd_tag(key, each.request_id) if key else b""
 
     def _entry(
         self,
@@ -108,16 +134,18 @@ class Entries:
         result: "ledger.Result.ValueType",
         refusal: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_UNSPECIFIED,
         *,
+        method: "inquiry.InquiryMethod.ValueType | None" = None,
         token: bytes = b"",
         answer: bytes | None = None,
         body_digest: bytes = b"",
     ) -> ledger.Entry:
-        kind = result, refusal, bool(token)
+        asked, decision = self._asked, self._decision
+        method = asked.method if method is None else method
+        kind = method, result, refusal, bool(token)
         if model := self._models.get(kind):
             return made_like(
                 model, self._keys, request_id=request_id, token=token, answer=answer, body_digest=body_digest
             )
-        asked, decision = self._asked, self._decision
         made = self._models[kind] = make_entry(
             self._keys,
             time=self._time,
@@ -130,7 +158,7 @@ class Entries:
             action=asked.action,
             result=result,
             policy_digest=self._policy_digest,
-            method=asked.method,
+            method=method,
             wanted=asked.fields,
             edition=decision.edition if decision else "",
             refusal=refusal,
@@ -145,9 +173,10 @@ class Entries:
         return made
 
 
-def _about(subject: inquiry.Subject, found: provision.Provision) -> bytes:
-    """What a body says of its own person alone, serialised."""
-    own = Body(outcome=found.outcome)
-    own.subject.CopyFrom(subject)
-    own.freshness.extend(found.freshness)
+def _about(each: Answered) -> bytes:
+    """What a body says of its own person alone, serialised; put behind the rest it is one message with it."""
+    own = Body(outcome=each.found.outcome)
+    own.subject.CopyFrom(each.subject)
+    for source in each.found.freshness:
+        own.freshness.add().CopyFrom(source)
     return own.SerializeToString()

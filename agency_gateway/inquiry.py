@@ -18,6 +18,7 @@ from agency_gateway.batch import in_order
 from agency_gateway.batch_seal import sign_answers
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
+from agency_gateway.entries import Answered, Refusal
 from agency_gateway.named_today import NamedToday
 from agency_gateway.record import Recorded
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -159,31 +160,27 @@ class InquiryService(InquiryServiceServicer):
             method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
             fields=tuple(request.fields),
         )._replace(sealed_until=request.sealed_until)
-        methods = [method_of(subject) for subject in request.subjects]
+        subjects = list(request.subjects)
+        methods = [method_of(subject) for subject in subjects]
         decisions = {way: await self._desk.decide(whole._replace(method=way)) for way in dict.fromkeys(methods)}
         decision = decisions[methods[0]]
-        whole = await self._desk.admit(whole, decision, request.subjects)
+        whole = await self._desk.admit(whole, decision, subjects)
         try:
-            ticket = whole.batch_ticket(request.subjects, decision, for_watch=request.for_watch)
-            found = await self._center.provide_all(ticket, request.subjects, held=request.held)
+            ticket = whole.batch_ticket(subjects, decision, for_watch=request.for_watch)
+            found = await self._center.provide_all(ticket, subjects, held=request.held)
             _raise_if_over_budget(found)
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision)
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
-        entries_by = {
-            way: self._desk.entries(whole._replace(method=way), decided, persons=methods.count(way))
-            for way, decided in decisions.items()
-        }
-        recorded: list[Recorded] = []
-        for number, (method, subject, each) in enumerate(zip(methods, request.subjects, found, strict=True)):
-            answer, entries, one = response.answers.add(), entries_by[method], question_id(whole.request_id, number)
-            if isinstance(each, Refused):
-                answer.refusal = each.reason
-                recorded.append(entries.refusal(one, each.reason))
-            else:
-                _put_found(answer, each)
-                recorded.append(entries.answer(one, subject, each, answer.SerializeToString()))
-        await self._keep(response.answers, recorded)
+        answers = [_answer_of(each, response.answers.add()) for each in found]
+        ids = [question_id(whole.request_id, number) for number in range(len(found))]
+        questions = [
+            Refusal(one, method, each.reason)
+            if isinstance(each, Refused)
+            else Answered(one, method, subject, each, answer.SerializeToString())
+            for one, method, subject, each, answer in zip(ids, methods, subjects, found, answers, strict=True)
+        ]
+        await self._keep(answers, self._desk.entries(whole, decision).of(questions))
         if request.job:
             sign_answers(request, response, agency=whole.agency, key=self._answer_key)
         return response
@@ -197,8 +194,8 @@ class InquiryService(InquiryServiceServicer):
         found: provision.Provision,
     ) -> None:
         """Puts the answer to a question on record, and its receipt into it."""
-        entries = self._desk.entries(asked, decision)
-        await self._keep([answer], [entries.answer(asked.request_id, subject, found, answer.SerializeToString())])
+        answered = Answered(asked.request_id, asked.method, subject, found, answer.SerializeToString())
+        await self._keep([answer], self._desk.entries(asked, decision).of([answered]))
 
     async def _keep(
         self,
@@ -225,12 +222,17 @@ def _raise_if_over_budget(found: Sequence[provision.Provision | Refused]) -> Non
             raise each
 
 
-def _put_found(answer: inquiry.BatchAnswer, found: provision.Provision) -> None:
-    """Writes the answer about one person of a message."""
+def _answer_of(found: provision.Provision | Refused, answer: inquiry.BatchAnswer) -> inquiry.BatchAnswer:
+    """Writes the answer about one person of a message into an empty one."""
+    if isinstance(found, Refused):
+        answer.refusal = found.reason
+        return answer
     answer.outcome = found.outcome
     _put_record(answer, found)
-    answer.freshness.extend(found.freshness)
+    for source in found.freshness:  # `extend` takes longer
+        answer.freshness.add().CopyFrom(source)
     answer.handle = found.handle
+    return answer
 
 
 def _put_record(answer: inquiry.InquireResponse | inquiry.BatchAnswer, found: provision.Provision) -> None:

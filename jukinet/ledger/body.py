@@ -13,7 +13,8 @@ Source: HKDF is RFC 5869; AES-GCM is NIST SP 800-38D.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -98,23 +99,28 @@ def nonces(count: int) -> Iterator[bytes]:
     return (drawn[begin : begin + _NONCE_BYTES] for begin in range(0, len(drawn), _NONCE_BYTES))
 
 
-def seal(
-    plain: bytes, key: bytes, place: KeyPlace, agency: str, request_id: str, *, nonce: bytes, crowd_tag: bytes = b""
-) -> bytes:
-    """The serialised SealedBody.
+class Opened(NamedTuple):
+    """The body of one question, before it is sealed."""
 
-    Args:
-        plain: serialised Body without padding, or its parts one behind the other: what was asked.
-        key: of `body_key`.
-        place: of `seal_place`.
-        agency: SPIFFE ID of who asked.
-        request_id: of the question.
-        nonce: of `nonces`; a key may come twice, so no nonce may.
-        crowd_tag: of a sealed question (封印), `jukinet.ledger.seal.crowd_tag`.
-    """
-    padding = _PADDINGS[-(len(plain) + _PADDING_FRAME + _SHORTEST) % _PAD_TO]
-    ciphertext = AESGCM(key).encrypt(nonce, plain + padding, _about(agency, request_id))
-    return SealedBody(place=place, nonce=nonce, ciphertext=ciphertext, crowd_tag=crowd_tag).SerializeToString()
+    plain: bytes
+    """Serialised Body without padding, or its parts one behind the other: what was asked."""
+    key: bytes
+    """Of `body_key`."""
+    place: KeyPlace
+    """Of `seal_place`."""
+    request_id: str
+    crowd_tag: bytes = b""
+    """Of a sealed question (封印), `jukinet.ledger.seal.crowd_tag`."""
+
+
+def seal(bodies: Sequence[Opened], agency: str) -> list[bytes]:
+    """The serialised SealedBody of each; `agency` is the SPIFFE ID of who asked all of them."""
+    drawn = list(nonces(len(bodies)))  # a key may come twice, so no nonce may
+    ciphertexts = [
+        AESGCM(each.key).encrypt(nonce, _padded(each.plain), _about(agency, each.request_id))
+        for each, nonce in zip(bodies, drawn, strict=True)
+    ]
+    return list(map(_serialised, bodies, drawn, ciphertexts))
 
 
 def unseal(sealed: bytes, key: bytes, agency: str, request_id: str) -> Body:
@@ -132,6 +138,16 @@ def unseal(sealed: bytes, key: bytes, agency: str, request_id: str) -> Body:
 def digest(sealed: bytes) -> bytes:
     """What the leaf holds of a sealed body, 32 bytes."""
     return hashlib.sha256(sealed).digest()
+
+
+def _serialised(opened: Opened, nonce: bytes, ciphertext: bytes) -> bytes:
+    sealed = SealedBody(nonce=nonce, ciphertext=ciphertext, crowd_tag=opened.crowd_tag)
+    sealed.place.CopyFrom(opened.place)
+    return sealed.SerializeToString()
+
+
+def _padded(plain: bytes) -> bytes:
+    return plain + _PADDINGS[-(len(plain) + _PADDING_FRAME + _SHORTEST) % _PAD_TO]
 
 
 def _about(agency: str, request_id: str) -> bytes:

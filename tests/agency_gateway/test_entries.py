@@ -1,13 +1,14 @@
 """Of each person of a message the same is kept as if nobody else had been in it."""
 
 from datetime import UTC, datetime
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agency_gateway.asked import Asked
-from agency_gateway.entries import Entries
+from agency_gateway.entries import Answered, Entries, Refusal
 from agency_gateway.record import Recorded
 from jukinet._pb.jukinet.body.v1.body_pb2 import Body, KeyPlace, SealedBody
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -31,6 +32,7 @@ BASIS = Decision(errors.ERROR_REASON_UNSPECIFIED, "30-9", "2019-01", b"d" * 32, 
 class Person(NamedTuple):
     """Who is asked about, and what the center said; a reason where it refused."""
 
+    method: "inquiry.InquiryMethod.ValueType"
     subject: inquiry.Subject
     found: provision.Provision
     refusal: "errors.ErrorReason.ValueType"
@@ -49,23 +51,22 @@ def asked(sealed_until: str) -> Asked:
         request_id=MESSAGE,
         context=context,
         action=ledger.ACTION_INQUIRE_BATCH,
-        method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
+        method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
         fields=FIELDS,
         proof=b"p" * 32,
         sealed_until=sealed_until,
     )
 
 
-def entries(of: Asked, *, persons: int = 1) -> Entries:
-    now = datetime(2026, 4, 1, 12, tzinfo=UTC)
-    return Entries(KEYS, of, BASIS, policy_digest=BASIS.digest, time=now, persons=persons)
+def entries(of: Asked) -> Entries:
+    return Entries(KEYS, of, BASIS, policy_digest=BASIS.digest, time=datetime(2026, 4, 1, 12, tzinfo=UTC))
 
 
-def of_person(made: Entries, number: int, person: Person) -> Recorded:
+def question(number: int, person: Person) -> Answered | Refusal:
     one = question_id(MESSAGE, number)
     if person.refusal:
-        return made.refusal(one, person.refusal)
-    return made.answer(one, person.subject, person.found, person.answer)
+        return Refusal(one, person.method, person.refusal)
+    return Answered(one, person.method, person.subject, person.found, person.answer)
 
 
 def told(recorded: Recorded) -> tuple[Any, ...]:
@@ -100,7 +101,8 @@ def persons(draw: st.DrawFn) -> Person:
     found.provided.record.name.legal = name
     refusals = [errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, errors.ERROR_REASON_FIELD_NOT_ALLOWED]
     subject = inquiry.Subject(four_items=inquiry.FourItems(name=name))
-    return Person(subject, found, draw(st.sampled_from([errors.ERROR_REASON_UNSPECIFIED, *refusals])))
+    method = draw(st.sampled_from([inquiry.INQUIRY_METHOD_FOUR_ITEMS, inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER]))
+    return Person(method, subject, found, draw(st.sampled_from([errors.ERROR_REASON_UNSPECIFIED, *refusals])))
 
 
 @given(st.lists(persons(), min_size=1, max_size=8), st.sampled_from(["", "2026-10-01"]))
@@ -108,12 +110,13 @@ def test_what_is_kept_of_a_person_does_not_follow_from_who_else_is_in_the_messag
     message: list[Person], sealed_until: str
 ) -> None:
     of = asked(sealed_until)
-    together = entries(of, persons=len(message))
-    kept = [of_person(together, number, person) for number, person in enumerate(message)]
-    alone = [of_person(entries(of), number, person) for number, person in enumerate(message)]
+    questions = list(starmap(question, enumerate(message)))
+    kept = entries(of).of(questions)
+    alone = [entries(of).of([each])[0] for each in questions]
     assert list(map(told, kept)) == list(map(told, alone))
     for number, (person, recorded) in enumerate(zip(message, kept, strict=True)):
         check(recorded.entry)
+        assert (recorded.entry.request_id, recorded.entry.method) == (question_id(MESSAGE, number), person.method)
         if person.refusal:
             assert (recorded.entry.refusal, recorded.body) == (person.refusal, b"")
             continue
@@ -131,7 +134,8 @@ def test_what_is_kept_of_a_person_does_not_follow_from_who_else_is_in_the_messag
 @given(persons(), st.sampled_from(["", "2026-10-01"]))
 def test_an_entry_says_what_was_found_and_what_of_it_may_be_read(person: Person, sealed_until: str) -> None:
     found = person.found
-    recorded = entries(asked(sealed_until)).answer(MESSAGE, person.subject, found, person.answer)
+    answered = Answered(MESSAGE, person.method, person.subject, found, person.answer)
+    (recorded,) = entries(asked(sealed_until)).of([answered])
     entry, matched = recorded.entry, found.outcome == inquiry.INQUIRY_OUTCOME_MATCH
     assert (entry.result == ledger.RESULT_PROVIDED) == matched
     assert list(entry.fields) == (sorted(FIELDS) if matched else [])

@@ -23,11 +23,14 @@ def made(name: str = "山田太郎") -> Body:
     return Body(context=inquiry.InquiryContext(case_reference="case-1", operator="op-1"), subject=subject)
 
 
-def sealed(name: str = "山田太郎") -> bytes:
+def opened(plain: bytes) -> body.Opened:
     place = body.seal_place("2026-11", body.place_cipher(MONTH), NAME, AGENCY, REQUEST, nonce=NONCE)
-    (nonce,) = body.nonces(1)
-    key = body.body_key(MONTH, PERSON, AGENCY, REQUEST)
-    return body.seal(made(name).SerializeToString(), key, place, AGENCY, REQUEST, nonce=nonce)
+    return body.Opened(plain, body.body_key(MONTH, PERSON, AGENCY, REQUEST), place, REQUEST)
+
+
+def sealed(name: str = "山田太郎") -> bytes:
+    (only,) = body.seal([opened(made(name).SerializeToString())], AGENCY)
+    return only
 
 
 def test_a_body_opens_with_the_key_that_both_secrets_give() -> None:
@@ -89,14 +92,16 @@ def test_the_length_of_a_sealed_body_does_not_follow_that_of_a_name(name: str) -
     assert body.unseal(sealed(name), key, AGENCY, REQUEST) == made(name)
 
 
-@given(st.text("あ𠮷a", max_size=200))
-def test_the_parts_of_a_body_are_sealed_as_the_whole_is(name: str) -> None:
-    key, whole = body.body_key(MONTH, PERSON, AGENCY, REQUEST), made(name)
-    parts = [Body(context=whole.context), Body(subject=whole.subject)]
-    plain, place = b"".join(each.SerializeToString() for each in parts), SealedBody.FromString(sealed()).place
-    joined = body.seal(plain, key, place, AGENCY, REQUEST, nonce=NONCE)
-    assert body.unseal(joined, key, AGENCY, REQUEST) == whole
-    assert len(joined) == len(sealed(name))
+@given(st.lists(st.text("あ𠮷a", max_size=200), max_size=5))
+def test_bodies_that_are_sealed_together_open_alone_and_have_nonces_of_their_own(names: list[str]) -> None:
+    wholes = list(map(made, names))
+    parts = [[Body(context=each.context), Body(subject=each.subject)] for each in wholes]
+    together = body.seal([opened(b"".join(one.SerializeToString() for one in each)) for each in parts], AGENCY)
+    key = body.body_key(MONTH, PERSON, AGENCY, REQUEST)
+    assert [body.unseal(each, key, AGENCY, REQUEST) for each in together] == wholes
+    assert list(map(len, together)) == [len(sealed(name)) for name in names]
+    nonces = {SealedBody.FromString(each).nonce for each in together}
+    assert (len(nonces), {len(nonce) for nonce in nonces}) == (len(names), {12} if names else set())
 
 
 def test_nonces_that_are_drawn_together_differ_from_each_other() -> None:
