@@ -4,7 +4,8 @@ The writer, which alone may checkpoint, copies the log into the database about w
 has told those who waited for the last commit, and mostly while the next jobs gather. How many pages the log has only a
 copy tells, so their number a commit is taken from the last one. SQLite starts the log anew at a moment when nobody
 reads from it. Under steady reading there is no such moment, and the log would grow without end. So above a limit the
-writer waits shortly for the readers to move on. A few large commits SQLite copies by itself, within one of them.
+writer waits shortly for the readers to move on. SQLite itself copies, within a commit, only beyond that limit: what it
+copied by itself would hide from the writer how fast the log grows.
 """
 
 import logging
@@ -20,6 +21,7 @@ COPY_PAGES = 800
 """Take a few milliseconds, and hold most pages that are written often several times: each is copied once."""
 FIRST_COPY_COMMITS = 16
 """A busy ledger writes some 50 pages a commit; a change that comes alone some 15."""
+_PAGE_BYTES = 4096
 _PATIENCE_MS = 100
 
 
@@ -53,18 +55,18 @@ class Checkpoints:
         if size < self._due_at and not self._asked_for:
             self._due_at = min(self._due_at, size + self._limit)
             if self._commits >= self._copy_at:
-                self._checkpoint("PASSIVE")
+                self._checkpoint("PASSIVE", size)
             return
         asked_for, self._asked_for = self._asked_for, False
-        held_back = self._checkpoint("TRUNCATE")
+        held_back = self._checkpoint("TRUNCATE", size)
         size = wal_bytes(self._engine.url)
         if held_back:
             self._asked_for = self._asked_for or asked_for
             log.warning("a reader keeps the write-ahead log at %d bytes", size)
         self._due_at = size + self._limit
 
-    def _checkpoint(self, kind: str) -> bool:
-        """Copies the log; returns whether a reader was in the way."""
+    def _checkpoint(self, kind: str, size: int) -> bool:
+        """Copies the log, whose file has so many bytes; returns whether a reader was in the way."""
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
@@ -74,7 +76,7 @@ class Checkpoints:
             cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         finally:
             connection.close()
-        if pages > 0:  # none are told of a log that was emptied
-            self._copy_at = max(1, COPY_PAGES * self._commits // pages)
+        # None are told of a log that was emptied; before, it filled its file.
+        self._copy_at = max(1, COPY_PAGES * self._commits // max(pages or size // _PAGE_BYTES, 1))
         self._commits = 0
         return bool(held_back)

@@ -40,7 +40,7 @@ _WRITER_PRAGMAS: Mapping[str, str | int] = {
     "secure_delete": 1,
     "journal_size_limit": _WAL_KEPT_BYTES,
     # In pages. Whoever waits for a commit would wait for the copy too: the writer copies sooner, between two commits.
-    "wal_autocheckpoint": 2000,
+    "wal_autocheckpoint": 4096,
     # In KiB where negative. A large transaction moves pages of every index; one that outgrows the cache writes many of
     # them to the log several times.
     "cache_size": -65536,

@@ -57,6 +57,20 @@ def test_the_log_begins_anew_at_as_many_pages_however_many_a_commit_writes(
     assert 0 < wal_bytes(sqlite_url) < 2.2 * COPY_PAGES * PAGE_BYTES
 
 
+@pytest.mark.parametrize("pages", [40, 100, 200])
+def test_a_log_that_grows_faster_than_before_is_soon_copied_between_commits_again(
+    engine: Engine, sqlite_url: str, pages: int
+) -> None:
+    checkpoints = Checkpoints(engine)
+    checkpoints._copy_at = 10_000  # after a quiet night
+    for _ in range(16 * COPY_PAGES // pages):
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO blobs VALUES (zeroblob(:size))"), {"size": pages * PAGE_BYTES})
+        checkpoints.after_commit()
+    assert COPY_PAGES / 2 < pages * checkpoints._copy_at < COPY_PAGES * 1.1
+    assert 0 < wal_bytes(sqlite_url) < 2.2 * COPY_PAGES * PAGE_BYTES
+
+
 def test_a_reader_that_does_not_move_on_is_waited_for_only_when_the_log_has_grown_again(
     engine: Engine, sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
