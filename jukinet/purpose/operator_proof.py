@@ -12,10 +12,12 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from nacl.bindings import crypto_sign_BYTES
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
@@ -95,10 +97,13 @@ def sign(
 
 
 def is_signed(statement: bytes, signature: bytes, key: Ed25519PublicKey) -> bool:
-    """Whether this key signed the statement."""
+    """Whether this key signed the statement, as RFC 8032 says, without the points of small order that it lets pass."""
+    if len(signature) != crypto_sign_BYTES:
+        return False
     try:
-        key.verify(signature, statement)
-    except InvalidSignature:
+        # Each question has a proof to be verified: libsodium takes half the time that OpenSSL does.
+        VerifyKey(key.public_bytes_raw()).verify(statement, signature)
+    except BadSignatureError:
         return False
     return True
 

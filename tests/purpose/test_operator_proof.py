@@ -5,7 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet.purpose.operator_proof import CLOCK_SKEW, LIFETIME, is_of_this_moment, is_signed, sign, statement_of
@@ -87,6 +90,53 @@ def test_a_proof_of_one_kind_of_question_proves_no_other_kind() -> None:
     empty.context.CopyFrom(bare.context)
     assert holds(bare)
     assert not holds(empty)
+
+
+@given(
+    st.binary(max_size=300),
+    st.binary(min_size=32, max_size=32),
+    st.integers(0, 511),
+    st.sampled_from(["as it is", "signature", "statement"]),
+)
+def test_a_signature_holds_where_another_implementation_finds_that_it_does(
+    statement: bytes, seed: bytes, bit: int, spoilt: str
+) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    signature = key.sign(statement)
+    if spoilt == "signature":
+        signature = flipped(signature, bit)
+    elif spoilt == "statement":
+        statement = flipped(statement + bytes(1), bit % (8 * len(statement) + 8))
+    try:
+        key.public_key().verify(signature, statement)
+        good = True
+    except InvalidSignature:
+        good = False
+    assert good is (spoilt == "as it is")
+    assert is_signed(statement, signature, key.public_key()) is good
+
+
+def flipped(text: bytes, bit: int) -> bytes:
+    return (int.from_bytes(text) ^ 1 << bit).to_bytes(len(text))
+
+
+def test_nobody_makes_a_second_signature_of_one_and_no_key_of_small_order_signs_everything() -> None:
+    signature = KEY.sign(b"question")
+    order = 2**252 + 27742317777372353535851937790883648493
+    again = signature[:32] + (int.from_bytes(signature[32:], "little") + order).to_bytes(32, "little")
+    assert is_signed(b"question", signature, KEY.public_key())
+    assert not is_signed(b"question", again, KEY.public_key())
+    neutral = (1).to_bytes(32, "little")
+    small = Ed25519PublicKey.from_public_bytes(neutral)
+    small.verify(neutral + bytes(32), b"question")
+    assert not is_signed(b"question", neutral + bytes(32), small)
+
+
+@pytest.mark.parametrize("size", [0, 63, 65])
+def test_what_has_not_the_length_of_a_signature_is_none(size: int) -> None:
+    signature = KEY.sign(b"question")
+    assert not is_signed(b"question", (signature + b"q")[:size], KEY.public_key())
+    assert not is_signed(b"uestion", KEY.sign(b"uestion")[:63], KEY.public_key())
 
 
 @pytest.mark.parametrize(
