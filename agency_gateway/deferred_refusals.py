@@ -1,10 +1,10 @@
 """Refusals that a loop of questions runs into again and again (上限超過, 停止): they wait, and go on record together.
 
-Rule 1: whoever is stopped asks his next question a quarter to half a second later, and hears of nothing that is not on
-record.
+Rule 1: whoever is stopped asks his next question half a second later, and hears of nothing that is not on record.
 Rule 2: all that were stopped in one quarter of a second share one commit. A scraper who runs into a limit fifty times
 in a second costs the disk four commits, so lawful questions hardly ever meet one of his.
-Rule 3: whoever gives up meanwhile is on record all the same.
+Rule 3: each leaves half a second after it came, not all at once: their next questions would come at once too.
+Rule 4: whoever gives up meanwhile is on record all the same.
 
 A node that is killed loses what waits: of that nobody was told anything.
 """
@@ -33,11 +33,14 @@ class DeferredRefusals:
         self._waiting: set[asyncio.Task[None]] = set()
 
     async def keep(self, put_on_record: Callable[[], Awaitable[object]]) -> None:
-        """Returns when a refusal is on record, which it is once it is due; raises what that raised."""
+        """Returns half a second later, and not before a refusal is on record; raises what that raised."""
+        clock = asyncio.get_running_loop().time
+        leaves_at = clock() + 2 * _TICK_SECONDS
         waiting = asyncio.create_task(self._keep_when_due(put_on_record))
         self._waiting.add(waiting)
         waiting.add_done_callback(self._forget)
         await asyncio.shield(waiting)
+        await asyncio.sleep(leaves_at - clock())
 
     async def settle(self) -> None:
         """Returns when those that wait now are on record, or cannot be: the node stops."""

@@ -11,9 +11,11 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import cycle
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -47,6 +49,7 @@ TURN_SECONDS = 5.0
 """The lawful agency asks for so long alone, then for so long beside the scrapers."""
 LIMITS = Budget(operator_searches_minute=30, agency_searches_day=100)
 """The defaults, with a smaller day, so that it ends within the test."""
+SHARES = (0.5, 0.99)
 FIELDS = [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS]
 
 
@@ -94,16 +97,60 @@ class Asker:
         if answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
             self.learned.add(answer.provided.SerializeToString())
 
-    def take(self) -> list[float]:
-        """Seconds of each answer since the last time."""
-        taken, self.taken = self.taken, []
-        return taken
-
     async def go_on(self, subjects: Any, pause: float) -> None:
         end = time.monotonic() + TURN_SECONDS
         while time.monotonic() < end:
             await self.ask(next(subjects))
             await asyncio.sleep(pause)
+
+
+class Turn(NamedTuple):
+    """What the lawful agency found in one turn."""
+
+    taken: list[float]
+    """Seconds of each answer."""
+    learned: int
+    """Persons, in all turns."""
+    refusals: Counter[str]
+
+
+class LawfulAgency:
+    """An agency with a program of its own: what it waits for is no work of the scrapers' programs."""
+
+    def __init__(self, mesh: Mesh, subjects: list[inquiry.Subject]) -> None:
+        spawn = get_context("spawn")
+        self._pipe, its_pipe = spawn.Pipe()
+        named = [subject.SerializeToString() for subject in subjects]
+        self._process = spawn.Process(target=_lawful_agency, args=(mesh.root, named, its_pipe), daemon=True)
+
+    async def __aenter__(self) -> "LawfulAgency":
+        self._process.start()
+        await asyncio.to_thread(self._pipe.recv)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._process.kill()
+        await asyncio.to_thread(self._process.join)
+
+    async def turn(self) -> Turn:
+        self._pipe.send(None)
+        turn: Turn = await asyncio.to_thread(self._pipe.recv)
+        return turn
+
+
+def _lawful_agency(root: Path, named: list[bytes], pipe: "Connection[object, object]") -> None:
+    async def ask() -> None:
+        mesh, known = Mesh(root), cycle(map(inquiry.Subject.FromString, named))
+        async with channel_to(in_mesh(mesh, GATEWAY, LAWFUL)) as channel:
+            asker = Asker(mesh, LAWFUL, "op-7", channel)
+            pipe.send(None)
+            while True:
+                await asyncio.to_thread(pipe.recv)
+                asker.taken.clear()
+                await asker.go_on(known, 0.02)
+                pipe.send(Turn(asker.taken, len(asker.learned), asker.refusals))
+
+    asyncio.run(ask())
 
 
 def items_of(person: Any, name: str = "") -> inquiry.Subject:
@@ -145,21 +192,20 @@ async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes
             channel = await stack.enter_async_context(channel_to(in_mesh(mesh, GATEWAY, agency)))
             return Asker(mesh, agency, operator, channel)
 
-        lawful = await asker(LAWFUL, "op-7")
+        lawful = await stack.enter_async_context(LawfulAgency(mesh, [items_of(person) for person in people[::-1]]))
         guesser, sweeper = await asker(SCRAPER, "op-7"), await asker(SCRAPER, "op-8")
         many = [await asker(SCRAPER, operator) for operator in MANY]
-        alone: list[float] = []
-        beside: list[float] = []
+        alone: list[Turn] = []
+        beside: list[Turn] = []
         for _ in range(turns):
-            await lawful.go_on(known, 0.02)
-            alone += lawful.take()
-            await asyncio.gather(
-                lawful.go_on(known, 0.02),
-                guesser.go_on(numbers, 0.03),
-                sweeper.go_on(swept, 0.05),
-                *(each.go_on(known, 0.4) for each in many),
-            )
-            beside += lawful.take()
+            alone.append(await lawful.turn())
+            async with asyncio.TaskGroup() as tasks:
+                asking = tasks.create_task(lawful.turn())
+                tasks.create_task(guesser.go_on(numbers, 0.03))
+                tasks.create_task(sweeper.go_on(swept, 0.05))
+                for each in many:
+                    tasks.create_task(each.go_on(known, 0.4))
+            beside.append(asking.result())
         async with channel_to(in_mesh(mesh, GATEWAY)) as channel:
             runs = LedgerServiceStub(channel).ListEntries(ledger.ListEntriesRequest(), timeout=20)
             entries = [ledger.Entry.FromString(leaf) async for run in runs for leaf in run.entries]
@@ -179,11 +225,16 @@ async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes
     assert sum(entry.refusal != 0 for entry in asked) == sum(
         sum(each.refusals.values()) for each in (guesser, sweeper, *many)
     )
-    assert not lawful.refusals
-    assert len(lawful.learned) > 20
-    ratios = {share: percentile(beside, share) / percentile(alone, share) for share in (0.5, 0.99)}
-    print({"p50 ratio": round(ratios[0.5], 2), "p99 ratio": round(ratios[0.99], 2), "questions": len(beside)})
+    assert not beside[-1].refusals
+    assert beside[-1].learned > 20
+    taken = {
+        "alone": [each for turn in alone for each in turn.taken],
+        "beside": [each for turn in beside for each in turn.taken],
+    }
+    times = {name: [round(percentile(seconds, share) * 1e3, 1) for share in SHARES] for name, seconds in taken.items()}
+    ratios = [late / early for early, late in zip(times["alone"], times["beside"], strict=True)]
+    print({"ms": times, "ratios": [round(each, 2) for each in ratios], "questions": len(taken["beside"])})
     # Loose in a short run, which has one answer beyond the 99th of a hundred, and other work beside it.
-    assert ratios[0.5] <= 5
+    assert ratios[0] <= 5
     if turns > 1:
-        assert ratios[0.99] <= 1.2
+        assert ratios[1] <= 1.2
