@@ -23,7 +23,6 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     Subject,
 )
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import SignedTickets, Ticket, Tickets
-from jukinet.mesh.mac import mac_once
 
 LIFETIME = timedelta(seconds=30)
 CLOCK_SKEW = timedelta(seconds=5)
@@ -58,7 +57,7 @@ def question_id(request_id: str, number: int) -> str:
 
 def subject_digest(subject: Message, request_id: str) -> bytes:
     """Binds a ticket to the person asked about, or to an order about a list, 32 bytes, without telling who that is."""
-    return mac_once(request_id.encode(), subject.SerializeToString(deterministic=True))
+    return hmac.digest(request_id.encode(), subject.SerializeToString(deterministic=True), "sha256")
 
 
 def subject_digests(subjects: Sequence[Message], request_id: str) -> list[bytes]:

@@ -26,7 +26,7 @@ _PATIENCE_MS = 100
 
 
 class Checkpoints:
-    """Empties the log of one writer's database whenever it has outgrown the limit. Does nothing for PostgreSQL."""
+    """Copies the log of one writer's database, and empties it above the limit. Does nothing for PostgreSQL."""
 
     def __init__(self, engine: Engine, *, limit_bytes: int = WAL_LIMIT_BYTES) -> None:
         self._engine = engine
