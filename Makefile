@@ -1,6 +1,7 @@
 # Everything that a developer or CI runs. Each target sets up what it needs: `make demo` works in a fresh clone.
 
-PYTHON ?= python3
+# A distribution's Python is built with profiles of its use; one that was compiled by hand mostly is not, and a third slower.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys, venv; print("/usr/bin/python3" if sys.version_info >= (3, 11) else "python3")' 2>/dev/null || echo python3)
 # One more than the cores of CI: many tests wait for processes and pauses.
 WORKERS ?= 3
 VENV := .venv
