@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import grpc
 
 from bench.results import WorkDiffers
+from jukinet.mesh.errors import name_of, reason_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,12 @@ async def _together() -> AsyncIterator[asyncio.TaskGroup]:
         refused, others = failed.split(grpc.aio.AioRpcError)
         if others or not refused:
             raise
-        first = next(error for error in refused.exceptions if isinstance(error, grpc.aio.AioRpcError))
-        text = f"{len(refused.exceptions)} calls were not answered ({first.code().name}): the machine is too busy"
-        raise WorkDiffers(text) from None
+        why = Counter(_cause(error) for error in refused.exceptions if isinstance(error, grpc.aio.AioRpcError))
+        told = ", ".join(f"{cause} {count}" for cause, count in why.most_common())
+        raise WorkDiffers(f"calls were not answered ({told}): the machine is too busy") from None
+
+
+def _cause(error: grpc.aio.AioRpcError) -> str:
+    """The reason that a node gave, or the status of a call that reached none."""
+    reason = reason_of(error)
+    return error.code().name if reason is None else name_of(reason)

@@ -5,6 +5,8 @@ import pytest
 
 from bench.load import closed_loop, open_loop
 from bench.results import WorkDiffers
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet.mesh.errors import Refused, to_status
 
 
 async def test_a_closed_loop_keeps_so_many_calls_in_flight_and_no_more() -> None:
@@ -50,13 +52,19 @@ async def test_an_open_loop_counts_latency_from_when_a_call_was_due() -> None:
     assert load.latencies[1] >= 40.0
 
 
-async def test_a_load_whose_calls_are_refused_is_not_measured() -> None:
-    empty = grpc.aio.Metadata()
+@pytest.mark.parametrize(
+    ("refused", "cause"),
+    [(True, r"\(LEDGER_UNAVAILABLE 1\)"), (False, r"\(UNAVAILABLE 1\)")],
+    ids=["by a node", "else"],
+)
+async def test_a_load_whose_calls_are_not_answered_is_not_measured_and_says_why(*, refused: bool, cause: str) -> None:
+    status = to_status(Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE), "f00")
+    trailers = grpc.aio.Metadata(*([("grpc-status-details-bin", status.SerializeToString())] if refused else []))
 
     async def call(_number: int) -> None:
-        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, empty, empty)
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), trailers, status.message)
 
-    with pytest.raises(WorkDiffers, match="UNAVAILABLE"):
+    with pytest.raises(WorkDiffers, match=cause):
         await open_loop(call, rate=1000, count=2)
 
 
