@@ -1,7 +1,7 @@
 """What a gateway keeps to have corrected values recalled (旧値の回収): in its ledger's database, beside the tree.
 
-Rule 1: each answer that provided something has a row with its recall mark, written with its entry. No person stands in
-it, and nobody but the center can tell whose mark it is.
+Rule 1: each answer that provided something has a row with its recall mark (`provided`), written with its entry. No
+person stands in it, and nobody but the center can tell whose mark it is.
 Rule 2: one recall for one answer and one correction: the key of the table says so, whatever is looked for again.
 Rule 3: rows are added and never removed; of a recall only the moment of its acknowledgement is filled in.
 
@@ -20,7 +20,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     UniqueConstraint,
@@ -32,23 +31,13 @@ from sqlalchemy import (
     update,
 )
 
+from agency_gateway.provided import ITEMS, metadata, provided, under
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1.correction_pb2 import Correction
 from jukinet.ledger.schema import entries
 
-metadata = MetaData()
 _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
-_ITEMS = "items of the record, a bit for each by the number of its IdentityField"
-
-provided = Table(
-    "provided",
-    metadata,
-    Column("leaf_index", _ROW_ID, primary_key=True, autoincrement=False, comment="of the answer's entry"),
-    Column("mark", LargeBinary, nullable=False, comment="recall mark of the record"),
-    Column("item_bits", Integer, nullable=False, comment=_ITEMS),
-    Index("provided_by_mark", "mark"),
-)
 
 corrected = Table(
     "corrected",
@@ -56,7 +45,7 @@ corrected = Table(
     Column("mark", LargeBinary, primary_key=True, comment="under which an answer may have been under way"),
     Column("correction", LargeBinary, primary_key=True, comment="id at the center"),
     Column("corrected_on", String(10), nullable=False, comment="YYYY-MM-DD in Japan"),
-    Column("item_bits", Integer, nullable=False, comment=_ITEMS),
+    Column("item_bits", Integer, nullable=False, comment=ITEMS),
 )
 
 recalls = Table(
@@ -68,7 +57,7 @@ recalls = Table(
     Column("agency", String(255), nullable=False, comment="SPIFFE ID"),
     Column("purpose", String(32), nullable=False, comment="row and item of the statute table"),
     Column("corrected_on", String(10), nullable=False, comment="YYYY-MM-DD in Japan"),
-    Column("item_bits", Integer, nullable=False, comment=_ITEMS),
+    Column("item_bits", Integer, nullable=False, comment=ITEMS),
     Column("noted_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
     Column("acknowledged_at", BigInteger, comment="the same; NULL until then"),
     UniqueConstraint("leaf_index", "correction", name="recalls_once"),
@@ -92,8 +81,6 @@ recall_place = Table(
     Column("leaves", BigInteger, nullable=False, comment="entries that were held against them"),
 )
 
-_MARKS_AT_ONCE: Final = 500
-"""In one query: databases limit the values of a statement."""
 _FOUR_ITEMS: Final = (
     inquiry.IDENTITY_FIELD_NAME,
     inquiry.IDENTITY_FIELD_BIRTH_DATE,
@@ -268,7 +255,7 @@ def _of(agency: str, purpose: str) -> tuple[ColumnElement[bool], ColumnElement[b
 
 def _due_of_one(connection: Connection, correction: Correction) -> Iterator[Due]:
     wrong, day = {mark.mark: bits_of(mark.items) for mark in correction.marks}, _day(correction)
-    for leaf_index, mark, items in _under(connection, list(wrong)):
+    for leaf_index, mark, items in under(connection, wrong):
         if both := items & wrong[mark]:
             yield Due(leaf_index, correction.correction_id, day, both)
 
@@ -288,13 +275,3 @@ def _corrected_row(correction: Correction, mark: bytes, items: int) -> dict[str,
 def _day(correction: Correction) -> str:
     on = correction.corrected_on
     return date(on.year, on.month, on.day).isoformat()
-
-
-def _under(connection: Connection, marks: list[bytes]) -> list[tuple[int, bytes, int]]:
-    """The answers under any of these marks, by their entries."""
-    found: list[tuple[int, bytes, int]] = []
-    for first in range(0, len(marks), _MARKS_AT_ONCE):
-        some = provided.c.mark.in_(marks[first : first + _MARKS_AT_ONCE])
-        rows = connection.execute(select(provided.c.leaf_index, provided.c.mark, provided.c.item_bits).where(some))
-        found += [(row.leaf_index, bytes(row.mark), row.item_bits) for row in rows]
-    return sorted(found)

@@ -14,11 +14,13 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import grpc
 from sqlalchemy import Connection, Engine
 
+from agency_gateway import provided
 from agency_gateway import recall_store as store
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -118,6 +120,7 @@ class Recalls:
             passing("recall.known")
         # In this order: an entry that the size does not cover yet is looked at in the next step.
         leaves = await self._read(covered_size)
+        await self._gather(leaves)
         due = await self._read(lambda connection: store.due_of(connection, corrections))
         due += await self._read(lambda connection: store.due_since(connection, place.leaves))
         if due:
@@ -133,6 +136,12 @@ class Recalls:
     def _behind(self) -> float:
         """Seconds since all corrections were held against all answers, or since the start."""
         return max((now() - (self.as_of or self._began)).total_seconds(), 0.0)
+
+    async def _gather(self, leaves: int) -> None:
+        """Gathers the marks of entries that are complete, so that those of a correction are soon found."""
+        while (first := await self._read(provided.gathered)) + provided.RUN <= leaves:
+            run = await self._read(partial(provided.gather, first=first))
+            await self._writer.run(partial(provided.add_run, rows=run))
 
     async def _note(self, due: Iterable[store.Due]) -> None:
         for each in due:

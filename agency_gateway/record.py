@@ -21,7 +21,8 @@ from sqlalchemy import Connection
 
 from agency_gateway import used_ids
 from agency_gateway.patience import Patience, TooLate
-from agency_gateway.recall_store import items_in, provided
+from agency_gateway.provided import add_provided
+from agency_gateway.recall_store import items_in
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry, Receipt
 from jukinet.ledger import schema
@@ -193,7 +194,7 @@ class Record:
         leaves = [each.entry.SerializeToString(deterministic=True) for each in kept]
         state, receipts = ledger.append(connection, self._state, leaves, self._signer)
         _ADD_BODY.write(connection, [(index, each.body) for index, each in enumerate(kept, first) if each.body])
-        _ADD_PROVIDED.write(
+        add_provided(
             connection,
             [(index, each.mark, items_in(each.entry)) for index, each in enumerate(kept, first) if each.mark],
         )
@@ -216,7 +217,6 @@ def _carry_out(connection: Connection, handed: _Handed) -> _Kept | Refused | Non
         return refused
 
 
-_ADD_PROVIDED = Rows(provided, ["leaf_index", "mark", "item_bits"])
 _ADD_BODY = Rows(schema.bodies, ["leaf_index", "sealed"])
 
 

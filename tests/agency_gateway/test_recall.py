@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from agency_gateway import recall_service
+from agency_gateway import provided, recall_service
 from agency_gateway import recall_store as store
 from center_node import changes as center_changes
 from center_node import corrections as center_corrections
@@ -280,7 +280,7 @@ async def test_a_sealed_answer_is_recalled_and_no_mark_ties_it_to_an_open_one(of
     network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12}))
     sealed, opened = await office.ask(sealed_until=later(6)), await office.ask()
     with network.ledger_reader.connect() as connection:
-        marks = connection.execute(select(store.provided.c.mark)).scalars().all()
+        marks = connection.execute(select(provided.provided.c.mark)).scalars().all()
     assert len(set(marks)) == 2
     office.report(1, block="9番9号")
     assert await office.recalled() == {sealed: [ADDRESS], opened: [ADDRESS]}

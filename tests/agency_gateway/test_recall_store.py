@@ -9,6 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, insert
 
+from agency_gateway import provided
 from agency_gateway import recall_store as store
 from agency_gateway.node import MIGRATIONS
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -49,17 +50,17 @@ def connection(engine: Engine) -> Iterator[Connection]:
             leaf = {"leaf_index": number, "entry": ENTRY.SerializeToString(), "leaf_hash": bytes(32)}
             opened.execute(insert(schema.entries).values(leaf))
             row = {"leaf_index": number, "mark": mark(number), "item_bits": store.bits_of([NAME, ADDRESS])}
-            opened.execute(insert(store.provided).values(row))
+            opened.execute(insert(provided.provided).values(row))
         yield opened
 
 
 def test_the_migration_makes_the_tables_that_the_program_describes(engine: Engine) -> None:
     def is_ours(_object: object, name: str | None, kind: str, *_rest: object) -> bool:
-        return kind != "table" or name in store.metadata.tables
+        return kind != "table" or name in provided.metadata.tables
 
     with engine.connect() as opened:
         context = MigrationContext.configure(opened, opts={"compare_type": True, "include_object": is_ours})
-        assert compare_metadata(context, store.metadata) == []
+        assert compare_metadata(context, provided.metadata) == []
 
 
 def test_an_answer_is_due_for_what_it_told_and_was_wrong(connection: Connection) -> None:

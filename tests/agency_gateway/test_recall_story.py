@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agency_gateway import recall_service, recall_store, recalls
+from agency_gateway import provided, recall_service, recall_store, recalls
 from center_node import corrections as center_corrections
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.register.v1 import change_pb2
@@ -208,6 +208,7 @@ class Story:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (center_corrections, recall_service):
         monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(provided, "RUN", 3)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
