@@ -275,6 +275,18 @@ async def test_what_stands_unacknowledged_is_listed_by_agency_and_purpose(office
     assert all(each.since.seconds > 0 for each in listed.unacknowledged)
 
 
+async def test_whoever_follows_the_corrections_gathers_the_marks_and_finds_what_is_gathered(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provided, "RUN", 2)
+    asked = [await office.ask(1) for _ in range(5)]
+    await office.look()
+    with office.network.ledger_reader.connect() as connection:
+        assert provided.gathered(connection) == 4
+    office.report(1, block="9番9号")
+    assert await office.recalled() == {each: [ADDRESS] for each in asked}
+
+
 async def test_a_sealed_answer_is_recalled_and_no_mark_ties_it_to_an_open_one(office: Office) -> None:
     network = office.network
     network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12}))
