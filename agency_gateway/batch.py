@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.mesh.errors import Refused
 
-UNDER_WAY: Final = 8
+UNDER_WAY: Final = 2
 """Messages of one stream that are worked on at a time; the next one is read when the first of them is answered."""
 
 _Request = TypeVar("_Request")

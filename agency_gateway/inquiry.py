@@ -30,6 +30,7 @@ from jukinet.mesh import tracing
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import RefusedCall, current_caller
+from jukinet.mesh.turns import in_turns
 from jukinet.purpose.decision import Decision
 from jukinet.purpose.ticket import method_of, question_id
 
@@ -180,7 +181,10 @@ class InquiryService(InquiryServiceServicer):
             else Answered(one, method, subject, each, answer.SerializeToString())
             for one, method, subject, each, answer in zip(ids, methods, subjects, found, answers, strict=True)
         ]
-        await self._keep(answers, self._desk.entries(whole, decision).of(questions))
+        entries, recorded = self._desk.entries(whole, decision), list[Recorded]()
+        async for some in in_turns(questions):
+            recorded += entries.of(some)
+        await self._keep(answers, recorded)
         if request.job:
             sign_answers(request, response, agency=whole.agency, key=self._answer_key)
         return response

@@ -1,8 +1,8 @@
 """`jukinet bench batch`: what one person of a batch (一括提供) costs, from the agency to the center and back.
 
-Product: gateway and center as processes of their own, mutual TLS, messages of 64 persons on two streams, policy decided
-twice, tickets, look-ups in a register on disk, one ledger entry a person durable before its answer leaves. Floor: two
-processes that speak grpc.aio over mutual TLS, messages of the same sizes on as many streams, and nothing else (`echo`).
+Product: gateway and center as processes of their own, mutual TLS, messages of 256 persons on two streams, the policy
+decided twice, tickets, look-ups in a register on disk, one ledger entry a person durable before its answer leaves.
+Floor: two processes that speak grpc.aio over mutual TLS, messages of the same sizes on as many streams, and no more.
 
 The client is the same on both sides: bytes in, bytes out. Product and floor take turns in every round.
 """
@@ -26,7 +26,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_OUTCOME_MATCH, In
 STREAMS: Final = 2
 
 _INQUIRE_BATCH: Final = "/jukinet.inquiry.v1.InquiryService/InquireBatch"
-_AHEAD: Final = 8
+_AHEAD: Final = 4
 """Messages of a stream that are sent before the first of them is answered, as `jukinet inquire-batch` does."""
 _SECONDS: Final = 300.0
 _WARM_UP: Final = 4 * STREAMS

@@ -17,7 +17,7 @@ from jukinet.cli.operator_key import Signing
 from jukinet.mesh.clock import now, now_us
 from jukinet.purpose.ticket import sign_tickets, subject_digest
 
-TOGETHER: Final = 64
+TOGETHER: Final = 256
 """Persons in one message of a batch; the contract allows no more."""
 AGENCY: Final = "spiffe://agencies.jukinet/agency/pension-service"
 _GATEWAY: Final = "spiffe://nodes.jukinet/gateway/gateway-1"

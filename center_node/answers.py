@@ -1,6 +1,6 @@
 """What lawful questions are answered from the register: whom they mean, the items wanted, and what is known again.
 
-All questions of a call go through each step together: one that comes again at once costs half as much.
+Questions go through each step together: one that comes again at once costs half as much.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,18 +58,6 @@ class Told(NamedTuple):
     about: Answered
 
 
-def begin(response: provision.ProvideResponse, asked: Asked) -> list[provision.Provision]:
-    """The places of the answers to a ticket's questions, with what is said whatever is found."""
-    request_id, answers = asked.ticket.request_id, []
-    for digest in digests_in(asked.ticket):
-        answer = response.provisions.add()
-        answer.request_id = request_id
-        answer.subject_digest = digest
-        answer.refusal = asked.refusal
-        answers.append(answer)
-    return answers
-
-
 class Answers:
     """Answers questions that were decided.
 
@@ -87,21 +75,22 @@ class Answers:
         self._held = HeldMarks(token_key)
         self._recalls = RecallMarks(token_key)
 
-    def give(
-        self, connection: Connection, asked: Sequence[Asked], moment: Moment
-    ) -> tuple[provision.ProvideResponse, list[Told]]:
-        """The answers, and those of them whose bodies will be sealed."""
-        response = provision.ProvideResponse()
+    def begin(self, response: provision.ProvideResponse, asked: Sequence[Asked], moment: Moment) -> list["Opened"]:
+        """The questions of a call that get a look-up; `response` gets the places of the answers to all of them."""
         token = partial(person_token, month_key(self._token_key, moment.now))
-        opened: list[_Opened] = []
+        opened: list[Opened] = []
         for part in asked:
-            answers = begin(response, part)
+            answers = _begin(response, part)
             if not part.refusal:
                 opened += _opened(part, self._stated(part.ticket, moment, token), answers)
+        return opened
+
+    def give(self, connection: Connection, opened: Sequence["Opened"], day: date) -> list[Told]:
+        """Answers these questions on a day in Japan; gives the answers whose bodies will be sealed."""
         sources = self._sources.of_questions(
             connection, ((each.subject, each.stated.maximum_age_us) for each in opened)
         )
-        found = _look_up(connection, opened, [source.answers for source in sources], moment.day)
+        found = _look_up(connection, opened, [source.answers for source in sources], day)
         told: list[Told] = []
         matches: list[_Match] = []
         for each, source, resident in zip(opened, sources, found, strict=True):
@@ -116,7 +105,7 @@ class Answers:
             resident_code = resident.record.resident_code if resident and said else ""
             told.append(Told(each.answer, Answered(each.stated.ticket.agency, each.question_id, resident_code)))
         self._tell(matches)
-        return response, told
+        return told
 
     def _said_of(self, connection: Connection, resident: Resident | None, stated: "_Stated") -> Said | None:
         """What is said of who holds the resident's record; None where nothing of the resident is told."""
@@ -138,7 +127,7 @@ class Answers:
             if asked.stated.fields:
                 _put_items(resident, asked)
 
-    def _put_marks(self, resident: Resident, asked: "_Opened") -> None:
+    def _put_marks(self, resident: Resident, asked: "Opened") -> None:
         """Writes by what the person and the record are known again: in the ledger, by a correction, by a detector."""
         into, stated, resident_code = asked.answer, asked.stated, resident.record.resident_code
         into.person_token = stated.person_token(resident_code)
@@ -184,8 +173,8 @@ class _Stated(NamedTuple):
     held_mark: Callable[[inquiry.Subject, str, inquiry.ProvidedRecord], bytes]
 
 
-class _Opened(NamedTuple):
-    """A question that gets an answer."""
+class Opened(NamedTuple):
+    """A question that gets a look-up."""
 
     stated: _Stated
     question: provision.Question
@@ -199,23 +188,35 @@ class _Opened(NamedTuple):
 class _Match(NamedTuple):
     """A question whose answer tells of one resident, on what is said of who holds the record."""
 
-    asked: _Opened
+    asked: Opened
     resident: Resident
     said: Said
 
 
-def _opened(asked: Asked, stated: _Stated, answers: Sequence[provision.Provision]) -> list[_Opened]:
+def _begin(response: provision.ProvideResponse, asked: Asked) -> list[provision.Provision]:
+    """The places of the answers to a ticket's questions, with what is said whatever is found."""
+    request_id, answers = asked.ticket.request_id, []
+    for digest in digests_in(asked.ticket):
+        answer = response.provisions.add()
+        answer.request_id = request_id
+        answer.subject_digest = digest
+        answer.refusal = asked.refusal
+        answers.append(answer)
+    return answers
+
+
+def _opened(asked: Asked, stated: _Stated, answers: Sequence[provision.Provision]) -> list[Opened]:
     request_id, count = asked.ticket.request_id, len(answers)
     batch = asked.ticket.kind == provision.PROVISION_KIND_BATCH
     ids = [question_id(request_id, number) for number in range(count)] if batch else [request_id] * count
     return [
-        _Opened(stated, question, question.subject, number, answer)
+        Opened(stated, question, question.subject, number, answer)
         for question, number, answer in zip(asked.questions, ids, answers, strict=True)
     ]
 
 
 def _look_up(
-    connection: Connection, opened: Sequence[_Opened], answers: Sequence[bool], day: date
+    connection: Connection, opened: Sequence[Opened], answers: Sequence[bool], day: date
 ) -> list[search.Found]:
     """Whom each question means; None also for those that are not looked up."""
     looked_up = list(compress(opened, answers))
@@ -227,7 +228,7 @@ def _look_up(
     return [next(found) if answered else None for answered in answers]
 
 
-def _put_items(resident: Resident, asked: _Opened) -> None:
+def _put_items(resident: Resident, asked: Opened) -> None:
     """Writes the wanted items, unless the agency holds them already, and their mark."""
     into, stated = asked.answer, asked.stated
     cut(resident, stated.fields, into=into.provided)
@@ -237,7 +238,7 @@ def _put_items(resident: Resident, asked: _Opened) -> None:
         into.ClearField("provided")
 
 
-def _handle_of(resident: Resident, asked: _Opened) -> provision.HandleContent:
+def _handle_of(resident: Resident, asked: Opened) -> provision.HandleContent:
     ticket = asked.stated.ticket
     made = provision.HandleContent(
         resident_code=resident.record.resident_code,

@@ -16,7 +16,7 @@ from typing import Final
 import grpc
 from sqlalchemy import Engine
 
-from center_node.answers import Answers, Asked, Moment, begin
+from center_node.answers import Answers, Asked, Moment, Opened, Told
 from center_node.asked_today import AskedToday
 from center_node.body_keys import BodyKeys
 from center_node.freshness import Sources
@@ -28,6 +28,7 @@ from jukinet.mesh import tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.interceptors import current_caller
+from jukinet.mesh.turns import in_turns
 from jukinet.purpose.articles import Provision as Way
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice, digests_in, method_of
@@ -80,7 +81,7 @@ class ProvisionService(ProvisionServiceServicer):
         request: provision.ProvideRequest,
         context: "grpc.aio.ServicerContext[provision.ProvideRequest, provision.ProvideResponse]",
     ) -> provision.ProvideResponse:
-        """Looks the persons up, all in one transaction. A question that is refused takes nothing from the others.
+        """Looks the persons up. A question that is refused takes nothing from the others.
 
         Raises Refused: TICKET_INVALID, when the sheet of tickets does not hold; DEPENDENCY_UNAVAILABLE.
         """
@@ -91,14 +92,13 @@ class ProvisionService(ProvisionServiceServicer):
         except TicketInvalid as invalid:
             raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
         asked = [Asked(ticket, questions, self._refusal(ticket, questions, moment)) for ticket, questions in together]
-        if all(each.refusal for each in asked):
-            response = provision.ProvideResponse()
-            for each in asked:
-                begin(response, each)
+        response = provision.ProvideResponse()
+        opened = self._answers.begin(response, asked, moment)
+        if not opened:
             return response
         try:
             await self._asked_today.keep()
-            response, told = await read_soon(self._reader, partial(self._answers.give, asked=asked, moment=moment))
+            told = await self._told(opened, moment.day)
             keys = await self._body_keys.keys_for([each.about for each in told], moment.now)
         except StoreError as failure:
             raise as_refusal(failure) from None
@@ -106,6 +106,12 @@ class ProvisionService(ProvisionServiceServicer):
             answer.body_key = key
             answer.body_place.CopyFrom(place)
         return response
+
+    async def _told(self, opened: Sequence[Opened], day: date) -> list[Told]:
+        told: list[Told] = []
+        async for some in in_turns(opened):
+            told += await read_soon(self._reader, partial(self._answers.give, opened=some, day=day))
+        return told
 
     def _refusal(
         self, ticket: provision.Ticket, questions: Sequence[provision.Question], moment: Moment

@@ -23,9 +23,9 @@ from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
 from jukinet.ledger.verify.batch_job import Person, put_persons
 from jukinet.mesh.client import streaming
 
-TOGETHER: Final = 64
+TOGETHER: Final = 256
 """Persons in one message; the contract allows no more."""
-_AHEAD: Final = 8
+_AHEAD: Final = 4
 """Messages that are sent before the first of them is answered."""
 _EXITS: Final = {
     grpc.StatusCode.PERMISSION_DENIED: Exit.FORBIDDEN,

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from jukinet.mesh.identity import Identity
-from jukinet.mesh.limits import MESSAGE_SLACK_BYTES, Limits
+from jukinet.mesh.limits import ANSWER_BYTES, Limits
 from jukinet.mesh.tls import TlsFiles, channel_credentials
 
 _FIRST_RECONNECT_MS: Final = 200
@@ -45,7 +45,7 @@ def open_channel(
         tls: own certificate and the CA of the nodes.
         server: whom the caller expects there; anybody else fails the TLS handshake.
         interceptors: for tracing.
-        limits: message size; the defaults if None.
+        limits: size of headers; the defaults if None.
 
     Raises:
         TlsError: the certificate files cannot be used.
@@ -53,8 +53,7 @@ def open_channel(
     limits = limits or Limits()
     options = [
         ("grpc.ssl_target_name_override", server.server_name),
-        # A message that the server sends may be as large as one that it takes; the frame comes on top.
-        ("grpc.max_receive_message_length", limits.message_bytes + MESSAGE_SLACK_BYTES),
+        ("grpc.max_receive_message_length", ANSWER_BYTES),
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
         ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),

@@ -10,9 +10,11 @@ from typing import Annotated, Final
 from jukinet.mesh.setting import Setting
 
 MEBIBYTE: Final = 1024 * 1024
-GATEWAY_MESSAGE_BYTES: Final = 64 * 1024
+GATEWAY_MESSAGE_BYTES: Final = 256 * 1024
 # Framing that a message of exactly the limit needs on top.
 MESSAGE_SLACK_BYTES: Final = 64 * 1024
+ANSWER_BYTES: Final = 4 * MEBIBYTE
+"""Largest answer: what gRPC's clients take unless they are told otherwise, and more than the largest lawful one."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Limits:
     message_bytes: Annotated[
         int,
         Setting(
-            "largest message; a batch of changes fits; at a gateway the default is 65536, for questions are small",
+            "largest message; a batch of changes fits; at a gateway the default is 262144: 256 questions of 1 KiB",
             "bytes",
         ),
     ] = MEBIBYTE
@@ -100,7 +102,7 @@ class Limits:
             ("grpc.max_concurrent_streams", self.concurrent_streams),
             # A little more than the limit reaches the interceptor, which refuses it with a reason.
             ("grpc.max_receive_message_length", self.message_bytes + MESSAGE_SLACK_BYTES),
-            ("grpc.max_send_message_length", self.message_bytes + MESSAGE_SLACK_BYTES),
+            ("grpc.max_send_message_length", ANSWER_BYTES),
             ("grpc.max_metadata_size", self.metadata_bytes),
             ("grpc.absolute_max_metadata_size", 2 * self.metadata_bytes),
             ("grpc.server_handshake_timeout_ms", self.handshake_timeout_ms),

@@ -13,13 +13,18 @@ from hypothesis import strategies as st
 
 from agency_gateway.batch import UNDER_WAY, in_order
 from agency_gateway.record import Recorded
+from jukinet._pb.buf.validate import validate_pb2
+from jukinet._pb.jukinet.body.v1.body_pb2 import KeyPlace
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord
 from jukinet.ledger import merkle
 from jukinet.ledger.note import open_checkpoint
+from jukinet.ledger.verify.batch_result import TOGETHER
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.limits import ANSWER_BYTES
 from jukinet.purpose.ticket import question_id
 from jukinet.store.schema import residents
 from tests.ledger.proofs import verify_inclusion
@@ -46,6 +51,39 @@ async def test_each_person_of_each_message_is_answered_in_order_with_one_entry(n
         (ledger.ACTION_INQUIRE_BATCH, ledger.RESULT_PROVIDED)
     }
     assert len({entry.person_token for entry in entries}) == 100
+
+
+async def test_a_message_of_as_many_persons_as_it_may_hold_is_answered_person_by_person(network: Network) -> None:
+    network.enter(*map(network.record_of, range(1, TOGETHER + 1)))
+    (answer,) = await network.inquire_batch(network.batch_of(*range(1, TOGETHER + 1)))
+    assert names([answer]) == [[f"試験花子{number}" for number in range(1, TOGETHER + 1)]]
+    entries = [ledger.Entry.FromString(each.receipt.entry) for each in answer.answers]
+    assert [entry.request_id for entry in entries] == [question_id(answer.request_id, n) for n in range(TOGETHER)]
+    assert len({entry.body_digest for entry in entries}) == TOGETHER
+
+
+def test_the_largest_answers_to_a_message_can_be_sent() -> None:
+    whole = IdentityRecord(resident_code="9" * 11, individual_number="9" * 12)
+    for part in (whole.name, whole.address):
+        for each in part.DESCRIPTOR.fields:
+            most = each.GetOptions().Extensions[validate_pb2.field].string.max_len or 6
+            setattr(part, each.name, "𠮷" * most)
+    assert sum(map(len, (whole.name.legal, whole.address.building))) == 400
+    found = provision.Provision(
+        request_id=REQUEST_ID,
+        provided=inquiry.ProvidedRecord(record=whole),
+        freshness=[inquiry.Freshness(municipality="999999", sequence=2**63, signature=bytes(64))],
+        handle=bytes(512),
+        body_place=KeyPlace(month="2026-11", handle=bytes(60)),
+    )
+    for name in ("subject_digest", "person_token", "body_key", "sealed_token", "recall_mark", "crowd_key", "held"):
+        setattr(found, name, bytes(32))
+    receipt = ledger.Receipt(index=2**63, entry=bytes(1024), proof=[bytes(32)] * 63, checkpoint="9" * 1024)
+    answer = inquiry.BatchAnswer(
+        provided=found.provided, freshness=found.freshness, handle=found.handle, held=found.held, receipt=receipt
+    )
+    assert provision.ProvideResponse(provisions=[found] * TOGETHER).ByteSize() < ANSWER_BYTES
+    assert inquiry.InquireBatchResponse(answers=[answer] * TOGETHER).ByteSize() < ANSWER_BYTES
 
 
 async def test_each_receipt_proves_the_entry_of_its_own_person(network: Network) -> None:

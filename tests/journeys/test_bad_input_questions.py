@@ -163,7 +163,7 @@ async def test_a_request_id_is_good_for_one_question(network: Network, refused: 
 @pytest.mark.parametrize(
     ("size", "reason"),
     # gRPC itself refuses what is far too large: before it is in memory, and so without a reason of ours.
-    [(64 * 1024 + 1, "MESSAGE_TOO_LARGE"), (256 * 1024, "")],
+    [(256 * 1024 + 1, "MESSAGE_TOO_LARGE"), (512 * 1024, "")],
 )
 async def test_a_question_over_the_limit_is_refused(network: Network, refused: Any, size: int, reason: str) -> None:
     async with network.channel(GATEWAY, Identity("agency", PENSION_SERVICE)) as channel:

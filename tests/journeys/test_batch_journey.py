@@ -14,11 +14,14 @@ import pytest
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.ledger.verify.batch_report import BatchReport
-from jukinet.ledger.verify.batch_result import verify_batch
+from jukinet.ledger.verify.batch_result import TOGETHER, verify_batch
 from jukinet.mesh.identity import Identity
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA = "131016"
+SHORT = 2 * TOGETHER + 22
+LONG = 20 * TOGETHER
+"""Persons of a batch that takes long enough to be interrupted."""
 SEXES = {1: "male", 2: "female", 3: "unknown"}
 
 
@@ -74,41 +77,41 @@ async def test_every_person_is_answered_in_its_line_with_one_entry(
     network: Network, people: list[Any], tmp_path: Path
 ) -> None:
     before = len(await network.ledger())
-    asked = [people[number % len(people)] for number in range(150)]
+    asked = [people[number % len(people)] for number in range(SHORT)]
     batch = Batch(network, tmp_path, [line(record) for record in asked])
     said, _ = await batch.run()
-    assert said == {"answered": 150, "matches": 150, "unchanged": 0, "faulty": 0}
+    assert said == {"answered": SHORT, "matches": SHORT, "unchanged": 0, "faulty": 0}
     answers = batch.answered()
-    assert [answer["line"] for answer in answers] == [*range(1, 151)]
+    assert [answer["line"] for answer in answers] == [*range(1, SHORT + 1)]
     names = [answer["provided"]["record"]["name"]["legal"] for answer in answers]
     assert names == [record.name.legal for record in asked]
     entries = (await network.ledger())[before:]
-    assert len({entry.request_id for entry in entries}) == len(entries) == 150
+    assert len({entry.request_id for entry in entries}) == len(entries) == SHORT
     assert {entry.action for entry in entries} == {ledger.ACTION_INQUIRE_BATCH}
 
 
 async def test_a_killed_command_goes_on_behind_its_last_answer(
     network: Network, people: list[Any], tmp_path: Path
 ) -> None:
-    asked = [people[number % len(people)] for number in range(1000)]
+    asked = [people[number % len(people)] for number in range(LONG)]
     batch = Batch(network, tmp_path, [line(record) for record in asked])
     process = await batch.start()
-    while not batch.answers.exists() or batch.answers.read_bytes().count(b"\n") < 70:
+    while not batch.answers.exists() or batch.answers.read_bytes().count(b"\n") <= TOGETHER:
         assert process.returncode is None
         await asyncio.sleep(0.01)
     process.kill()
     await process.communicate()
     begun = batch.answers.read_bytes()
-    assert begun.count(b"\n") < 1000, "it was killed in the middle"
+    assert begun.count(b"\n") < LONG, "it was killed in the middle"
     said, _ = await batch.run()
-    assert said["answered"] == 1000
+    assert said["answered"] == LONG
     assert batch.answers.read_bytes().startswith(begun[: begun.rindex(b"\n") + 1])
     answers = batch.answered()
-    assert [answer["line"] for answer in answers] == [*range(1, 1001)]
+    assert [answer["line"] for answer in answers] == [*range(1, LONG + 1)]
     names = [answer["provided"]["record"]["name"]["legal"] for answer in answers]
     assert names == [record.name.legal for record in asked]
     again = (await batch.run())[0]
-    assert again == {"answered": 1000, "matches": 0, "unchanged": 0, "faulty": 0}, "nothing is asked twice"
+    assert again == {"answered": LONG, "matches": 0, "unchanged": 0, "faulty": 0}, "nothing is asked twice"
 
 
 @pytest.mark.slow
@@ -146,13 +149,14 @@ async def test_a_batch_that_is_asked_again_hears_only_what_changed(network: Netw
 async def test_wrong_lines_are_named_and_the_others_answered(
     network: Network, people: list[Any], tmp_path: Path
 ) -> None:
-    wrong = ['{"name": 7}'] * 70
+    some = TOGETHER + 6
+    wrong = ['{"name": 7}'] * some
     batch = Batch(network, tmp_path, [*wrong, line(people[0]), *wrong, line(people[1]), *wrong])
     said, _ = await batch.run(code=1)
-    assert said == {"answered": 212, "matches": 2, "unchanged": 0, "faulty": 210}
+    assert said == {"answered": 3 * some + 2, "matches": 2, "unchanged": 0, "faulty": 3 * some}
     found = {answer["line"]: answer for answer in batch.answered()}
-    assert [number for number, answer in found.items() if "provided" in answer] == [71, 142]
-    assert all("not one JSON object" in found[number]["problem"] for number in (1, 70, 72, 212))
+    assert [number for number, answer in found.items() if "provided" in answer] == [some + 1, 2 * some + 2]
+    assert all("not one JSON object" in found[number]["problem"] for number in (1, some, some + 2, 3 * some + 2))
 
 
 @pytest.mark.parametrize(
@@ -177,17 +181,17 @@ async def test_a_batch_goes_on_at_a_gateway_that_was_killed_and_came_back(
         network.nodes.start_all()
         await network.nodes.wait_healthy(seconds=60)
         person = await network.enter(CHIYODA)
-        batch = Batch(network, tmp_path, [line(person)] * 1000)
+        batch = Batch(network, tmp_path, [line(person)] * LONG)
         process = await batch.start()
-        while not batch.answers.exists() or batch.answers.read_bytes().count(b"\n") < 70:
+        while not batch.answers.exists() or batch.answers.read_bytes().count(b"\n") <= TOGETHER:
             assert process.returncode is None
             await asyncio.sleep(0.01)
         network.nodes.kill("gateway-1")
         network.nodes.start("gateway-1")
         printed, told = await process.communicate()
     assert process.returncode == 0, told.decode()
-    assert json.loads(printed)["answered"] == 1000
-    assert [answer["line"] for answer in batch.answered()] == [*range(1, 1001)]
+    assert json.loads(printed)["answered"] == LONG
+    assert [answer["line"] for answer in batch.answered()] == [*range(1, LONG + 1)]
 
 
 class FileJob:
@@ -216,7 +220,7 @@ class FileJob:
 
     async def begun(self, process: asyncio.subprocess.Process) -> None:
         """Waits until some of it is answered."""
-        while not self.result.exists() or self.result.read_bytes().count(b"\n") < 70:
+        while not self.result.exists() or self.result.read_bytes().count(b"\n") <= TOGETHER:
             assert process.returncode is None
             await asyncio.sleep(0.01)
 
@@ -227,7 +231,7 @@ class FileJob:
 async def test_a_job_goes_on_after_an_interruption_and_a_kill_and_its_result_is_whole(
     network: Network, people: list[Any], tmp_path: Path
 ) -> None:
-    count = 1500
+    count = LONG
     before = len(await network.ledger())
     job = FileJob(network, tmp_path, [line(people[number % len(people)]) for number in range(count)])
     await job.sign()
@@ -237,7 +241,7 @@ async def test_a_job_goes_on_after_an_interruption_and_a_kill_and_its_result_is_
     _, told = await process.communicate()
     assert (process.returncode, "the same command goes on" in told.decode()) == (3, True), told.decode()
     answered = job.verified().answered
-    assert 64 <= answered < count
+    assert TOGETHER <= answered < count
     assert len(await network.ledger()) - before == answered, "what was asked was waited for"
     begun = job.result.read_bytes()
 
@@ -256,4 +260,4 @@ async def test_a_job_goes_on_after_an_interruption_and_a_kill_and_its_result_is_
     report = job.verified()
     assert (report.findings.first_ones, report.answered) == ([], count)
     entries = (await network.ledger())[before:]
-    assert count <= len(entries) <= count + 8 * 64, "a kill doubles no more than what was on its way"
+    assert count <= len(entries) <= count + 4 * TOGETHER, "a kill doubles no more than what was on its way"

@@ -48,7 +48,7 @@ def test_a_complete_configuration_is_read(role: str, tmp_path: Path) -> None:
     assert node.tls.nodes_ca == Path("/etc/ca.pem")
     assert node.tls.operators_ca is None
     assert node.upstream == (None if role in ("center", "witness") else "center.example:8443")
-    assert node.limits.message_bytes == (65536 if role == "gateway" else 1048576)
+    assert node.limits.message_bytes == (262144 if role == "gateway" else 1048576)
     assert node.limits.credit_batches == 32
 
 

@@ -54,7 +54,7 @@ from jukinet.ledger.verify.receipts import require_included
 from jukinet.ledger.verify.tree import SignedTree
 
 FORMAT = "jukinet-batch-result/1"
-TOGETHER = 64
+TOGETHER = 256
 """Persons in one message at most."""
 _CONTEXT = b"jukinet batch answer v1\0"
 _M = TypeVar("_M", bound=Message)
@@ -249,10 +249,14 @@ def _messages(file: BinaryIO) -> Iterator[_Answered]:
 
 def _parsed(content: Any, message: _M) -> _M:
     try:
-        return json_format.ParseDict(content, message)
+        json_format.ParseDict(content, message)
     # What was raised may quote the line. A number where a message must be is an error of any kind.
     except (json_format.ParseError, TypeError, AttributeError, ValueError):
         raise Unsound("a line is no answer of the contract") from None
+    # Base64 has several spellings of the same bytes, and numbers may be written as text.
+    if json_format.MessageToDict(message, preserving_proto_field_name=True) != content:
+        raise Unsound("a line is not spelled canonically")
+    return message
 
 
 def _digest(message: Message) -> bytes:

@@ -69,7 +69,7 @@ async def plant_questions(canaries: Canaries, network: Network, known: identity_
                 await canaries.attempt(stub.InquireBatch(iter(messages), timeout=5, metadata=traced()), *messages)
             raw = channel.unary_unary("/jukinet.inquiry.v1.InquiryService/Inquire")
             serialised = found.SerializeToString()
-            await canaries.attempt(raw(serialised * (64 * 1024 // len(serialised) + 1), timeout=5))
+            await canaries.attempt(raw(serialised * (256 * 1024 // len(serialised) + 1), timeout=5))
 
 
 async def plant_at_the_center(canaries: Canaries, network: Network, known: identity_pb2.IdentityRecord) -> None:
