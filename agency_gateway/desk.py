@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
+from agency_gateway.appending import Act
 from agency_gateway.asked import Asked, asked_by_call
 from agency_gateway.deferred_refusals import DeferredRefusals
 from agency_gateway.detectors import Seen
 from agency_gateway.entries import Entries, Refusal
-from agency_gateway.record import Act, Record, Recorded
+from agency_gateway.record import Record, Recorded
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger

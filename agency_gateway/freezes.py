@@ -12,6 +12,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy import (
@@ -174,16 +175,7 @@ class Freezes:
         return act, known.proposed_by
 
     async def _carry_out(self, act: str, who: Who, by: str, at_us: int, detector: str = "") -> None:
-        agency, operator = who
-
-        def job(connection: Connection) -> bool:
-            standing = read_frozen(connection).get(who)
-            if not _follows(act, standing, by):
-                raise Refused(errors.ERROR_REASON_OPERATOR_NOT_FROZEN)  # another one was quicker
-            values = {"act": act, "agency": agency, "operator": operator, "detector": detector}
-            connection.execute(insert(acts).values(**values, acted_by=by, acted_at=at_us))
-            return True
-
+        job = partial(_note, act=act, who=who, by=by, at_us=at_us, detector=detector)
         await self._record.carry_out(self._entry(act, who, by, at_us), job)
 
     def _entry(self, act: str, who: Who, by: str, at_us: int) -> ledger.Entry:
@@ -203,6 +195,15 @@ class Freezes:
 
     def _show(self) -> None:
         metrics.operators_frozen(len(self._frozen) + len(self._unrecorded))
+
+
+def _note(connection: Connection, *, act: str, who: Who, by: str, at_us: int, detector: str) -> bool:
+    standing = read_frozen(connection).get(who)
+    if not _follows(act, standing, by):
+        raise Refused(errors.ERROR_REASON_OPERATOR_NOT_FROZEN)  # another one was quicker
+    values = {"act": act, "agency": who[0], "operator": who[1], "detector": detector}
+    connection.execute(insert(acts).values(**values, acted_by=by, acted_at=at_us))
+    return True
 
 
 def _follows(act: str, standing: Frozen | None, by: str) -> bool:

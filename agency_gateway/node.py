@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import grpc
@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Engine
 
 from agency_gateway.admission import Admission
+from agency_gateway.appending import MIGRATIONS, load, open_ledger, signer_of
 from agency_gateway.body_service import BodyService
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
@@ -42,7 +43,6 @@ from jukinet.assembly.process import needed, serve, start_telemetry
 from jukinet.assembly.status import AdminService, readable
 from jukinet.assembly.statute_service import CarryOut, EditionAct, Job, StatuteService
 from jukinet.ledger import published
-from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys, make_act
 from jukinet.ledger.note import Signer, VerifierKey
 from jukinet.ledger.service import LedgerService
@@ -54,12 +54,11 @@ from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_secret, load_signing_key
 from jukinet.purpose.agencies import load_agencies
 from jukinet.purpose.decision import PurposePolicy
-from jukinet.store.engine import open_reader, open_writer
-from jukinet.store.migrate import ensure_schema
-from jukinet.store.writer import Writer
+from jukinet.store.engine import open_reader
+from jukinet.store.writer_process import begin_writer
 
 _CENTER_HEALTH_SECONDS = 2.0
-MIGRATIONS = Path(__file__).parent / "migrations"
+__all__ = ["MIGRATIONS", "run"]
 
 
 async def run(config: NodeConfig) -> None:
@@ -71,20 +70,21 @@ async def run(config: NodeConfig) -> None:
     start_telemetry(config)
     settings = config.gateway
     listed = load_witnesses(needed(settings.witnesses))
-    engine = open_writer(config.database)
-    ensure_schema(engine, MIGRATIONS)
+    writer = await begin_writer(
+        partial(open_ledger, config.database), node=config.identity.uri, on_commit=metrics.commit
+    )
     reader = open_reader(config.database)
     editions = open_editions(reader)
     agencies = load_agencies(needed(settings.agencies), editions)
     policy = PurposePolicy(editions, agencies)
     ledger_key = load_signing_key(needed(settings.ledger_key))
     signer = Signer(f"jukinet/{config.name}", ledger_key)
-    writer = Writer(engine, on_commit=metrics.commit)
-    state = await writer.run(lambda connection: ledger.load(connection, signer))
+    sign = partial(signer_of, signer.verifier.name, needed(settings.ledger_key))
+    state = await writer.run(partial(load, sign=sign))
     seen = await writer.run(published.seen_by)
     witnesses = _witnesses(config, listed, origin=signer.verifier, reader=reader, seen=seen)
     publisher = Publisher(witnesses=list(witnesses.values()), quorum=listed.quorum, reader=reader, writer=writer)
-    record = Record(writer=writer, signer=signer, state=state, is_open=lambda: publisher.is_open)
+    record = Record(writer=writer, sign=sign, state=state, is_open=lambda: publisher.is_open)
     # Of what the center says the gateway's own limit, made for questions, is not the measure.
     channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""))
     keys = EntryKeys(load_secret(needed(settings.token_key)))
@@ -181,9 +181,8 @@ async def run(config: NodeConfig) -> None:
         await publisher.close()
         for each in (channel, *witnesses):
             await each.close()
-        writer.close()
+        await writer.close()
         reader.dispose()
-        engine.dispose()
 
 
 def _witnesses(

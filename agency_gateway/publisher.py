@@ -19,6 +19,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection, Engine
@@ -30,7 +31,7 @@ from jukinet.mesh import metrics
 from jukinet.mesh.failpoints import passing
 from jukinet.store.errors import StoreError
 from jukinet.store.reading import read
-from jukinet.store.writer import Writer
+from jukinet.store.writer import Transactions
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Publisher:
         witnesses: Sequence[Witness],
         quorum: int,
         reader: Engine,
-        writer: Writer,
+        writer: Transactions,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._witnesses = witnesses
@@ -157,7 +158,7 @@ class Publisher:
         note = target.note + "".join(lines.values())
         seen = {str(witness.key): target.size for witness in lines}
         passing("publish.cosigned")
-        await self._writer.run(lambda connection: published.publish(connection, target.size, note, seen))
+        await self._writer.run(partial(published.publish, size=target.size, note=note, seen=seen))
         passing("publish.stored")
         async with self._published:
             self.size, self._confirmed, self._unpublished_since = target.size, True, None

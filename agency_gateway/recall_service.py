@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 import grpc
@@ -115,7 +116,7 @@ class RecallService(RecallServiceServicer):
             asked,
             decision,
             _told(each).SerializeToString(),
-            lambda connection: store.acknowledge(connection, each.position, now_us=at),
+            partial(store.acknowledge, position=each.position, now_us=at),
         )
 
     async def _read(self, query: Callable[[Connection], _R]) -> _R:

@@ -35,7 +35,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
 from jukinet.store.errors import StoreError
 from jukinet.store.reading import read
-from jukinet.store.writer import Writer
+from jukinet.store.writer import Transactions
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Recalls:
         *,
         center: Any,
         reader: Engine,
-        writer: Writer,
+        writer: Transactions,
         record: Record,
         keys: EntryKeys,
         gateway: str,
@@ -116,7 +116,7 @@ class Recalls:
         found: correction.ListCorrectionsResponse = await self._center.ListCorrections(asked, timeout=_CENTER_SECONDS)
         corrections = list(found.corrections)
         if corrections:
-            await self._writer.run(lambda connection: store.add_corrected(connection, corrections))
+            await self._writer.run(partial(store.add_corrected, corrections=corrections))
             passing("recall.known")
         # In this order: an entry that the size does not cover yet is looked at in the next step.
         leaves = await self._read(covered_size)
@@ -128,7 +128,7 @@ class Recalls:
             passing("recall.noted")
         further = store.Place(found.through, found.place, leaves)
         if further != place:
-            await self._writer.run(lambda connection: store.write_place(connection, further))
+            await self._writer.run(partial(store.write_place, place=further))
         if found.at_end:
             self.as_of = asked_at
         return further != place
@@ -153,7 +153,7 @@ class Recalls:
         leaf = await self._read(lambda connection: store.read_entry(connection, due.leaf_index))
         answered, at = ledger.Entry.FromString(leaf), now_us()
         await self._record.carry_out(
-            self._entry(due, answered), lambda connection: store.note(connection, due, answered, now_us=at)
+            self._entry(due, answered), partial(store.note, due=due, entry=answered, now_us=at)
         )
 
     def _entry(self, due: store.Due, answered: ledger.Entry) -> ledger.Entry:

@@ -38,18 +38,18 @@ class _Side:
     """Product or floor: its stream, and the processes that serve it."""
 
     stream: _Stream
-    pids: list[int]
+    pids: list[list[int]]
     rates: list[float] = field(default_factory=list)
     work: list[list[float]] = field(default_factory=list)
     """Processor time a person of each process, one list a round, us."""
 
     async def run(self, messages: Sequence[bytes]) -> list[bytes]:
         """Sends the messages on all streams at once; gives the answers, unread."""
-        before, began = [processor_seconds([pid]) for pid in self.pids], time.monotonic()
+        before, began = [processor_seconds(each) for each in self.pids], time.monotonic()
         parts = await asyncio.gather(*(_ask(self.stream, messages[number::STREAMS]) for number in range(STREAMS)))
         seconds, persons = time.monotonic() - began, len(messages) * TOGETHER
         self.rates.append(persons / seconds)
-        after = [processor_seconds([pid]) for pid in self.pids]
+        after = [processor_seconds(each) for each in self.pids]
         self.work.append([(end - start) / persons * 1e6 for start, end in zip(before, after, strict=True)])
         return [answer for part in parts for answer in part]
 
@@ -131,4 +131,4 @@ async def _start_floor(nodes: TwoNodes, folder: Path, sizes: Sizes, stack: Async
     outer = EchoServer(folder / "echo-gateway", tls=nodes.tls(GATEWAY), answer_bytes=sizes.inquired, onwards=hop)
     await stack.enter_async_context(outer)
     channel = raw_channel(nodes.agency_tls(), outer.address, nodes.server_name(GATEWAY))
-    return _Side(streaming(await stack.enter_async_context(channel)), [inner.pid, outer.pid])
+    return _Side(streaming(await stack.enter_async_context(channel)), [[inner.pid], [outer.pid]])

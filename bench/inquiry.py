@@ -133,7 +133,8 @@ async def run_inquiry(*, residents: int, seconds: float, rounds: int) -> Report:
             sink = SpanSink()
             environ = await stack.enter_async_context(sink)
             nodes = await start_two_nodes(Path(folder) / "mesh", residents=residents, environ=environ, stack=stack)
-            product = _Product(nodes.channel, Questions(nodes.people, nodes.signing()), nodes.pids)
+            pids = [pid for each in nodes.pids for pid in each]
+            product = _Product(nodes.channel, Questions(nodes.people, nodes.signing()), pids)
             floor = await _start_floor(nodes, Path(folder), await product.sizes(), stack)
             await _measure(product, floor, found, seconds=seconds, rounds=rounds)
             same_counts({"entries in the ledger": await nodes.ledger_entries()}, product.answered)

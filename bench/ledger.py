@@ -1,7 +1,8 @@
 """`jukinet bench ledger`: what an entry of the ledger costs, and how long whoever waits for it waits.
 
 So many questions wait at once, each for its own entry: it is made, handed to the gateway's `Record`, appended in a
-group, read back, signed and committed; with its receipt the next question begins. No gRPC, no look-up, no witnesses.
+group, read back, signed and committed, by the process that writes; with its receipt the next question begins. No gRPC,
+no look-up, no witnesses.
 
 Floor: a plain script that writes as many rows of 300 bytes, as many a transaction as questions wait, into a database
 with the same pragmas.
@@ -13,26 +14,25 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, Table
 
-from agency_gateway.node import MIGRATIONS
+from agency_gateway.appending import load, open_ledger, signer_of
 from agency_gateway.record import Record, Recorded
+from bench.processor_time import children, processor_seconds
 from bench.results import Report, Result, WorkDiffers, load_now, medians, percentile
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import body
-from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys, make_entry
-from jukinet.ledger.note import Signer
+from jukinet.mesh.pki import create_signing_key
 from jukinet.store.engine import open_writer
-from jukinet.store.migrate import ensure_schema
 from jukinet.store.statement import Rows
-from jukinet.store.writer import Writer
+from jukinet.store.writer_process import begin_writer
 
 _ROW_BYTES: Final = 300
 _BODY_BYTES: Final = 384
@@ -47,7 +47,7 @@ class _Round(NamedTuple):
     rate: float
     """Entries a second."""
     processor: float
-    """Microseconds of processor time an entry, all threads."""
+    """Microseconds of processor time an entry, both processes."""
     milliseconds: list[float]
     """What each entry, or each transaction of the floor, waited."""
 
@@ -82,14 +82,13 @@ async def run_ledger(*, entries: int, waiting: int, rounds: int) -> Report:
 
 
 async def _keep(path: Path, *, waiting: int, each: int) -> _Round:
-    engine = open_writer(f"sqlite:///{path}")
-    writer = Writer(engine)
+    key, _ = create_signing_key(path.parent, "ledger")
+    sign = partial(signer_of, "jukinet/gateway-1", key)
+    writer = await begin_writer(partial(open_ledger, f"sqlite:///{path}"))
     grouping: asyncio.Task[None] | None = None
     try:
-        ensure_schema(engine, MIGRATIONS)
-        signer = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
-        state = await writer.run(lambda connection: ledger.load(connection, signer))
-        record = Record(writer=writer, signer=signer, state=state, is_open=lambda: True)
+        state = await writer.run(partial(load, sign=sign))
+        record = Record(writer=writer, sign=sign, state=state, is_open=lambda: True)
         grouping = asyncio.create_task(record.grouping.run())
         found = await _measured_waiters(record, waiting=waiting, each=each)
         if record.size != (each + _WARM_UP) * waiting:
@@ -98,8 +97,7 @@ async def _keep(path: Path, *, waiting: int, each: int) -> _Round:
     finally:
         if grouping is not None:
             grouping.cancel()
-        writer.close()
-        engine.dispose()
+        await writer.close()
 
 
 async def _measured_waiters(record: Record, *, waiting: int, each: int) -> _Round:
@@ -118,9 +116,10 @@ async def _measured_waiters(record: Record, *, waiting: int, each: int) -> _Roun
 
     await all_of(_WARM_UP, 0)
     milliseconds.clear()
-    began, spent = time.perf_counter(), time.process_time()
+    processes = [os.getpid(), *children(os.getpid())]
+    began, spent = time.perf_counter(), processor_seconds(processes)
     await all_of(each, _WARM_UP * waiting)
-    seconds, spent = time.perf_counter() - began, time.process_time() - spent
+    seconds, spent = time.perf_counter() - began, processor_seconds(processes) - spent
     count = each * waiting
     return _Round(count / seconds, spent / count * 1e6, milliseconds)
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import grpc
 
 from bench.echo import Tls
+from bench.processor_time import children
 from bench.workload import MUNICIPALITY, fill_register, submissions
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest
 from jukinet._pb.jukinet.admin.v1.admin_pb2_grpc import AdminServiceStub
@@ -33,8 +34,8 @@ class TwoNodes(NamedTuple):
     mesh: Mesh
     people: Sequence[Submission]
     channel: grpc.aio.Channel
-    pids: list[int]
-    """Of center and gateway."""
+    pids: list[list[int]]
+    """Of the center's processes, and of the gateway's."""
 
     async def ledger_entries(self) -> int:
         """How many entries the gateway's ledger holds."""
@@ -76,7 +77,8 @@ async def start_two_nodes(folder: Path, *, residents: int, environ: dict[str, st
         nodes.start(name)
     await nodes.wait_healthy()
     channel = await stack.enter_async_context(channel_to(in_mesh(mesh, GATEWAY, _AGENCY)))
-    return TwoNodes(mesh, people, channel, [nodes.pid("center"), nodes.pid(GATEWAY)])
+    pids = [[nodes.pid(name), *children(nodes.pid(name))] for name in ("center", GATEWAY)]
+    return TwoNodes(mesh, people, channel, pids)
 
 
 def _tls(files: TlsFiles) -> Tls:

@@ -9,6 +9,9 @@ Rule 5: only a sound edition is proposed: the checks of `jukinet statutes check`
 Each act works within the caller's transaction, and refuses before it has written anything.
 """
 
+from datetime import date
+from typing import NamedTuple
+
 from sqlalchemy import Connection, Engine
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -65,14 +68,27 @@ def sound_edition(content: bytes) -> StatuteTable:
     return parse_edition(content)
 
 
+class Title(NamedTuple):
+    """By what an edition is known and compared with others; it may travel to the process that writes."""
+
+    edition: str
+    in_force_from: date
+    digest: bytes
+
+
+def title_of(table: StatuteTable) -> Title:
+    """The title of an edition."""
+    return Title(table.edition, table.in_force_from, table.digest)
+
+
 def propose_edition(
-    connection: Connection, table: StatuteTable, content: bytes, *, operator: str, in_force: StatuteTable, now_us: int
+    connection: Connection, table: Title, content: bytes, *, operator: str, in_force: Title, now_us: int
 ) -> bool:
     """Proposes an edition; to propose the same one again changes nothing.
 
     Args:
         connection: of the node's writer.
-        table: of `sound_edition`.
+        table: the title of what `sound_edition` gave.
         content: its file.
         operator: SPIFFE ID of the caller.
         in_force: the edition that decides today.
@@ -100,14 +116,12 @@ def propose_edition(
     return True
 
 
-def approve_edition(
-    connection: Connection, table: StatuteTable, *, operator: str, in_force: StatuteTable, now_us: int
-) -> bool:
+def approve_edition(connection: Connection, table: Title, *, operator: str, in_force: Title, now_us: int) -> bool:
     """Approves a proposed edition, as a second operator.
 
     Args:
         connection: of the node's writer.
-        table: the edition, as it was proposed.
+        table: the title of the edition, as it was proposed.
         operator: SPIFFE ID of the caller.
         in_force: the edition that decides today.
         now_us: microseconds since 1970.
@@ -138,12 +152,12 @@ def proposed_edition(connection: Connection, digest: bytes) -> StatuteTable:
     return parse_edition(content)
 
 
-def _require_free(table: StatuteTable, proposed: list[Proposed]) -> None:
+def _require_free(table: Title, proposed: list[Proposed]) -> None:
     taken = {each.name for each in proposed if each.approved} | {load_statute().edition}
     if table.edition in taken:
         raise Refused(errors.ERROR_REASON_EDITION_EXISTS)
 
 
-def _require_later(table: StatuteTable, in_force: StatuteTable) -> None:
+def _require_later(table: Title, in_force: Title) -> None:
     if table.in_force_from < in_force.in_force_from:
         raise Refused(errors.ERROR_REASON_EDITION_TOO_OLD)

@@ -25,6 +25,7 @@ from jukinet.assembly.editions import (
     propose_edition,
     proposed_edition,
     sound_edition,
+    title_of,
 )
 from jukinet.assembly.reading import read_for_caller
 from jukinet.mesh.clock import now_us, today_in_japan
@@ -83,10 +84,10 @@ class StatuteService(StatuteServiceServicer):
         table = await asyncio.to_thread(sound_edition, bytes(content))
         job = partial(
             propose_edition,
-            table=table,
+            table=title_of(table),
             content=bytes(content),
             operator=operator,
-            in_force=self._in_force(),
+            in_force=title_of(self._in_force()),
             now_us=now_us(),
         )
         await self._act(EditionAct(ledger.ACTION_PROPOSE_EDITION, operator, table), job)
@@ -114,7 +115,8 @@ class StatuteService(StatuteServiceServicer):
         return statute.ListEditionsResponse(editions=await self._standings())
 
     async def _approve(self, table: StatuteTable, operator: str) -> None:
-        job = partial(approve_edition, table=table, operator=operator, in_force=self._in_force(), now_us=now_us())
+        in_force = title_of(self._in_force())
+        job = partial(approve_edition, table=title_of(table), operator=operator, in_force=in_force, now_us=now_us())
         try:
             await self._act(EditionAct(ledger.ACTION_APPROVE_EDITION, operator, table), job)
         finally:

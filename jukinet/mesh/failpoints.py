@@ -72,6 +72,8 @@ PLACES: Final[Mapping[str, str]] = {
 
 _armed: str | None = None
 _left = 0
+_node: int | None = None
+"""In a process that belongs to a node: the node's process id."""
 
 
 def arm(environ: MutableMapping[str, str], *, parent: int) -> None:
@@ -97,6 +99,17 @@ def arm(environ: MutableMapping[str, str], *, parent: int) -> None:
     _armed, _left = place, int(count)
 
 
+def armed() -> tuple[str | None, int, int]:
+    """What a process that belongs to this one takes over: place, count, this process's id."""
+    return _armed, _left, os.getpid()
+
+
+def take_over(given: tuple[str | None, int, int]) -> None:
+    """Arms what the node has armed, in a process that belongs to it: a power cut ends both."""
+    global _armed, _left, _node  # as above
+    _armed, _left, _node = given
+
+
 def passing(place: str) -> None:
     """Ends the process by SIGKILL if a test armed this place and it was passed often enough."""
     if _armed is not None and place == _armed:
@@ -111,5 +124,7 @@ def _count() -> None:
 
 
 def _die() -> NoReturn:
+    if _node is not None:
+        os.kill(_node, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("SIGKILL does not return")

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import StatementError
@@ -36,6 +36,8 @@ GROUP_JOBS = 256
 GROUP_SECONDS = 0.005
 
 R = TypeVar("R")
+OnCommit = Callable[[int, float], None]
+"""Is told of a commit: its jobs and seconds."""
 _Entry = tuple[Callable[[Connection], Any], "Future[Any]"]
 
 
@@ -46,6 +48,13 @@ class WriterClosed(StoreError):
         super().__init__("the writer is closed")
 
 
+class Transactions(Protocol):
+    """Where jobs run in durable transactions: a `Writer`, or one in a process of its own."""
+
+    async def run(self, job: Callable[[Connection], R]) -> R:
+        """Runs a job and waits until it is on disk. Raises StoreError, and what the job raised."""
+
+
 class Writer:
     """Runs jobs, in the order they are handed in, in durable transactions.
 
@@ -54,7 +63,7 @@ class Writer:
         on_commit: is told of every commit, with its jobs and seconds, for metrics.
     """
 
-    def __init__(self, engine: Engine, on_commit: Callable[[int, float], None] | None = None) -> None:
+    def __init__(self, engine: Engine, on_commit: OnCommit | None = None) -> None:
         self._engine = engine
         self._on_commit = on_commit
         self._checkpoints = Checkpoints(engine)
@@ -62,7 +71,8 @@ class Writer:
         self._closed = False
         self._closing = threading.Lock()
         self._last_taken = False
-        self._broken: Future[None] = Future()
+        self.broken: Future[None] = Future()
+        """Fails with StorageFailed after a failed fsync; never done otherwise."""
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._loop, name="jukinet-writer", daemon=True)
         self._thread.start()
@@ -101,7 +111,7 @@ class Writer:
         Raises:
             StorageFailed: the disk did not keep what it was given.
         """
-        await asyncio.shield(asyncio.wrap_future(self._broken))
+        await asyncio.shield(asyncio.wrap_future(self.broken))
 
     def close(self) -> None:
         """Finishes what was handed in and ends the thread."""
@@ -117,7 +127,7 @@ class Writer:
             if first is None:
                 break
             self._work_off(self._with_waiting(first))
-            if not self._broken.done():
+            if not self.broken.done():
                 self._tend(self._checkpoints.after_commit)
             passing("writer.tended")
         self._tend(self._let_go)
@@ -170,8 +180,8 @@ class Writer:
         stage = _Stage.BEGIN
         started = time.perf_counter()
         try:
-            if self._broken.done():
-                self._broken.result()
+            if self.broken.done():
+                self.broken.result()
             # Kept from one transaction to the next: to take one from the engine costs as much as ten statements.
             connection = self._connection = self._connection or self._engine.connect()
             with connection.begin():
@@ -205,9 +215,9 @@ class Writer:
     def _look_at(self, original: BaseException | None) -> None:
         """Lets nothing more be written when a driver's error tells of a failed fsync."""
         failure = of_driver(original)
-        if isinstance(failure, StorageFailed) and not self._broken.done():
+        if isinstance(failure, StorageFailed) and not self.broken.done():
             log.critical("the disk failed and the node ends", extra={"error_type": type(original).__name__})
-            self._broken.set_exception(failure)
+            self.broken.set_exception(failure)
 
 
 def _nothing(_connection: Connection) -> None:

@@ -203,7 +203,7 @@ class Network:
         with self.ledger_engine.begin() as connection:
             state = ledger.load(connection, self.signer)
         self.writer = Writer(self.ledger_engine)
-        self.record = Record(writer=self.writer, signer=self.signer, state=state, is_open=lambda: True)
+        self.record = Record(writer=self.writer, sign=lambda: self.signer, state=state, is_open=lambda: True)
         self.asking = Center(
             identity=GATEWAY.uri,
             stub=self.center,  # type: ignore[arg-type]  # one method of the stub

@@ -137,9 +137,9 @@ async def test_what_is_refused_or_repeated_leaves_no_entry(network: Network, ope
 
 async def test_an_act_without_its_entry_has_no_effect(network: Network, operators: Operators) -> None:
     await operators.propose(CLOSING)
-    signer, network.record._signer = network.record._signer, None
+    sign, network.record._sign = network.record._sign, None
     assert await network.refusal_of(operators.approve(DIGEST)) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
-    network.record._signer = signer
+    network.record._sign = sign
     assert [standing.approved_by for standing in await operators.listed()] == ["", ""]
     assert operators.policy.editions.named("2026-04") is None
 

@@ -136,7 +136,9 @@ class House:
             writer=self.writer,
             clock=lambda: self.now,
         )
-        self.record = Record(writer=self.writer, signer=SIGNER, state=state, is_open=lambda: self.publisher.is_open)
+        self.record = Record(
+            writer=self.writer, sign=lambda: SIGNER, state=state, is_open=lambda: self.publisher.is_open
+        )
         self._grouping = asyncio.create_task(self.record.grouping.run())
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from jukinet.assembly.editions import (
     propose_edition,
     proposed_edition,
     sound_edition,
+    title_of,
 )
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.edition import load_statute, program_edition
@@ -58,13 +59,15 @@ class Node:
     def propose(self, content: bytes, operator: str = ALICE) -> bytes:
         table = sound_edition(content)
         with self.engine.begin() as connection:
-            propose_edition(connection, table, content, operator=operator, in_force=self.in_force, now_us=5)
+            propose_edition(
+                connection, title_of(table), content, operator=operator, in_force=title_of(self.in_force), now_us=5
+            )
         return table.digest
 
     def approve(self, digest: bytes, operator: str = BOB) -> None:
         with self.engine.begin() as connection:
             table = proposed_edition(connection, digest)
-            approve_edition(connection, table, operator=operator, in_force=self.in_force, now_us=7)
+            approve_edition(connection, title_of(table), operator=operator, in_force=title_of(self.in_force), now_us=7)
 
     def acts(self) -> list[tuple[str, str, str]]:
         with self.engine.connect() as connection:
@@ -105,7 +108,9 @@ def test_only_what_was_proposed_can_be_approved(node: Node) -> None:
     assert node.refusal_of(node.approve, bytes(32)) == "EDITION_UNKNOWN"
     with node.engine.begin() as connection:
         never = sound_edition(draft_text("2027-04", date(2027, 4, 1)))
-        approve = partial(approve_edition, connection, never, operator=BOB, in_force=node.in_force, now_us=7)
+        approve = partial(
+            approve_edition, connection, title_of(never), operator=BOB, in_force=title_of(node.in_force), now_us=7
+        )
         assert node.refusal_of(approve) == "EDITION_UNKNOWN"
     assert node.editions() == ["2019-01"]
 

@@ -1,0 +1,200 @@
+"""A writer in a process of its own does what a writer does, and ends with its node as the node ends with it."""
+
+import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import Connection, text
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
+from jukinet.ledger.errors import LedgerCorrupt
+from jukinet.mesh.errors import Refused
+from jukinet.store.engine import open_reader, open_writer
+from jukinet.store.errors import StorageFailed, StoreBusy, StoreError
+from jukinet.store.writer import WriterClosed
+from jukinet.store.writer_process import WriterProcess, begin_writer
+
+R = TypeVar("R")
+
+
+def make(connection: Connection) -> None:
+    connection.execute(text("CREATE TABLE notes (number INTEGER PRIMARY KEY)"))
+
+
+def note(connection: Connection, number: int) -> int:
+    connection.execute(text("INSERT INTO notes VALUES (:number)"), {"number": number})
+    return os.getpid()
+
+
+def refuse(_: Connection) -> None:
+    raise Refused(errors.ERROR_REASON_STORAGE_FULL, field="a.b", detail="told to the operator", size=7)
+
+
+def refused(_: Connection) -> list[Refused]:
+    return [Refused(errors.ERROR_REASON_STORAGE_FULL, size=8)]
+
+
+def text_of(_: Connection, resident: Resident) -> tuple[str, Resident]:
+    return resident.holder, resident
+
+
+def corrupt(_: Connection) -> None:
+    raise LedgerCorrupt("Entry 3.", first_bad_index=3)
+
+
+def lose_the_disk(_: Connection) -> None:
+    raise StorageFailed("OSError SQLITE_IOERR_FSYNC")
+
+
+def kill(_: Connection) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def numbers(url: str) -> list[int]:
+    reader = open_reader(url)
+    try:
+        with reader.connect() as connection:
+            return list(connection.execute(text("SELECT number FROM notes ORDER BY number")).scalars())
+    finally:
+        reader.dispose()
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/node.db"
+
+
+@asynccontextmanager
+async def begun(url: str) -> AsyncIterator[WriterProcess]:
+    writer = await begin_writer(partial(open_writer, url))
+    try:
+        yield writer
+    finally:
+        await writer.close()
+
+
+async def run_one(url: str, job: Callable[[Connection], R]) -> R:
+    async with begun(url) as writer:
+        return await writer.run(job)
+
+
+async def test_jobs_run_in_another_process_in_their_order_and_are_on_disk_when_they_are_told(url: str) -> None:
+    async with begun(url) as writer:
+        await writer.run(make)
+        told = await asyncio.gather(*(writer.run(partial(note, number=number)) for number in range(50)))
+        assert numbers(url) == [*range(50)]
+    assert os.getpid() not in told
+    assert len(set(told)) == 1
+
+
+async def test_messages_of_the_contract_come_and_go(url: str) -> None:
+    resident = Resident(holder="131016", version=7)
+    assert await run_one(url, partial(text_of, resident=resident)) == ("131016", resident)
+
+
+async def test_what_cannot_travel_is_refused_before_anything_is_handed_over(url: str) -> None:
+    async with begun(url) as writer:
+        with pytest.raises((AttributeError, pickle.PicklingError)):
+            await writer.run(lambda connection: None)
+        await writer.run(make)
+    assert numbers(url) == []
+
+
+async def test_commits_are_counted_with_their_jobs(url: str) -> None:
+    jobs: list[int] = []
+    writer = await begin_writer(partial(open_writer, url), on_commit=lambda count, seconds: jobs.append(count))
+    await writer.run(make)
+    await asyncio.gather(*(writer.run(partial(note, number=number)) for number in range(50)))
+    await writer.close()
+    assert sum(jobs) == 51
+
+
+async def test_a_refusal_comes_back_whole_and_leaves_the_others_alone(url: str) -> None:
+    async with begun(url) as writer:
+        await writer.run(make)
+        told = await asyncio.gather(
+            writer.run(partial(note, number=1)), writer.run(refuse), writer.run(corrupt), return_exceptions=True
+        )
+        assert numbers(url) == [1]
+    assert isinstance(told[1], Refused)
+    assert (told[1].reason, told[1].field, told[1].size) == (errors.ERROR_REASON_STORAGE_FULL, "a.b", 7)
+    assert told[1].detail == "told to the operator"
+    assert isinstance(told[2], LedgerCorrupt)
+    assert told[2].first_bad_index == 3
+    (given,) = await run_one(url, refused)
+    assert (given.reason, given.size) == (errors.ERROR_REASON_STORAGE_FULL, 8)
+    assert str(told[2]) == str(LedgerCorrupt("Entry 3.", first_bad_index=3))
+
+
+async def test_a_drivers_error_comes_back_without_values(url: str) -> None:
+    async with begun(url) as writer:
+        await writer.run(make)
+        await writer.run(partial(note, number=4711))
+        with pytest.raises(StoreError) as failure:
+            await writer.run(partial(note, number=4711))
+    assert "4711" not in repr(failure.value.args) + repr(vars(failure.value))
+
+
+async def test_when_the_process_is_killed_whoever_waits_and_the_node_hear_of_it(url: str) -> None:
+    writer = await begin_writer(partial(open_writer, url))
+    with pytest.raises(WriterClosed):
+        await writer.run(kill)
+    with pytest.raises(WriterClosed):
+        await writer.watch()
+    with pytest.raises(WriterClosed):
+        await writer.run(make)
+    await writer.close()
+
+
+async def test_a_database_that_another_process_keeps_is_refused_at_the_start(url: str) -> None:
+    async with begun(url):
+        with pytest.raises(StoreBusy):
+            await begin_writer(partial(open_writer, url))
+
+
+NODE = """
+import asyncio, os, signal, sys
+from functools import partial
+from jukinet.store.engine import open_writer
+from jukinet.store.writer_process import begin_writer
+from tests.store.test_writer_process import make, note
+
+async def main():
+    writer = await begin_writer(partial(open_writer, sys.argv[1]))
+    await writer.run(make)
+    for number in range(20):
+        asyncio.ensure_future(writer.run(partial(note, number=number)))
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_node_that_is_killed_leaves_the_database_free_and_whole_jobs_in_their_order(url: str) -> None:
+    node = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", NODE, url], check=False)
+    assert node.returncode == -signal.SIGKILL
+    async with begun(url) as writer:  # waits for what the other one finishes
+        left = numbers(url)
+        assert left == [*range(len(left))]
+        await writer.run(partial(note, number=100))
+    assert numbers(url) == [*left, 100]
+
+
+async def test_a_terminal_that_ends_all_processes_does_not_end_this_one_before_its_node(url: str) -> None:
+    async with begun(url) as writer:
+        await writer.run(make)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            writer._process.send_signal(each)
+        await writer.run(partial(note, number=1))
+    assert numbers(url) == [1]
