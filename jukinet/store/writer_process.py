@@ -173,7 +173,7 @@ class WriterProcess:
 
     async def _listen(self) -> None:
         try:
-            while told := await self._told():
+            while self._broken is None and (told := await self._told()):
                 if told.jobs and self._on_commit:
                     self._on_commit(told.jobs, told.seconds)
                 for outcome in told.outcomes:
@@ -188,13 +188,13 @@ class WriterProcess:
             raise self._broken or WriterClosed()
 
     async def _told(self) -> _Told | None:
-        """What the process tells next; None when it told of a failed disk, or ended."""
+        """What the process tells next; None when it ended."""
         try:
             size = _HEAD.unpack(await self._stream.readexactly(_HEAD.size))[0]
             told: _Told = pickle.loads(await self._stream.readexactly(size))  # noqa: S301  # from our own process
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
-        return None if self._broken else told
+        return told
 
     def _settle(self, outcome: _Outcome) -> None:
         error = outcome.error

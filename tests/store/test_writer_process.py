@@ -20,7 +20,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.ledger.errors import LedgerCorrupt
 from jukinet.mesh.errors import Refused
 from jukinet.store.engine import open_reader, open_writer
-from jukinet.store.errors import StorageFailed, StoreBusy, StoreError
+from jukinet.store.errors import StoreBusy, StoreError
 from jukinet.store.writer import WriterClosed
 from jukinet.store.writer_process import WriterProcess, begin_writer
 
@@ -50,10 +50,6 @@ def text_of(_: Connection, resident: Resident) -> tuple[str, Resident]:
 
 def corrupt(_: Connection) -> None:
     raise LedgerCorrupt("Entry 3.", first_bad_index=3)
-
-
-def lose_the_disk(_: Connection) -> None:
-    raise StorageFailed("OSError SQLITE_IOERR_FSYNC")
 
 
 def kill(_: Connection) -> None:
