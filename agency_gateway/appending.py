@@ -9,6 +9,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 
@@ -33,7 +34,12 @@ function of a module, with `functools.partial` where it has arguments."""
 Sign = Callable[[], Signer]
 """Gives the ledger's key, where it is needed: it travels from no process to another."""
 
+UNDER_WAY: Final = 2
+"""How many groups may be under way: while one is written, the next one lies ready, and the node makes a third."""
+
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_STATES: Final[WeakKeyDictionary[Engine, list[ledger.LedgerState]]] = WeakKeyDictionary()
+"""The last states of each ledger that this process writes, the committed one among them."""
 _ADD_BODY = Rows(schema.bodies, ["leaf_index", "sealed"])
 
 
@@ -71,24 +77,26 @@ def signer_of(origin: str, key: Path) -> Signer:
     return Signer(origin, load_signing_key(key))
 
 
-def load(connection: Connection, sign: Sign) -> ledger.LedgerState:
-    """`jukinet.ledger.store.load`, where the key is."""
-    return ledger.load(connection, sign())
+def load(connection: Connection, sign: Sign) -> int:
+    """Begins to append, with the state that `jukinet.ledger.store.load` derives. Returns the number of entries."""
+    state = ledger.load(connection, sign())
+    _STATES[connection.engine] = [state]
+    return state.frontier.size
 
 
-def append(
-    connection: Connection, group: Sequence[Handed], state: ledger.LedgerState, sign: Sign
-) -> tuple[ledger.LedgerState, list[Kept | Refused]]:
+def append(connection: Connection, group: Sequence[Handed], sign: Sign) -> tuple[int, list[Kept | Refused]]:
     """Carries out what is to be on record and appends all entries under one checkpoint.
 
     Args:
-        connection: in a transaction that is committed before the result is used.
+        connection: in a transaction that is committed before the result is used; `load` was given one of the same
+            engine, and at most `UNDER_WAY` groups are appended before it is known whether the first of them is committed.
         group: in their order; of two with one request id the first one is answered.
-        state: before.
-        sign: gives the key that signed `state`.
+        sign: gives the ledger's key.
 
-    Returns: the state, and what became of each. Raises LedgerError.
+    Returns: the number of entries, and what became of each. Raises LedgerError.
     """
+    states = _states_of(connection)
+    state = states[-1]
     outcomes = [_carry_out(connection, handed.act) for handed in group]
     recorded = [handed for handed, outcome in zip(group, outcomes, strict=True) if outcome is None]
     known = [_known_by(handed) for handed in recorded]
@@ -103,12 +111,23 @@ def append(
         used.add(known_by)
         kept.append(_as_reused(handed) if repeated[-1] else handed)
     state, receipts = _add(connection, kept, state, sign())
+    states.append(state)
     passing("ledger.appended")
     left = iter(receipts)
     told = (
         Kept(list(islice(left, len(handed.leaves))), again) for handed, again in zip(recorded, repeated, strict=True)
     )
-    return state, [next(told) if outcome is None else outcome for outcome in outcomes]
+    return state.frontier.size, [next(told) if outcome is None else outcome for outcome in outcomes]
+
+
+def _states_of(connection: Connection) -> list[ledger.LedgerState]:
+    """The states up to the one on disk; what was appended in a transaction that was rolled back is forgotten."""
+    states = _STATES[connection.engine]
+    signed = ledger.latest_checkpoint(connection)
+    while len(states) > 1 and states[-1].checkpoint != signed:
+        states.pop()
+    del states[:-UNDER_WAY]
+    return states
 
 
 def _add(

@@ -80,11 +80,11 @@ async def run(config: NodeConfig) -> None:
     ledger_key = load_signing_key(needed(settings.ledger_key))
     signer = Signer(f"jukinet/{config.name}", ledger_key)
     sign = partial(signer_of, signer.verifier.name, needed(settings.ledger_key))
-    state = await writer.run(partial(load, sign=sign))
+    size = await writer.run(partial(load, sign=sign))
     seen = await writer.run(published.seen_by)
     witnesses = _witnesses(config, listed, origin=signer.verifier, reader=reader, seen=seen)
     publisher = Publisher(witnesses=list(witnesses.values()), quorum=listed.quorum, reader=reader, writer=writer)
-    record = Record(writer=writer, sign=sign, state=state, is_open=lambda: publisher.is_open)
+    record = Record(writer=writer, sign=sign, size=size, is_open=lambda: publisher.is_open)
     # Of what the center says the gateway's own limit, made for questions, is not the measure.
     channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""))
     keys = EntryKeys(load_secret(needed(settings.token_key)))

@@ -12,15 +12,15 @@ its entry may still come to be on disk. Then the ledger tells of an answer that 
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from agency_gateway.appending import Act, Handed, Kept, Sign, append
+from agency_gateway.appending import UNDER_WAY, Act, Handed, Kept, Sign, append
 from agency_gateway.patience import Patience, TooLate
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, Receipt
-from jukinet.ledger import store as ledger
 from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 0.005
 """Least time between two checkpoints: one costs as much as many entries, here and for whoever reads the ledger."""
+
+GROUP_ENTRIES = 32
+"""So many entries are a group that need not wait for the one before. Larger ones would leave the process that writes
+idle while the next one is made, smaller ones share too little; the entries of a message stay together anyhow."""
 
 KEEP_SECONDS = 1.5
 """How long a question waits for its entry. Agencies are to hear within two seconds that nothing is answered now."""
@@ -55,23 +59,26 @@ class Record:
     Args:
         writer: of the ledger database.
         sign: gives the ledger's key, to who writes.
-        state: what `ledger.load` gave.
+        size: what `appending.load` gave.
         is_open: whether an entry may be added now.
     """
 
-    def __init__(
-        self, *, writer: Transactions, sign: Sign, state: ledger.LedgerState, is_open: Callable[[], bool]
-    ) -> None:
+    def __init__(self, *, writer: Transactions, sign: Sign, size: int, is_open: Callable[[], bool]) -> None:
         self._is_open = is_open
-        self._began: float | None = None
-        """When the commit that is running began; of the event loop's clock."""
+        self._under_way: deque[float] = deque()
+        """When each of the commits that are under way began; of the event loop's clock."""
         self._told_of: float | None = None
         self._patience = Patience()
         self._writer = writer
         self._sign = sign
-        self._state = state
+        self.size = size
+        """Number of entries under the last checkpoint."""
         self.grouping: Grouping[Handed, Kept] = Grouping(
-            self._commit, pause=CHECKPOINT_SECONDS, size=lambda handed: len(handed.leaves)
+            self._commit,
+            limit=GROUP_ENTRIES,
+            ahead=(UNDER_WAY - 1) * GROUP_ENTRIES,
+            pause=CHECKPOINT_SECONDS,
+            size=lambda handed: len(handed.leaves),
         )
 
     def is_open(self) -> bool:
@@ -81,7 +88,7 @@ class Record:
     @property
     def _hangs(self) -> bool:
         # Derived, never set: who gives up between two commits must not leave a ledger closed that no commit opens.
-        return self._began is not None and asyncio.get_running_loop().time() - self._began >= KEEP_SECONDS
+        return bool(self._under_way) and asyncio.get_running_loop().time() - self._under_way[0] >= KEEP_SECONDS
 
     async def keep(self, entry: Entry) -> Receipt:
         """Appends one entry; returns when it is on disk. Raises Refused as `keep_all` does."""
@@ -96,8 +103,8 @@ class Record:
         try:
             kept = await self._hand_in(_handed(entries), within=KEEP_SECONDS)
         except TooLate:
-            if self._began is not None and self._told_of != self._began:
-                self._told_of = self._began
+            if self._under_way and self._told_of != self._under_way[0]:
+                self._told_of = self._under_way[0]
                 log.warning("a commit of the ledger hangs", extra={"count": self.size})
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its disk does not answer") from None
         if kept.repeated:
@@ -127,19 +134,14 @@ class Record:
             log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
 
-    @property
-    def size(self) -> int:
-        """Number of entries under the last checkpoint."""
-        return self._state.frontier.size
-
     async def _commit(self, group: list[Handed]) -> "Sequence[Kept | Refused]":
-        self._began = asyncio.get_running_loop().time()
+        began = asyncio.get_running_loop().time()
+        self._under_way.append(began)
         try:
-            state, kept = await self._writer.run(partial(append, group=group, state=self._state, sign=self._sign))
+            self.size, kept = await self._writer.run(partial(append, group=group, sign=self._sign))
         finally:
-            self._began = None
+            self._under_way.remove(began)
         passing("ledger.committed")
-        self._state = state
         metrics.ledger_entries(self.size)
         return kept
 

@@ -87,8 +87,8 @@ async def _keep(path: Path, *, waiting: int, each: int) -> _Round:
     writer = await begin_writer(partial(open_ledger, f"sqlite:///{path}"))
     grouping: asyncio.Task[None] | None = None
     try:
-        state = await writer.run(partial(load, sign=sign))
-        record = Record(writer=writer, sign=sign, state=state, is_open=lambda: True)
+        size = await writer.run(partial(load, sign=sign))
+        record = Record(writer=writer, sign=sign, size=size, is_open=lambda: True)
         grouping = asyncio.create_task(record.grouping.run())
         found = await _measured_waiters(record, waiting=waiting, each=each)
         if record.size != (each + _WARM_UP) * waiting:

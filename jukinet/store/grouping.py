@@ -4,11 +4,14 @@ An item that finds nothing under way is committed at once; a loaded node commits
 the last commit, up to the limit. Where a commit costs more than its disk, a pause between two makes groups larger. It
 lasts no longer than the commit did: on a busy node commits take longer, groups grow, and each item costs less. Who asks
 rarely does not wait for it: one item alone is worth little of it.
+
+A group that is full gains nothing by waiting. Where another process commits, it may be handed over while the one before
+is under way, so that this process makes the next items meanwhile.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
 from jukinet.store.writer import WriterClosed
@@ -20,6 +23,7 @@ SPACING: Final = 2
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Group = list[tuple[T, asyncio.Future[R]]]
 
 
 class Grouping(Generic[T, R]):
@@ -27,8 +31,9 @@ class Grouping(Generic[T, R]):
 
     `commit(items)` returns one result an item, in order; a result that is an exception is raised to whoever handed the
     item in. If `commit` itself raises, every item of the group gets that. No item is added to a group whose sizes have
-    reached `limit`. A commit begins no sooner after the last one's begin than the least of three: `SPACING` times what
-    that one took, `PAUSE_EACH` for each of its items, `pause` seconds.
+    reached `limit`: it is full. One that is not begins when none is under way, no sooner after the last one's begin
+    than the least of three: `SPACING` times what that one took, `PAUSE_EACH` for each of its items, `pause` seconds. A
+    full one begins when at most `ahead` is under way, by sizes; `commit` is then called again before it returned.
     """
 
     def __init__(
@@ -36,15 +41,21 @@ class Grouping(Generic[T, R]):
         commit: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
         *,
         limit: int = 256,
+        ahead: int = 0,
         pause: float = 0.0,
         size: Callable[[T], int] = lambda _: 1,
     ) -> None:
         self._commit = commit
         self._limit = limit
+        self._ahead = ahead
         self._pause = pause
         self._size = size
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._arrived = asyncio.Event()
+        self._waiting_size = 0
+        self._under_way: list[_Group[T, R]] = []
+        self._due = 0.0
+        """When a group may begin that is not full; of the event loop's clock."""
+        self._changed = asyncio.Event()
         self._ended = False
 
     def hand_in(self, item: T) -> "asyncio.Future[R]":
@@ -57,38 +68,51 @@ class Grouping(Generic[T, R]):
             future.set_exception(WriterClosed())
         else:
             self._waiting.append((item, future))
-            self._arrived.set()
+            self._waiting_size += self._size(item)
+            if len(self._waiting) == 1 or self._waiting_size >= self._limit:
+                self._changed.set()
         return future
 
     async def run(self) -> None:
         """Works the queue off until it is cancelled; whoever waits then hears of it."""
-        group: list[tuple[T, asyncio.Future[R]]] = []
-        clock, due = asyncio.get_running_loop().time, 0.0
+        loop = asyncio.get_running_loop()
         try:
-            while True:
-                await self._arrived.wait()
-                if clock() < due:
-                    await asyncio.sleep(due - clock())
-                group = self._group()
-                began, worth = clock(), len(group) * PAUSE_EACH
-                if group:
-                    _settle(group, await self._results([item for item, _ in group]))
-                due = began + min(self._pause, worth, SPACING * (clock() - began))
-                group = []
+            async with asyncio.TaskGroup() as commits:
+                while True:
+                    await self._changed.wait()
+                    self._changed.clear()
+                    while self._may_begin(loop.time()):
+                        if group := self._group():
+                            self._under_way.append(group)
+                            commits.create_task(self._work_off(group))
+                    if self._waiting and not self._under_way:
+                        loop.call_at(self._due, self._changed.set)
         finally:
             self._ended = True
-            group += self._waiting
-            _settle(group, [WriterClosed() for _ in group])
+            for group in (*self._under_way, self._waiting):
+                _settle(group, [WriterClosed() for _ in group])
 
-    def _group(self) -> list[tuple[T, "asyncio.Future[R]"]]:
-        group: list[tuple[T, asyncio.Future[R]]] = []
+    def _may_begin(self, now: float) -> bool:
+        if self._waiting_size >= self._limit:
+            return sum(self._size(item) for group in self._under_way for item, _ in group) <= self._ahead
+        return bool(self._waiting) and not self._under_way and now >= self._due
+
+    def _group(self) -> _Group[T, R]:
+        group: _Group[T, R] = []
         size = 0
         while size < self._limit and self._waiting:
             group.append(self._waiting.popleft())
             size += self._size(group[-1][0])
-        if not self._waiting:
-            self._arrived.clear()
+        self._waiting_size -= size
         return [entry for entry in group if not entry[1].done()]
+
+    async def _work_off(self, group: _Group[T, R]) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        _settle(group, await self._results([item for item, _ in group]))
+        self._under_way.remove(group)
+        self._due = began + min(self._pause, len(group) * PAUSE_EACH, SPACING * (clock() - began))
+        self._changed.set()
 
     async def _results(self, items: list[T]) -> Sequence[R | Exception]:
         try:
@@ -100,7 +124,7 @@ class Grouping(Generic[T, R]):
         return results
 
 
-def _settle(group: Sequence[tuple[T, "asyncio.Future[R]"]], results: Sequence[R | Exception]) -> None:
+def _settle(group: Iterable[tuple[T, "asyncio.Future[R]"]], results: Sequence[R | Exception]) -> None:
     for (_, future), result in zip(group, results, strict=True):
         if future.done():
             continue

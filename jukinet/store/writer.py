@@ -61,11 +61,13 @@ class Writer:
     Args:
         engine: of `open_writer`.
         on_commit: is told of every commit, with its jobs and seconds, for metrics.
+        limit: of the jobs that share a transaction.
     """
 
-    def __init__(self, engine: Engine, on_commit: OnCommit | None = None) -> None:
+    def __init__(self, engine: Engine, on_commit: OnCommit | None = None, *, limit: int = GROUP_JOBS) -> None:
         self._engine = engine
         self._on_commit = on_commit
+        self._limit = limit
         self._checkpoints = Checkpoints(engine)
         self._jobs: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._closed = False
@@ -146,7 +148,7 @@ class Writer:
             taken += 1
             if entry[1].set_running_or_notify_cancel():
                 yield entry
-            if taken == GROUP_JOBS or time.perf_counter() - started >= GROUP_SECONDS:
+            if taken == self._limit or time.perf_counter() - started >= GROUP_SECONDS:
                 return
             try:
                 entry = self._jobs.get_nowait()

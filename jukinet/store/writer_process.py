@@ -1,8 +1,9 @@
 """A writer in a process of its own, for a node whose event loop would share its interpreter with it.
 
 The node hands jobs over a pair of sockets and goes on; the process runs them with a `Writer`, so all rules of that
-module hold. A job travels pickled: a function of a module, with `functools.partial` where it has arguments; so do
-results and errors. Both ends are one program of one user, and nobody else has the sockets.
+module hold, but each job is a transaction of its own: who hands it over has put together what is to share one. A job
+travels pickled: a function of a module, with `functools.partial` where it has arguments; so do results and errors. Both
+ends are one program of one user, and nobody else has the sockets.
 
 Rule 1: the process ends with the node, whatever ends that, for its socket closes then. What it had begun it finishes:
 nobody is told of it any more, as after a crash behind a commit.
@@ -297,7 +298,7 @@ def _serve(pipe: socket.socket) -> None:
         except Exception as error:
             teller.tell(_Told([_Outcome(_OPENED, None, error)]))
             return
-        writer = Writer(engine, on_commit=teller.committed)
+        writer = Writer(engine, on_commit=teller.committed, limit=1)
         writer.broken.add_done_callback(partial(teller.note, _BROKEN))
         teller.tell(_Told([_Outcome(_OPENED, None)]))
         gc.freeze()

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from sqlalchemy import Engine, event
 
 from agency_gateway.admission import Admission
+from agency_gateway.appending import load
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.freezes import Freezes
@@ -201,9 +202,9 @@ class Network:
         self.ledger_key = Ed25519PrivateKey.generate()
         self.signer = Signer("jukinet/gateway-1", self.ledger_key)
         with self.ledger_engine.begin() as connection:
-            state = ledger.load(connection, self.signer)
+            size = load(connection, lambda: self.signer)
         self.writer = Writer(self.ledger_engine)
-        self.record = Record(writer=self.writer, sign=lambda: self.signer, state=state, is_open=lambda: True)
+        self.record = Record(writer=self.writer, sign=lambda: self.signer, size=size, is_open=lambda: True)
         self.asking = Center(
             identity=GATEWAY.uri,
             stub=self.center,  # type: ignore[arg-type]  # one method of the stub

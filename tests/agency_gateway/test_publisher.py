@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_status import rpc_status
 
+from agency_gateway.appending import load
 from agency_gateway.node import MIGRATIONS
 from agency_gateway.publisher import UNPUBLISHED_SECONDS, Publisher
 from agency_gateway.record import Record
@@ -114,7 +115,7 @@ class House:
         ensure_schema(self.engine, MIGRATIONS)
         self.reader = open_reader(self.url)
         with self.engine.begin() as connection:
-            state = store.load(connection, SIGNER)
+            size = load(connection, lambda: SIGNER)
             seen = published.seen_by(connection)
         self.writer = Writer(self.engine)
         self.witnesses = [
@@ -136,9 +137,7 @@ class House:
             writer=self.writer,
             clock=lambda: self.now,
         )
-        self.record = Record(
-            writer=self.writer, sign=lambda: SIGNER, state=state, is_open=lambda: self.publisher.is_open
-        )
+        self.record = Record(writer=self.writer, sign=lambda: SIGNER, size=size, is_open=lambda: self.publisher.is_open)
         self._grouping = asyncio.create_task(self.record.grouping.run())
 
     async def close(self) -> None:

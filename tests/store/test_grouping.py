@@ -99,6 +99,85 @@ async def test_when_a_commit_fails_every_one_of_the_group_hears_of_it(results: l
     task.cancel()
 
 
+async def turns(count: int = 10) -> None:
+    """Lets everything that can go on go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_full_groups_begin_while_others_are_under_way_and_one_that_is_not_full_waits_for_all() -> None:
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping(commits, limit=3, ahead=4)
+    task = asyncio.create_task(grouping.run())
+    answers = [grouping.hand_in(item) for item in range(5)]
+    await turns()
+    assert commits.groups == [[0, 1, 2]]
+    answers += [grouping.hand_in(item) for item in range(5, 10)]
+    await turns()
+    assert commits.groups == [[0, 1, 2], [3, 4, 5]]
+    commits.allowed.release()
+    await asyncio.gather(*answers[:3])
+    await turns()
+    assert commits.groups == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    commits.allowed.release()
+    await asyncio.gather(*answers[:6])
+    await turns()
+    assert not answers[9].done()
+    assert len(commits.groups) == 3
+    for _ in range(2):
+        commits.allowed.release()
+    assert await asyncio.gather(*answers) == [item * 10 for item in range(10)]
+    assert commits.groups[3:] == [[9]]
+    task.cancel()
+
+
+async def test_a_group_of_much_lets_none_begin_beside_it() -> None:
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping(commits, limit=3, ahead=3, size=lambda item: item)
+    task = asyncio.create_task(grouping.run())
+    answers = [grouping.hand_in(item) for item in (4, 1, 2, 1)]
+    await turns()
+    assert commits.groups == [[4]]
+    for _ in range(3):
+        commits.allowed.release()
+    await asyncio.gather(*answers)
+    assert commits.groups == [[4], [1, 2], [1]]
+    task.cancel()
+
+
+async def test_a_full_group_waits_out_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping_module, "SPACING", 1e12)
+    monkeypatch.setattr(grouping_module, "PAUSE_EACH", 3600.0)
+
+    async def commit(items: list[int]) -> Sequence[int]:
+        return items
+
+    grouping: Grouping[int, int] = Grouping(commit, limit=3, pause=3600.0)
+    task = asyncio.create_task(grouping.run())
+    assert await grouping.hand_in(1) == 1
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*map(grouping.hand_in, range(3))) == [0, 1, 2]
+    task.cancel()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_nobody_of_several_groups_waits_for_ever_when_the_grouping_ends(*, begun: bool) -> None:
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping(commits, limit=2, ahead=2)
+    task = asyncio.create_task(grouping.run())
+    await asyncio.sleep(0)
+    futures = [grouping.hand_in(item) for item in range(7)]
+    while len(grouping._under_way) < 2:
+        await asyncio.sleep(0)
+    assert commits.groups == []  # they are about to begin
+    if begun:
+        await commits.begun.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [WriterClosed] * 7
+
+
 async def test_nobody_waits_for_ever_when_the_grouping_ends() -> None:
     commits = Commits()
     grouping: Grouping[int, int] = Grouping(commits)

@@ -77,10 +77,10 @@ def one_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jukinet.store.writer.GROUP_SECONDS", 3600)
 
 
-def commits_of(engine: Engine, jobs: list[Job]) -> list[int]:
+def commits_of(engine: Engine, jobs: list[Job], *, limit: int = GROUP_JOBS) -> list[int]:
     """How many jobs each commit holds; the first job holds the writer up until all the others wait."""
     commits: list[int] = []
-    writer, gate = Writer(engine, on_commit=lambda jobs, _seconds: commits.append(jobs)), Gate()
+    writer, gate = Writer(engine, on_commit=lambda jobs, _seconds: commits.append(jobs), limit=limit), Gate()
     futures = [writer.submit(gate)]
     assert gate.reached.wait(30)
     futures += [writer.submit(job) for job in jobs]
@@ -105,6 +105,11 @@ def test_what_waits_together_shares_a_commit_in_order(engine: Engine, database_u
 @pytest.mark.usefixtures("one_group")
 def test_a_group_has_a_limit(engine: Engine) -> None:
     assert commits_of(engine, [note(number) for number in range(GROUP_JOBS)]) == [GROUP_JOBS, 1]
+
+
+@pytest.mark.usefixtures("one_group")
+def test_the_limit_may_be_one_job(engine: Engine) -> None:
+    assert commits_of(engine, [note(number) for number in range(3)], limit=1) == [1, 1, 1, 1]
 
 
 def test_a_group_ends_after_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

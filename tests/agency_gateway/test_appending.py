@@ -1,0 +1,117 @@
+"""Groups are appended one after another, also when one before them came to nothing."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection, Engine
+
+from agency_gateway.appending import UNDER_WAY, Handed, Kept, append, load, open_ledger
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger import store
+from jukinet.ledger.entry import EntryKeys, make_entry
+from jukinet.ledger.errors import LedgerDiverged
+from jukinet.ledger.note import Signer
+from jukinet.mesh.clock import now
+
+SIGNER = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
+
+
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_ledger(f"sqlite:///{tmp_path}/gateway.db")
+    with engine.begin() as connection:
+        assert load(connection, lambda: SIGNER) == 0
+    yield engine
+    engine.dispose()
+
+
+def entry() -> Handed:
+    made = make_entry(
+        EntryKeys(bytes(32)),
+        time=now(),
+        request_id=str(uuid.uuid4()),
+        agency="spiffe://agencies.jukinet/agency/pension-service",
+        operator="op-17",
+        purpose="B1-77.12",
+        article="30-9",
+        case_reference="case-1",
+        action=ledger_pb2.ACTION_INQUIRE,
+        result=ledger_pb2.RESULT_NO_SINGLE_MATCH,
+        policy_digest=bytes(32),
+        answer=b"answer",
+        method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
+        wanted=(),
+        edition="2019-01",
+    )
+    return Handed([made.SerializeToString(deterministic=True)], [b""], [b""])
+
+
+def add(connection: Connection, group: Sequence[Handed]) -> list[int]:
+    """Appends a group; gives the index of each entry."""
+    size, kept = append(connection, group, lambda: SIGNER)
+    receipts = [ledger_pb2.Receipt.FromString(raw) for one in kept if isinstance(one, Kept) for raw in one.receipts]
+    assert [receipt.entry for receipt in receipts] == [handed.leaves[0] for handed in group]
+    assert size == receipts[-1].index + 1
+    return [receipt.index for receipt in receipts]
+
+
+def leaves_on_disk(engine: Engine) -> list[bytes]:
+    """Those of a ledger that is derived anew from every row."""
+    with engine.begin() as connection:
+        return store.read_entries(connection, 0, store.load(connection, SIGNER).frontier.size)
+
+
+@pytest.mark.parametrize("undone", range(1, UNDER_WAY + 1))
+def test_groups_that_were_rolled_back_leave_no_trace_in_those_after_them(engine: Engine, undone: int) -> None:
+    kept = [entry() for _ in range(4)]
+    with engine.begin() as connection:
+        assert add(connection, kept[:2]) == [0, 1]
+    with pytest.raises(Undone), engine.begin() as connection:
+        for _ in range(undone):
+            add(connection, [entry(), entry(), entry()])
+        raise Undone
+    with engine.begin() as connection:
+        assert add(connection, kept[2:3]) == [2]
+    with engine.begin() as connection:
+        assert add(connection, kept[3:]) == [3]
+    assert leaves_on_disk(engine) == [handed.leaves[0] for handed in kept]
+
+
+def test_groups_may_share_a_transaction(engine: Engine) -> None:
+    kept = [entry() for _ in range(5)]
+    with engine.begin() as connection:
+        assert [add(connection, [one]) for one in kept[:3]] == [[0], [1], [2]]
+    with engine.begin() as connection:
+        assert add(connection, kept[3:]) == [3, 4]
+    assert leaves_on_disk(engine) == [handed.leaves[0] for handed in kept]
+
+
+def test_nothing_is_appended_to_a_ledger_that_somebody_else_appended_to(engine: Engine) -> None:
+    mine = entry()
+    with engine.begin() as connection:
+        add(connection, [mine])
+    with engine.begin() as connection:
+        store.append(connection, store.load(connection, SIGNER), entry().leaves, SIGNER)
+    for _ in range(2):
+        with pytest.raises(LedgerDiverged), engine.begin() as connection:
+            add(connection, [entry()])
+    assert len(leaves_on_disk(engine)) == 2
+
+
+def test_a_process_knows_each_of_its_ledgers_apart(engine: Engine, tmp_path: Path) -> None:
+    other = open_ledger(f"sqlite:///{tmp_path}/other.db")
+    with other.begin() as connection:
+        load(connection, lambda: SIGNER)
+    for one, count in ((engine, 1), (other, 2), (engine, 3)):
+        with one.begin() as connection:
+            add(connection, [entry() for _ in range(count)])
+    assert (len(leaves_on_disk(engine)), len(leaves_on_disk(other))) == (4, 2)
+    other.dispose()
