@@ -89,7 +89,7 @@ def append(connection: Connection, group: Sequence[Handed], sign: Sign) -> tuple
 
     Args:
         connection: in a transaction that is committed before the result is used; `load` was given one of the same
-            engine, and at most `UNDER_WAY` groups are appended before it is known whether the first of them is committed.
+            engine, and at most `UNDER_WAY` groups are appended before it is known whether the first one is committed.
         group: in their order; of two with one request id the first one is answered.
         sign: gives the ledger's key.
 

@@ -11,7 +11,7 @@ is under way, so that this process makes the next items meanwhile.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from jukinet.store.writer import WriterClosed
@@ -89,8 +89,8 @@ class Grouping(Generic[T, R]):
                         loop.call_at(self._due, self._changed.set)
         finally:
             self._ended = True
-            for group in (*self._under_way, self._waiting):
-                _settle(group, [WriterClosed() for _ in group])
+            for left in (*self._under_way, [*self._waiting]):
+                _settle(left, [WriterClosed() for _ in left])
 
     def _may_begin(self, now: float) -> bool:
         if self._waiting_size >= self._limit:
@@ -124,7 +124,7 @@ class Grouping(Generic[T, R]):
         return results
 
 
-def _settle(group: Iterable[tuple[T, "asyncio.Future[R]"]], results: Sequence[R | Exception]) -> None:
+def _settle(group: _Group[T, R], results: Sequence[R | Exception]) -> None:
     for (_, future), result in zip(group, results, strict=True):
         if future.done():
             continue
