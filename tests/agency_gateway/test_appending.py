@@ -1,21 +1,27 @@
-"""Groups are appended one after another, also when one before them came to nothing."""
+"""Groups are appended one after another, also when one before them came to nothing or is still under way."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine
 
 from agency_gateway.appending import UNDER_WAY, Handed, Kept, append, load, open_ledger
+from agency_gateway.record import GROUP_ENTRIES, Record
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import store
 from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.ledger.errors import LedgerDiverged
-from jukinet.ledger.note import Signer
+from jukinet.ledger.note import Signer, open_checkpoint
+from jukinet.ledger.verify.tree import hash_leaf, root_from_proof
 from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused
+from jukinet.store.writer import Writer
 
 SIGNER = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
 
@@ -33,8 +39,8 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-def entry() -> Handed:
-    made = make_entry(
+def made() -> ledger_pb2.Entry:
+    return make_entry(
         EntryKeys(bytes(32)),
         time=now(),
         request_id=str(uuid.uuid4()),
@@ -51,7 +57,10 @@ def entry() -> Handed:
         wanted=(),
         edition="2019-01",
     )
-    return Handed([made.SerializeToString(deterministic=True)], [b""], [b""])
+
+
+def entry() -> Handed:
+    return Handed([made().SerializeToString(deterministic=True)], [b""], [b""])
 
 
 def add(connection: Connection, group: Sequence[Handed]) -> list[int]:
@@ -115,3 +124,52 @@ def test_a_process_knows_each_of_its_ledgers_apart(engine: Engine, tmp_path: Pat
             add(connection, [entry() for _ in range(count)])
     assert (len(leaves_on_disk(engine)), len(leaves_on_disk(other))) == (4, 2)
     other.dispose()
+
+
+async def asked_at_once(engine: Engine, entries: Sequence[ledger_pb2.Entry]) -> list[ledger_pb2.Receipt | Refused]:
+    """Hands all entries in at once; gives what became of each."""
+    with engine.begin() as connection:
+        size = load(connection, lambda: SIGNER)
+    writer = Writer(engine, limit=1)
+    record = Record(writer=writer, sign=lambda: SIGNER, size=size, is_open=lambda: True)
+    grouping = asyncio.create_task(record.grouping.run())
+    try:
+        told = await asyncio.gather(*map(record.keep, entries), return_exceptions=True)
+    finally:
+        grouping.cancel()
+        writer.close()
+    return [each for each in told if isinstance(each, ledger_pb2.Receipt | Refused)]
+
+
+async def test_those_of_several_groups_under_way_each_have_their_own_receipt(engine: Engine) -> None:
+    entries = [made() for _ in range(3 * GROUP_ENTRIES + 5)]
+    told = await asked_at_once(engine, entries)
+    receipts = [each for each in told if isinstance(each, ledger_pb2.Receipt)]
+    leaves = [each.SerializeToString(deterministic=True) for each in entries]
+    assert [each.entry for each in receipts] == leaves == leaves_on_disk(engine)
+    for receipt in receipts:
+        signed = open_checkpoint(receipt.checkpoint, SIGNER.verifier)
+        assert root_from_proof(hash_leaf(receipt.entry), receipt.index, signed.size, receipt.proof) == signed.root
+    sizes = {open_checkpoint(each.checkpoint, SIGNER.verifier).size for each in receipts}
+    assert sizes == {GROUP_ENTRIES, 2 * GROUP_ENTRIES, 3 * GROUP_ENTRIES, len(entries)}
+
+
+async def test_when_one_of_the_groups_under_way_fails_nobody_else_does(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appended: list[int] = []
+    append_to_store = store.append
+
+    def fails_once(*arguments: Any) -> Any:
+        appended.append(1)
+        given = append_to_store(*arguments)
+        if len(appended) == 2:
+            raise LedgerDiverged("as if")
+        return given
+
+    monkeypatch.setattr("jukinet.ledger.store.append", fails_once)
+    entries = [made() for _ in range(4 * GROUP_ENTRIES)]
+    told = await asked_at_once(engine, entries)
+    refused = [isinstance(each, Refused) for each in told]
+    assert refused == [False] * GROUP_ENTRIES + [True] * GROUP_ENTRIES + [False] * 2 * GROUP_ENTRIES
+    assert leaves_on_disk(engine) == [each.entry for each in told if isinstance(each, ledger_pb2.Receipt)]

@@ -4,24 +4,31 @@ import asyncio
 import os
 import pickle
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.ledger.errors import LedgerCorrupt
+from jukinet.mesh import failpoints
 from jukinet.mesh.errors import Refused
+from jukinet.store.checkpoint import Checkpoints
 from jukinet.store.engine import open_reader, open_writer
-from jukinet.store.errors import StoreBusy, StoreError
-from jukinet.store.writer import WriterClosed
+from jukinet.store.errors import StorageFailed, StoreBusy, StoreError
+from jukinet.store.writer import Writer, WriterClosed
+from jukinet.store.writer_main import _opened, _Teller
+from jukinet.store.writer_pipe import HEAD, unpacked
 from jukinet.store.writer_process import WriterProcess, begin_writer
 
 R = TypeVar("R")
@@ -152,6 +159,50 @@ async def test_when_the_process_is_killed_whoever_waits_and_the_node_hear_of_it(
     await writer.close()
 
 
+def open_on_a_disk_that_fails_between_two_commits(url: str) -> Engine:
+    """For the process that writes: the first copy of the log fails as a failed fsync does."""
+
+    def fails(_: Checkpoints) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+        raise error
+
+    Checkpoints.after_commit = fails  # type: ignore[method-assign]  # of a process that does nothing else
+    return open_writer(url)
+
+
+async def test_a_disk_that_fails_between_two_commits_ends_the_node_at_once(url: str) -> None:
+    writer = await begin_writer(partial(open_on_a_disk_that_fails_between_two_commits, url))
+    await writer.run(make)
+    with pytest.raises(StorageFailed, match="SQLITE_IOERR_FSYNC"):
+        await writer.watch()  # nothing is asked of the writer meanwhile
+    with pytest.raises(WriterClosed):
+        await writer.run(partial(note, number=1))
+    await writer.close()
+    assert numbers(url) == []
+
+
+def test_a_result_that_is_there_before_its_callback_is_told_with_its_commit(url: str) -> None:
+    ours, theirs = socket.socketpair()
+    teller = _Teller(theirs)
+    writer = Writer(open_writer(url), on_commit=teller.committed, limit=1)
+    submit = writer.submit
+
+    def submit_and_wait(job: Callable[[Connection], R]) -> "Future[R]":
+        future = submit(job)
+        future.result(30)
+        return future
+
+    writer.submit = submit_and_wait  # type: ignore[method-assign]  # the writing thread is quicker than this one
+    for number, job in enumerate((make, partial(note, number=1))):
+        teller.hand_in(writer, number, job)
+    writer.close()
+    theirs.close()
+    with ours, ours.makefile("rb") as stream:
+        told = [unpacked(stream.read(HEAD.unpack(stream.read(HEAD.size))[0])) for _ in range(2)]
+    assert [[outcome.number for outcome in each.outcomes] for each in told] == [[0], [1]]
+
+
 async def test_a_database_that_another_process_keeps_is_refused_at_the_start(url: str) -> None:
     async with begun(url):
         with pytest.raises(StoreBusy):
@@ -161,6 +212,7 @@ async def test_a_database_that_another_process_keeps_is_refused_at_the_start(url
 NODE = """
 import asyncio, os, signal, sys
 from functools import partial
+from jukinet.mesh import failpoints
 from jukinet.store.engine import open_writer
 from jukinet.store.writer_process import begin_writer
 from tests.store.test_writer_process import make, note
@@ -168,23 +220,61 @@ from tests.store.test_writer_process import make, note
 async def main():
     writer = await begin_writer(partial(open_writer, sys.argv[1]))
     await writer.run(make)
-    for number in range(20):
-        asyncio.ensure_future(writer.run(partial(note, number=number)))
+    jobs = [asyncio.ensure_future(writer.run(partial(note, number=number))) for number in range(20)]
     await asyncio.sleep(0)
+    if failpoints.armed()[0]:
+        await asyncio.gather(*jobs)
     os.kill(os.getpid(), signal.SIGKILL)
 
+failpoints.arm(os.environ, parent=os.getppid())
 asyncio.run(main())
 """
 
 
+async def assert_killed(url: str, **environ: str) -> None:
+    """Runs a node with a writer, which ends as in a power cut."""
+    command, environment = [sys.executable, "-c", NODE, url], {**os.environ, **environ}
+    node = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, env=environment)
+    assert node.returncode == -signal.SIGKILL, node.stderr
+
+
 async def test_a_node_that_is_killed_leaves_the_database_free_and_whole_jobs_in_their_order(url: str) -> None:
-    node = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", NODE, url], check=False)
-    assert node.returncode == -signal.SIGKILL
-    async with begun(url) as writer:  # waits for what the other one finishes
+    await assert_killed(url)
+    async with begun(url) as writer:
         left = numbers(url)
         assert left == [*range(len(left))]
         await writer.run(partial(note, number=100))
     assert numbers(url) == [*left, 100]
+
+
+async def test_a_power_cut_in_the_process_ends_its_node_too(url: str) -> None:
+    await assert_killed(url, **{failpoints.VARIABLE: f"writer.before_commit:6:{os.getpid()}"})
+    async with begun(url):
+        assert numbers(url) == [*range(4)]  # the first transaction made the table, the sixth came to nothing
+
+
+@pytest.mark.parametrize("busy", [0, 3])
+def test_a_process_waits_for_the_database_of_a_killed_node(url: str, busy: int) -> None:
+    attempts: list[int] = []
+
+    def open_engine() -> Engine:
+        attempts.append(1)
+        if len(attempts) <= busy:
+            raise StoreBusy("node.db")
+        return open_writer(url)
+
+    _opened(open_engine).dispose()
+    assert len(attempts) == busy + 1
+
+
+def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jukinet.store.writer_main._BUSY_SECONDS", 0.1)
+
+    def open_engine() -> Engine:
+        raise StoreBusy("node.db")
+
+    with pytest.raises(StoreBusy):
+        _opened(open_engine)
 
 
 async def test_a_terminal_that_ends_all_processes_does_not_end_this_one_before_its_node(url: str) -> None:
