@@ -162,7 +162,7 @@ async def test_when_the_process_is_killed_whoever_waits_and_the_node_hear_of_it(
 def open_on_a_disk_that_fails_between_two_commits(url: str) -> Engine:
     """For the process that writes: the first copy of the log fails as a failed fsync does."""
 
-    def fails(_: Checkpoints) -> None:
+    def fails(self: Checkpoints) -> None:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
         raise error
@@ -194,8 +194,8 @@ def test_a_result_that_is_there_before_its_callback_is_told_with_its_commit(url:
         return future
 
     writer.submit = submit_and_wait  # type: ignore[method-assign]  # the writing thread is quicker than this one
-    for number, job in enumerate((make, partial(note, number=1))):
-        teller.hand_in(writer, number, job)
+    teller.hand_in(writer, 0, make)
+    teller.hand_in(writer, 1, partial(note, number=1))
     writer.close()
     theirs.close()
     with ours, ours.makefile("rb") as stream:
