@@ -91,6 +91,6 @@ async def _together() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 def _cause(error: grpc.aio.AioRpcError) -> str:
-    """The reason that a node gave, or the status of a call that reached none."""
+    """The reason that a node gave, or the status of a call that reached none, with what gRPC says of it."""
     reason = reason_of(error)
-    return error.code().name if reason is None else name_of(reason)
+    return f"{error.code().name}: {error.details()}" if reason is None else name_of(reason)

@@ -54,7 +54,7 @@ async def test_an_open_loop_counts_latency_from_when_a_call_was_due() -> None:
 
 @pytest.mark.parametrize(
     ("refused", "cause"),
-    [(True, r"\(LEDGER_UNAVAILABLE 1\)"), (False, r"\(UNAVAILABLE 1\)")],
+    [(True, r"\(LEDGER_UNAVAILABLE 1\)"), (False, r"\(UNAVAILABLE: .+ 1\)")],
     ids=["by a node", "else"],
 )
 async def test_a_load_whose_calls_are_not_answered_is_not_measured_and_says_why(*, refused: bool, cause: str) -> None:
