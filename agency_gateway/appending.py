@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 
-from agency_gateway import used_ids
 from agency_gateway.provided import add_provided
 from agency_gateway.recall_store import items_in
+from agency_gateway.tail import Tail, known_by, read_tail
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_REFUSED, Entry
 from jukinet.ledger import schema
@@ -34,12 +34,9 @@ function of a module, with `functools.partial` where it has arguments."""
 Sign = Callable[[], Signer]
 """Gives the ledger's key, where it is needed: it travels from no process to another."""
 
-UNDER_WAY: Final = 2
-"""How many groups may be under way: while one is written, the next one lies ready, and the node makes a third."""
-
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_STATES: Final[WeakKeyDictionary[Engine, list[ledger.LedgerState]]] = WeakKeyDictionary()
-"""The last states of each ledger that this process writes, the committed one among them."""
+_TAILS: Final[WeakKeyDictionary[Engine, Tail]] = WeakKeyDictionary()
+"""Of each ledger that this process writes."""
 _ADD_BODY = Rows(schema.bodies, ["leaf_index", "sealed"])
 
 
@@ -80,7 +77,7 @@ def signer_of(origin: str, key: Path) -> Signer:
 def load(connection: Connection, sign: Sign) -> int:
     """Begins to append, with the state that `jukinet.ledger.store.load` derives. Returns the number of entries."""
     state = ledger.load(connection, sign())
-    _STATES[connection.engine] = [state]
+    _TAILS[connection.engine] = read_tail(connection, state)
     return state.frontier.size
 
 
@@ -89,45 +86,34 @@ def append(connection: Connection, group: Sequence[Handed], sign: Sign) -> tuple
 
     Args:
         connection: in a transaction that is committed before the result is used; `load` was given one of the same
-            engine, and at most `UNDER_WAY` groups are appended before it is known whether the first one is committed.
+            engine, and at most `tail.UNDER_WAY` groups are appended before it is known whether the first is committed.
         group: in their order; of two with one request id the first one is answered.
         sign: gives the ledger's key.
 
     Returns: the number of entries, and what became of each. Raises LedgerError.
     """
-    states = _states_of(connection)
-    state = states[-1]
+    tail = _TAILS[connection.engine]
+    state = tail.state(connection)
     outcomes = [_carry_out(connection, handed.act) for handed in group]
     recorded = [handed for handed, outcome in zip(group, outcomes, strict=True) if outcome is None]
-    known = [_known_by(handed) for handed in recorded]
-    first = state.frontier.size
+    known = [known_by(handed.leaves[0]) for handed in recorded]
     passing("ledger.judged")
-    used = used_ids.mark(connection, list(dict.fromkeys(known)), ledger_size=first)
-    passing("ledger.marked")
+    used_before = tail.used(connection, set(known))
+    used = set(used_before)
     kept: list[Handed] = []
     repeated: list[bool] = []
-    for handed, known_by in zip(recorded, known, strict=True):
-        repeated.append(known_by in used)
-        used.add(known_by)
+    for handed, by in zip(recorded, known, strict=True):
+        repeated.append(by in used)
+        used.add(by)
         kept.append(_as_reused(handed) if repeated[-1] else handed)
     state, receipts = _add(connection, kept, state, sign())
-    states.append(state)
+    tail.add(connection, state, used - used_before)
     passing("ledger.appended")
     left = iter(receipts)
     told = (
         Kept(list(islice(left, len(handed.leaves))), again) for handed, again in zip(recorded, repeated, strict=True)
     )
     return state.frontier.size, [next(told) if outcome is None else outcome for outcome in outcomes]
-
-
-def _states_of(connection: Connection) -> list[ledger.LedgerState]:
-    """The states up to the one on disk; what was appended in a transaction that was rolled back is forgotten."""
-    states = _STATES[connection.engine]
-    signed = ledger.latest_checkpoint(connection)
-    while len(states) > 1 and states[-1].checkpoint != signed:
-        states.pop()
-    del states[:-UNDER_WAY]
-    return states
 
 
 def _add(
@@ -155,12 +141,6 @@ def _carry_out(connection: Connection, act: Act | None) -> Kept | Refused | None
         return None if act(connection) else Kept([], repeated=False)
     except Refused as refused:
         return refused
-
-
-def _known_by(handed: Handed) -> bytes:
-    """By what it is known again."""
-    first = Entry.FromString(handed.leaves[0])
-    return used_ids.digest_of(first.agency, first.request_id)
 
 
 def _as_reused(handed: Handed) -> Handed:

@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from agency_gateway.appending import UNDER_WAY, Act, Handed, Kept, Sign, append
+from agency_gateway.appending import Act, Handed, Kept, Sign, append
 from agency_gateway.patience import Patience, TooLate
+from agency_gateway.tail import UNDER_WAY
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, Receipt
 from jukinet.mesh import metrics
@@ -71,8 +72,7 @@ class Record:
         self._patience = Patience()
         self._writer = writer
         self._sign = sign
-        self.size = size
-        """Number of entries under the last checkpoint."""
+        self._size = size
         self.grouping: Grouping[Handed, Kept] = Grouping(
             self._commit,
             limit=GROUP_ENTRIES,
@@ -134,11 +134,16 @@ class Record:
             log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
 
+    @property
+    def size(self) -> int:
+        """Number of entries under the last checkpoint."""
+        return self._size
+
     async def _commit(self, group: list[Handed]) -> "Sequence[Kept | Refused]":
         began = asyncio.get_running_loop().time()
         self._under_way.append(began)
         try:
-            self.size, kept = await self._writer.run(partial(append, group=group, sign=self._sign))
+            self._size, kept = await self._writer.run(partial(append, group=group, sign=self._sign))
         finally:
             self._under_way.remove(began)
         passing("ledger.committed")

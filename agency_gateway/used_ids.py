@@ -1,16 +1,19 @@
 """Which request ids (要求番号) were used: each is good for once.
 
-Rule 1: an id is marked in the transaction of the entries that it is good for, or not at all.
-Rule 2: what stands here is the digest of agency and id, 16 bytes. Ids come in no order, so each one marked writes a
-page of its own; short keys make the pages fewer. Two questions of one digest take some 2^64 tries by one agency, which
-would have its own second one refused and nothing else.
+Rule 1: an id is used when an entry of the ledger has it. So what stands here follows from the entries: the last ones'
+ids the process that writes has in memory (`agency_gateway.tail`), all before them are gathered in this table.
+Rule 2: ids come in no order, so each one that is written alone writes a page of its own. Many are gathered together, in
+their order, in the transaction of the entry that makes them so many.
+Rule 3: what stands here is the digest of agency and id, 16 bytes; short keys make the pages fewer. Two questions of one
+digest take some 2^64 tries by one agency, which would have its own second one refused and nothing else.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection
+from itertools import zip_longest
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, Table, bindparam, select
+from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, Table, bindparam, func, select
 
 from jukinet.store.statement import Prepared, Rows
 
@@ -26,13 +29,15 @@ used_ids = Table(
         "ledger_size",
         BigInteger().with_variant(Integer, "sqlite"),
         nullable=False,
-        comment="entries there were before the commit that marked it; 0 where an earlier version did",
+        comment="the ids of so many first entries are all here; 0 where an earlier version wrote this one",
     ),
     sqlite_with_rowid=False,
 )
 
-_MARK = Rows(used_ids, ["digest", "ledger_size"])
-_MARKED = Prepared(select(used_ids.c.ledger_size).where(used_ids.c.digest == bindparam("digest")))
+_ADD = Rows(used_ids, ["digest", "ledger_size"])
+_AT_ONCE: Final = 32
+_PLACES: Final = [f"digest_{number}" for number in range(_AT_ONCE)]
+_FOUND = Prepared(select(used_ids.c.digest).where(used_ids.c.digest.in_([bindparam(place) for place in _PLACES])))
 
 
 def digest_of(agency: str, request_id: str) -> bytes:
@@ -46,16 +51,20 @@ def digest_of(agency: str, request_id: str) -> bytes:
     return hashlib.sha256(f"{request_id}\n{agency}".encode()).digest()[:_DIGEST_BYTES]
 
 
-def mark(connection: Connection, digests: Sequence[bytes], *, ledger_size: int) -> set[bytes]:
-    """Marks ids as used.
+def gathered(connection: Connection) -> int:
+    """How many of the first entries have their ids here. Reads all rows."""
+    return connection.execute(select(func.max(used_ids.c.ledger_size))).scalar() or 0
 
-    Args:
-        connection: in the transaction of their entries.
-        digests: of `digest_of`, none of them twice.
-        ledger_size: entries before that transaction; each one that marks ids adds entries.
-    Returns: those that were used before.
-    """
-    added = _MARK.write_new(connection, [(digest, ledger_size) for digest in digests])
-    if added == len(digests):
-        return set()
-    return {digest for digest in digests if _MARKED.row(connection, {"digest": digest}) != (ledger_size,)}
+
+def gather(connection: Connection, digests: Collection[bytes], *, ledger_size: int) -> None:
+    """Adds ids, which may be here already; with them those of the first `ledger_size` entries are all here."""
+    _ADD.write_new(connection, [(digest, ledger_size) for digest in sorted(digests)])
+
+
+def among(connection: Connection, digests: Collection[bytes]) -> set[bytes]:
+    """Those that are here."""
+    wanted = list(digests)
+    parts = (wanted[first : first + _AT_ONCE] for first in range(0, len(wanted), _AT_ONCE))
+    # One query for many; where a part is shorter, its last one is asked for again.
+    asked = [dict(zip_longest(_PLACES, part, fillvalue=part[-1])) for part in parts]
+    return {row[0] for rows in _FOUND.rows_of_each(connection, asked) for row in rows}

@@ -10,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine
 
-from agency_gateway.appending import UNDER_WAY, Handed, Kept, append, load, open_ledger
+from agency_gateway.appending import Handed, Kept, append, load, open_ledger
 from agency_gateway.record import GROUP_ENTRIES, Record
+from agency_gateway.tail import UNDER_WAY
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import store

@@ -51,6 +51,6 @@ def test_a_ledger_of_the_first_release_goes_on_under_the_schema_of_this_one(engi
         # Used is used, by whichever version; and only by that agency.
         used = {used_ids.digest_of(AGENCY, each) for each in IDS[:3]}
         other = used_ids.digest_of(f"{AGENCY}-2", IDS[0])
-        assert used_ids.mark(connection, [*used, other], ledger_size=1) == used
-        assert used_ids.mark(connection, [other], ledger_size=2) == {other}
+        assert used_ids.among(connection, [*used, other]) == used
+        assert used_ids.gathered(connection) == 0
     assert "asked" not in inspect(engine).get_table_names()

@@ -29,23 +29,15 @@ def digests(first: int, end: int) -> list[bytes]:
     return [used_ids.digest_of(AGENCY, f"5f7d1c1e-0000-4000-8000-{number:012}") for number in range(first, end)]
 
 
-def test_an_id_is_new_once_and_used_ever_after(engine: Engine) -> None:
+def test_what_was_gathered_is_found_and_nothing_else(engine: Engine) -> None:
     with engine.begin() as connection:
-        assert used_ids.mark(connection, digests(0, 5), ledger_size=0) == set()
-        assert used_ids.mark(connection, digests(3, 9), ledger_size=5) == set(digests(3, 5))
-        assert used_ids.mark(connection, digests(0, 9), ledger_size=11) == set(digests(0, 9))
-        assert used_ids.mark(connection, [], ledger_size=20) == set()
+        assert used_ids.gathered(connection) == 0
+        used_ids.gather(connection, digests(0, 5), ledger_size=5)
+        used_ids.gather(connection, digests(3, 9), ledger_size=11)
+        assert used_ids.gathered(connection) == 11
+        assert used_ids.among(connection, digests(7, 12)) == set(digests(7, 9))
+        assert used_ids.among(connection, []) == set()
         assert connection.execute(select(func.count()).select_from(used_ids.used_ids)).scalar() == 9
-
-
-def test_what_is_rolled_back_was_not_used(engine: Engine) -> None:
-    with engine.begin() as connection:
-        used_ids.mark(connection, digests(0, 2), ledger_size=0)
-    with engine.begin() as connection, connection.begin_nested() as inner:
-        used_ids.mark(connection, digests(2, 4), ledger_size=2)
-        inner.rollback()
-    with engine.begin() as connection:
-        assert used_ids.mark(connection, digests(1, 4), ledger_size=2) == set(digests(1, 2))
 
 
 @pytest.mark.parametrize("other", [f"{AGENCY}-2", "spiffe://agencies.jukinet/agency/pension"])

@@ -38,6 +38,10 @@ def make(connection: Connection) -> None:
     connection.execute(text("CREATE TABLE notes (number INTEGER PRIMARY KEY)"))
 
 
+def nothing(_: Connection) -> None:
+    pass
+
+
 def note(connection: Connection, number: int) -> int:
     connection.execute(text("INSERT INTO notes VALUES (:number)"), {"number": number})
     return os.getpid()
@@ -194,13 +198,12 @@ def test_a_result_that_is_there_before_its_callback_is_told_with_its_commit(url:
         return future
 
     writer.submit = submit_and_wait  # type: ignore[method-assign]  # the writing thread is quicker than this one
-    teller.hand_in(writer, 0, make)
-    teller.hand_in(writer, 1, partial(note, number=1))
-    writer.close()
-    theirs.close()
-    with ours, ours.makefile("rb") as stream:
-        told = [unpacked(stream.read(HEAD.unpack(stream.read(HEAD.size))[0])) for _ in range(2)]
-    assert [[outcome.number for outcome in each.outcomes] for each in told] == [[0], [1]]
+    with ours, theirs, ours.makefile("rb") as stream:
+        for number, job in enumerate((make, nothing)):
+            teller.hand_in(writer, number, job)
+            told = unpacked(stream.read(HEAD.unpack(stream.read(HEAD.size))[0]))
+            assert [outcome.number for outcome in told.outcomes] == [number]
+        writer.close()
 
 
 async def test_a_database_that_another_process_keeps_is_refused_at_the_start(url: str) -> None:
