@@ -1,9 +1,9 @@
-"""The end of a ledger in the memory of the process that writes it: the tree's state, and the request ids (要求番号) of the
-last entries, which are not gathered in the table of used ids yet.
+"""The end of a ledger in the memory of the process that writes it: the tree's state, and the request ids (要求番号) of
+the last entries, which are not gathered in the table of used ids yet.
 
 Rule 1: all of it follows from the entries on disk; a start derives it again.
-Rule 2: it goes back with the database: what was appended in a transaction that was rolled back is forgotten at the first
-look at what is on disk, and an id that was gathered in it is in memory again.
+Rule 2: it goes back with the database: what was appended in a transaction that was rolled back is forgotten at the
+first look at what is on disk, and an id that was gathered in it is in memory again.
 """
 
 from collections.abc import Collection

@@ -10,7 +10,6 @@ digest take some 2^64 tries by one agency, which would have its own second one r
 
 import hashlib
 from collections.abc import Collection
-from itertools import zip_longest
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, Table, bindparam, func, select
@@ -65,6 +64,6 @@ def among(connection: Connection, digests: Collection[bytes]) -> set[bytes]:
     """Those that are here."""
     wanted = list(digests)
     parts = (wanted[first : first + _AT_ONCE] for first in range(0, len(wanted), _AT_ONCE))
-    # One query for many; where a part is shorter, its last one is asked for again.
-    asked = [dict(zip_longest(_PLACES, part, fillvalue=part[-1])) for part in parts]
+    # One query for many; where a part is shorter, its first one is asked for again.
+    asked = [dict(zip(_PLACES, [*part, *part[:1] * (_AT_ONCE - len(part))], strict=True)) for part in parts]
     return {row[0] for rows in _FOUND.rows_of_each(connection, asked) for row in rows}

@@ -1,4 +1,4 @@
-"""A request id is good for once: whether it stands in memory or on disk, whatever was rolled back, after every start."""
+"""A request id is good for once: in memory or on disk, whatever was rolled back, after every start."""
 
 import contextlib
 import tempfile
