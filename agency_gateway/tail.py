@@ -6,7 +6,7 @@ Rule 2: it goes back with the database: what was appended in a transaction that 
 first look at what is on disk, and an id that was gathered in it is in memory again.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
@@ -18,21 +18,34 @@ from jukinet.ledger import store as ledger
 UNDER_WAY: Final = 2
 """How many groups may be under way: while one is written, the next one lies ready, and the node makes a third."""
 RUN: Final = 16_384
-"""Entries whose ids are gathered together: some 20 ms of writing, and 2 MB of memory until then."""
+"""Entries whose ids are gathered together."""
+LEAST_SLICE: Final = 32
+"""Ids that a group gathers at least, and twice as many as it has entries: so no group waits for a whole run, and a run
+is in the table before the next one is due."""
 _AT_ONCE: Final = 4096
 
 
+class _Run(NamedTuple):
+    """Ids on their way into the table, in their order."""
+
+    ids: Sequence[bytes]
+    entries: int
+    """So many first entries have theirs in the table when all of these are there."""
+
+
 class _Step(NamedTuple):
-    """What one group did."""
+    """What there is after one group."""
 
     state: ledger.LedgerState
-    """After it."""
     ids: frozenset[bytes]
-    """Which it used."""
+    """Which the group used."""
     gathered: int
-    """How many of the first entries have their ids in the table after it."""
+    """How many of the first entries have their ids in the table."""
+    run: _Run | None = None
+    place: int = 0
+    """How many ids of the run are in the table."""
     leaving: frozenset[bytes] = frozenset()
-    """The ids that it gathered."""
+    """The ids of the run whose last ones the group gathered."""
 
 
 class Tail:
@@ -67,14 +80,26 @@ class Tail:
         return known | used_ids.among(connection, [each for each in ids if each not in known])
 
     def add(self, connection: Connection, state: ledger.LedgerState, ids: Collection[bytes]) -> None:
-        """Adds a group that used these ids, none of which was used before, and gathers ids when they are many."""
-        step = _Step(state, frozenset(ids), self._steps[-1].gathered)
+        """Adds a group that used these ids, none of which was used before; gathers some where many are waiting."""
+        last = self._steps[-1]
         self._ids.update(ids)
-        if state.frontier.size - step.gathered >= RUN:
-            used_ids.gather(connection, self._ids, ledger_size=state.frontier.size)
-            step = step._replace(gathered=state.frontier.size, leaving=frozenset(self._ids))
-            self._ids = set()
+        step = _Step(state, frozenset(ids), last.gathered, last.run, last.place)
+        if step.run is None and state.frontier.size - step.gathered >= RUN:
+            step = step._replace(run=_Run(sorted(self._ids), state.frontier.size), place=0)
+        if step.run is not None:
+            step = self._gather(connection, step, step.run, state.frontier.size - last.state.frontier.size)
         self._steps.append(step)
+
+    def _gather(self, connection: Connection, step: _Step, run: _Run, entries: int) -> _Step:
+        """Gathers the next ids of a run, in the transaction of so many entries."""
+        end = step.place + max(2 * entries, LEAST_SLICE)
+        if end < len(run.ids):
+            used_ids.gather(connection, run.ids[step.place : end], ledger_size=step.gathered)
+            return step._replace(place=end)
+        used_ids.gather(connection, run.ids[step.place :], ledger_size=run.entries)
+        leaving = frozenset(run.ids)
+        self._ids -= leaving
+        return step._replace(gathered=run.entries, run=None, leaving=leaving)
 
 
 def read_tail(connection: Connection, state: ledger.LedgerState) -> Tail:

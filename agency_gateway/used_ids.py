@@ -3,7 +3,7 @@
 Rule 1: an id is used when an entry of the ledger has it. So what stands here follows from the entries: the last ones'
 ids the process that writes has in memory (`agency_gateway.tail`), all before them are gathered in this table.
 Rule 2: ids come in no order, so each one that is written alone writes a page of its own. Many are gathered together, in
-their order, in the transaction of the entry that makes them so many.
+their order, some with each group of entries: neighbours, which share pages.
 Rule 3: what stands here is the digest of agency and id, 16 bytes; short keys make the pages fewer. Two questions of one
 digest take some 2^64 tries by one agency, which would have its own second one refused and nothing else.
 """

@@ -130,10 +130,11 @@ STEPS = st.lists(st.one_of(st.tuples(GROUPS, st.booleans()), st.none()), min_siz
 
 
 @settings(max_examples=60, deadline=None)
-@given(run=st.integers(1, 12), steps=STEPS)
-def test_an_id_is_new_once_and_used_ever_after(run: int, steps: list[Step | None]) -> None:
+@given(run=st.integers(1, 12), least=st.integers(0, 12), steps=STEPS)
+def test_an_id_is_new_once_and_used_ever_after(run: int, least: int, steps: list[Step | None]) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(tail_module, "RUN", run)
+        patch.setattr(tail_module, "LEAST_SLICE", least)
         ledger = Ledger(folder)
         for step in steps:
             if step is None:
@@ -148,14 +149,33 @@ def test_an_id_is_new_once_and_used_ever_after(run: int, steps: list[Step | None
         ledger.close()
 
 
-def test_ids_are_gathered_when_there_are_many_and_no_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_are_gathered_when_there_are_many_some_with_each_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tail_module, "RUN", 10)
+    monkeypatch.setattr(tail_module, "LEAST_SLICE", 1)
     ledger = Ledger(str(tmp_path))
-    for first, end, in_table, in_memory in ((0, 9, 0, 9), (9, 10, 10, 0), (10, 19, 10, 9), (19, 20, 20, 0)):
-        ledger.append([[(number, 1) for number in range(first, end)]], undone=False)
-        assert (ledger.in_table(), ledger.in_memory()) == (in_table, in_memory)
+    found = []
+    for end in (9, 10, 12, 14, 15, 19, 20):
+        ledger.append([[(number, 1) for number in range(ledger.size, end)]], undone=False)
+        found.append((ledger.in_table(), ledger.in_memory()))
+    # Twice as many as the group has entries, until all ten are there and leave the memory; then the next run begins.
+    assert found == [(0, 9), (2, 10), (6, 12), (10, 4), (10, 5), (10, 9), (12, 10)]
     ledger.append([[(number, 3) for number in range(19)]], undone=False)
     assert ledger.refusals() == 3 * 19
+    ledger.close()
+
+
+def test_a_start_amid_a_run_forgets_no_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail_module, "RUN", 10)
+    monkeypatch.setattr(tail_module, "LEAST_SLICE", 1)
+    ledger = Ledger(str(tmp_path))
+    for end in (9, 10, 12):
+        ledger.append([[(number, 1) for number in range(ledger.size, end)]], undone=False)
+    assert ledger.in_table() == 6
+    ledger.start()
+    ledger.append([[(number, 1) for number in range(12)]], undone=False)
+    assert ledger.refusals() == 12
     ledger.close()
 
 
