@@ -82,24 +82,25 @@ class Tail:
     def add(self, connection: Connection, state: ledger.LedgerState, ids: Collection[bytes]) -> None:
         """Adds a group that used these ids, none of which was used before; gathers some where many are waiting."""
         last = self._steps[-1]
-        self._ids.update(ids)
         step = _Step(state, frozenset(ids), last.gathered, last.run, last.place)
         if step.run is None and state.frontier.size - step.gathered >= RUN:
-            step = step._replace(run=_Run(sorted(self._ids), state.frontier.size), place=0)
+            step = step._replace(run=_Run(sorted(self._ids.union(ids)), state.frontier.size), place=0)
         if step.run is not None:
-            step = self._gather(connection, step, step.run, state.frontier.size - last.state.frontier.size)
+            step = _gather(connection, step, step.run, state.frontier.size - last.state.frontier.size)
+        # Only now: what could not be written was not used.
+        self._ids.update(ids)
+        self._ids -= step.leaving
         self._steps.append(step)
 
-    def _gather(self, connection: Connection, step: _Step, run: _Run, entries: int) -> _Step:
-        """Gathers the next ids of a run, in the transaction of so many entries."""
-        end = step.place + max(2 * entries, LEAST_SLICE)
-        if end < len(run.ids):
-            used_ids.gather(connection, run.ids[step.place : end], ledger_size=step.gathered)
-            return step._replace(place=end)
-        used_ids.gather(connection, run.ids[step.place :], ledger_size=run.entries)
-        leaving = frozenset(run.ids)
-        self._ids -= leaving
-        return step._replace(gathered=run.entries, run=None, leaving=leaving)
+
+def _gather(connection: Connection, step: _Step, run: _Run, entries: int) -> _Step:
+    """Gathers the next ids of a run, in the transaction of so many entries."""
+    end = step.place + max(2 * entries, LEAST_SLICE)
+    if end < len(run.ids):
+        used_ids.gather(connection, run.ids[step.place : end], ledger_size=step.gathered)
+        return step._replace(place=end)
+    used_ids.gather(connection, run.ids[step.place :], ledger_size=run.entries)
+    return step._replace(gathered=run.entries, run=None, leaving=frozenset(run.ids))
 
 
 def read_tail(connection: Connection, state: ledger.LedgerState) -> Tail:

@@ -179,6 +179,25 @@ def test_a_start_amid_a_run_forgets_no_id(tmp_path: Path, monkeypatch: pytest.Mo
     ledger.close()
 
 
+def test_ids_of_entries_that_could_not_be_gathered_were_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_module, "RUN", 10)
+    ledger = Ledger(str(tmp_path))
+    ledger.append([[(number, 1) for number in range(9)]], undone=False)
+
+    def is_full(*_arguments: object, **_named: object) -> None:
+        raise Undone
+
+    with monkeypatch.context() as full:
+        full.setattr(used_ids, "gather", is_full)
+        ledger.append([[(9, 1)]], undone=False)
+    assert ledger.size == 9
+    ledger.append([[(9, 1)]], undone=False)
+    assert (ledger.size, ledger.refusals()) == (10, 0)
+    ledger.close()
+
+
 def test_a_start_gathers_what_an_earlier_version_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(str(tmp_path))
     ledger.append([[(number, 1) for number in range(25)]], undone=False)
