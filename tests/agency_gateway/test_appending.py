@@ -13,16 +13,14 @@ from sqlalchemy import Connection, Engine
 from agency_gateway.appending import Handed, Kept, append, load, open_ledger
 from agency_gateway.record import GROUP_ENTRIES, Record
 from agency_gateway.tail import UNDER_WAY
-from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import store
-from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.ledger.errors import LedgerDiverged
 from jukinet.ledger.note import Signer, open_checkpoint
 from jukinet.ledger.verify.tree import hash_leaf, root_from_proof
-from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
 from jukinet.store.writer import Writer
+from tests.agency_gateway.one_entry import one_entry
 
 SIGNER = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
 
@@ -41,23 +39,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def made() -> ledger_pb2.Entry:
-    return make_entry(
-        EntryKeys(bytes(32)),
-        time=now(),
-        request_id=str(uuid.uuid4()),
-        agency="spiffe://agencies.jukinet/agency/pension-service",
-        operator="op-17",
-        purpose="B1-77.12",
-        article="30-9",
-        case_reference="case-1",
-        action=ledger_pb2.ACTION_INQUIRE,
-        result=ledger_pb2.RESULT_NO_SINGLE_MATCH,
-        policy_digest=bytes(32),
-        answer=b"answer",
-        method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
-        wanted=(),
-        edition="2019-01",
-    )
+    return one_entry(str(uuid.uuid4()))
 
 
 def entry() -> Handed:

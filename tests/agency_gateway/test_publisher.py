@@ -21,18 +21,15 @@ from agency_gateway.record import Record
 from agency_gateway.witness import Witness
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.witness.v1 import witness_pb2
 from jukinet.ledger import merkle, published, store
 from jukinet.ledger.cosignature import Cosigner
-from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.ledger.errors import LedgerContradicted
 from jukinet.ledger.export import export_database
 from jukinet.ledger.note import Signer, open_checkpoint, sign_checkpoint
 from jukinet.ledger.verify import verify_files
 from jukinet.ledger.verify.notes import read_key
-from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused, to_status
 from jukinet.mesh.identity import Identity
 from jukinet.store.engine import open_reader, open_writer
@@ -40,6 +37,7 @@ from jukinet.store.migrate import ensure_schema
 from jukinet.store.writer import Writer
 from jukinet.witness.node import MIGRATIONS as WITNESS_MIGRATIONS
 from jukinet.witness.service import WitnessService
+from tests.agency_gateway.one_entry import one_entry
 
 SIGNER = Signer("jukinet/gateway-1", Ed25519PrivateKey.from_private_bytes(b"\x07" * 32))
 STRANGER = Signer("jukinet/gateway-1", Ed25519PrivateKey.from_private_bytes(b"\x08" * 32))
@@ -159,23 +157,7 @@ class House:
         receipt = ledger_pb2.Receipt()
         for _ in range(count):
             self.numbers += 1
-            entry = make_entry(
-                EntryKeys(bytes(32)),
-                time=now(),
-                request_id=f"5f7d1c1e-0000-4000-8000-{self.numbers:012x}",
-                agency="spiffe://agencies.jukinet/agency/pension-service",
-                operator="op-17",
-                purpose="B1-77.12",
-                article="30-9",
-                case_reference="case-1",
-                action=ledger_pb2.ACTION_INQUIRE,
-                result=ledger_pb2.RESULT_NO_SINGLE_MATCH,
-                policy_digest=bytes(32),
-                answer=b"answer",
-                method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
-                wanted=(),
-                edition="2019-01",
-            )
+            entry = one_entry(f"5f7d1c1e-0000-4000-8000-{self.numbers:012x}")
             receipt = await self.record.keep(entry)
         return receipt
 

@@ -16,32 +16,13 @@ from agency_gateway import used_ids
 from agency_gateway.appending import _TAILS, Handed, Kept, append, load, open_ledger
 from agency_gateway.tail import UNDER_WAY, read_tail
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import store
-from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.ledger.note import Signer
-from jukinet.mesh.clock import now
+from tests.agency_gateway.one_entry import AGENCY, one_entry
 
 SIGNER = Signer("jukinet/gateway-1", Ed25519PrivateKey.generate())
-AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
-LIKE = make_entry(
-    EntryKeys(bytes(32)),
-    time=now(),
-    request_id=str(uuid.uuid4()),
-    agency=AGENCY,
-    operator="op-17",
-    purpose="B1-77.12",
-    article="30-9",
-    case_reference="case-1",
-    action=ledger_pb2.ACTION_INQUIRE,
-    result=ledger_pb2.RESULT_NO_SINGLE_MATCH,
-    policy_digest=bytes(32),
-    answer=b"answer",
-    method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
-    wanted=(),
-    edition="2019-01",
-)
+LIKE = one_entry(str(uuid.uuid4()))
 
 
 class Undone(Exception):
