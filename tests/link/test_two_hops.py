@@ -124,16 +124,16 @@ async def test_what_the_center_calls_complete_holds_all_that_was_reported_until_
     standings = tiers.center.link_service.standings
     reported: list[int] = []
     seen: set[int] = set()
-    for n in range(60):
-        tiers.cs.submit(link.change(n))
-        reported.append(now_us())
-        await asyncio.sleep(0.001)
-        complete = standings.complete_as_of("131016") or 0
-        seen.add(complete)
-        assert sum(at < complete for at in reported) <= len(tiers.center.rows("history"))
+    async with asyncio.timeout(20):
+        while len(reported) < 60 or len(seen) <= 5:
+            tiers.cs.submit(link.change(len(reported)))
+            reported.append(now_us())
+            await asyncio.sleep(0.001)  # the three nodes answer meanwhile
+            complete = standings.complete_as_of("131016") or 0
+            seen.add(complete)
+            assert sum(at < complete for at in reported) <= len(tiers.center.rows("history"))
     await link.until(lambda: (standings.complete_as_of("131016") or 0) > reported[-1])
     assert len(tiers.center.rows("history")) == len(reported)
-    assert len(seen) > 5
 
 
 async def test_a_municipality_that_is_cut_off_grows_old_at_the_center(
