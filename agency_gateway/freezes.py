@@ -5,20 +5,22 @@ where that fails, it stays in effect and is put on record with the next question
 Rule 2: freeze, proposal and release are each an entry of the ledger and a row here, in one transaction. Rows are added,
 never changed: who is frozen is whoever's last freeze no release followed.
 Rule 3: the first operator of the network proposes a release, a second, different one carries it out.
+Rule 4: what is on record is read again after each act, whatever became of it; whoever asked for it may have hung up.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Engine,
     Integer,
     LargeBinary,
     MetaData,
@@ -33,11 +35,13 @@ from agency_gateway.detectors import Detector, Finding
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.assembly.reading import read_for_caller
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.layout import VERSION
 from jukinet.mesh import metrics
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import Refused
+from jukinet.store.reading import read
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +70,7 @@ acts = Table(
 
 Who = tuple[str, bytes]
 """Agency and pseudonym of an operator of it."""
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -96,29 +101,30 @@ class Freezes:
 
     Args:
         record: the way into the ledger, and to its database.
+        reader: of that database.
         keys: of the ledger's pseudonyms.
         gateway: SPIFFE ID of the gateway.
         policy_digest: gives the SHA-256 of what decides today.
-        frozen: of `read_frozen`.
     """
 
     def __init__(
         self,
         *,
         record: Record,
+        reader: Engine,
         keys: EntryKeys,
         gateway: str,
         policy_digest: Callable[[], bytes],
-        frozen: dict[Who, Frozen],
     ) -> None:
         self._record = record
+        self._reader = reader
         self._keys = keys
         self._gateway = gateway
         self._policy_digest = policy_digest
-        self._frozen = frozen
         self._unrecorded: dict[Who, Detector] = {}
-        self._settling = asyncio.Lock()
-        self._show()
+        self._acting = asyncio.Lock()
+        self._acts: set[asyncio.Task[Any]] = set()
+        self._stand(read(reader, read_frozen))
 
     def holds(self, who: Who) -> bool:
         """Whether an operator is frozen."""
@@ -139,13 +145,7 @@ class Freezes:
 
     async def settle(self) -> None:
         """Puts on record who was frozen since. Raises Refused: LEDGER_UNAVAILABLE; he stays frozen all the same."""
-        async with self._settling:  # each freeze is one entry, however many questions were under way
-            for who, detector in list(self._unrecorded.items()):
-                at = now_us()
-                await self._carry_out(FREEZE, who, self._gateway, at, detector)
-                self._frozen[who] = Frozen(detector, at)
-                self._unrecorded.pop(who, None)
-            self._show()
+        await self._to_its_end(self._settle())
 
     async def release(self, agency: str, operator: str, by: str) -> tuple[str, str]:
         """Proposes that an operator is released, or carries out what another one proposed.
@@ -159,24 +159,43 @@ class Freezes:
 
         Raises Refused: OPERATOR_NOT_FROZEN, SECOND_OPERATOR_NEEDED, LEDGER_UNAVAILABLE.
         """
-        who = agency, self._keys.operator_pseudonym(agency, operator)
-        known = self._frozen.get(who)
-        if known is None:
-            raise Refused(errors.ERROR_REASON_OPERATOR_NOT_FROZEN)
-        if known.proposed_by == by:
-            raise Refused(errors.ERROR_REASON_SECOND_OPERATOR_NEEDED)
-        act = RELEASE if known.proposed_by else PROPOSE
-        await self._carry_out(act, who, by, now_us())
-        if act == RELEASE:
-            self._frozen.pop(who, None)
-        else:
-            known.proposed_by = by
-        self._show()
-        return act, known.proposed_by
+        return await self._to_its_end(self._release((agency, self._keys.operator_pseudonym(agency, operator)), by))
 
-    async def _carry_out(self, act: str, who: Who, by: str, at_us: int, detector: str = "") -> None:
+    async def _to_its_end(self, act: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(act)
+        self._acts.add(task)
+        task.add_done_callback(self._acts.discard)
+        return await asyncio.shield(task)
+
+    async def _settle(self) -> None:
+        async with self._acting:  # each freeze is one entry, however many questions were under way
+            for who, detector in list(self._unrecorded.items()):
+                await self._carry_out(FREEZE, who, self._gateway, detector)
+
+    async def _release(self, who: Who, by: str) -> tuple[str, str]:
+        async with self._acting:
+            known = self._frozen.get(who)
+            if known is None:
+                raise Refused(errors.ERROR_REASON_OPERATOR_NOT_FROZEN)
+            if known.proposed_by == by:
+                raise Refused(errors.ERROR_REASON_SECOND_OPERATOR_NEEDED)
+            act = RELEASE if known.proposed_by else PROPOSE
+            await self._carry_out(act, who, by)
+            return act, known.proposed_by or by
+
+    async def _carry_out(self, act: str, who: Who, by: str, detector: str = "") -> None:
+        at_us = now_us()
         job = partial(_note, act=act, who=who, by=by, at_us=at_us, detector=detector)
-        await self._record.carry_out(self._entry(act, who, by, at_us), job)
+        try:
+            await self._record.carry_out(self._entry(act, who, by, at_us), job)
+        finally:
+            self._stand(await read_for_caller(self._reader, read_frozen))
+
+    def _stand(self, frozen: dict[Who, Frozen]) -> None:
+        self._frozen = frozen
+        for who in frozen:
+            self._unrecorded.pop(who, None)
+        metrics.operators_frozen(len(self._frozen) + len(self._unrecorded))
 
     def _entry(self, act: str, who: Who, by: str, at_us: int) -> ledger.Entry:
         entry = ledger.Entry(
@@ -193,12 +212,11 @@ class Freezes:
         entry.time.FromMicroseconds(at_us)
         return entry
 
-    def _show(self) -> None:
-        metrics.operators_frozen(len(self._frozen) + len(self._unrecorded))
-
 
 def _note(connection: Connection, *, act: str, who: Who, by: str, at_us: int, detector: str) -> bool:
     standing = read_frozen(connection).get(who)
+    if act == FREEZE and standing is not None:
+        return False
     if not _follows(act, standing, by):
         raise Refused(errors.ERROR_REASON_OPERATOR_NOT_FROZEN)  # another one was quicker
     values = {"act": act, "agency": who[0], "operator": who[1], "detector": detector}

@@ -16,7 +16,7 @@ from agency_gateway.body_service import BodyService
 from agency_gateway.center import Center
 from agency_gateway.desk import Desk
 from agency_gateway.freeze_service import FreezeService
-from agency_gateway.freezes import Freezes, read_frozen
+from agency_gateway.freezes import Freezes
 from agency_gateway.inquiry import InquiryService
 from agency_gateway.publisher import Publisher
 from agency_gateway.recall_service import RecallService
@@ -88,15 +88,15 @@ async def run(config: NodeConfig) -> None:
     # Of what the center says the gateway's own limit, made for questions, is not the measure.
     channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""))
     keys = EntryKeys(load_secret(needed(settings.token_key)))
+    freezes = Freezes(
+        record=record,
+        reader=reader,
+        keys=keys,
+        gateway=config.identity.uri,
+        policy_digest=lambda: policy.digest_on(today_in_japan()),
+    )
+    admission = Admission(directory=agencies, keys=keys, freezes=freezes)
     with reader.connect() as connection:
-        freezes = Freezes(
-            record=record,
-            keys=keys,
-            gateway=config.identity.uri,
-            policy_digest=lambda: policy.digest_on(today_in_japan()),
-            frozen=read_frozen(connection),
-        )
-        admission = Admission(directory=agencies, keys=keys, freezes=freezes)
         admission.restore(todays_entries(connection, now()))
     center = Center(
         identity=config.identity.uri,

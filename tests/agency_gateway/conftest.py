@@ -212,8 +212,13 @@ class Network:
         )
         self.directory = directory
         keys = EntryKeys(bytes(32))
+        self.ledger_reader = open_reader(self.database)
         self.freezes = Freezes(
-            record=self.record, keys=keys, gateway=GATEWAY.uri, policy_digest=lambda: bytes(32), frozen={}
+            record=self.record,
+            reader=self.ledger_reader,
+            keys=keys,
+            gateway=GATEWAY.uri,
+            policy_digest=lambda: bytes(32),
         )
         self.admission = Admission(directory=directory, keys=keys, freezes=self.freezes)
         self.desk = Desk(policy=policy, admission=self.admission, keys=keys, record=self.record)
@@ -221,7 +226,6 @@ class Network:
         self.watch = WatchService(
             desk=self.desk, center=DirectCalls(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
         )
-        self.ledger_reader = open_reader(self.database)
         self.recalls = self.new_recalls()
         self.recall = RecallService(desk=self.desk, recalls=self.recalls, reader=self.ledger_reader)
 

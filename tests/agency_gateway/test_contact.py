@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from agency_gateway.freeze_service import FreezeService
-from agency_gateway.freezes import Freezes, Frozen
+from agency_gateway.freezes import FREEZE, Freezes, acts
 from jukinet._pb.jukinet.admin.v1 import freeze_pb2 as freeze
 from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh.logging import JsonFormatter
@@ -22,13 +23,15 @@ CONTACT = {"office": "照会窓口", "phone": "03-0000-0000"}
 async def test_a_frozen_operator_is_listed_with_whom_to_call_if_the_directory_says_so(network: Network) -> None:
     directory = {PENSION.uri: replace(network.directory[PENSION.uri], contact=CONTACT)}
     gone = "spiffe://agencies.jukinet/agency/gone"
-    frozen = {(agency, bytes(32)): Frozen("misses", 1_777_000_000_000_000) for agency in (PENSION.uri, gone)}
+    found = {"act": FREEZE, "operator": bytes(32), "detector": "misses", "acted_by": GATEWAY.uri, "acted_at": 0}
+    with network.ledger_engine.begin() as connection:
+        connection.execute(insert(acts), [{"agency": agency, **found} for agency in (PENSION.uri, gone)])
     freezes = Freezes(
         record=network.record,
+        reader=network.ledger_reader,
         keys=EntryKeys(bytes(32)),
         gateway=GATEWAY.uri,
         policy_digest=lambda: bytes(32),
-        frozen=frozen,
     )
     service = FreezeService(freezes, directory)
     listed = await service.ListFrozen(freeze.ListFrozenRequest(), None)  # type: ignore[arg-type]  # it is not used

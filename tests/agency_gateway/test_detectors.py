@@ -8,7 +8,7 @@ import pytest
 
 from agency_gateway.admission import Admission
 from agency_gateway.detectors import CROWD, WINDOW, Detectors, Finding, Seen
-from agency_gateway.freezes import Freezes, Frozen, read_frozen
+from agency_gateway.freezes import Freezes, read_frozen
 from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -19,6 +19,7 @@ from jukinet.ledger.layout import decode, encode
 from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused
 from tests.agency_gateway.calls import GATEWAY
 from tests.agency_gateway.conftest import PENSION
 
@@ -235,14 +236,13 @@ async def test_an_act_that_another_one_was_quicker_with_changes_nothing(network:
     assert await network.refusal_of(network.freezes.release(PENSION.uri, "op-1", SECOND)) == NOT_FROZEN
     with network.ledger_engine.connect() as connection:
         assert read_frozen(connection)[WHO].proposed_by == FIRST
+    assert await network.freezes.release(PENSION.uri, "op-1", SECOND) == ("release", FIRST)
 
 
 async def test_when_a_freeze_cannot_be_put_on_record_the_answer_does_not_leave(network: Network) -> None:
     carry_out = network.record.carry_out
 
     async def fails(entry: Any, act: Any) -> None:
-        from jukinet.mesh.errors import Refused
-
         raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE)
 
     network.record.carry_out = fails
@@ -255,11 +255,14 @@ async def test_when_a_freeze_cannot_be_put_on_record_the_answer_does_not_leave(n
 async def restart(network: Network) -> None:
     """What the gateway knows of its operators is what its database tells it."""
     keys = EntryKeys(bytes(32))
+    network.freezes = Freezes(
+        record=network.record,
+        reader=network.ledger_reader,
+        keys=keys,
+        gateway=GATEWAY.uri,
+        policy_digest=lambda: bytes(32),
+    )
+    network.admission = Admission(directory=network.directory, keys=keys, freezes=network.freezes)
     with network.ledger_engine.connect() as connection:
-        known: dict[Any, Frozen] = read_frozen(connection)
-        network.freezes = Freezes(
-            record=network.record, keys=keys, gateway=GATEWAY.uri, policy_digest=lambda: bytes(32), frozen=known
-        )
-        network.admission = Admission(directory=network.directory, keys=keys, freezes=network.freezes)
         network.admission.restore(todays_entries(connection, now()))
     network.desk._admission = network.admission
