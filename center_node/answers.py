@@ -87,8 +87,9 @@ class Answers:
 
     def give(self, connection: Connection, opened: Sequence["Opened"], day: date) -> list[Told]:
         """Answers these questions on a day in Japan; gives the answers whose bodies will be sealed."""
+        now_us = self._sources.now()
         sources = self._sources.of_questions(
-            connection, ((each.subject, each.stated.maximum_age_us) for each in opened)
+            connection, ((each.subject, each.stated.maximum_age_us) for each in opened), now_us
         )
         found = _look_up(connection, opened, [source.answers for source in sources], day)
         told: list[Told] = []
@@ -97,7 +98,7 @@ class Answers:
             if isinstance(resident, RecordDamaged):
                 each.answer.refusal = errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
                 continue
-            said = self._said_of(connection, resident, each.stated) if source.answers else None
+            said = self._said_of(connection, resident, each.stated, now_us) if source.answers else None
             if resident and said:
                 matches.append(_Match(each, resident, said))
             else:
@@ -107,15 +108,17 @@ class Answers:
         self._tell(matches)
         return told
 
-    def _said_of(self, connection: Connection, resident: Resident | None, stated: "_Stated") -> Said | None:
+    def _said_of(
+        self, connection: Connection, resident: Resident | None, stated: "_Stated", now_us: int
+    ) -> Said | None:
         """What is said of who holds the resident's record; None where nothing of the resident is told."""
         # Asked for nobody too, so that a resident elsewhere takes no longer than none.
         covered = stated.covers(resident.holder if resident else NOWHERE)
         if resident is None or not covered:
             return None
-        said = self._sources.of(connection, resident.holder)
+        said = self._sources.of(connection, resident.holder, now_us)
         oldest = stated.maximum_age_us
-        return None if oldest and not self._sources.is_fresh(said, maximum_age_us=oldest) else said
+        return None if oldest and not said.is_fresh(now_us, maximum_age_us=oldest) else said
 
     def _tell(self, matches: "Sequence[_Match]") -> None:
         for asked, _, said in matches:

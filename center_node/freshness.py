@@ -50,6 +50,10 @@ class Said(NamedTuple):
     """Up to when all of it is here; 0 when that is not known."""
     joined: bool
 
+    def is_fresh(self, now: int, *, maximum_age_us: int) -> bool:
+        """Whether all of the municipality was there at this moment up to so long before."""
+        return now - self.complete_us <= maximum_age_us
+
 
 class Source(NamedTuple):
     """What an answer rests on before anybody is looked up; the same whoever is asked about."""
@@ -91,9 +95,15 @@ class Sources:
         self._said: dict[str, Said] = {}
         self._oldest = self._oldest_at = 0
 
-    def of(self, connection: Connection, municipality: str) -> Said:
-        """What is said of a municipality now. One that is not of the network has not joined it."""
-        now, last = self._clock(), self._said.get(municipality)
+    def now(self) -> int:
+        """Microseconds since 1970. Questions answered together are answered at one moment: who was fresh enough to be
+        looked up must not be too old to be told of, or somebody who is there would be called not found.
+        """
+        return self._clock()
+
+    def of(self, connection: Connection, municipality: str, now: int) -> Said:
+        """What is said of a municipality at this moment. One that is not of the network has not joined it."""
+        last = self._said.get(municipality)
         if last and now - last.said_us < _ANEW_US:
             return last
         said = self._say(connection, municipality, now)
@@ -102,12 +112,15 @@ class Sources:
             self._said[municipality] = said
         return said
 
-    def of_questions(self, connection: Connection, asked: Iterable[tuple[inquiry.Subject, int]]) -> list[Source]:
+    def of_questions(
+        self, connection: Connection, asked: Iterable[tuple[inquiry.Subject, int]], now: int
+    ) -> list[Source]:
         """What the answers rest on.
 
         Args:
             connection: to the register.
             asked: of each question about whom it is, and the oldest that its asker allows in microseconds, 0 for any.
+            now: of `now`.
         """
         where = [
             (
@@ -116,30 +129,25 @@ class Sources:
             )
             for subject, age in asked
         ]
-        sources = {each: self._source(connection, *each) for each in set(where)}
+        sources = {each: self._source(connection, *each, now) for each in set(where)}
         return [sources[each] for each in where]
 
-    def _source(self, connection: Connection, municipality: str, maximum_age_us: int) -> Source:
+    def _source(self, connection: Connection, municipality: str, maximum_age_us: int, now: int) -> Source:
         allowed_us = maximum_age_us or BEHIND_US
         if municipality == _NATION:
-            fresh = self.nation_is_fresh(connection, maximum_age_us=allowed_us)
+            fresh = self._nation_is_fresh(connection, maximum_age_us=allowed_us, now=now)
             return Source((), answers=True, otherwise=_NOBODY if fresh else _UNKNOWN)
-        said = self.of(connection, municipality)
-        fresh = said.joined and self.is_fresh(said, maximum_age_us=allowed_us)
+        said = self.of(connection, municipality, now)
+        fresh = said.joined and said.is_fresh(now, maximum_age_us=allowed_us)
         answers = said.joined and (fresh or not maximum_age_us)
         return Source((said.message,), answers=answers, otherwise=_NOBODY if fresh else _UNKNOWN)
 
-    def nation_is_fresh(self, connection: Connection, *, maximum_age_us: int) -> bool:
+    def _nation_is_fresh(self, connection: Connection, *, maximum_age_us: int, now: int) -> bool:
         """Whether of every municipality of the network all is here up to so long ago."""
-        now = self._clock()
         if not self._oldest_at or now - self._oldest_at >= _ANEW_US:
-            every = (self.of(connection, municipality) for municipality in self._expected)
+            every = (self.of(connection, municipality, now) for municipality in self._expected)
             self._oldest, self._oldest_at = min((each.complete_us for each in every), default=0), now
         return now - self._oldest <= maximum_age_us
-
-    def is_fresh(self, said: Said, *, maximum_age_us: int) -> bool:
-        """Whether all of a municipality is here up to so long ago."""
-        return self._clock() - said.complete_us <= maximum_age_us
 
     def _say(self, connection: Connection, municipality: str, now: int) -> Said:
         said = inquiry.Freshness(municipality=municipality, state=inquiry.SOURCE_STATE_NOT_JOINED)

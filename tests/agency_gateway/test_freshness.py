@@ -1,5 +1,6 @@
 """An answer says how fresh its source is, and nobody is told that somebody is not there where that cannot be known."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -88,6 +89,17 @@ async def test_what_is_as_fresh_as_the_asker_wants_is_answered(
     assert inquiry.InquiryOutcome.Name(answer.outcome) == f"INQUIRY_OUTCOME_{outcome}"
 
 
+async def test_what_becomes_too_old_while_somebody_is_looked_up_does_not_make_him_not_found(
+    network: Network, behind: int
+) -> None:
+    seconds = itertools.count(1000)  # each look at the clock takes one
+    network.sources._clock = lambda: behind + next(seconds) * 1_000_000
+    answer = await network.inquire(maximum_age_seconds=1000)
+    assert answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH
+    answer = await network.inquire(maximum_age_seconds=1000)
+    assert answer.outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+
+
 async def test_a_municipality_that_never_joined_is_not_called_empty(network: Network) -> None:
     items = network.four_items(network.record_of(1))
     for code in (CHIYODA, YOKOSUKA):
@@ -138,11 +150,11 @@ async def test_a_statement_is_signed_at_most_once_a_second_and_never_older(netwo
         clock=lambda: moment[0],
     )
     with network.register_reader.connect() as connection:
-        first = sources.of(connection, CHIYODA)
+        first = sources.of(connection, CHIYODA, moment[0])
         moment[0] += 999_999
-        assert sources.of(connection, CHIYODA) is first
+        assert sources.of(connection, CHIYODA, moment[0]) is first
         moment[0] += 1
-        assert sources.of(connection, CHIYODA).message.said_at.ToMicroseconds() == moment[0]
+        assert sources.of(connection, CHIYODA, moment[0]).message.said_at.ToMicroseconds() == moment[0]
         for number in range(100):
-            sources.of(connection, f"{number:06}")
+            sources.of(connection, f"{number:06}", moment[0])
         assert set(sources._said) == {CHIYODA}
