@@ -103,7 +103,7 @@ def append(connection: Connection, group: Sequence[Handed], sign: Sign) -> tuple
     kept: list[Handed] = []
     repeated: list[bool] = []
     for handed, by in zip(recorded, known, strict=True):
-        repeated.append(by in used)
+        repeated.append(by in used and not _is_banned(handed))
         used.add(by)
         kept.append(_as_reused(handed) if repeated[-1] else handed)
     state, receipts = _add(connection, kept, state, sign())
@@ -141,6 +141,11 @@ def _carry_out(connection: Connection, act: Act | None) -> Kept | Refused | None
         return None if act(connection) else Kept([], repeated=False)
     except Refused as refused:
         return refused
+
+
+def _is_banned(handed: Handed) -> bool:
+    """Attempts of private organisations are counted to the last one, under whatever id they come."""
+    return Entry.FromString(handed.leaves[0]).refusal == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED
 
 
 def _as_reused(handed: Handed) -> Handed:

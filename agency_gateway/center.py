@@ -6,7 +6,7 @@ with another request id or about another person is thrown away.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
@@ -17,7 +17,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now
-from jukinet.mesh.errors import Refused, code_of, reason_of
+from jukinet.mesh.errors import Refused, code_of, name_of, reason_of
 from jukinet.purpose.ticket import digests_in, sign_tickets
 from jukinet.store.grouping import Grouping
 from jukinet.store.writer import WriterClosed
@@ -69,7 +69,7 @@ class Center:
     async def provide(self, ticket: provision.Ticket, subject: Subject, *, held: bytes = b"") -> provision.Provision:
         """Asks about one person; `held` marks what the agency holds already.
 
-        Raises CenterAway, and Refused: what the law does not open (the center's own decision), TICKET_INVALID,
+        Raises CenterAway, and Refused: what the law does not open (the center's own decision), REQUEST_ID_REUSED,
         DEPENDENCY_UNAVAILABLE.
         """
         with tracing.span("inquiry.provide"):
@@ -116,11 +116,14 @@ class Center:
         try:
             answered = await self._stub.Provide(request, timeout=_CENTER_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise CenterAway(told(reason_of(error))) from None
+            reason = reason_of(error)
+            note_refusals([reason])
+            raise CenterAway(told(reason)) from None
         asked = [(ticket, digest) for ticket in tickets for digest in digests_in(ticket)]
         if len(answered.provisions) != len(asked):
             log.error("the center answered another number of questions")
             raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+        note_refusals(each.refusal for each in answered.provisions)
         return list(map(_checked, asked, request.questions, answered.provisions))
 
 
@@ -143,8 +146,11 @@ def _checked(
     return Refused(told(found.refusal)) if found.refusal else found
 
 
+_OF_THE_GATEWAY = frozenset({errors.ERROR_REASON_TICKET_INVALID, errors.ERROR_REASON_CALLER_NOT_ALLOWED})
+"""Said of the gateway, as while an edition is in force at one of both: no agency can do anything about it but wait."""
 _TOLD = frozenset(
     {
+        errors.ERROR_REASON_REQUEST_ID_REUSED,
         errors.ERROR_REASON_BUDGET_EXCEEDED,
         errors.ERROR_REASON_WATCH_EXPIRY,
         errors.ERROR_REASON_WATCH_UNKNOWN,
@@ -155,8 +161,16 @@ _TOLD = frozenset(
 
 def told(reason: "errors.ErrorReason.ValueType | None") -> "errors.ErrorReason.ValueType":
     """What an agency hears of a refusal by the center: that the law forbids it, that it asked too much today or
-    what is wrong with its list, or that no answer is to be had now.
+    what is wrong with its list or request id, or that no answer is to be had now.
     """
-    if reason is not None and (reason in _TOLD or code_of(reason) is grpc.StatusCode.PERMISSION_DENIED):
+    if reason is None or reason in _OF_THE_GATEWAY:
+        return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    if reason in _TOLD or code_of(reason) is grpc.StatusCode.PERMISSION_DENIED:
         return reason
     return errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+
+
+def note_refusals(reasons: "Iterable[errors.ErrorReason.ValueType | None]") -> None:
+    """Logs why the center refused the gateway itself in a call, once for each reason: no agency hears of that."""
+    for reason in _OF_THE_GATEWAY.intersection(reasons):
+        log.error("the center refuses this gateway; its log says why", extra={"reason": name_of(reason)})

@@ -56,15 +56,14 @@ class Desk:
 
     async def decide(self, asked: Asked) -> Decision:
         """Raises Refused, with the reason of the law, after that is on record; LEDGER_UNAVAILABLE."""
-        if not self._record.is_open():  # nobody's data is fetched for an answer that cannot be put on record
-            await self.keep_refusal(asked, errors.ERROR_REASON_LEDGER_UNAVAILABLE, None)
-            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE)
         with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
             who, purpose, day = asked.agency, asked.context.purpose, today_in_japan()
             question = Question(who, purpose, day, asked.method, asked.fields, asked.way)
             decision = self._policy.decide(question)
         if not decision.allowed:
             await self.refuse(asked, decision.refusal, decision)
+        if not self._record.is_open():  # nobody's data is fetched for an answer that cannot be put on record
+            await self.refuse(asked, errors.ERROR_REASON_LEDGER_UNAVAILABLE, decision)
         if asked.sealed_until and not self._policy.may_seal(purpose, asked.sealed_until, day):
             await self.refuse(asked, errors.ERROR_REASON_SEAL_NOT_ALLOWED, decision)
         return decision
@@ -140,7 +139,12 @@ class Desk:
     async def refuse_unread(
         self, agency: str, action: "ledger.Action.ValueType", reason: "errors.ErrorReason.ValueType"
     ) -> None:
-        """Puts on record what was refused before a question could be read: malformed, without a deadline, too many."""
+        """Puts on record what was refused before a question could be read: malformed, without a deadline, too many.
+
+        Raises Refused: LEDGER_UNAVAILABLE; PRIVATE_SECTOR_BANNED, which is on record then and is to be said instead,
+        whatever is wrong with a call of whom the law bans.
+        """
+        ban = self._ban_on(agency)
         unread = Asked(
             agency=agency,
             # Nothing of a question that breaks the contract is kept, not even the id that it claims.
@@ -151,7 +155,16 @@ class Desk:
             fields=(),
         )
         with tracing.span("ledger.append"):
-            await self.keep_refusal(unread, reason, None)
+            await self.keep_refusal(unread, ban.refusal if ban else reason, ban)
+        if ban:
+            raise Refused(ban.refusal)
+
+    def bans(self, agency: str) -> bool:
+        """Whether the law bans all that an agency asks, as a private organisation (Act art. 30-38)."""
+        return self._ban_on(agency) is not None
+
+    def _ban_on(self, agency: str) -> Decision | None:
+        return self._policy.ban_on(agency, today_in_japan())
 
     async def keep_refusal(
         self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision | None

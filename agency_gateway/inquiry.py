@@ -44,6 +44,9 @@ _ACTIONS = {
     "/jukinet.recall.v1.RecallService/TellRecalls": ledger.ACTION_ACKNOWLEDGE_RECALL,
 }
 
+_TOLD_BY_THE_LEDGER = {errors.ERROR_REASON_PRIVATE_SECTOR_BANNED, errors.ERROR_REASON_LEDGER_UNAVAILABLE}
+"""What a handler says to a private organisation once the attempt is on record, or could not be put there."""
+
 
 class InquiryService(InquiryServiceServicer):
     """The gateway's face to agencies.
@@ -135,12 +138,18 @@ class InquiryService(InquiryServiceServicer):
     async def note_refusal(self, call: RefusedCall) -> None:
         """Puts on record what was refused before a question could be read: malformed, without a deadline, too many.
 
-        Raises Refused: LEDGER_UNAVAILABLE, which is then said instead.
+        Of a private organisation (Act art. 30-38) that is every call, to whatever service; it hears of the ban alone.
+        Raises Refused, which is then said instead: PRIVATE_SECTOR_BANNED, LEDGER_UNAVAILABLE.
         """
-        action = _ACTIONS.get(call.rpc)
-        if action is None or call.entered or call.caller is None or call.caller.kind != "agency":
+        if call.caller is None or call.caller.kind != "agency":
             return
-        await self._desk.refuse_unread(call.caller.uri, action, call.refused.reason)
+        agency, action = call.caller.uri, _ACTIONS.get(call.rpc)
+        if self._desk.bans(agency):
+            missing = not call.entered or call.refused.reason not in _TOLD_BY_THE_LEDGER
+        else:
+            missing = not call.entered and action is not None
+        if missing:
+            await self._desk.refuse_unread(agency, action or ledger.ACTION_OTHER_CALL, call.refused.reason)
 
     async def _found(
         self, asked: Asked, subject: inquiry.Subject, *, for_watch: bool = False, held: bytes = b""

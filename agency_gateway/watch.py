@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agency_gateway.asked import Asked
 from agency_gateway.batch import in_order
-from agency_gateway.center import told
+from agency_gateway.center import note_refusals, told
 from agency_gateway.desk import Desk
 from agency_gateway.record import Recorded
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -143,5 +143,7 @@ class WatchService(WatchServiceServicer):
             with tracing.span("inquiry.provide"):
                 answer = await call(order, timeout=_CENTER_SECONDS)
         except grpc.aio.AioRpcError as error:
-            await self._desk.refuse(asked, told(reason_of(error)), decision)
+            reason = reason_of(error)
+            note_refusals([reason])
+            await self._desk.refuse(asked, told(reason), decision)
         return answer

@@ -179,7 +179,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             await asyncio.sleep(_SHOW_SECONDS)
 
     def _ticket(self, signed: provision.SignedTickets, order: Message, moment: datetime) -> provision.Ticket:
-        """The one ticket of an order, used now. Raises Refused: TICKET_INVALID."""
+        """The one ticket of an order, used now. Raises Refused: TICKET_INVALID, REQUEST_ID_REUSED."""
         try:
             sheet = self._tickets.accept(signed, caller=current_caller().uri, now=moment)
             if len(sheet.tickets) != 1 or sheet.tickets[0].kind != provision.PROVISION_KIND_CHANGES:
@@ -187,7 +187,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             ticket = sheet.tickets[0]
             self._tickets.use(ticket, subjects=[order], now=moment)
         except TicketInvalid as invalid:
-            raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
+            raise Refused(invalid.reason, detail=invalid.why) from None
         return ticket
 
     def _handle(self, ticket: provision.Ticket, handle: bytes, place: int, moment: datetime) -> provision.HandleContent:

@@ -90,7 +90,7 @@ class ProvisionService(ProvisionServiceServicer):
             tickets = self._tickets.accept(request.tickets, caller=current_caller().uri, now=moment.now)
             together = _by_ticket(tickets.tickets, request.questions)
         except TicketInvalid as invalid:
-            raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail=invalid.why) from None
+            raise Refused(invalid.reason, detail=invalid.why) from None
         asked = [Asked(ticket, questions, self._refusal(ticket, questions, moment)) for ticket, questions in together]
         response = provision.ProvideResponse()
         opened = self._answers.begin(response, asked, moment)
@@ -125,7 +125,7 @@ class ProvisionService(ProvisionServiceServicer):
                 self._asked_today.charge(ticket, len(subjects), moment.day)
         except TicketInvalid as invalid:
             log.warning("a ticket was refused: %s", invalid.why)
-            return errors.ERROR_REASON_TICKET_INVALID
+            return invalid.reason
         except Refused as refused:
             log.warning("a gateway asked beyond the law or a budget", extra={"reason": name_of(refused.reason)})
             return refused.reason

@@ -161,10 +161,12 @@ _RESULTS = frozenset(ledger_pb2.Result.values()) - {0, ledger_pb2.RESULT_DONE}
 _SEALABLE = frozenset({ledger_pb2.ACTION_INQUIRE, ledger_pb2.ACTION_VERIFY_IDENTITY, ledger_pb2.ACTION_INQUIRE_BATCH})
 _JAPAN = timezone(timedelta(hours=9))
 _RECALLS = frozenset({ledger_pb2.ACTION_RECALL, ledger_pb2.ACTION_ACKNOWLEDGE_RECALL})
+_SINCE_3 = _RECALLS | {ledger_pb2.ACTION_OTHER_CALL}
 _ABOUT_NOBODY = _RECALLS | {ledger_pb2.ACTION_END_WATCH}
 _DONE = _ABOUT_NOBODY | {ledger_pb2.ACTION_WATCH}
 _RESULTS_OF_DONE = frozenset({ledger_pb2.RESULT_DONE, ledger_pb2.RESULT_REFUSED})
 _REFUSALS = frozenset(errors_pb2.ErrorReason.values()) - {0}
+_BAN = errors_pb2.ERROR_REASON_PRIVATE_SECTOR_BANNED
 _FIELDS = frozenset(inquiry_pb2.IdentityField.values()) - {0}
 _METHODS = frozenset(inquiry_pb2.InquiryMethod.values()) - {0}
 
@@ -204,13 +206,14 @@ def _claims_of_question(entry: _Shape) -> _Claims:
         ("purpose", _is(PURPOSE, entry.purpose) or (refused and not entry.purpose)),
         ("article", _is(_ARTICLE, entry.article) or (refused and not entry.article)),
         ("person_token", entry.person_token in ((DIGEST_BYTES,) if provided else (0, DIGEST_BYTES))),
-        ("person_token", not (entry.person_token and entry.action in _RECALLS)),
-        ("action", entry.action in _QUESTIONS and (entry.action not in _RECALLS or entry.version > 2)),
+        ("person_token", not (entry.person_token and entry.action in _SINCE_3)),
+        ("action", entry.action in _QUESTIONS and (entry.action not in _SINCE_3 or entry.version > 2)),
         ("result", entry.result in (_RESULTS_OF_DONE if entry.action in _DONE else _RESULTS)),
         ("refusal", (entry.refusal in _REFUSALS) if refused else entry.refusal == 0),
         ("fields", not entry.fields or (provided and _are_fields(entry.fields))),
         ("answer_digest", entry.answer_digest == (0 if refused else DIGEST_BYTES)),
         ("edition_digest", not entry.edition_digest),
+        ("refusal", entry.action != ledger_pb2.ACTION_OTHER_CALL or entry.refusal == _BAN),
         ("body_digest", entry.body_digest in ((0,) if refused or entry.version < 3 else (0, DIGEST_BYTES))),
     )
     if entry.version == 1:

@@ -150,6 +150,18 @@ class PurposePolicy:
             known = self._decided[question] = self._decide(question)
         return known
 
+    def ban_on(self, agency: str, day: date) -> Decision | None:
+        """The refusal of all that a private organisation asks; None for everybody else.
+
+        Args:
+            agency: SPIFFE ID.
+            day: of the call, in Japan.
+
+        Source: Act art. 30-38.
+        """
+        decision = self.decide(Question(agency, "", day, inquiry_pb2.INQUIRY_METHOD_FOUR_ITEMS))
+        return decision if decision.policy == _PRIVATE_BAN else None
+
     def _decide(self, question: Question) -> Decision:
         table = self.editions.on(question.day)
         book = self._books[table.edition]

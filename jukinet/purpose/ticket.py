@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     INQUIRY_METHOD_FOUR_ITEMS,
     INQUIRY_METHOD_INDIVIDUAL_NUMBER,
@@ -30,11 +31,14 @@ _CONTEXT = b"jukinet provision tickets v2\0"
 
 
 class TicketInvalid(Exception):
-    """The ticket does not hold; `why` is for the operator and names no person."""
+    """The ticket does not hold; `why` is for the operator and names no person, `reason` is for the gateway."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(
+        self, why: str, reason: "errors_pb2.ErrorReason.ValueType" = errors_pb2.ERROR_REASON_TICKET_INVALID
+    ) -> None:
         super().__init__(f"ticket refused: {why}")
         self.why = why
+        self.reason = reason
 
 
 def method_of(subject: Subject) -> "InquiryMethod.ValueType":
@@ -129,7 +133,8 @@ class TicketOffice:
             self._swept = now
         key = (ticket.agency, ticket.request_id)
         if key in self._used:
-            raise TicketInvalid("it was used before")
+            # One ticket is made of one question, so it is the agency that gave two questions one id.
+            raise TicketInvalid("it was used before", errors_pb2.ERROR_REASON_REQUEST_ID_REUSED)
         # By a clock that is ahead the ticket may have been made so much later; and this one may be put back.
         self._used[key] = now + LIFETIME + 2 * CLOCK_SKEW
 

@@ -5,13 +5,20 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agency_gateway.center import MOST_TOGETHER
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
-from jukinet.mesh.errors import Refused
+from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
+from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused, name_of
+from jukinet.mesh.identity import Identity
+from jukinet.purpose.ticket import LIFETIME
 from jukinet.store.schema import residents
+from tests.agency_gateway.calls import called_by
+from tests.agency_gateway.conftest import signed
 
 Network = Any  # the fixture's own class lives in conftest.py
 
@@ -127,6 +134,47 @@ async def test_a_center_that_fails_is_told_to_each_and_recorded_for_each(network
     refusals = await outcomes(tasks)
     assert [refusal.reason for refusal in refusals] == [errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE] * 10
     assert len(network.leaves()) == 10
+
+
+@pytest.mark.parametrize("reason", [errors.ERROR_REASON_TICKET_INVALID, errors.ERROR_REASON_CALLER_NOT_ALLOWED])
+async def test_what_the_center_says_of_the_gateway_is_no_ban_of_the_agency_and_stands_in_the_log(
+    network: Network, caplog: pytest.LogCaptureFixture, reason: "errors.ErrorReason.ValueType"
+) -> None:
+    network.enter(network.record_of(1))
+
+    def refuse(response: provision.ProvideResponse) -> None:
+        for each in response.provisions:
+            each.refusal = reason
+
+    network.center.alter = refuse
+    (answer,) = await network.inquire_batch(network.batch_of(1, 1))
+    assert [each.refusal for each in answer.answers] == [errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE] * 2
+    assert {entry.refusal for entry in network.leaves()} == {errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
+    said = [record for record in caplog.records if "the center refuses this gateway" in record.message]
+    assert [vars(record)["reason"] for record in said] == [name_of(reason)]
+
+
+async def test_a_ticket_key_that_the_center_does_not_know_is_no_ban_of_the_agency_and_stands_in_the_log(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    network.asking._ticket_key = network.watch._ticket_key = Ed25519PrivateKey.generate()
+    end = watch.EndWatchRequest(context=network.context(), list_id="5f7d1c1e-0000-4000-8000-000000000001")
+    with called_by(Identity("agency", "pension-service")):
+        ending = network.watch.EndWatch(signed(end), None)
+        assert await network.refusal_of(ending) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    said = [record for record in caplog.records if "the center refuses this gateway" in record.message]
+    assert [vars(record)["reason"] for record in said] == ["TICKET_INVALID"] * 2
+
+
+async def test_a_request_id_that_another_gateway_used_is_the_agencys_own_fault(network: Network) -> None:
+    network.enter(network.record_of(1))
+    request_id = "5f7d1c1e-0000-4000-8000-000000000001"
+    used = network.center_service._tickets._used
+    used["spiffe://agencies.jukinet/agency/pension-service", request_id] = now() + LIFETIME
+    asking = network.inquire(request_id=request_id)
+    assert await network.refusal_of(asking) == errors.ERROR_REASON_REQUEST_ID_REUSED
+    assert [entry.refusal for entry in network.leaves()] == [errors.ERROR_REASON_REQUEST_ID_REUSED]
 
 
 async def test_a_caller_who_hangs_up_takes_nothing_from_the_others(network: Network) -> None:

@@ -73,7 +73,7 @@ async def test_a_center_that_has_another_edition_in_force_provides_nothing(netwo
     centers = PurposePolicy(gateways.editions, gateways._directory)
     centers.adopt(draft("2026-04", date(2026, 4, 1), rows={"B1-80": None}))
     network.center_service._policy = centers
-    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_TICKET_INVALID
+    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
     assert network.reads == []
     assert [entry.edition for entry in network.leaves()] == ["2019-01"]
     gateways.adopt(draft("2026-04", date(2026, 4, 1), rows={"B1-80": None}))

@@ -154,7 +154,7 @@ async def test_a_request_id_answers_once_and_its_reuse_is_on_record(network: Net
     request_id = "5f7d1c1e-0000-4000-8000-000000000001"
     await network.inquire(request_id=request_id)
     again = await network.refusal_of(network.inquire(request_id=request_id))
-    assert again in (errors.ERROR_REASON_REQUEST_ID_REUSED, errors.ERROR_REASON_TICKET_INVALID)
+    assert again == errors.ERROR_REASON_REQUEST_ID_REUSED
     assert [entry.result for entry in network.leaves()] == [ledger.RESULT_PROVIDED, ledger.RESULT_REFUSED]
 
 

@@ -6,6 +6,8 @@ RPCs and requests are made from the descriptors of the contract, so a new RPC is
 import secrets
 import uuid
 from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,10 +22,13 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.cli.development_agencies import BANK
+from jukinet.ledger.yearly_report import report_year
 from jukinet.mesh.client import streaming
-from jukinet.mesh.errors import name_of
+from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.errors import name_of, violations_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.redaction import contract
+from tests.ledger.ledger_files import write
 
 Network = Any  # the fixture's own class lives in conftest.py
 Collector = Any
@@ -43,6 +48,13 @@ LOOKING = {rpc: method for rpc, method in METHODS.items() if rpc.startswith("/ju
 """Questions that look somebody up; lists (異動情報) are begun without, and recalls (旧値の回収) told."""
 _UNNAMED = "/jukinet.watch.v1.WatchService/", "/jukinet.recall.v1.RecallService/TellRecalls"
 ASKING = LOOKING | {rpc: method for rpc, method in METHODS.items() if rpc.startswith(_UNNAMED)}
+UNHEARD = (
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "/grpc.health.v1.Health/List",
+    "/jukinet.inquiry.v1.InquiryService/Unheard",
+)
+"""RPCs that are not of the contract."""
+LIST_ENTRIES = "ledger.v1.LedgerService/ListEntries"
 LOOKED_UP = ("center", "provision.decide"), ("center", "provision.look_up")
 """Spans of a question that reached the center, and of its reading the residents' table."""
 
@@ -53,17 +65,52 @@ async def test_a_private_organisation_is_refused_by_every_rpc_of_every_node(netw
     for node in network.mesh.names:
         async with network.channel(node, Identity("agency", BANK)) as channel:
             for rpc, method in METHODS.items():
-                if node == GATEWAY and rpc in ASKING:
-                    continue  # by the law itself, see below
                 with refused() as refusal:
                     await call(channel, rpc, method, b"")
-                wanted = ("CALLER_NOT_ALLOWED", grpc.StatusCode.PERMISSION_DENIED)
+                wanted = ("PRIVATE_SECTOR_BANNED", grpc.StatusCode.PERMISSION_DENIED)
                 if node != GATEWAY:
                     # No other node trusts the CA of the agencies: the handshake ends it.
                     wanted = ("", grpc.StatusCode.UNAVAILABLE)
                 assert (refusal.name, refusal.code) == wanted, f"{rpc} at {node}"
                 tried.add((node, rpc))
-    assert len(tried) == len(METHODS) * len(network.mesh.names) - len(ASKING)
+    assert len(tried) == len(METHODS) * len(network.mesh.names)
+
+
+async def test_each_call_of_a_private_organisation_is_counted_however_broken_it_is(
+    network: Network, refused: Any, tmp_path: Path
+) -> None:
+    """And it hears of the ban alone: neither which fields are wrong nor what it forgot."""
+    before = await network.ledger()
+    calls = list(chain(METHODS.items(), dict.fromkeys(UNHEARD).items()))
+    async with network.channel(GATEWAY, Identity("agency", BANK)) as channel:
+        for rpc, method in calls:
+            for request, seconds in ((b"", 5.0), (b"\xff", 5.0), (b"", None)):
+                with refused() as refusal:
+                    await call(channel, rpc, method, request, seconds=seconds)
+                told = refusal.name, refusal.code, violations_of(refusal.error)
+                assert told == ("PRIVATE_SECTOR_BANNED", grpc.StatusCode.PERMISSION_DENIED, ()), rpc
+    entries = (await network.ledger())[len(before) :]
+    assert len(entries) == 3 * len(calls)
+    for number, entry in enumerate(entries):
+        assert (entry.agency, entry.article) == (Identity("agency", BANK).uri, "30-38")
+        assert (entry.result, name_of(entry.refusal)) == (ledger.RESULT_REFUSED, "PRIVATE_SECTOR_BANNED")
+        assert (entry.action == ledger.ACTION_OTHER_CALL) == (calls[number // 3][0] not in ASKING)
+    assert reported(entries, tmp_path) == {"private_attempt": len(entries)}
+
+
+async def test_a_public_body_hears_what_is_wrong_with_its_call(network: Network, refused: Any, tmp_path: Path) -> None:
+    before = await network.ledger()
+    inquire, list_entries = (f"/jukinet.{each}" for each in ("inquiry.v1.InquiryService/Inquire", LIST_ENTRIES))
+    told = []
+    async with network.channel(GATEWAY, Identity("agency", "pension-service")) as channel:
+        for rpc, seconds in ((inquire, 5.0), (inquire, None), (list_entries, 5.0)):
+            with refused() as refusal:
+                await call(channel, rpc, METHODS[rpc], b"", seconds=seconds)
+            told.append((refusal.name, bool(violations_of(refusal.error))))
+    assert told == [("INVALID_MESSAGE", True), ("DEADLINE_REQUIRED", False), ("CALLER_NOT_ALLOWED", False)]
+    entries = (await network.ledger())[len(before) :]
+    assert [name_of(entry.refusal) for entry in entries] == ["INVALID_MESSAGE", "DEADLINE_REQUIRED"]
+    assert "private_attempt" not in reported(entries, tmp_path)
 
 
 @pytest.mark.parametrize("organisation", PRIVATE)
@@ -149,34 +196,44 @@ async def test_nodes_and_operators_ask_nothing_of_the_gateway(
 
 async def test_a_private_organisation_learns_of_the_gateway_only_that_it_runs(network: Network, refused: Any) -> None:
     async with network.channel(GATEWAY, Identity("agency", BANK)) as channel:
-        for rpc in (
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-            "/grpc.health.v1.Health/List",
-            "/jukinet.inquiry.v1.InquiryService/Unheard",
-        ):
+        for rpc in UNHEARD:
             with refused() as refusal:
                 await call(channel, rpc, None, b"")
-            assert refusal.name == "CALLER_NOT_ALLOWED"
+            assert refusal.name == "PRIVATE_SECTOR_BANNED"
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert await check(b"", timeout=5) == b"\x08\x01"  # SERVING
 
 
+def reported(entries: list[ledger.Entry], folder: Path) -> dict[str, int | None]:
+    """Numbers of the yearly report on these entries, by kind."""
+    written = write(folder / "ledger", [entry.SerializeToString(deterministic=True) for entry in entries])
+    today = today_in_japan()
+    report = report_year(today.year - (today.month < 4), [written.path], [written.key])
+    return {line.kind: line.number for line in report.lines}
+
+
 async def call(
-    channel: grpc.aio.Channel, rpc: str, method: MethodDescriptor | None, request: bytes, trace_id: str = ""
+    channel: grpc.aio.Channel,
+    rpc: str,
+    method: MethodDescriptor | None,
+    request: bytes,
+    trace_id: str = "",
+    *,
+    seconds: float | None = 5.0,
 ) -> None:
     """Makes one call of any kind and waits for its end."""
     as_bytes: Any = channel  # without serialisers, which the stubs do not know
     metadata = [("traceparent", f"00-{trace_id}-{secrets.token_hex(8)}-01")] if trace_id else []
     if method is None or method.client_streaming:
-        several: Any = as_bytes.stream_stream(rpc)(iter([request]), timeout=5, metadata=metadata)
+        several: Any = as_bytes.stream_stream(rpc)(iter([request]), timeout=seconds, metadata=metadata)
         async with streaming(several):
             async for _answer in several:
                 pass
     elif method.server_streaming:
-        async for _answer in as_bytes.unary_stream(rpc)(request, timeout=5, metadata=metadata):
+        async for _answer in as_bytes.unary_stream(rpc)(request, timeout=seconds, metadata=metadata):
             pass
     else:
-        await as_bytes.unary_unary(rpc)(request, timeout=5, metadata=metadata)
+        await as_bytes.unary_unary(rpc)(request, timeout=seconds, metadata=metadata)
 
 
 def filled(descriptor: Descriptor, network: Network, purpose: str, record: Any = None) -> Message:

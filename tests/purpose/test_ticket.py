@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.purpose.ticket import (
@@ -66,8 +67,9 @@ def test_a_sound_ticket_is_used_once() -> None:
     office = make_office()
     signed = sign()
     assert use_all(office, signed) == [REQUEST_ID]
-    with pytest.raises(TicketInvalid, match="used before"):
+    with pytest.raises(TicketInvalid, match="used before") as caught:
         use_all(office, signed, now=NOW + timedelta(seconds=1))
+    assert caught.value.reason == errors.ERROR_REASON_REQUEST_ID_REUSED
 
 
 def test_tickets_signed_together_hold_each_for_itself() -> None:

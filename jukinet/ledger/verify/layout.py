@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 
 from google.protobuf.message import DecodeError
 
+from jukinet._pb.jukinet.errors.v1.errors_pb2 import ERROR_REASON_PRIVATE_SECTOR_BANNED
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.verify.findings import Unsound
 
@@ -99,7 +100,7 @@ def _wrong_fields(entry: ledger_pb2.Entry) -> list[str]:
         return wrong + _wrong_in_act(entry)
     if entry.action in _DISCLOSURES:
         return wrong + _wrong_in_disclosure(entry)
-    return wrong + _wrong_in_question(entry) + _wrong_in_recall(entry) + _wrong_outcome(entry, entry.result == _REFUSED)
+    return wrong + _wrong_in_question(entry) + _wrong_in_new(entry) + _wrong_outcome(entry, entry.result == _REFUSED)
 
 
 def _wrong_time(entry: ledger_pb2.Entry) -> list[str]:
@@ -158,11 +159,13 @@ def _wrong_in_disclosure(entry: ledger_pb2.Entry) -> list[str]:
     return wrong
 
 
-def _wrong_in_recall(entry: ledger_pb2.Entry) -> list[str]:
-    """What only an entry of a recall may not have; it names nobody."""
-    if entry.action not in _RECALLS:
+def _wrong_in_new(entry: ledger_pb2.Entry) -> list[str]:
+    """What only a recall, and a call of which nothing but the ban on private use is on record, may not have."""
+    if entry.action not in (*_RECALLS, ledger_pb2.ACTION_OTHER_CALL):
         return []
-    return ["action"] * (entry.version < 3) + ["person_token"] * bool(entry.person_token)
+    banned = entry.refusal == ERROR_REASON_PRIVATE_SECTOR_BANNED
+    other = entry.action == ledger_pb2.ACTION_OTHER_CALL and not banned
+    return ["action"] * (entry.version < 3) + ["person_token"] * bool(entry.person_token) + ["refusal"] * other
 
 
 def _wrong_in_question(entry: ledger_pb2.Entry) -> list[str]:
