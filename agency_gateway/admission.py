@@ -99,8 +99,11 @@ class Admission:
         found = [finding for each in seen for finding in self._detectors.see(each)]
         for finding in found:
             metrics.detector_finding(Detector.Value(f"DETECTOR_{finding.detector.upper()}"))
-            facts = {"peer": finding.agency, "reason": finding.detector}
-            log.warning("an operator's questions have to be explained", extra=facts)
+            pseudonym, request_id = finding.operator.hex(), finding.request_id
+            facts = {"peer": finding.agency, "reason": finding.detector, "request_id": request_id}
+            log.warning(
+                "an operator's questions have to be explained", extra={**facts, "operator_pseudonym": pseudonym}
+            )
             if self._freezes_for(finding):
                 self._freezes.freeze(finding)
         if found:

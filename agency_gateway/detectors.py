@@ -61,6 +61,8 @@ class Finding(NamedTuple):
     agency: str
     operator: bytes
     """His pseudonym."""
+    request_id: str = ""
+    """Of the entry that brought it to light."""
 
 
 class Detectors:
@@ -81,19 +83,19 @@ class Detectors:
             return found
         if (seconds := entry.time.seconds) >= self._ends:
             self._begin(seconds)
-        who = entry.agency, entry.operator_pseudonym
+        who, request_id = (entry.agency, entry.operator_pseudonym), entry.request_id
         answers = self._answers[who]
         answers.append(named_nobody)
         if len(answers) == WINDOW and sum(answers) > MOST_MISSES:
             answers.clear()
-            found.append(Finding("misses", *who))
+            found.append(Finding("misses", *who, request_id))
         if seen.crowd_tag:
-            self._sealed.append((entry.request_id, seen.crowd_tag, who[1]))
+            self._sealed.append((request_id, seen.crowd_tag, who[1]))
         elif provided and (token := entry.person_token):
             for operator in self._known_again(seen.crowd_key):
                 self._tell(token, operator)
             if self._tell(token, who[1]) >= CROWD:
-                found.append(Finding("crowd", *who))
+                found.append(Finding("crowd", *who, request_id))
         return found
 
     def _tell(self, person_token: bytes, operator: bytes) -> int:
