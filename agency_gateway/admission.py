@@ -20,6 +20,7 @@ from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh import metrics
 from jukinet.mesh.clock import now
 from jukinet.purpose.agencies import AgencyDirectory
+from jukinet.purpose.ticket import question_id
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,13 @@ class Admission:
         for finding in found.values():  # the node ended before it was on record
             self._freezes.freeze(finding)
 
-    async def admit(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> Asked:
+    async def admit(self, asked: Asked, subjects: Sequence[inquiry.Subject], *, outside: int = 0) -> Asked:
         """The question about these persons with its operator's proof; it is charged.
+
+        Args:
+            asked: the question.
+            subjects: whom it names.
+            outside: how many of them are looked for where the agency may hear of nobody.
 
         Raises NotAdmitted: as `prove` does, and BUDGET_EXCEEDED. Raises Refused: LEDGER_UNAVAILABLE.
         """
@@ -70,11 +76,17 @@ class Admission:
         if charge.kind != "batch":
             subject = subjects[0].SerializeToString(deterministic=True)
         try:
-            return asked._replace(new_subject=self._budgets.charge(charge, subject, moment))
+            admitted = asked._replace(new_subject=self._budgets.charge(charge, subject, moment))
         except OverBudget as over:
             metrics.budget_exceeded()
             log.info("a question is over a limit of its agency: %s", over.limit, extra={"peer": asked.agency})
             raise NotAdmitted(errors.ERROR_REASON_BUDGET_EXCEEDED, asked) from None
+        if outside:
+            metrics.questions_outside(outside)
+            entry_id = question_id(asked.request_id, 0) if charge.kind == "batch" else asked.request_id
+            seen = charge.agency, charge.operator, entry_id, outside, int(moment.timestamp())
+            await self._act_on(self._detectors.see_outside(*seen))
+        return admitted
 
     async def prove(self, asked: Asked) -> Asked:
         """The question with its operator's proof; for what looks nobody up, and costs nothing.
@@ -96,11 +108,16 @@ class Admission:
 
     async def watch(self, seen: Iterable[Seen]) -> None:
         """Looks at answers that are on record. Raises Refused: LEDGER_UNAVAILABLE, where a freeze is not on record."""
-        found = [finding for each in seen for finding in self._detectors.see(each)]
+        await self._act_on([finding for each in seen for finding in self._detectors.see(each)])
+
+    async def _act_on(self, found: Sequence[Finding]) -> None:
         for finding in found:
             metrics.detector_finding(Detector.Value(f"DETECTOR_{finding.detector.upper()}"))
-            facts = {"peer": finding.agency, "reason": finding.detector}
-            log.warning("an operator's questions have to be explained", extra=facts)
+            pseudonym, request_id = finding.operator.hex(), finding.request_id
+            facts = {"peer": finding.agency, "reason": finding.detector, "request_id": request_id}
+            log.warning(
+                "an operator's questions have to be explained", extra={**facts, "operator_pseudonym": pseudonym}
+            )
             if self._freezes_for(finding):
                 self._freezes.freeze(finding)
         if found:
@@ -110,7 +127,13 @@ class Admission:
         listed = self._directory.get(finding.agency)
         if listed is None:
             return True
-        return (listed.on_misses if finding.detector == "misses" else listed.on_crowd) == "freeze"
+        reactions = {
+            "misses": listed.on_misses,
+            "crowd": listed.on_crowd,
+            "case": listed.on_case,
+            "outside": listed.on_outside,
+        }
+        return reactions[finding.detector] == "freeze"
 
     def _charge(self, asked: Asked, persons: int) -> Charge:
         kind: Kind = "number" if asked.method == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER else "search"

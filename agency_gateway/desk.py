@@ -6,6 +6,7 @@ Every way out, a refusal too, passes the ledger.
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn, TypeVar
 
@@ -73,10 +74,8 @@ class Desk:
 
         Raises Refused, after that is on record, for the reasons of `Admission.admit`; LEDGER_UNAVAILABLE.
         """
-        if self._is_outside(asked, subjects):
-            metrics.question_outside()
         try:
-            return await self._admission.admit(asked, subjects)
+            return await self._admission.admit(asked, subjects, outside=self._outside(asked, subjects))
         except NotAdmitted as refused:
             await self.refuse(refused.asked, refused.reason, decision)
 
@@ -113,10 +112,13 @@ class Desk:
         done = self.entries(asked, decision).act(str(uuid.uuid4()), told)
         await self._record.carry_out(done.entry, act)
 
-    def _is_outside(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> bool:
-        """Whether a person is looked for where the agency may hear of nobody."""
-        named = {each.four_items.address.local_government_code for each in subjects if each.HasField("four_items")}
-        return not all(map(self._policy.territory(asked.agency, asked.context.purpose, today_in_japan()), named))
+    def _outside(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> int:
+        """How many persons are looked for where the agency may hear of nobody."""
+        named = Counter(
+            each.four_items.address.local_government_code for each in subjects if each.HasField("four_items")
+        )
+        may_hear = self._policy.territory(asked.agency, asked.context.purpose, today_in_japan())
+        return sum(persons for code, persons in named.items() if not may_hear(code))
 
     async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
         """Raises Refused, with this reason, after that is on record; with one that stands for a while, later.

@@ -1,22 +1,29 @@
 """Watches what operators of agencies ask: who guesses, and whom many look at (不審な照会の検知).
 
-Rules, over the answers of one day in Japan:
+Rules, over one day in Japan; 1 to 3 over its answers:
 
 1. misses: of an operator's last fifty answers more than a fifth name nobody. Whoever has a case in hand knows whom he
    asks about; whoever guesses numbers or tries names does not.
 2. crowd: five operators, of any agencies, were told of one person. So it was with the famous, and with the sick.
+3. case: an agency asked about more than fifty different persons, one at a time, under one case. What stands for
+   everything is no case. Whether one is live nobody but the agency knows. Batches do not count: that many persons stand
+   under one affair is what they are for, and their own budget bounds them.
+4. outside: more than ten times an operator named an address of which his row tells his agency nothing, whether it would
+   have been answered or not.
 
-What follows stands in the directory, by agency: the operator is frozen, or the network is alarmed. All is seen in
-entries of the ledger, so it is known again after a restart. Whose a sealed one (封印) of before it was is known when
-somebody is told of the person again, by the tag beside it and the key that came with that answer.
+Whoever goes on after 1, 3 or 4 found something is found again after as much once more.
 
-Nothing here knows an operator or a person by more than stand-ins. Whether a case is live nobody but the agency knows;
-that a case is named the contract demands.
+What follows stands in the directory, by agency: the operator is frozen, or the network is alarmed. 1 to 3 see nothing
+but entries of the ledger, so all is known again after a restart; only who was asked about before is not, so he counts
+for his case once more. Whose a sealed entry (封印) of before was is known when somebody is told of the person again, by
+the tag beside it and the key that came with that answer. An entry says nothing of the address: 4 begins anew.
+
+Nothing here knows an operator, a case or a person by more than stand-ins.
 
 Source: docs/threat-model.md, threats 14 to 16; the browsing of registers of 2004, 2015, 2021 and 2022.
 """
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
@@ -25,20 +32,24 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.ledger.seal import crowd_tag
 from jukinet.mesh.clock import JAPAN
 
-Detector = Literal["misses", "crowd"]
+Detector = Literal["misses", "crowd", "case", "outside"]
 
 WINDOW: Final = 50
 """Answers of an operator that are looked at together."""
 MOST_MISSES: Final = WINDOW // 5
 CROWD: Final = 5
 """Operators who were told of one person."""
+MOST_OF_A_CASE: Final = 50
+"""Different persons under one case: the heirs of three generations are fewer."""
+MOST_OUTSIDE: Final = 10
+"""Persons whom an operator looked for where his agency may hear of nobody."""
 _NOBODY: Final = (
     {ledger.RESULT_NO_SINGLE_MATCH},
     # Whoever guesses a number while any municipality is behind hears this, and never "no match"; who is found is named.
     {ledger.RESULT_NO_SINGLE_MATCH, ledger.RESULT_NOT_PROVIDED},
 )
 """Results that name nobody: of a question by the four items, of one by number."""
-
+_ANSWERED: Final = {ledger.RESULT_PROVIDED, ledger.RESULT_NO_SINGLE_MATCH, ledger.RESULT_NOT_PROVIDED}
 
 MOST_SEALED: Final = 1000
 """Sealed entries of before a restart that are tried with each key, the latest ones: in one or two milliseconds."""
@@ -61,6 +72,8 @@ class Finding(NamedTuple):
     agency: str
     operator: bytes
     """His pseudonym."""
+    request_id: str = ""
+    """Of the entry that brought it to light."""
 
 
 class Detectors:
@@ -73,28 +86,47 @@ class Detectors:
         """Looks at an entry that is in the ledger; gives what it brought to light."""
         found: list[Finding] = []
         entry = seen.entry
-        provided = entry.result == ledger.RESULT_PROVIDED
-        named_nobody = not provided and entry.result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
-        if not entry.operator_proof or not (named_nobody or provided):
+        if not entry.operator_proof or entry.result not in _ANSWERED:
             return found
         if entry.action == ledger.ACTION_TELL_CHANGE:  # nobody is guessed at by taking what changed
             return found
-        if (seconds := entry.time.seconds) >= self._ends:
-            self._begin(seconds)
-        who = entry.agency, entry.operator_pseudonym
+        self._turn_to(entry.time.seconds)
+        who, request_id = (entry.agency, entry.operator_pseudonym), entry.request_id
+        if entry.new_subject and self._is_over(self._cases, (entry.agency, entry.case_commitment), 1, MOST_OF_A_CASE):
+            found.append(Finding("case", *who, request_id))
+        provided = entry.result == ledger.RESULT_PROVIDED
+        named_nobody = not provided and entry.result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
+        if not (named_nobody or provided):
+            return found
         answers = self._answers[who]
         answers.append(named_nobody)
         if len(answers) == WINDOW and sum(answers) > MOST_MISSES:
             answers.clear()
-            found.append(Finding("misses", *who))
+            found.append(Finding("misses", *who, request_id))
         if seen.crowd_tag:
-            self._sealed.append((entry.request_id, seen.crowd_tag, who[1]))
+            self._sealed.append((request_id, seen.crowd_tag, who[1]))
         elif provided and (token := entry.person_token):
             for operator in self._known_again(seen.crowd_key):
                 self._tell(token, operator)
             if self._tell(token, who[1]) >= CROWD:
-                found.append(Finding("crowd", *who))
+                found.append(Finding("crowd", *who, request_id))
         return found
+
+    def see_outside(self, agency: str, operator: bytes, request_id: str, persons: int, seconds: int) -> list[Finding]:
+        """Looks at a question that is about to be answered, by how many persons it looks for outside."""
+        self._turn_to(seconds)
+        if not self._is_over(self._outside, (agency, operator), persons, MOST_OUTSIDE):
+            return []
+        return [Finding("outside", agency, operator, request_id)]
+
+    @staticmethod
+    def _is_over(counts: Counter[tuple[str, bytes]], key: tuple[str, bytes], persons: int, most: int) -> bool:
+        """Counts persons; whether they are more than there may be. Then the count begins anew."""
+        counts[key] += persons
+        if counts[key] <= most:
+            return False
+        del counts[key]
+        return True
 
     def _tell(self, person_token: bytes, operator: bytes) -> int:
         """Notes who was told of a person; gives how many were, 0 where this one was already."""
@@ -113,11 +145,17 @@ class Detectors:
             self._sealed.remove(each)
         return [operator for _, _, operator in known]
 
+    def _turn_to(self, seconds: int) -> None:
+        if seconds >= self._ends:
+            self._begin(seconds)
+
     def _begin(self, seconds: int) -> None:
         day = datetime.fromtimestamp(seconds, JAPAN).replace(hour=0, minute=0, second=0)
         self._ends = (day + timedelta(days=1)).timestamp()
         """When the day in Japan is over, in seconds since 1970."""
         self._answers: defaultdict[tuple[str, bytes], deque[bool]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._told: dict[bytes, tuple[bytes, ...]] = {}
+        self._cases: Counter[tuple[str, bytes]] = Counter()
+        self._outside: Counter[tuple[str, bytes]] = Counter()
         self._sealed: deque[tuple[str, bytes, bytes]] = deque(maxlen=MOST_SEALED)
         """Request id, tag and operator of sealed entries of before a restart."""

@@ -164,7 +164,8 @@ def _is_plain_context(context: inquiry_pb2.InquiryContext) -> bool:
     return (
         _REQUEST_ID.fullmatch(context.request_id) is not None
         and _PURPOSE.fullmatch(context.purpose) is not None
-        and bool(context.case_reference and context.operator)
+        and context.case_reference[:1].isalnum()  # the contract asks for a character that is not blank
+        and bool(context.operator)
         and _are_plain_texts(texts)
         and (not context.HasField("operator_proof") or _is_plain_proof(context.operator_proof))
     )

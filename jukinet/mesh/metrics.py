@@ -52,7 +52,11 @@ INSTRUMENTS: Final = {
     "budget_exceeded": ("counter", "1", "questions refused because a budget is used up"),
     "detector_findings": ("counter", "1", "operators whose questions have to be explained, by detector: an alarm"),
     "operators_frozen": ("gauge", "1", "operators of agencies who are frozen until two people released them: an alarm"),
-    "questions_outside": ("counter", "1", "questions about an address of which their row tells the agency nothing"),
+    "questions_outside": (
+        "counter",
+        "1",
+        "persons asked about at an address of which the row tells the agency nothing",
+    ),
     "ledger_entries": ("gauge", "1", "entries of the ledger"),
     "ledger_published": ("gauge", "1", "entries under the checkpoint that a quorum of witnesses cosigned"),
     "ledger_unpublished_age": ("gauge", "s", "since when the ledger holds entries that no quorum cosigned"),
@@ -261,10 +265,10 @@ def operators_frozen(operators: int) -> None:
         _serving.gauges["operators_frozen"].set(operators)
 
 
-def question_outside() -> None:
-    """Counts a question about an address outside of what the agency may hear of."""
+def questions_outside(persons: int) -> None:
+    """Counts persons who are looked for at an address outside of what the agency may hear of."""
     if _serving is not None:
-        _count("questions_outside")
+        _count("questions_outside", count=persons)
 
 
 def ledger_entries(entries: int) -> None:

@@ -20,7 +20,9 @@ The directory is a TOML file with one table per organisation:
     valid_to = 2030-03-31                # last day; left out = open
 
     on_misses = "freeze"                 # what follows where too many questions name nobody: freeze (default) or alarm
-    on_crowd = "alarm"                   # and where many operators ask about one person: freeze or alarm (default)
+    on_crowd = "alarm"                   # where many operators ask about one person: freeze or alarm (default)
+    on_case = "alarm"                    # where one case stands for too many persons: freeze or alarm (default)
+    on_outside = "alarm"                 # where too many addresses lie outside: freeze or alarm (default)
 
     [agency.operators]                   # who may ask for it (操作者), each by his own key; nobody else may
     op-7 = "GpqpSTQn5aN0vLKPmlA3Z2xvcJmIgfe0aD6Yl0QhSWs="
@@ -52,17 +54,16 @@ from jukinet.purpose.budgets import Budget, format_budget, read_budget
 from jukinet.purpose.contact import Contact, format_contact, read_contact
 from jukinet.purpose.editions import Editions
 from jukinet.purpose.operator_keys import OperatorKeys, format_operators, read_operators
+from jukinet.purpose.reactions import DEFAULTS, Reaction, read_reactions
 
 _T = TypeVar("_T")
 AgencyKind = Literal["public", "private"]
-Reaction = Literal["freeze", "alarm"]
 
 SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
 
-_REACTIONS: dict[str, Reaction] = {"freeze": "freeze", "alarm": "alarm"}
 _KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
 _REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
-_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators", "contact", "budgets", "on_misses", "on_crowd"}
+_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators", "contact", "budgets"} | DEFAULTS.keys()
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -86,8 +87,10 @@ class Agency:
     prefecture: str = ""
     operators: OperatorKeys = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
-    on_misses: Reaction = "freeze"
-    on_crowd: Reaction = "alarm"
+    on_misses: Reaction = DEFAULTS["on_misses"]
+    on_crowd: Reaction = DEFAULTS["on_crowd"]
+    on_case: Reaction = DEFAULTS["on_case"]
+    on_outside: Reaction = DEFAULTS["on_outside"]
     contact: Contact = field(default_factory=dict)
 
 
@@ -203,7 +206,7 @@ def _format_agency(agency: Agency) -> str:
     }
     if agency.prefecture:
         texts["prefecture"] = agency.prefecture
-    texts |= {"on_misses": agency.on_misses, "on_crowd": agency.on_crowd}
+    texts |= {key: getattr(agency, key) for key in DEFAULTS}
     # JSON's texts and lists of texts are TOML's as well.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in texts.items()]
     days = f"valid_from = {agency.valid_from}\nvalid_to = {agency.valid_to}\n"
@@ -247,9 +250,8 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
         prefecture=_prefecture(entry.get("prefecture", ""), f"{where}: prefecture"),
         operators=_read(f"{where}: operators", read_operators, entry.get("operators", {})),
         budget=_read(f"{where}: budgets", read_budget, entry.get("budgets", {}), rows),
-        on_misses=_reaction(entry.get("on_misses", "freeze"), f"{where}: on_misses"),
-        on_crowd=_reaction(entry.get("on_crowd", "alarm"), f"{where}: on_crowd"),
         contact=_read(f"{where}: contact", read_contact, entry.get("contact", {})),
+        **_read(where, read_reactions, entry),
     )
 
 
@@ -269,13 +271,6 @@ def _prefecture(value: object, where: str) -> str:
             f"{where} must be a prefecture's six-digit code (都道府県コード), check digit included"
         )
     return code
-
-
-def _reaction(value: object, where: str) -> Reaction:
-    reaction = _REACTIONS.get(_text(value, where))
-    if reaction is None:
-        raise AgencyDirectoryError(f"{where} must be freeze or alarm")
-    return reaction
 
 
 def _text(value: object, where: str) -> str:

@@ -14,7 +14,7 @@ from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh.logging import JsonFormatter
 from tests.agency_gateway.calls import GATEWAY
 from tests.agency_gateway.conftest import PENSION
-from tests.agency_gateway.test_detectors import guess
+from tests.agency_gateway.test_detectors import WHO, guess
 
 Network = Any  # the fixture's own class lives in conftest.py
 CONTACT = {"office": "照会窓口", "phone": "03-0000-0000"}
@@ -54,3 +54,15 @@ async def test_an_alarm_names_agency_and_detector_and_whom_to_call_is_in_no_log(
     assert len(alarms) == (2 if reaction == "freeze" else 1)
     assert {(line["peer"], line["reason"]) for line in alarms} == {(PENSION.uri, "misses")}
     assert not any(text in str(lines) for text in contact.values())
+
+
+async def test_an_alarm_leads_to_the_operator_and_the_entry_as_the_ledger_names_them(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    object.__setattr__(network.directory[PENSION.uri], "on_misses", "alarm")
+    await guess(network)
+    lines = [json.loads(JsonFormatter(GATEWAY.uri).format(record)) for record in caplog.records]
+    (alarm,) = [line for line in lines if line["level"] == "WARNING"]
+    (entry,) = [each for each in network.leaves() if each.request_id == alarm["request_id"]]
+    assert alarm["operator_pseudonym"] == entry.operator_pseudonym.hex() == WHO[1].hex()
+    assert entry == network.leaves()[-1], "the fiftieth answer brought it about"

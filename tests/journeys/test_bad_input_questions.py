@@ -113,6 +113,10 @@ def _without_municipality(code: str) -> Question:
 
 MALFORMED: dict[str, tuple[Question, str]] = {
     "no case": (without("case_reference"), "context.case_reference"),
+    "a blank case": (
+        lambda n, record: n.question(record, context=n.context(case_reference="\u3000")),
+        "context.case_reference",
+    ),
     "no operator": (without("operator"), "context.operator"),
     "no row": (without("purpose"), "context.purpose"),
     "no request id": (without("request_id"), "context.request_id"),

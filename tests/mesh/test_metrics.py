@@ -61,7 +61,7 @@ def record_everything() -> None:
     metrics.budget_exceeded()
     metrics.detector_finding(DETECTOR_MISSES)
     metrics.operators_frozen(2)
-    metrics.question_outside()
+    metrics.questions_outside(1)
     metrics.ledger_entries(9)
     metrics.ledger_published(8, 1.5)
     metrics.witness(WITNESS, 4, True)

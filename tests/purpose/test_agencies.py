@@ -24,6 +24,7 @@ PENSION = {
     "valid_from": "2019-01-07",
 }
 
+REACTIONS = ("on_misses", "on_crowd", "on_case", "on_outside")
 BUDGETS = '{ agency_batch_day = 0, row_questions_day = { "B1-77" = 3, "B1-72" = 4 } }'
 KEYS = [base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode() for _ in range(2)]
 
@@ -114,6 +115,28 @@ def test_entry_that_is_wrong_is_refused_with_what_to_correct(changes: dict[str, 
 def test_limits_of_rows_alone_are_written_as_well() -> None:
     directory = parse_agencies(entry(budgets='{ row_questions_day = { "B1-77" = 3 } }'), EDITIONS)
     assert parse_agencies(format_agencies(directory.values()), EDITIONS) == directory
+
+
+def test_misses_freeze_and_all_else_is_an_alarm_unless_the_directory_says_otherwise() -> None:
+    (agency,) = parse_agencies(entry(), EDITIONS).values()
+    assert [getattr(agency, key) for key in REACTIONS] == ["freeze", "alarm", "alarm", "alarm"]
+
+
+@pytest.mark.parametrize("key", REACTIONS)
+def test_each_detector_has_a_reaction_of_its_own(key: str) -> None:
+    other = "alarm" if key == "on_misses" else "freeze"
+    directory = parse_agencies(entry(**{key: f'"{other}"'}), EDITIONS)
+    (agency,) = directory.values()
+    (default,) = parse_agencies(entry(), EDITIONS).values()
+    assert {each for each in REACTIONS if getattr(agency, each) != getattr(default, each)} == {key}
+    assert parse_agencies(format_agencies(directory.values()), EDITIONS) == directory
+
+
+@pytest.mark.parametrize("key", REACTIONS)
+@pytest.mark.parametrize("reaction", ['"ignore"', '""', "1", '["freeze"]'])
+def test_a_reaction_that_is_none_does_not_load(key: str, reaction: str) -> None:
+    with pytest.raises(AgencyDirectoryError, match=f"{key} must be freeze or alarm"):
+        parse_agencies(entry(**{key: reaction}), EDITIONS)
 
 
 def test_an_agency_lists_no_operators_unless_it_says_so() -> None:
