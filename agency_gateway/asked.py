@@ -83,6 +83,7 @@ class Asked(NamedTuple):
             edition=decision.edition,
             maximum_age_seconds=self.context.maximum_age_seconds,
             sealed_until=self.sealed_until,
+            operator=self.context.operator,
             **about,
         )
 

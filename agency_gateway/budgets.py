@@ -8,8 +8,8 @@ and its entry a crash may come: then no answer left either.
 Rule 3: who was asked about is counted by a digest under a key of this process, and kept in memory for the day alone.
 The entry says only whether the person was new; after a restart everybody is new once more, so no more is allowed.
 
-Budgets are those of one ledger. What an agency may ask in a day the center counts too, for all gateways together
-(`center_node/asked_today.py`).
+Budgets are those of one ledger. What an agency and an operator may ask in a day the center counts too, for all gateways
+together (`center_node/asked_today.py`).
 
 Source: docs/threat-model.md, threats 15 to 17.
 """

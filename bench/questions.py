@@ -110,6 +110,7 @@ def _inner(
             fields=fields,
             subject_digest=subject_digest(subject, context.request_id),
             edition="2019-01",
+            operator=context.operator,
         )
         for subject in subjects
     ]

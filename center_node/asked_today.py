@@ -1,24 +1,29 @@
-"""What each agency asks in a day through all gateways (照会の上限): the center counts, since every question passes it.
+"""What agencies and operators ask in a day through all gateways (照会の上限): every question passes the center.
 
 Rule 1: a question is charged when its ticket held and before anybody is looked up, the same whatever is found.
 Rule 2: nobody gets more by a restart. A count is on disk rounded up, before the answer leaves, and a start goes on from
-there: at most a hundredth of a day's limit is lost by it. So most questions write nothing.
-Rule 3: limits are those of the center's own directory. Gateways count for themselves too, by operator and by different
-persons, of which the center knows nothing.
+there: a hundredth of a day's limit is lost by it at most, of an operator's a thirtieth. Most questions write nothing.
+Rule 3: limits are those of the center's own directory. Gateways count for themselves too, and the minute they alone.
+Rule 4: an operator is kept as a digest under the center's token key, of his agency and the day; a person who was asked
+about as a digest under a key that is made for the day, in memory alone. After a restart everybody is new once more.
 
-Source: docs/decisions/0070-the-center-counts-for-all-gateways.md; docs/threat-model.md, threats 15 and 16.
+Source: docs/decisions/0070-the-center-counts-for-all-gateways.md, 0080-operators-and-persons-count-at-the-center.md;
+docs/threat-model.md, threats 15 and 16.
 """
 
+import hmac
+import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import partial
+from hashlib import blake2b
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Engine, String, Table, delete, select
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_FOUR_ITEMS
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_FOUR_ITEMS, Subject
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused
@@ -30,6 +35,11 @@ from jukinet.store.writer import Writer
 
 _ROUNDED_TO: Final = 100
 """A count on disk is more than the true one by this part of its limit at most."""
+_OPERATORS_ROUNDED_TO: Final = 30
+"""The same of one operator, whose limit is small: a hundredth of it is used up by a few questions."""
+_OPERATOR: Final = "operator_searches_day"
+_SUBJECTS: Final = "agency_subjects_day"
+_DIGEST_BYTES: Final = 16
 
 asked_today = Table(
     "asked_today",
@@ -47,7 +57,7 @@ asked_today = Table(
 _ADD = Rows(asked_today, ["day", "agency", "name", "asked"])
 
 Account = tuple[str, str]
-"""Agency and name of the limit."""
+"""Agency and name of the limit, of an operator's followed by a space and his digest."""
 
 
 class AskedToday:
@@ -58,33 +68,53 @@ class AskedToday:
         reader: of the register's database.
         writer: of the same.
         today: in Japan.
+        token_key: the center's; makes the operators' digests.
     """
 
-    def __init__(self, directory: AgencyDirectory, reader: Engine, writer: Writer, today: date) -> None:
+    def __init__(
+        self, directory: AgencyDirectory, reader: Engine, writer: Writer, today: date, *, token_key: bytes
+    ) -> None:
         self._directory = directory
         self._writer = writer
-        self._day = today
+        self._token_key = token_key
+        self._begin(today)
         with reader.connect() as connection:
-            self._counts = Counter(_counts_of(connection, today))
-        self._on_disk = dict(self._counts)
+            self._counts.update(_counts_of(connection, today))
+        self._on_disk.update(self._counts)
+
+    def _begin(self, day: date) -> None:
+        self._day = day
+        self._day_key = secrets.token_bytes(32)
+        self._named: set[bytes] = set()
+        """Who was asked about; no more of an agency than its limit of different persons."""
+        self._operators: dict[tuple[str, str], str] = {}
+        """Their accounts, by agency and id."""
+        self._counts: Counter[Account] = Counter()
+        self._on_disk: dict[Account, int] = {}
         self._short: set[Account] = set()
         """Of which more was asked than is on disk."""
 
-    def charge(self, ticket: provision.Ticket, persons: int, today: date) -> None:
-        """Counts the questions of a ticket.
+    def charge(self, ticket: provision.Ticket, subjects: Sequence[Subject], today: date) -> None:
+        """Counts the questions of a ticket, which are about these persons.
 
         Raises:
             Refused: BUDGET_EXCEEDED; nothing was counted.
         """
         if today > self._day:  # a clock that was put back opens no second day
-            self._day, self._on_disk = today, {}
-            self._counts.clear()
-            self._short.clear()
-        limits = list(self._limits(ticket))
-        if any(self._counts[account] + persons > most for account, most in limits):
+            self._begin(today)
+        accounts = [(ticket.agency, name) for name in self._names(ticket)]
+        person = b""
+        if ticket.kind != provision.PROVISION_KIND_BATCH:
+            person = self._person(ticket.agency, subjects[0])
+            if person not in self._named:
+                accounts.append((ticket.agency, _SUBJECTS))
+        persons = len(subjects)
+        if any(self._counts[account] + persons > self._most(account) for account in accounts):
             metrics.budget_exceeded()
             raise Refused(errors.ERROR_REASON_BUDGET_EXCEEDED)
-        for account, _ in limits:
+        if person:
+            self._named.add(person)
+        for account in accounts:
             self._counts[account] += persons
             if self._counts[account] > self._on_disk.get(account, 0):
                 self._short.add(account)
@@ -94,29 +124,50 @@ class AskedToday:
         if not self._short:
             return
         day = self._day
-        rounded = {account: self._counts[account] + self._most(account) // _ROUNDED_TO for account in self._short}
+        rounded = {account: self._counts[account] + self._ahead(account) for account in self._short}
         await self._writer.run(partial(_write, day, rounded))
         if day == self._day:
             self._on_disk.update(rounded)
             self._short = {account for account in self._short if self._counts[account] > self._on_disk.get(account, 0)}
 
-    def _limits(self, ticket: provision.Ticket) -> Iterator[tuple[Account, int]]:
-        """The accounts that a ticket touches, and the most that each may come to."""
-        names = ["agency_batch_day"]
-        if ticket.kind != provision.PROVISION_KIND_BATCH:
-            names = ["agency_searches_day"] if ticket.method == INQUIRY_METHOD_FOUR_ITEMS else []
-            if (row := row_of(ticket.purpose)) in self._budget(ticket.agency).row_questions_day:
-                names.append(row)
-        for name in names:
-            yield (ticket.agency, name), self._most((ticket.agency, name))
+    def _names(self, ticket: provision.Ticket) -> Iterator[str]:
+        """The accounts of its agency that a ticket touches, whoever it is about."""
+        if ticket.kind == provision.PROVISION_KIND_BATCH:
+            yield "agency_batch_day"
+            return
+        if ticket.method == INQUIRY_METHOD_FOUR_ITEMS:
+            yield "agency_searches_day"
+            yield self._operator(ticket)
+        if (row := row_of(ticket.purpose)) in self._budget(ticket.agency).row_questions_day:
+            yield row
+
+    def _operator(self, ticket: provision.Ticket) -> str:
+        """The account of the operator."""
+        who = ticket.agency, ticket.operator
+        name = self._operators.get(who)
+        if name is None:
+            # No identity of an agency has a zero byte.
+            whose = "\0".join(["jukinet asked today v1 operator", self._day.isoformat(), *who]).encode()
+            digest = hmac.digest(self._token_key, whose, "sha256")[:_DIGEST_BYTES]
+            name = self._operators[who] = f"{_OPERATOR} {digest.hex()}"
+        return name
+
+    def _person(self, agency: str, subject: Subject) -> bytes:
+        named = agency.encode() + b"\0" + subject.SerializeToString(deterministic=True)
+        return blake2b(named, key=self._day_key, digest_size=_DIGEST_BYTES).digest()
 
     def _most(self, account: Account) -> int:
         agency, name = account
         budget = self._budget(agency)
         if name in budget.row_questions_day:
             return budget.row_questions_day[name]
-        most: int = getattr(budget, name)
+        most: int = getattr(budget, name.partition(" ")[0])
         return most
+
+    def _ahead(self, account: Account) -> int:
+        """By how much a count is written before it is reached."""
+        part = _OPERATORS_ROUNDED_TO if account[1].startswith(_OPERATOR) else _ROUNDED_TO
+        return self._most(account) // part
 
     def _budget(self, agency: str) -> Budget:
         listed = self._directory.get(agency)

@@ -63,7 +63,7 @@ async def run(config: NodeConfig) -> None:
         token_key=token_key,
         body_keys=body_keys,
         sources=sources,
-        asked_today=AskedToday(agencies, node.reader, node.writer, today_in_japan()),
+        asked_today=AskedToday(agencies, node.reader, node.writer, today_in_japan(), token_key=token_key),
     )
     changes = ChangeProvisionService(
         reader=node.reader,

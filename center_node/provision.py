@@ -122,7 +122,7 @@ class ProvisionService(ProvisionServiceServicer):
             with _span(questions[0], ticket.purpose):
                 self._tickets.use(ticket, subjects=subjects, now=moment.now)
                 self._decide(ticket, {method_of(subject) for subject in subjects}, moment.day)
-                self._asked_today.charge(ticket, len(subjects), moment.day)
+                self._asked_today.charge(ticket, subjects, moment.day)
         except TicketInvalid as invalid:
             log.warning("a ticket was refused: %s", invalid.why)
             return invalid.reason

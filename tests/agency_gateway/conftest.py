@@ -180,7 +180,9 @@ class Network:
             clock=now_us,
         )
         self.register_writer = Writer(self.register)
-        self.asked_today = AskedToday(directory, self.register_reader, self.register_writer, today_in_japan())
+        self.asked_today = AskedToday(
+            directory, self.register_reader, self.register_writer, today_in_japan(), token_key=bytes(32)
+        )
         self.body_keys = BodyKeys(folder / "body-keys.db", bytes(32))
         self.center_service = ProvisionService(
             reader=self.register_reader,

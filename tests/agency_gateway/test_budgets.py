@@ -293,6 +293,30 @@ async def test_what_was_asked_at_another_gateway_counts_at_the_center(network: N
     assert [entry.refusal for entry in network.leaves()][-2:] == [OVER, OVER]
 
 
+async def test_an_operator_who_goes_to_another_gateway_begins_no_new_day(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, operator_searches_day=2)
+    for number in (1, 2):
+        network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+        await network.inquire(number=number)
+    network.admission._budgets = Budgets(network.directory)
+    before = len(network.reads)
+    assert await network.refusal_of(network.inquire()) == OVER
+    assert network.reads[before:] == []
+    await network.inquire(operator="op-2")
+
+
+async def test_an_agency_that_goes_to_another_gateway_asks_about_no_more_persons(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, agency_subjects_day=2)
+    for number in (1, 2):
+        network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+        await network.inquire(number=number)
+    network.admission._budgets = Budgets(network.directory)
+    assert await network.refusal_of(network.inquire(number=3)) == OVER
+    await network.inquire(number=1)
+
+
 async def test_a_match_and_none_cost_the_same(network: Network) -> None:
     network.enter(network.record_of(1))
     limited(network, operator_searches_day=4)

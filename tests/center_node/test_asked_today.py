@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from center_node.asked_today import AskedToday
+from center_node.asked_today import AskedToday, asked_today
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -33,11 +33,22 @@ def directory(agency: str, **limits: Any) -> dict[str, Agency]:
     return {agency: Agency("one", agency, "One", "一", "public", NOTHING, NOTHING, DAY, budget=budget)}
 
 
-def ticket(*, agency: str, number: bool = False, batch: bool = False, purpose: str = "B1-77.12") -> Any:
-    if batch:
-        return provision.Ticket(agency=agency, purpose=purpose, kind=provision.PROVISION_KIND_BATCH)
+def ticket(
+    *, agency: str, number: bool = False, batch: bool = False, purpose: str = "B1-77.12", operator: str = "op-1"
+) -> Any:
+    kind = provision.PROVISION_KIND_BATCH if batch else provision.PROVISION_KIND_RECORD
     method = inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER if number else inquiry.INQUIRY_METHOD_FOUR_ITEMS
-    return provision.Ticket(agency=agency, purpose=purpose, kind=provision.PROVISION_KIND_RECORD, method=method)
+    return provision.Ticket(
+        agency=agency,
+        purpose=purpose,
+        kind=kind,
+        method=inquiry.INQUIRY_METHOD_UNSPECIFIED if batch else method,
+        operator=operator,
+    )
+
+
+def subject(person: str) -> inquiry.Subject:
+    return inquiry.Subject(individual_number=person)
 
 
 class Center:
@@ -51,13 +62,13 @@ class Center:
         self.restart(DAY)
 
     def restart(self, day: date) -> None:
-        self._counted = AskedToday(*self._start, day)
+        self._counted = AskedToday(*self._start, day, token_key=bytes(32))
 
-    async def asks(self, persons: int = 1, day: date = DAY, **changed: Any) -> bool:
+    async def asks(self, persons: int = 1, day: date = DAY, about: str = "1", **changed: Any) -> bool:
         """Whether a question is answered."""
         asked = ticket(**{"agency": self.agency, **changed})
         try:
-            self._counted.charge(asked, persons, day)
+            self._counted.charge(asked, [subject(about)] * persons, day)
         except Refused as refused:
             self.reasons.add(refused.reason)
             return False
@@ -129,7 +140,7 @@ async def test_restarts_give_nobody_more_and_cost_a_hundredth_each(
 
 
 async def test_most_questions_write_nothing(new_center: NewCenter) -> None:
-    counted = new_center(agency_searches_day=1_000)
+    counted = new_center(agency_searches_day=1_000, operator_searches_day=300, agency_subjects_day=5_000)
     submitted = 0
     run = counted.writer.run
 
@@ -139,9 +150,57 @@ async def test_most_questions_write_nothing(new_center: NewCenter) -> None:
         return await run(job)
 
     counted.writer.run = counting  # type: ignore[method-assign]  # counts what is written, and writes it
-    for _ in range(110):
-        assert await counted.asks()
-    assert submitted == 10
+    for number in range(110):
+        assert await counted.asks(about=str(number))
+    assert submitted <= 20
+
+
+async def test_an_operator_has_one_day_at_all_gateways_and_after_a_restart(new_center: NewCenter) -> None:
+    counted = new_center(operator_searches_day=2)
+    assert [await counted.asks() for _ in range(3)] == [True, True, False]
+    counted.restart(DAY)
+    assert not await counted.asks()
+    assert await counted.asks(operator="op-2")
+    assert await counted.asks(number=True)
+    assert await counted.asks(day=DAY + timedelta(days=1))
+
+
+async def test_operators_of_one_name_in_two_agencies_are_two_and_do_not_look_alike(new_center: NewCenter) -> None:
+    counted = new_center(operator_searches_day=1)
+    other = f"spiffe://jukinet.example/agency/{uuid4()}"
+    assert await counted.asks()
+    assert not await counted.asks()
+    assert await counted.asks(agency=other)
+    by_agency = select(asked_today.c.name).where(asked_today.c.agency.in_([counted.agency, other]))
+    names = await counted.writer.run(lambda connection: connection.scalars(by_agency).all())
+    digests = [name for name in names if name.startswith("operator")]
+    assert len(digests) == len(set(digests)) == 2
+
+
+async def test_all_whom_a_gateway_does_not_name_are_one_operator(new_center: NewCenter) -> None:
+    counted = new_center(operator_searches_day=2)
+    assert [await counted.asks(operator="") for _ in range(3)] == [True, True, False]
+
+
+async def test_different_persons_of_a_day_are_counted_for_all_gateways_and_over_restarts(new_center: NewCenter) -> None:
+    counted = new_center(agency_subjects_day=2)
+    assert await counted.asks(about="1")
+    assert await counted.asks(about="2", number=True, operator="op-2")
+    assert not await counted.asks(about="3", number=True)
+    assert await counted.asks(about="1", operator="op-2")
+    assert await counted.asks(about="3", agency="spiffe://jukinet.example/agency/three")
+    counted.restart(DAY)
+    assert not await counted.asks(about="4")
+    assert await counted.asks(about="4", day=DAY + timedelta(days=1))
+
+
+async def test_who_asked_about_whom_is_not_on_disk(new_center: NewCenter) -> None:
+    counted = new_center()
+    assert await counted.asks(operator="taro.yamada", about="123456789018")
+    kept = await counted.writer.run(lambda connection: str(connection.execute(select(asked_today)).all()))
+    assert counted.agency in kept
+    assert "taro.yamada" not in kept
+    assert "123456789018" not in kept
 
 
 async def test_who_asks_while_others_are_written_is_on_disk_before_his_answer(new_center: NewCenter) -> None:

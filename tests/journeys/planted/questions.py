@@ -85,6 +85,7 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
         fields=[inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_CHANGE],
         subject_digest=subject_digest(subject, request_id),
         edition="2019-01",
+        operator=canaries.word("operator"),
     )
     gateway = Identity("gateway", GATEWAY)
     key = load_signing_key(network.folder(GATEWAY) / "ticket.key")
@@ -97,6 +98,7 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
         fields=ticket.fields,
         subject_digests=subject_digests([subject], request_id),
         edition=ticket.edition,
+        operator=ticket.operator,
     )
     of_batch = sign_tickets([batch], key, gateway=gateway.uri, now=now())
     forged = provision.SignedTickets(tickets=signed.tickets, signature=bytes(64))
