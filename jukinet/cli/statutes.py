@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, require_new_file, show, show_json, show_table
+from jukinet.cli.output import (
+    JSON_HELP,
+    Exit,
+    Failure,
+    failures_told,
+    require_new_file,
+    show,
+    show_json,
+    show_table,
+    tell,
+)
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
@@ -55,7 +65,9 @@ def check(
         content = program_edition() if file is None else _read(file)
         day = on.date() if on else None
         findings = check_edition(content, on=day)
-        if agencies is not None and not findings:
+        if agencies is not None and findings:
+            tell("The agencies' grants were not checked: correct the edition first.")
+        elif agencies is not None:
             table = parse_edition(content)
             findings = check_grants(table, _directory(agencies, table), on=day or table.in_force_from)
         digest = sha256(content).hexdigest()

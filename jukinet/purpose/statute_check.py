@@ -7,7 +7,7 @@ Rule: an edition with a finding is proposed to nobody. The kinds:
 - `contradiction`: a line denies itself, its article or another line, such as a row that is in force and opens to
   nobody, one that gives what its article does not, or two rows for one affair that differ in what they give.
 - `expired`: a row counts as in force, but its validity ended before the day.
-- `grant`: the agency directory grants a row that is gone on the day.
+- `grant`: the agency directory grants a row that is gone on the day, or that opens nothing to that agency.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from datetime import date
 from itertools import combinations
 from typing import NamedTuple
 
-from jukinet.purpose.agencies import AgencyDirectory
+from jukinet.purpose.agencies import Agency, AgencyDirectory
 from jukinet.purpose.edition import read_parts
 from jukinet.purpose.statute import (
     Parts,
@@ -28,6 +28,7 @@ from jukinet.purpose.statute import (
     build_statute,
     items_by_row,
 )
+from jukinet.purpose.territory import covers_anybody
 
 
 class Finding(NamedTuple):
@@ -76,11 +77,11 @@ def check_grants(table: StatuteTable, directory: AgencyDirectory, *, on: date) -
         on: day in Japan.
     """
     return [
-        Finding("grant", agency.id, f"row {key} is granted and {gone}")
+        Finding("grant", agency.id, f"row {key} is granted and {why}")
         for agency in directory.values()
         if agency.valid_from <= on <= agency.valid_to
         for key in sorted(agency.rows)
-        if (gone := _gone(table.rows.get(key), on))
+        if (why := _opens_nothing(agency, table.rows.get(key), on))
     ]
 
 
@@ -160,13 +161,21 @@ def _between_rows(table: StatuteTable) -> Iterator[Finding]:
                 yield Finding("contradiction", other.key, text)
 
 
-def _gone(row: StatuteRow | None, on: date) -> str:
+def _opens_nothing(agency: Agency, row: StatuteRow | None, on: date) -> str:
     """Why a granted row leads nowhere; empty when it does not."""
+    if agency.kind == "private":
+        return "the law opens none to a private organisation (art. 30-38)"
     if row is None:
         return "does not exist"
     if row.status != "in_force":
         return "is deleted" if row.status == "deleted" else "is known from the ordinance alone"
-    return f"ended on {row.valid_to}" if row.valid_to < on else ""
+    if row.valid_to < on:
+        return f"ended on {row.valid_to}"
+    if not agency.bodies & frozenset(row.bodies):
+        return "opens to other bodies: correct `bodies` or `rows`"
+    if not covers_anybody(row, agency):
+        return "is about residents of certain prefectures: without `prefecture` nobody is found for the agency"
+    return ""
 
 
 def _end(record: Record) -> str:

@@ -22,6 +22,11 @@ _OWN = frozenset({2, 5, 6})
 _OTHERS = frozenset({3, 4})
 
 
+def covers_anybody(row: StatuteRow, agency: Agency) -> bool:
+    """Whether the directory says enough of an agency for this row to tell it of anybody."""
+    return row.table in _EVERYONE or bool(agency.prefecture)
+
+
 def covers(row: StatuteRow, agency: Agency, holder: str) -> bool:
     """Whether this row lets this agency hear of residents of this municipality.
 
@@ -32,7 +37,7 @@ def covers(row: StatuteRow, agency: Agency, holder: str) -> bool:
     """
     if row.table in _EVERYONE:
         return True
-    if not agency.prefecture:
+    if not covers_anybody(row, agency):
         return False
     own = prefecture_of(holder) == prefecture_of(agency.prefecture)
     return own if row.table in _OWN else row.table in _OTHERS and not own

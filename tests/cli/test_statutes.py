@@ -42,7 +42,8 @@ def draft(tmp_path: Path) -> Path:
 @pytest.fixture
 def agencies(tmp_path: Path) -> Path:
     file = tmp_path / "agencies.toml"
-    file.write_text(format_agencies(development_agencies("131016")), "utf-8")
+    lawful = [agency for agency in development_agencies("131016") if agency.kind == "public"]
+    file.write_text(format_agencies(lawful), "utf-8")
     return file
 
 
@@ -94,6 +95,13 @@ def test_what_is_wrong_with_a_draft_is_told_and_ends_with_1(tmp_path: Path) -> N
     told = run("check", file, "--on", "2026-05-01", code=Exit.REFUSED)
     assert "expired" in told
     assert "2 findings" in told
+
+
+def test_who_had_the_grants_of_a_wrong_draft_checked_is_told_that_they_were_not(tmp_path: Path, agencies: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_bytes(draft_text(rows={"B1-72": {"bodies": ""}}))
+    result = RUNNER.invoke(app, ["statutes", "check", str(file), "--agencies", str(agencies)])
+    assert (result.exit_code, "grants were not checked" in result.stderr) == (Exit.REFUSED, True)
 
 
 def test_grants_of_rows_that_a_draft_takes_away_are_told(draft: Path, agencies: Path) -> None:
