@@ -26,6 +26,10 @@ _OTHERWISE: Final = {
     inquiry_pb2.INQUIRY_OUTCOME_NO_SINGLE_MATCH: "no single match (該当なし又は複数)",
     inquiry_pb2.INQUIRY_OUTCOME_NOT_PROVIDED: "not provided: what was reported may not all be at the center (提供不可)",
 }
+_NOT_JOINED: Final = (
+    "not provided: no such municipality is in the network; of a designated city give the city's code, not a ward's "
+    "(提供不可)"
+)
 
 
 def inquiry_as_json(answer: InquireResponse) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def verification_as_json(answer: VerifyIdentityResponse) -> dict[str, Any]:
 def show_inquiry(answer: InquireResponse) -> None:
     """Prints the answer to an inquiry."""
     if answer.outcome != inquiry_pb2.INQUIRY_OUTCOME_MATCH:
-        show(_OTHERWISE.get(answer.outcome, _UNKNOWN))
+        show(_otherwise(answer))
     else:
         show("match (該当あり)" + (", unchanged since the answer held (変更なし)" if answer.unchanged else ""))
         for label, value in _items(answer.provided):
@@ -58,12 +62,20 @@ def show_inquiry(answer: InquireResponse) -> None:
 def show_verification(answer: VerifyIdentityResponse) -> None:
     """Prints the answer to a verification."""
     if answer.outcome == inquiry_pb2.INQUIRY_OUTCOME_NOT_PROVIDED:
-        show(_OTHERWISE[answer.outcome])
+        show(_otherwise(answer))
     else:
         show("verified (一致)" if answer.verified else "not verified (不一致)")
     _show_basis(answer.legal_basis)
     _show_freshness(answer.freshness)
     _show_entry(answer.receipt)
+
+
+def _otherwise(answer: InquireResponse | VerifyIdentityResponse) -> str:
+    """What an outcome without a match means. Asking again helps where a source is behind, not where there is none."""
+    states = {source.state for source in answer.freshness}
+    if answer.outcome == inquiry_pb2.INQUIRY_OUTCOME_NOT_PROVIDED and inquiry_pb2.SOURCE_STATE_NOT_JOINED in states:
+        return _NOT_JOINED
+    return _OTHERWISE.get(answer.outcome, _UNKNOWN)
 
 
 def _items(provided: inquiry_pb2.ProvidedRecord) -> list[tuple[str, str]]:

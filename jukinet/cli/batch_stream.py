@@ -12,13 +12,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-import grpc
-
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet.cli.connect import Target, channel_to, traced
 from jukinet.cli.operator_key import Signing
-from jukinet.cli.output import Exit, Failure
+from jukinet.cli.output import Exit, Failure, fail_call
 from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
 from jukinet.ledger.verify.batch_job import Person, put_persons
 from jukinet.mesh.client import streaming
@@ -27,12 +25,6 @@ TOGETHER: Final = 256
 """Persons in one message; the contract allows no more."""
 _AHEAD: Final = 4
 """Messages that are sent before the first of them is answered."""
-_EXITS: Final = {
-    grpc.StatusCode.PERMISSION_DENIED: Exit.FORBIDDEN,
-    grpc.StatusCode.UNAUTHENTICATED: Exit.FORBIDDEN,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: Exit.UNREACHABLE,
-}
-"""By what a call was refused for; anything else is wrong in what was asked."""
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -101,10 +93,11 @@ class BatchStream:
                 try:
                     await keep_trying(lambda left: self._attempt(channel, left), seconds, self._kept)
                 except CallRefused as refused:
-                    _fail(refused)
+                    fail_call(refused.error, target.address, then="What came is kept.", otherwise=Exit.USAGE)
                 except DeadlinePassed as passed:
                     raise Failure(
-                        f"No answer from {target.address}: {passed}. What came is kept; the same command goes on.",
+                        f"No answer from {target.address}: {passed}. What came is kept; the same command goes on. "
+                        "Persons whose answers were lost on the way are asked about again and have two ledger entries.",
                         Exit.UNREACHABLE,
                     ) from None
         if self._left_out:
@@ -152,8 +145,3 @@ class BatchStream:
             self._keep(sent.popleft(), None)
         if response is not None:
             self._keep(sent.popleft(), response)
-
-
-def _fail(refused: CallRefused) -> None:
-    code = _EXITS.get(refused.code, Exit.USAGE)
-    raise Failure(f"{refused.reason or refused.code.name}: {refused}. What came is kept.", code) from None

@@ -106,12 +106,14 @@ def require_new_file(path: Path) -> None:
         raise Failure(f"{path.parent} is no folder; name a file in one that exists.", Exit.USAGE)
 
 
-def fail_call(error: BaseException, target: str) -> NoReturn:
+def fail_call(error: BaseException, target: str, *, then: str = "", otherwise: Exit = Exit.REFUSED) -> NoReturn:
     """Ends a command whose call failed.
 
     Args:
         error: what gRPC raised.
         target: host:port that was called.
+        then: a last line, such as what came of the call before.
+        otherwise: the exit code of a refusal for which `exit_of` has none of its own.
 
     Raises:
         Failure: with the node's reason, or with what kept the call from the node.
@@ -121,16 +123,19 @@ def fail_call(error: BaseException, target: str) -> NoReturn:
     reason = reason_of(error)
     if reason is None:
         code = getattr(error, "code", lambda: None)()
-        raise Failure(_no_answer(target, code.name if code else type(error).__name__), Exit.UNREACHABLE) from None
+        text = _no_answer(target, code.name if code else type(error).__name__)
+        raise Failure("\n".join(filter(None, (text, then))), Exit.UNREACHABLE) from None
     lines = [f"{name_of(reason)}: {facts_of(reason).message}"]
     lines += [f"  {violation.field}: {violation.rule}" for violation in violations_of(error)]
     if error_id := error_id_of(error):
         lines.append(f"  error id {error_id}")
-    raise Failure("\n".join(lines), exit_of(error)) from None
+    if then:
+        lines.append(then)
+    raise Failure("\n".join(lines), exit_of(error, otherwise)) from None
 
 
-def exit_of(error: Any) -> Exit:
-    """Tells which exit code a refusal by a node stands for."""
+def exit_of(error: Any, otherwise: Exit = Exit.REFUSED) -> Exit:
+    """Tells which exit code a refusal by a node stands for; `otherwise` where its status has none of its own."""
     import grpc
 
     match error.code():
@@ -141,7 +146,7 @@ def exit_of(error: Any) -> Exit:
         case grpc.StatusCode.INVALID_ARGUMENT:
             return Exit.USAGE
         case _:
-            return Exit.REFUSED
+            return otherwise
 
 
 def _no_answer(target: str, code: str) -> str:

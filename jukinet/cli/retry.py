@@ -1,7 +1,7 @@
-"""Calls to a communication server (CS) that are made again until one gets through.
+"""Calls to a node that are made again until one gets through.
 
-Rule: only what passes by itself is tried again, under a deadline of the caller's. Whatever is sent twice bears the same
-message id, so that nothing is doubled.
+Rule: only what passes by itself is tried again, under a deadline of the caller's. Whether what is sent twice counts
+twice is the caller's to know: a change bears the same message id and does not, a question of a batch does.
 """
 
 import asyncio
@@ -35,22 +35,19 @@ _T = TypeVar("_T")
 
 
 class CallRefused(Exception):
-    """The communication server does not take submissions from this caller, or not in this form."""
+    """The node does not take such calls from this caller, or not in this form; `error` is what gRPC raised."""
 
-    def __init__(self, code: grpc.StatusCode, reason: str) -> None:
-        super().__init__(f"the communication server refused the call: {code.name} {reason}".rstrip())
-        self.code = code
-        self.reason = reason
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        reason = reason_of(error)
+        super().__init__(f"the node refused the call: {error.code().name} {name_of(reason) if reason else ''}".rstrip())
+        self.error = error
 
 
 class DeadlinePassed(Exception):
-    """The communication server could not be reached, or not finish, in time; `report` says how far a file got.
-
-    Submit the same again: what was accepted is answered as repeated, and nothing is doubled.
-    """
+    """The node could not be reached, or not finish, in time; `report` says how far a file of changes got."""
 
     def __init__(self, cause: str, report: "Report | None" = None) -> None:
-        super().__init__(f"not finished in time ({cause}); submit the same again, nothing is doubled")
+        super().__init__(f"not finished in time ({cause})")
         self.report = report
 
 
@@ -69,7 +66,7 @@ async def keep_trying(
         progress: a number that grows when an attempt got on before it failed.
 
     Raises:
-        CallRefused: the communication server refused for good.
+        CallRefused: the node refused for good.
         DeadlinePassed: it did not succeed in time.
     """
     loop = asyncio.get_running_loop()
@@ -79,9 +76,8 @@ async def keep_trying(
         try:
             return await attempt(max(deadline - loop.time(), 0.001))
         except grpc.aio.AioRpcError as error:
-            reason = reason_of(error)
-            if not passes(error.code(), reason):
-                raise CallRefused(error.code(), name_of(reason) if reason else "") from error
+            if not passes(error.code(), reason_of(error)):
+                raise CallRefused(error) from error
             cause = error.code().name
         except Interrupted as error:
             cause = str(error)

@@ -26,10 +26,12 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, Subject
 from jukinet.cli.change_columns import BY_HEADER
 from jukinet.cli.csv_records import records, split
 from jukinet.cli.output import Exit, Failure
+from jukinet.domain.local_government import is_municipality_code
 from jukinet.domain.refusal import ChangeRefused
 
 _NUMBER: Final = "individual_number"
-_NEEDED: Final = frozenset({"name", "birth_date", "sex", "local_government_code", "town"})
+_MUNICIPALITY: Final = "local_government_code"
+_NEEDED: Final = frozenset({"name", "birth_date", "sex", _MUNICIPALITY, "town"})
 _ITEMS: Final = _NEEDED | {"block", "building"}
 
 
@@ -128,6 +130,13 @@ def _four_items(source: Path, values: dict[str, str]) -> FourItems:
             getattr(target, name).CopyFrom(value)
         else:
             setattr(target, name, value)
+    # The network could only say that it holds nothing of such a municipality, which sounds as if it would come.
+    if not is_municipality_code(items.address.local_government_code):
+        raise Failure(
+            f"{source}: {_MUNICIPALITY} must be six digits that name a municipality, the last its check digit; of a "
+            "designated city give the city's, not a ward's.",
+            Exit.USAGE,
+        )
     return items
 
 

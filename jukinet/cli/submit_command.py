@@ -131,7 +131,8 @@ async def _submit(
             raise Failure(f"{file}: {error}", Exit.USAGE) from None
         except DeadlinePassed as error:
             settled = error.report.lines if error.report else 0
-            raise Failure(f"{target.address}: {error}. {settled} lines were settled.", Exit.UNREACHABLE) from None
+            again = f"Submit the same again, nothing is doubled. {settled} lines were settled."
+            raise Failure(f"{target.address}: {error}. {again}", Exit.UNREACHABLE) from None
         except CallRefused as error:
             raise Failure(str(error), Exit.FORBIDDEN) from None
         except submission.AnswerOutOfOrder as error:

@@ -41,9 +41,8 @@ async def submit_one(submission: Submission, channel: grpc.aio.Channel, timeout_
     try:
         return await keep_trying(call, timeout_seconds, lambda: 0)
     except CallRefused as refused:
-        error = refused.__cause__
-        reason = reason_of(error) if error is not None else None
+        reason = reason_of(refused.error)
         if reason is None:
             raise
-        fields = [violation.field for violation in violations_of(error)] if error is not None else []
+        fields = [violation.field for violation in violations_of(refused.error)]
         raise SubmissionRefused(reason, text_of(reason), fields[0] if fields else "") from None

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from jukinet.cli.connect import Target, channel_to, traced
-from jukinet.cli.output import Exit, Failure
+from jukinet.cli.output import Exit, Failure, fail_call
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -57,11 +57,7 @@ class Taking:
                 try:
                     await keep_trying(lambda left: self._attempt(channel, left), seconds, lambda: self._kept.answered)
                 except CallRefused as refused:
-                    import grpc
-
-                    forbidden = refused.code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
-                    code = Exit.FORBIDDEN if forbidden else Exit.USAGE
-                    raise Failure(f"{refused.reason or refused.code.name}. What came is kept.", code) from None
+                    fail_call(refused.error, target.address, then="What came is kept.", otherwise=Exit.USAGE)
                 except DeadlinePassed as passed:
                     if not self._follow:
                         text = (

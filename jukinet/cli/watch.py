@@ -27,7 +27,7 @@ from jukinet.cli.inquire import (
     target_of,
 )
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
-from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, show, show_json
+from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, show, show_json, tell
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -72,7 +72,8 @@ def begin(
 ) -> None:
     """Put persons on a list, by the handles of earlier answers for the same row.
 
-    Prints the list and, in the order of the file, each person's number on it. Running it again changes no number.
+    Prints the list and, in the order of the file, each person's number on it. The id of a new list is told on standard
+    error before anybody is put on it. Running it again with that --list changes no number.
 
     Exit codes: 0 they are on the list, 2 a file or the request is malformed, 3 no answer, 4 not allowed by law.
 
@@ -86,6 +87,9 @@ def begin(
         from jukinet._pb.jukinet.watch.v1 import watch_pb2
 
         chosen, handles = list_id or str(uuid.uuid4()), _handles(file)
+        if list_id is None:
+            # Before the first call: should a later one fail, the persons before it are on a list that can be named.
+            tell(f"The new list is {chosen}; to go on after a failure, run this again with --list {chosen}")
         numbers: list[int] = []
         while together := [*islice(handles, TOGETHER)]:
             last = CalendarDate(year=expires.year, month=expires.month, day=expires.day)
@@ -218,4 +222,4 @@ async def _asked(target: Target, rpc: str, request: "Message") -> Any:
             try:
                 return await getattr(WatchServiceStub(channel), rpc)(request, timeout=CALL_SECONDS)
             except grpc.aio.AioRpcError as error:
-                fail_call(error, target.address)
+                fail_call(error, target.address, otherwise=Exit.USAGE)

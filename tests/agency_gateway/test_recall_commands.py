@@ -122,7 +122,7 @@ async def test_a_file_of_something_else_is_not_written_and_who_may_not_ask_gets_
     assert (await take("mine.jsonl", purpose="B1-77.2")).exit_code == Exit.USAGE
     assert (tmp_path / "mine.jsonl").read_bytes() == before
     refused = await take("bank.jsonl", agency=BANK.name)
-    assert (refused.exit_code, refused.stderr.partition(".")[0]) == (Exit.FORBIDDEN, "PRIVATE_SECTOR_BANNED")
+    assert (refused.exit_code, refused.stderr.partition(":")[0]) == (Exit.FORBIDDEN, "PRIVATE_SECTOR_BANNED")
 
 
 async def test_a_file_that_took_recalls_at_another_gateway_is_refused(
@@ -131,7 +131,9 @@ async def test_a_file_that_took_recalls_at_another_gateway_is_refused(
     lines = ({"format": "jukinet-recalls/1", "purpose": "B1-77.12"}, {"line": 7})
     (tmp_path / "other.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines), "utf-8")
     refused = await take("other.jsonl")
-    assert (refused.exit_code, refused.stderr.partition(".")[0]) == (Exit.USAGE, "RECALL_POSITION")
+    assert (refused.exit_code, refused.stderr.partition(":")[0]) == (Exit.USAGE, "RECALL_POSITION")
+    assert "name the gateway that told them" in refused.stderr
+    assert refused.stderr.endswith("\nWhat came is kept.\n")
 
 
 async def test_metrics_say_how_many_recalls_wait_for_agencies_and_since_when(office: Office) -> None:

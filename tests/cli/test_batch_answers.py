@@ -65,12 +65,13 @@ def test_many_persons_are_read_from_json_lines_and_each_wrong_line_is_named(tmp_
     path = tmp_path / "people"
     sound = json.dumps(PERSON, ensure_ascii=False)
     secret = json.dumps({**PERSON, "birth_date": "the day of secrets"}, ensure_ascii=False)
-    path.write_text(f"{sound}\n\n{secret}\nno object\n{sound}\n", encoding="utf-8")
+    nowhere = json.dumps({**PERSON, "local_government_code": "131010"}, ensure_ascii=False)
+    path.write_text(f"{sound}\n\n{secret}\nno object\n{sound}\n{nowhere}\n", encoding="utf-8")
     (tmp_path / "one").write_text(sound, encoding="utf-8")
     person = read_subject(tmp_path / "one")
     read = dict(read_subjects(path))
     assert [(number, who) for number, who in read.items() if isinstance(who, Subject)] == [(1, person), (5, person)]
-    assert sorted(number for number, who in read.items() if isinstance(who, Failure)) == [3, 4]
+    assert sorted(number for number, who in read.items() if isinstance(who, Failure)) == [3, 4, 6]
     assert "secrets" not in str(read[3])
 
 

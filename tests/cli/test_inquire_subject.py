@@ -6,9 +6,19 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_OUTCOME_MATCH, FourItems, InquireResponse, Subject
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
+    INQUIRY_OUTCOME_MATCH,
+    INQUIRY_OUTCOME_NOT_PROVIDED,
+    SOURCE_STATE_BEHIND,
+    SOURCE_STATE_NOT_JOINED,
+    FourItems,
+    Freshness,
+    InquireResponse,
+    Subject,
+    VerifyIdentityResponse,
+)
 from jukinet._pb.jukinet.register.v1.identity_pb2 import SEX_FEMALE, Address, BirthDate
-from jukinet.cli.answer import inquiry_as_json, show_inquiry
+from jukinet.cli.answer import inquiry_as_json, show_inquiry, show_verification
 from jukinet.cli.inquire import _held_in
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.subject import read_individual_number, read_subject
@@ -85,6 +95,14 @@ def test_what_names_nobody_is_refused_without_repeating_it(tmp_path: Path, conte
     assert "SECRET" not in str(failure.value)
 
 
+@pytest.mark.parametrize("code", ["131010", "999999", "130001", "13101", "１３１０１６"])
+def test_a_code_that_no_municipality_can_have_is_refused_before_anybody_is_asked(tmp_path: Path, code: str) -> None:
+    with pytest.raises(Failure, match="local_government_code must be") as failure:
+        read_subject(write(tmp_path, {**PERSON, "local_government_code": code}))
+    assert failure.value.code is Exit.USAGE
+    assert code not in str(failure.value)
+
+
 @pytest.mark.parametrize("content", [b"SECRET", b'{"name": "SECRET', b"\xff\xfeSECRET", b"[" * 100_000])
 def test_what_is_no_json_is_refused_without_repeating_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "person.json"
@@ -129,6 +147,20 @@ def test_items_that_were_not_provided_are_not_shown(capsys: pytest.CaptureFixtur
     assert "1948" in shown
     assert "sex" not in shown
     assert "name" not in shown
+
+
+def test_of_a_municipality_that_the_network_does_not_have_no_outage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for state in (SOURCE_STATE_BEHIND, SOURCE_STATE_NOT_JOINED):
+        sources = [Freshness(municipality="141011", state=state)]
+        show_inquiry(InquireResponse(outcome=INQUIRY_OUTCOME_NOT_PROVIDED, freshness=sources))
+        asked = capsys.readouterr().out.splitlines()[0]
+        show_verification(VerifyIdentityResponse(outcome=INQUIRY_OUTCOME_NOT_PROVIDED, freshness=sources))
+        assert capsys.readouterr().out.splitlines()[0] == asked
+        told[state] = asked
+    assert "may not all be at the center" in told[SOURCE_STATE_BEHIND]
+    assert "no such municipality is in the network" in told[SOURCE_STATE_NOT_JOINED]
+    assert "give the city's code, not a ward's" in told[SOURCE_STATE_NOT_JOINED]
 
 
 def test_an_answer_that_is_held_is_shown_as_unchanged(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """One address in many spellings has one search key."""
 
 import re
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -38,6 +39,9 @@ from jukinet.domain.address import _DASHES, _KANJI, _NUMERALS, place_key
                 "本町一 二 三",
                 "本町1─2─3",
                 "本町一丁目 二番地の三",
+                "本町一丁目二番三",
+                "本町1丁目二番地三",
+                "本町一丁目 二番三",
                 "本\u200b町1\u2060-2-3",
             ],
             "本町1-2-3",
@@ -61,6 +65,11 @@ from jukinet.domain.address import _DASHES, _KANJI, _NUMERALS, place_key
         (["第一地割5番地", "第1地割5"], "第1地割5"),
         (["葛\U000e0100ケ丘", "葛が丘"], "葛が丘"),
         (["みすゞ台", "みすず台"], "みすず台"),
+        (["丸の内一丁目一番地一", "丸の内1-1-1"], "丸の内1-1-1"),
+        (["百二十三番地四", "一二三番地四", "123番地4"], "123-4"),
+        (["本町一丁目十", "本町1丁目10"], "本町1-10"),
+        (["つつじヶ丘", "つつじケ丘", "つつじが丘", "ツツジヶ丘"], "つつじが丘"),
+        (["ひばりヶ丘1", "ひばりケ丘一番", "ひばりｹ丘1", "ひばりが丘1"], "ひばりが丘1"),
     ],
 )
 def test_spellings_of_one_place_have_one_key(spellings: list[str], key: str) -> None:
@@ -69,7 +78,17 @@ def test_spellings_of_one_place_have_one_key(spellings: list[str], key: str) -> 
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("本町1-23", "本町12-3"), ("本町1-2", "本町1-2-3"), ("東町1", "西町1"), ("本町一丁目1", "本町十一丁目")],
+    [
+        ("本町1-23", "本町12-3"),
+        ("本町1-2", "本町1-2-3"),
+        ("東町1", "西町1"),
+        ("本町一丁目1", "本町十一丁目"),
+        ("ヱケ屋敷", "ヱガ屋敷"),
+        ("いけ上", "いが上"),
+        ("さか本", "さが本"),
+        ("あケの原", "あがの原"),
+        ("三番一色", "三番1色"),
+    ],
 )
 def test_different_places_have_different_keys(one: str, other: str) -> None:
     assert place_key(one) != place_key(other)
@@ -98,23 +117,50 @@ def test_the_same_place_name_in_another_municipality_is_another_address() -> Non
     assert address.search_key(one) != address.search_key(other)
 
 
+def by_place(number: int) -> str:
+    return str(number).translate({ord(digit): kanji for digit, kanji in zip("0123456789", _NUMERALS, strict=False)})
+
+
+def by_units(number: int) -> str:
+    places = zip(str(number).zfill(4), "千百十 ", strict=True)
+    return "".join(
+        ("" if digit == "1" and unit != " " else by_place(int(digit))) + unit.strip()
+        for digit, unit in places
+        if digit != "0"
+    )
+
+
+def in_wide_digits(number: int) -> str:
+    return str(number).translate({ord(str(digit)): chr(0xFF10 + digit) for digit in range(10)})
+
+
+COUNTERS: dict[int, list[tuple[str, ...]]] = {
+    1: [("丁目",), ("番",), ("番地",)],
+    2: [("丁目", "番"), ("丁目", "番地"), ("丁目", ""), ("番", "号"), ("番", ""), ("番地", ""), ("番地の", "")],
+    3: [("丁目", "番", "号"), ("丁目", "番", ""), ("丁目", "番地", ""), ("丁目", "番地の", ""), ("の", "の", "")],
+}
+"""What stands behind each number, by how many there are."""
+
+
 @given(
-    town=st.sampled_from(["本町", "霞ケ関", "北一条西", "千代田", "山ノ内", "三番町"]),
+    town=st.sampled_from(["本町", "霞ケ関", "北一条西", "千代田", "山ノ内", "三番町", "つつじヶ丘"]),
     numbers=st.lists(st.integers(1, 1999), min_size=1, max_size=3),
 )
 def test_the_key_of_a_key_is_itself_and_all_ways_to_count_agree(town: str, numbers: list[int]) -> None:
-    plain = town + "-".join(map(str, numbers))
-    counted = town + "".join(f"{n}{word}" for n, word in zip(numbers, ("丁目", "番", "号"), strict=False))
-    wide = plain.translate({ord(str(digit)): chr(0xFF10 + digit) for digit in range(10)})
-    assert place_key(plain) == place_key(counted) == place_key(wide)
-    assert place_key(place_key(plain)) == place_key(plain)
+    key = place_key(town + "-".join(map(str, numbers)))
+    assert place_key(key) == key
+    ways: list[Callable[[int], str]] = [str, in_wide_digits, by_place, by_units]
+    for spelt, counters in product(ways, COUNTERS[len(numbers)]):
+        counted = town + "".join(spelt(n) + word for n, word in zip(numbers, counters, strict=True))
+        assert place_key(counted) == key, counted
 
 
 LOOKING_BEHIND_FIRST = {
     "_NUMERAL": f"[{_NUMERALS}]+(?=丁目|丁|番|号|条|地割)"
     f"|[{_NUMERALS}]+(?=[{_DASHES}][{_NUMERALS}\\d])"
-    f"|(?<=[{_NUMERALS}\\d目丁番地号][{_DASHES}])[{_NUMERALS}]+(?![{_KANJI}])",
-    "_GA": f"(?<=[{_KANJI}])[ヶケヵカガが箇](?=[{_KANJI}])",
+    f"|(?<=[{_NUMERALS}\\d目丁番地号][{_DASHES}])[{_NUMERALS}]+(?![{_KANJI}])"
+    f"|(?:(?<=[{_NUMERALS}\\d][番号])|(?<=[{_NUMERALS}\\d]丁目)|(?<=[{_NUMERALS}\\d]番地))[{_NUMERALS}]+$",
+    "_GA": f"(?:(?<=[{_KANJI}])[ヶケヵカガが箇]|(?<=[ぁ-ゖァ-ヺ])ヶ|(?<=[ぁ-ゖ])ケ)(?=[{_KANJI}])",
     "_NO": f"(?<=[{_KANJI}])之(?=[{_KANJI}])",
     "_AZA": "[大小]字|(?<![文十丁])字(?=.)",
     "_APART": f"(?<=[{_NUMERALS}\\d])\\s+(?=[{_NUMERALS}\\d])",
@@ -123,10 +169,10 @@ LOOKING_BEHIND_FIRST = {
     "_LOOSE_DASH": r"-+(?=\D|$)|(?<!\d)-+",
     "_LEADING_ZEROS": r"(?<!\d)0+(?=\d)",
 }
-"""The patterns as they were written while the stored keys of version 3 were made."""
+"""The patterns as they were written while the stored keys of version 4 were made."""
 
 
-LETTERS = "一二十百々〇1230٣丁目番地号条割町のノ之ヶが箇大小字文-‐ー~ 　\t\n山霞あ0゙゚"
+LETTERS = "一二十百々〇1230٣丁目番地号条割町のノ之ヶケが箇大小字文-‐ー~ 　\t\n山霞あ0゙゚"
 
 
 def test_each_pattern_finds_among_all_threes_of_letters_what_it_found_when_the_stored_keys_were_made() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import uuid
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from datetime import timedelta
@@ -50,8 +51,9 @@ class Case:
         await self.run("inquire-batch", str(questions), "--out", str(answers), "--field", "name", "--for-watch")
         expires = (today_in_japan() + timedelta(days=30)).isoformat()
         fields = ("--field", "address", "--field", "change")
-        begun = json.loads(await self.run("watch", "begin", str(answers), "--expires", expires, *fields, "--json"))
-        self.list_id = begun["list_id"]
+        self.list_id = str(uuid.uuid4())
+        order = ("--list", self.list_id, "--expires", expires)
+        begun = json.loads(await self.run("watch", "begin", str(answers), *order, *fields, "--json"))
         return list(begun["numbers"])
 
     async def take(self, *options: str, code: int = 0) -> str:

@@ -1,0 +1,172 @@
+"""What an agency's commands say when a gateway refuses or stays away: reason, remedy, field, what is kept."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2_grpc
+from jukinet._pb.jukinet.watch.v1 import watch_pb2, watch_pb2_grpc
+from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.output import Exit
+from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.errors import Refused
+from jukinet.mesh.server import build_server, drain
+from tests.cli.running import jukinet
+from tests.cli.test_inquire_subject import PERSON
+
+GATEWAY = "gateway-1"
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Mesh:
+    return write_mesh(tmp_path / "mesh", Plan(["131016"], [GATEWAY]))
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    path = tmp_path / "people.jsonl"
+    path.write_text(json.dumps(PERSON) + "\n", "utf-8")
+    return path
+
+
+class Watching(watch_pb2_grpc.WatchServiceServicer):
+    """Puts the persons of one call on their list, and refuses all that comes later."""
+
+    def __init__(self) -> None:
+        self.lists: list[str] = []
+
+    async def Watch(self, request: watch_pb2.WatchRequest, context: Any) -> watch_pb2.WatchResponse:
+        self.lists.append(request.order.list_id)
+        if len(self.lists) > 1:
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE)
+        return watch_pb2.WatchResponse(numbers=range(1, len(request.order.handles) + 1))
+
+    async def WatchChanges(self, request_iterator: Any, context: Any) -> AsyncIterator[watch_pb2.WatchChangesResponse]:
+        async for _ in request_iterator:
+            raise Refused(errors.ERROR_REASON_WATCH_POSITION, field="place.after")
+        yield watch_pb2.WatchChangesResponse()
+
+    async def EndWatch(self, request: watch_pb2.EndWatchRequest, context: Any) -> watch_pb2.EndWatchResponse:
+        raise Refused(errors.ERROR_REASON_WATCH_UNKNOWN)
+
+
+class Inquiring(inquiry_pb2_grpc.InquiryServiceServicer):
+    """Refuses whatever it is asked."""
+
+    def __init__(self, reason: "errors.ErrorReason.ValueType") -> None:
+        self.reason = reason
+
+    async def InquireBatch(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
+        async for _ in request_iterator:
+            raise Refused(self.reason)
+        yield
+
+    async def Inquire(self, request: Any, context: Any) -> Any:
+        raise Refused(self.reason)
+
+    async def VerifyIdentity(self, request: Any, context: Any) -> Any:
+        raise Refused(self.reason)
+
+
+@contextmanager
+def serving(mesh: Mesh, *services: Any) -> Iterator[None]:
+    """A gateway in a thread of its own: the commands handle signals, and so need the main one."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+
+    async def started() -> Any:
+        config = mesh.config(GATEWAY)
+        node = build_server(identity=config.identity, listen=config.listen, tls=config.tls, services=services)
+        await node.start()
+        return node
+
+    node = asyncio.run_coroutine_threadsafe(started(), loop).result()
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(drain(node, grace_seconds=1), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def run(mesh: Mesh, *words: str | Path) -> Result:
+    affair = ("--agency", "pension-service", "--purpose", "B1-77.12", "--case", "case-1", "--operator", "op-7")
+    return jukinet(*words, "--mesh", mesh.root, *affair)
+
+
+def test_whoever_is_on_a_new_list_is_on_one_whose_id_was_told_though_a_later_call_failed(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    answers = tmp_path / "answers.jsonl"
+    handle = base64.b64encode(bytes(64)).decode()
+    answers.write_text("".join(json.dumps({"line": line, "handle": handle}) + "\n" for line in range(65)))
+    expires = (today_in_japan() + timedelta(days=30)).isoformat()
+    watching = Watching()
+    with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, watching)):
+        begun = run(mesh, "watch", "begin", answers, "--expires", expires, "--field", "address")
+    first, *rest = begun.stderr.splitlines()
+    assert begun.exit_code == Exit.UNREACHABLE
+    assert len(watching.lists) == 2
+    assert first.endswith(f" --list {watching.lists[0]}")
+    assert rest[0].startswith("LEDGER_UNAVAILABLE: ")
+
+
+def test_a_list_that_cannot_go_on_is_told_with_the_remedy_and_the_field(mesh: Mesh, tmp_path: Path) -> None:
+    list_id = "5f7d1c1e-0000-4000-8000-000000000001"
+    with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, Watching())):
+        taken = run(mesh, "watch", "changes", "--list", list_id, "--out", tmp_path / "changes.jsonl")
+    reason, field, error_id, kept = taken.stderr.splitlines()
+    assert taken.exit_code == Exit.USAGE
+    assert reason.startswith("WATCH_POSITION: The list cannot go on from there")
+    assert (field, kept) == ("  place.after: WATCH_POSITION", "What came is kept.")
+    assert error_id.startswith("  error id ")
+
+
+def test_to_end_a_list_that_is_not_there_is_an_error_of_usage(mesh: Mesh) -> None:
+    list_id = "5f7d1c1e-0000-4000-8000-000000000001"
+    with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, Watching())):
+        ended = run(mesh, "watch", "end", "--list", list_id)
+    assert (ended.exit_code, ended.stderr.partition(":")[0]) == (Exit.USAGE, "WATCH_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (errors.ERROR_REASON_PURPOSE_NOT_GRANTED, Exit.FORBIDDEN),
+        (errors.ERROR_REASON_BUDGET_EXCEEDED, Exit.UNREACHABLE),
+        (errors.ERROR_REASON_INVALID_MESSAGE, Exit.USAGE),
+    ],
+)
+def test_a_refused_batch_says_the_catalogues_text_and_names_no_other_node(
+    mesh: Mesh, people: Path, tmp_path: Path, reason: "errors.ErrorReason.ValueType", code: Exit
+) -> None:
+    service = (inquiry_pb2_grpc.add_InquiryServiceServicer_to_server, Inquiring(reason))
+    with serving(mesh, service):
+        asked = run(mesh, "inquire-batch", people, "--out", tmp_path / "answers.jsonl", "--field", "name")
+    facts = errors.ErrorReason.DESCRIPTOR.values_by_number[reason].GetOptions().Extensions[errors.facts]
+    name = errors.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+    first, *_, last = asked.stderr.splitlines()
+    assert (asked.exit_code, first, last) == (code, f"{name}: {facts.message}", "What came is kept.")
+
+
+def test_a_batch_that_is_not_answered_in_time_says_what_may_stand_twice_in_the_ledger(
+    mesh: Mesh, people: Path, tmp_path: Path
+) -> None:
+    words = ("inquire-batch", people, "--out", tmp_path / "answers.jsonl", "--field", "name", "--seconds", "0.2")
+    asked = run(mesh, *words)
+    assert asked.exit_code == Exit.UNREACHABLE
+    assert "nothing is doubled" not in asked.stderr
+    assert "have two ledger entries" in asked.stderr
