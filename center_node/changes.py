@@ -2,7 +2,8 @@
 
 Rule: a list is begun with handles of this center's own answers, so nobody is searched for. What is told is decided when
 it is told: by the law of that day, for the agency and row of the list, about a person whom the agency may hear of
-then and who is not protected. What may not be told leaves no trace in what is: positions have gaps anyway.
+then and who is not protected. What may not be told leaves no trace in what is: positions have gaps anyway. Of whom
+cannot be decided, because the row is damaged, nothing is passed over: the list waits in front of that change.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from jukinet.purpose.handle import HandleInvalid, HandleKeys
 from jukinet.purpose.recall import RecallMarks
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import watches
-from jukinet.store.checksum import is_sound
+from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read, read_soon
 from jukinet.store.schema import residents
@@ -132,7 +133,8 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
     ) -> provision.TellChangesResponse:
         """Tells the next changes of a list, and forgets those that the agency has on disk.
 
-        Raises Refused: TICKET_INVALID, what the law does not open, WATCH_UNKNOWN, WATCH_POSITION.
+        Raises Refused: TICKET_INVALID, what the law does not open, WATCH_UNKNOWN, WATCH_POSITION;
+        DEPENDENCY_UNAVAILABLE, also where the next change is of a person whose row is damaged.
         """
         place = request.place
         ticket = self._ticket(request.ticket, place, now())
@@ -220,22 +222,34 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         return kept
 
     def _next(self, connection: Connection, kept: WatchList, after: int) -> list[provision.ToldProvision]:
+        """The next changes that may be told. Raises RecordDamaged: of the first one that cannot be decided."""
         told: list[provision.ToldProvision] = []
         moment, day = now(), today_in_japan()
         while not told and (found := watches.waiting(connection, kept.list_id, after=after, limit=MOST_TOLD)):
-            told = [self._told(each, kept, moment) for each in found if self._may_tell(connection, kept, each, day)]
+            for each in found:
+                try:
+                    may_tell = self._may_tell(connection, kept, each, day)
+                except RecordDamaged:
+                    log.critical("a list waits at a damaged record", extra={"position": each.position})
+                    if not told:
+                        raise
+                    return told  # behind it nothing: the agency would acknowledge this one with what it is told
+                if may_tell:
+                    told.append(self._told(each, kept, moment))
             after = found[-1].position
         return told
 
     def _may_tell(self, connection: Connection, kept: WatchList, each: Waiting, day: date) -> bool:
-        """Whether the agency may hear of this person today."""
+        """Whether the agency may hear of this person today. Raises RecordDamaged: the row cannot be read."""
         row = connection.execute(
             select(residents.c.resident, residents.c.checksum).where(
                 residents.c.resident_code == each.resident_code, is_provided(residents.c.holder)
             )
         ).first()
-        if row is None or not is_sound(bytes(row.resident), row.checksum):
+        if row is None:
             return False
+        if not is_sound(bytes(row.resident), row.checksum):
+            raise RecordDamaged
         resident = Resident.FromString(bytes(row.resident))
         method = inquiry.InquiryMethod.ValueType(each.method)
         question = Question(kept.agency, kept.purpose, day, method, _items(kept), "changes")

@@ -49,6 +49,7 @@ EXTRA: Final = (
     "municipality",
     "path",
     "peer",
+    "position",
     "reason",
     "residents",
     "role",

@@ -30,6 +30,7 @@ from jukinet.store import watches
 from jukinet.store.register import apply_arrivals
 from tests.agency_gateway.calls import GATEWAY, called_by
 from tests.agency_gateway.conftest import signed
+from tests.damaged import flip
 
 Network = Any  # the fixture's own class lives in conftest.py
 PENSION = "pension-service"
@@ -294,6 +295,22 @@ async def test_of_a_protected_person_nothing_is_told_nor_later_what_happened_mea
     house.report(1, block="3番")
     told = [change.provided.record.address.block for change in await house.changes()]
     assert told == ["1番", "3番"]
+
+
+async def test_a_change_of_whose_row_is_damaged_is_told_once_it_is_mended_and_none_behind_it_before(
+    house: House,
+) -> None:
+    code = house.network.record_of(1).resident_code
+    await house.begin(await house.handle(1), await house.handle(2))
+    for number, block in ((2, "1番"), (1, "2番"), (2, "3番")):
+        house.report(number, block=block)
+    flip(house.network.register, code)
+    (before,) = await house.changes()
+    assert before.provided.record.address.block == "1番"
+    assert await refusal(house.changes(before.position)) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    flip(house.network.register, code)
+    told = [change.provided.record.address.block for change in await house.changes()]
+    assert told == ["2番", "3番"]
 
 
 async def test_a_death_is_told(house: House) -> None:
