@@ -5,10 +5,12 @@ through once for all lists, and the mark up to which it was moves in the same tr
 Rule 2: what waits holds no record. What is told is read from the history when it is told, and decided then.
 Rule 3: nothing waits of who is protected (支援措置) when the history is looked through, nor of a protection itself.
 Rule 4: a change that a later one overtook tells nothing new, and does not wait.
+Rule 5: where a damaged row hides whether a person on a list is protected, the mark stops in front of that change.
 
 Each function works within the caller's transaction.
 """
 
+import logging
 from collections.abc import Iterable
 from datetime import date
 from typing import Final, NamedTuple
@@ -19,9 +21,12 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.change import Act, facts_of
 from jukinet.domain.protection import is_protected
+from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.schema import history, residents
 from jukinet.store.statement import one_of
 from jukinet.store.watch_schema import watch_events, watch_lists, watch_mark, watched
+
+log = logging.getLogger(__name__)
 
 LOOKED_THROUGH: Final = 500
 """Changes of the history at a time, so that no change from below waits for long."""
@@ -159,6 +164,8 @@ def look_through(connection: Connection) -> int:
     """Looks the next changes of the history through, and lets those of persons on lists wait.
 
     Returns: how many were looked through; less than `LOOKED_THROUGH` at the end of the history.
+
+    Raises: RecordDamaged: the next one is of a person on a list whose row cannot be read.
     """
     columns = (history.c.position, history.c.resident_code, history.c.version, history.c.change)
     new = (
@@ -170,9 +177,15 @@ def look_through(connection: Connection) -> int:
     if not rows:
         return 0
     if connection.execute(select(watched.c.number).limit(1)).first():
-        found = _found([_Change(row.position, row.resident_code, row.version, row.change) for row in rows], connection)
+        changes = [_Change(row.position, row.resident_code, row.version, row.change) for row in rows]
+        found, decided = _found(changes, connection)
         if found:
             connection.execute(insert(watch_events), found)
+        if decided < len(rows):
+            log.critical("a damaged record stops the lists", extra={"position": rows[decided].position})
+            rows = rows[:decided]
+    if not rows:
+        raise RecordDamaged
     connection.execute(update(watch_mark).values(position=rows[-1].position))
     return len(rows)
 
@@ -184,8 +197,8 @@ class _Change(NamedTuple):
     change: bytes
 
 
-def _found(changes: list[_Change], connection: Connection) -> list[dict[str, object]]:
-    """What waits because of these changes, list by list."""
+def _found(changes: list[_Change], connection: Connection) -> tuple[list[dict[str, object]], int]:
+    """What waits because of these changes, list by list, and how many of them could be decided."""
     messages = [Change.FromString(each.change) for each in changes]
     present: dict[str, str] = {}
     for each, message in zip(changes, messages, strict=True):
@@ -196,13 +209,18 @@ def _found(changes: list[_Change], connection: Connection) -> list[dict[str, obj
     on_lists: dict[str, list[tuple[str, int, int]]] = {}
     for code, *place in _ON_LISTS.rows(connection, {"codes": list(set(codes))}):
         on_lists.setdefault(code, []).append((place[0], place[1], place[2]))
-    return [
-        {"list_id": list_id, "position": each.position, "number": number}
-        for each, message, code in zip(changes, messages, codes, strict=True)
-        if code in on_lists and _is_told(connection, each, message, code)
-        for list_id, number, since in on_lists[code]
-        if since < each.position
-    ]
+    found: list[dict[str, object]] = []
+    for decided, (each, message, code) in enumerate(zip(changes, messages, codes, strict=True)):
+        concerned = [on for on in on_lists.get(code, ()) if on[2] < each.position]
+        try:
+            if not concerned or not _is_told(connection, each, message, code):
+                continue
+        except RecordDamaged:
+            return found, decided
+        found += [
+            {"list_id": list_id, "position": each.position, "number": number} for list_id, number, _since in concerned
+        ]
+    return found, len(changes)
 
 
 _ON_LISTS = one_of(
@@ -236,18 +254,26 @@ def _follow(connection: Connection, before: str, code: str) -> None:
 
 
 def is_kept_back(connection: Connection, code: str) -> bool:
-    """Whether nothing may be told of a person: protected (支援措置), or not here under this code."""
+    """Whether nothing may be told of a person: protected (支援措置), or not here under this code.
+
+    Raises: RecordDamaged.
+    """
     row = _row(connection, code)
     return row is None or is_protected(row)
 
 
 def present_code(connection: Connection, code: str) -> str:
-    """The resident code that a person has now, who was answered about under this one."""
+    """The resident code that a person has now, who was answered about under this one. Raises: RecordDamaged."""
     while (row := _row(connection, code)) is not None and row.successor_code:
         code = row.successor_code
     return code
 
 
 def _row(connection: Connection, code: str) -> Resident | None:
-    raw = connection.execute(select(residents.c.resident).where(residents.c.resident_code == code)).scalar_one_or_none()
-    return None if raw is None else Resident.FromString(bytes(raw))
+    columns = select(residents.c.resident, residents.c.checksum)
+    row = connection.execute(columns.where(residents.c.resident_code == code)).first()
+    if row is None:
+        return None
+    if not is_sound(bytes(row.resident), row.checksum):
+        raise RecordDamaged
+    return Resident.FromString(bytes(row.resident))

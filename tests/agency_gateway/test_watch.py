@@ -313,6 +313,34 @@ async def test_a_change_of_whose_row_is_damaged_is_told_once_it_is_mended_and_no
     assert told == ["2番", "3番"]
 
 
+async def test_a_damaged_row_ends_no_center_and_its_change_is_told_once_it_is_mended(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(center_changes, "WAIT_SECONDS", 30.0)
+    monkeypatch.setattr(center_changes, "_LOOK_SECONDS", 0.0)
+    await house.begin(await house.handle(1))
+    record = house.network.record_of(1)
+    record.address.block = "8番"
+    day = CalendarDate(year=2026, month=5, day=1)
+    house.network.change(change_pb2.Change(reason=MOVED, event_date=day, record=record, version=2))
+    flip(house.network.register, record.resident_code)
+    seen, failed = asyncio.Event(), center_changes.log.error
+
+    def error(*said: Any, **extra: Any) -> None:
+        failed(*said, **extra)
+        seen.set()
+
+    monkeypatch.setattr(center_changes.log, "error", error)
+    running = asyncio.ensure_future(house.network.changes.run())
+    async with asyncio.timeout(10):
+        await seen.wait()
+        flip(house.network.register, record.resident_code)
+        (change,) = await house.changes()
+    assert change.provided.record.address.block == "8番"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_death_is_told(house: House) -> None:
     await house.begin(await house.handle(1))
     house.report(1, change_pb2.CHANGE_REASON_DELETION_DEATH)

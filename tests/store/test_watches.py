@@ -12,9 +12,11 @@ from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.domain.arrival import Arrival
 from jukinet.store import watches
+from jukinet.store.checksum import RecordDamaged
 from jukinet.store.register import apply_arrivals
 from jukinet.store.watch_schema import watch_events
 from jukinet.store.watches import WatchList
+from tests.damaged import flip
 
 TODAY = date(2026, 5, 1)
 LISTS = [f"5f7d1c1e-0000-4000-8000-{number:012x}" for number in range(3)]
@@ -106,6 +108,28 @@ def test_whoever_comes_on_the_list_is_not_told_what_was_before(register: Registe
     while register.look():
         pass
     assert [town for _, town in register.waiting(LISTS[0])] == ["3番"]
+
+
+def test_what_a_damaged_row_leaves_open_is_decided_once_it_is_mended_and_nothing_is_passed_over(
+    register: Register, code: Callable[[int], str]
+) -> None:
+    first, second = register.begin(LISTS[0], code(1), code(2))
+    register.report((2, 2), (3, 2), (1, 2), (2, 3))
+    flip(register.engine, code(1))
+    flip(register.engine, code(3))
+    assert register.look() == 7, "who is on no list stops nobody"
+    with pytest.raises(RecordDamaged):
+        register.look()
+    assert register.waiting(LISTS[0]) == [(second, "2番")]
+    flip(register.engine, code(1))
+    assert register.look() == 2
+    assert register.waiting(LISTS[0]) == [(second, "2番"), (first, "2番"), (second, "3番")]
+
+
+def test_whose_row_is_damaged_comes_on_no_list(register: Register, code: Callable[[int], str]) -> None:
+    flip(register.engine, code(1))
+    with pytest.raises(RecordDamaged):
+        register.begin(LISTS[0], code(1))
 
 
 def test_what_is_acknowledged_waits_no_longer_and_a_list_goes_on_behind_what_it_told_alone(
