@@ -43,6 +43,8 @@ class WatchList(NamedTuple):
     """YYYY-MM-DD in Japan."""
     acknowledged: int = 0
     """Position up to which the agency has all changes on disk."""
+    told: int = 0
+    """Position up to which it may have been told."""
 
 
 class Waiting(NamedTuple):
@@ -61,14 +63,14 @@ def read_list(connection: Connection, list_id: str, *, today: date) -> WatchList
     """A list that has not run out; None when there is none."""
     table = watch_lists.c
     row = connection.execute(
-        select(table.agency, table.purpose, table.fields, table.expires_on, table.acknowledged).where(
+        select(table.agency, table.purpose, table.fields, table.expires_on, table.acknowledged, table.told).where(
             table.list_id == list_id, table.expires_on >= today.isoformat()
         )
     ).first()
     if row is None:
         return None
-    agency, purpose, fields, expires_on, acknowledged = row
-    return WatchList(list_id, agency, purpose, tuple(map(int, fields.split())), expires_on, acknowledged)
+    agency, purpose, fields, *rest = row
+    return WatchList(list_id, agency, purpose, tuple(map(int, fields.split())), *rest)
 
 
 def keep_list(connection: Connection, kept: WatchList) -> None:
@@ -79,16 +81,11 @@ def keep_list(connection: Connection, kept: WatchList) -> None:
         connection.execute(insert(watch_lists).values(values))
 
 
-def put_on(connection: Connection, list_id: str, resident_code: str, method: int) -> int:
-    """Puts a person on a list; gives the number there, the same one for who is on it already."""
-    code = present_code(connection, resident_code)
-    there = select(watched.c.number).where(watched.c.list_id == list_id, watched.c.resident_code == code)
-    number = connection.execute(there).scalar_one_or_none()
-    if number is None:
-        since = connection.execute(select(func.max(history.c.position))).scalar_one_or_none() or 0
-        row = {"list_id": list_id, "resident_code": code, "method": method, "since": since}
-        number = connection.execute(insert(watched).values(row).returning(watched.c.number)).scalar_one()
-    return int(number)
+def note_told(connection: Connection, list_id: str) -> int:
+    """Notes, before it is told, that a list may be told all that was looked through; gives up to which position."""
+    mark = int(connection.execute(select(watch_mark.c.position)).scalar_one())
+    connection.execute(update(watch_lists).where(watch_lists.c.list_id == list_id).values(told=mark))
+    return mark
 
 
 def end_lists(connection: Connection, list_ids: Iterable[str]) -> None:
@@ -238,12 +235,15 @@ def _is_told(connection: Connection, each: _Change, message: Change, code: str) 
     """Whether a change of a person on a list is told at all."""
     if facts_of(message.reason).act is Act.PROTECTION or is_kept_back(connection, code):
         return False
+    return not is_overtaken(connection, each.resident_code, each.version, each.position)
+
+
+def is_overtaken(connection: Connection, resident_code: str, version: int, position: int) -> bool:
+    """Whether a later change of the person was there before this one."""
     overtaken = select(history.c.position).where(
-        history.c.resident_code == each.resident_code,
-        history.c.version > each.version,
-        history.c.position < each.position,
+        history.c.resident_code == resident_code, history.c.version > version, history.c.position < position
     )
-    return connection.execute(overtaken.limit(1)).first() is None
+    return connection.execute(overtaken.limit(1)).first() is not None
 
 
 def _follow(connection: Connection, before: str, code: str) -> None:
@@ -264,9 +264,15 @@ def is_kept_back(connection: Connection, code: str) -> bool:
 
 def present_code(connection: Connection, code: str) -> str:
     """The resident code that a person has now, who was answered about under this one. Raises: RecordDamaged."""
-    while (row := _row(connection, code)) is not None and row.successor_code:
-        code = row.successor_code
-    return code
+    return codes_since(connection, code)[-1]
+
+
+def codes_since(connection: Connection, code: str) -> list[str]:
+    """The resident codes of a person from this one to the present one. Raises: RecordDamaged."""
+    codes = [code]
+    while (row := _row(connection, codes[-1])) is not None and row.successor_code:
+        codes.append(row.successor_code)
+    return codes
 
 
 def _row(connection: Connection, code: str) -> Resident | None:

@@ -341,6 +341,62 @@ async def test_a_damaged_row_ends_no_center_and_its_change_is_told_once_it_is_me
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_what_changed_between_the_answer_and_the_list_is_told_once(house: House) -> None:
+    house.report(1, block="6番")
+    items = house.network.record_of(1)
+    items.address.block = "6番"
+    subject = inquiry.Subject(four_items=house.network.four_items(items))
+    handle = await house.handle(1, subject=subject)
+    house.report(1, block="7番")
+    await house.begin(handle)
+    await house.begin(handle)
+    house.report(1, block="8番")
+    told = await house.changes()
+    assert [change.provided.record.address.block for change in told] == ["7番", "8番"]
+    assert await house.changes(told[-1].position) == []
+
+
+async def test_who_changed_before_what_the_list_was_told_has_to_be_asked_about_again(house: House) -> None:
+    first, second, third = [await house.handle(number) for number in (1, 2, 3)]
+    house.report(1, block="7番")
+    house.report(2, block="8番")
+    house.report(3, change_pb2.CHANGE_REASON_PROTECTION_BEGIN, protected=True)
+    await house.begin(second)
+    (change,) = await house.changes()
+    assert change.provided.record.address.block == "8番"
+    assert await refusal(house.begin(third, first)) == errors.ERROR_REASON_HANDLE_INVALID
+    await house.begin(third)
+    moved = house.network.record_of(1)
+    moved.address.block = "7番"
+    subject = inquiry.Subject(four_items=house.network.four_items(moved))
+    await house.begin(await house.handle(1, subject=subject))
+    assert await house.changes(change.position) == []
+
+
+async def test_of_who_was_protected_between_the_answer_and_the_list_nothing_of_meanwhile_is_told(house: House) -> None:
+    handle = await house.handle(1)
+    house.report(1, block="1番")
+    house.report(1, change_pb2.CHANGE_REASON_PROTECTION_BEGIN, block="1番", protected=True)
+    house.report(1, block="2番")
+    house.report(1, change_pb2.CHANGE_REASON_PROTECTION_END, block="2番")
+    house.report(1, block="3番")
+    await house.begin(handle)
+    told = [change.provided.record.address.block for change in await house.changes()]
+    assert told == ["1番", "3番"]
+
+
+async def test_a_handle_that_does_not_say_the_version_holds_as_before(house: House) -> None:
+    keys = house.network.changes._handles
+    uri = Identity("agency", PENSION).uri
+    content = keys.read(await house.handle(1), agency=uri, purpose="B1-77.12", now=now())
+    assert content.version == 1
+    content.ClearField("version")
+    house.report(1, block="7番")
+    await house.begin(keys.make(content))
+    house.report(1, block="8番")
+    assert [change.provided.record.address.block for change in await house.changes()] == ["8番"]
+
+
 async def test_a_death_is_told(house: House) -> None:
     await house.begin(await house.handle(1))
     house.report(1, change_pb2.CHANGE_REASON_DELETION_DEATH)
@@ -364,7 +420,8 @@ async def test_a_person_whose_code_changes_stays_on_the_list(house: House) -> No
     other = House(house.network)
     await other.begin(handle)
     house.report(1, record=moved, block="8番")
-    assert len(await other.changes()) == 1, "a handle of the old code is of the same person"
+    told = [change.provided.record.address.block for change in (await other.changes())[1:]]
+    assert told == ["7番", "8番"], "a handle of the old code is of the same person"
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 10**6])
