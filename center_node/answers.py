@@ -248,6 +248,7 @@ def _handle_of(resident: Resident, asked: Opened) -> provision.HandleContent:
         agency=ticket.agency,
         purpose=ticket.purpose,
         method=method_of(asked.subject),
+        version=resident.version,
     )
     made.made_at.FromDatetime(now())
     return made

@@ -2,7 +2,8 @@
 
 Rule: a list is begun with handles of this center's own answers, so nobody is searched for. What is told is decided when
 it is told: by the law of that day, for the agency and row of the list, about a person whom the agency may hear of
-then and who is not protected. What may not be told leaves no trace in what is: positions have gaps anyway.
+then and who is not protected. What may not be told leaves no trace in what is: positions have gaps anyway. Of whom
+cannot be decided, because the row is damaged, nothing is passed over: the list waits in front of that change.
 """
 
 import asyncio
@@ -35,11 +36,12 @@ from jukinet.purpose.handle import HandleInvalid, HandleKeys
 from jukinet.purpose.recall import RecallMarks
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import watches
-from jukinet.store.checksum import is_sound
+from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read, read_soon
 from jukinet.store.schema import residents
 from jukinet.store.snapshots import is_provided
+from jukinet.store.watch_start import put_on
 from jukinet.store.watches import Waiting, WatchList
 from jukinet.store.writer import Writer
 
@@ -105,11 +107,11 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             watches.keep_list(connection, kept)
             return [
                 provision.KeptWatch(
-                    number=watches.put_on(connection, kept.list_id, each.resident_code, each.method),
+                    number=self._begin(connection, kept, each, place, day),
                     person_token=person_token(key, each.resident_code),
                     method=each.method,
                 )
-                for each in handles
+                for place, each in enumerate(handles)
             ]
 
         return provision.KeepWatchResponse(kept=await self._write(keep))
@@ -132,7 +134,8 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
     ) -> provision.TellChangesResponse:
         """Tells the next changes of a list, and forgets those that the agency has on disk.
 
-        Raises Refused: TICKET_INVALID, what the law does not open, WATCH_UNKNOWN, WATCH_POSITION.
+        Raises Refused: TICKET_INVALID, what the law does not open, WATCH_UNKNOWN, WATCH_POSITION;
+        DEPENDENCY_UNAVAILABLE, also where the next change is of a person whose row is damaged.
         """
         place = request.place
         ticket = self._ticket(request.ticket, place, now())
@@ -143,11 +146,15 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             raise Refused(errors.ERROR_REASON_WATCH_POSITION)
         if after > kept.acknowledged:
             await self._write(lambda connection: watches.acknowledge(connection, kept.list_id, after))
-        end = asyncio.get_running_loop().time() + WAIT_SECONDS
+        end, noted = asyncio.get_running_loop().time() + WAIT_SECONDS, kept.told
         while True:
             came = self._came
             told = await self._read(lambda connection: self._next(connection, kept, after))
             left = end - asyncio.get_running_loop().time()
+            # Noted before it leaves, and read again: who comes on the list meanwhile is in it, or comes too late.
+            while told and told[-1].change.position > noted:
+                noted = await self._write(lambda connection: watches.note_told(connection, kept.list_id))
+                told = await self._read(lambda connection: self._next(connection, kept, after))
             if told or left <= 0:
                 return provision.TellChangesResponse(changes=told, fields=_items(kept))
             await _wait(came, left)
@@ -196,6 +203,15 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         except HandleInvalid:
             raise Refused(errors.ERROR_REASON_HANDLE_INVALID, field=f"order.handles[{place}]") from None
 
+    def _begin(
+        self, connection: Connection, kept: WatchList, handle: provision.HandleContent, place: int, day: date
+    ) -> int:
+        """The number of a handle's person on a list. Raises Refused: HANDLE_INVALID: a change of before is too late."""
+        begun = put_on(connection, kept.list_id, handle.resident_code, handle.method, version=handle.version)
+        if begun.too_late and self._may_tell(connection, kept, begun.resident_code, handle.method, day):
+            raise Refused(errors.ERROR_REASON_HANDLE_INVALID, field=f"order.handles[{place}]")
+        return begun.number
+
     def _require_lawful(
         self,
         ticket: provision.Ticket,
@@ -220,24 +236,36 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         return kept
 
     def _next(self, connection: Connection, kept: WatchList, after: int) -> list[provision.ToldProvision]:
+        """The next changes that may be told. Raises RecordDamaged: of the first one that cannot be decided."""
         told: list[provision.ToldProvision] = []
         moment, day = now(), today_in_japan()
         while not told and (found := watches.waiting(connection, kept.list_id, after=after, limit=MOST_TOLD)):
-            told = [self._told(each, kept, moment) for each in found if self._may_tell(connection, kept, each, day)]
+            for each in found:
+                try:
+                    may_tell = self._may_tell(connection, kept, each.resident_code, each.method, day)
+                except RecordDamaged:
+                    log.critical("a list waits at a damaged record", extra={"position": each.position})
+                    if not told:
+                        raise
+                    return told  # behind it nothing: the agency would acknowledge this one with what it is told
+                if may_tell:
+                    told.append(self._told(each, kept, moment))
             after = found[-1].position
         return told
 
-    def _may_tell(self, connection: Connection, kept: WatchList, each: Waiting, day: date) -> bool:
-        """Whether the agency may hear of this person today."""
+    def _may_tell(self, connection: Connection, kept: WatchList, code: str, named: int, day: date) -> bool:
+        """Whether the agency may hear of this person today. Raises RecordDamaged: the row cannot be read."""
         row = connection.execute(
             select(residents.c.resident, residents.c.checksum).where(
-                residents.c.resident_code == each.resident_code, is_provided(residents.c.holder)
+                residents.c.resident_code == code, is_provided(residents.c.holder)
             )
         ).first()
-        if row is None or not is_sound(bytes(row.resident), row.checksum):
+        if row is None:
             return False
+        if not is_sound(bytes(row.resident), row.checksum):
+            raise RecordDamaged
         resident = Resident.FromString(bytes(row.resident))
-        method = inquiry.InquiryMethod.ValueType(each.method)
+        method = inquiry.InquiryMethod.ValueType(named)
         question = Question(kept.agency, kept.purpose, day, method, _items(kept), "changes")
         return (
             not is_protected(resident)

@@ -2,7 +2,9 @@
 
 Rule: no resident is named and no value is told. A correction is a set of recall marks: what a gateway did not provide
 under says nothing to it. The center keeps nothing of gateways, and each of them says how far it is; whoever says it of
-another history, because an older database was put back here, begins anew and finds nothing twice.
+another history, because an older database was put back here, begins anew and finds nothing twice. So does, from where
+a correction was put off because of a damaged row, whoever asks once the row can be read: what was said of the place
+holds the position of the first one.
 
 Source: Act art. 30-8 (errors are told); docs/decisions/0066-a-correction-finds-who-was-told.md.
 """
@@ -27,13 +29,15 @@ from jukinet._pb.jukinet.provision.v1.correction_pb2_grpc import CorrectionServi
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.mesh.clock import JAPAN, now
 from jukinet.purpose.recall import RecallMarks
-from jukinet.store.corrections import Corrected, Place, WrongVersion, read_corrections, read_place
+from jukinet.store.corrections import Corrected, Place, WrongVersion, is_readable, read_corrections, read_place
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read_soon
 
 WAIT_SECONDS: Final = 5.0
 """How long a gateway waits for a correction."""
 _LOOK_SECONDS: Final = 0.5
+_POSITION_BYTES: Final = 8
+"""Of the 32 of a place, where a correction was put off; 24 of the digest are left."""
 _R = TypeVar("_R")
 
 
@@ -57,26 +61,41 @@ class CorrectionService(CorrectionServiceServicer):
     ) -> correction.ListCorrectionsResponse:
         """Lists the next corrections. Raises Refused: DEPENDENCY_UNAVAILABLE."""
         end = asyncio.get_running_loop().time() + WAIT_SECONDS
-        after = request.after
-        if not hmac.compare_digest(request.place, await self._place(after)):
-            after = 0
+        after, put_off = request.after, await self._put_off(request)
+        if put_off is None:
+            after = put_off = 0
+        elif put_off and await self._read(partial(is_readable, position=put_off)):
+            after, put_off = put_off - 1, 0
         while True:
-            found, after, more = await self._read(partial(read_corrections, after=after))
+            found, after, more, passed = await self._read(partial(read_corrections, after=after))
+            put_off = put_off or passed
             left = end - asyncio.get_running_loop().time()
             if found or left <= 0:
                 moment = now()
                 return correction.ListCorrectionsResponse(
                     corrections=[self._told(each, moment) for each in found],
                     through=after,
-                    place=await self._place(after),
-                    at_end=not more,
+                    place=await self._place(after, put_off),
+                    at_end=not more and not put_off,
                 )
             await asyncio.sleep(0 if more else min(left, _LOOK_SECONDS))
 
-    async def _place(self, position: int) -> bytes:
+    async def _put_off(self, request: correction.ListCorrectionsRequest) -> int | None:
+        """Position of the first correction that was put off for the caller, 0 without one; None: begin anew."""
+        for put_off in (0, int.from_bytes(request.place[-_POSITION_BYTES:], "big")):
+            if hmac.compare_digest(request.place, await self._place(request.after, put_off)):
+                return put_off
+        return None
+
+    async def _place(self, position: int, put_off: int) -> bytes:
         """What tells a position of this history from the same one of another; empty where nothing is there."""
         place = await self._read(partial(read_place, position=position))
-        return self._digest("place", place) if place else b""
+        if not place:
+            return b""
+        if not put_off:
+            return self._digest("place", place)
+        digest = self._digest(f"place but for {put_off}", place)
+        return digest[:-_POSITION_BYTES] + put_off.to_bytes(_POSITION_BYTES, "big")
 
     def _told(self, corrected: Corrected, moment: datetime) -> correction.Correction:
         day = _moment(corrected.applied_at).astimezone(JAPAN)

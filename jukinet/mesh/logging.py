@@ -50,6 +50,7 @@ EXTRA: Final = (
     "operator_pseudonym",
     "path",
     "peer",
+    "position",
     "reason",
     "request_id",
     "residents",

@@ -2,10 +2,13 @@
 
 Rule 1: nothing is kept of corrections. They are read out of the history by position, which is append-only and in order.
 Rule 2: of who is protected (支援措置) nothing is told, not even that something was wrong.
+Rule 3: a correction of a person whose row is damaged, so that nobody knows whether that is protected, is put off: it
+stops no other one, and who reads is told from where to read again.
 
 Each function works within the caller's transaction.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -13,8 +16,11 @@ from sqlalchemy import Connection, select
 
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet.domain.correction import may_correct, wrong_versions
+from jukinet.store.checksum import RecordDamaged
 from jukinet.store.schema import history
 from jukinet.store.watches import is_kept_back, present_code
+
+log = logging.getLogger(__name__)
 
 READ_THROUGH: Final = 500
 """Changes of the history that are read at a time."""
@@ -64,20 +70,48 @@ def read_place(connection: Connection, position: int) -> Place | None:
     return Place(*row) if row else None
 
 
-def read_corrections(connection: Connection, *, after: int) -> tuple[list[Corrected], int, bool]:
-    """The next corrections by position, up to which position these are all, and whether the history goes on there."""
+class Listed(NamedTuple):
+    """The next corrections by position."""
+
+    found: list[Corrected]
+    through: int
+    """Up to which position these are all, but for what was put off."""
+    more: bool
+    """Whether the history goes on there."""
+    put_off: int
+    """Position of the first correction that was put off, 0 without one."""
+
+
+def read_corrections(connection: Connection, *, after: int) -> Listed:
+    """The next corrections behind a position."""
     rows = connection.execute(
         select(*_COLUMNS).where(history.c.position > after).order_by(history.c.position).limit(READ_THROUGH)
     ).all()
     found: list[Corrected] = []
+    put_off = 0
     for row in rows:
         after = row.position
-        corrected = _corrected(connection, _Applied(*row))
+        try:
+            corrected = _corrected(connection, _Applied(*row))
+        except RecordDamaged:
+            log.critical("a damaged record puts a correction off", extra={"position": after})
+            put_off = put_off or after
+            continue
         if corrected is not None:
             found.append(corrected)
         if sum(len(each.wrong) for each in found) >= MOST_VERSIONS:
-            return found, after, True
-    return found, after, len(rows) == READ_THROUGH
+            return Listed(found, after, True, put_off)
+    return Listed(found, after, len(rows) == READ_THROUGH, put_off)
+
+
+def is_readable(connection: Connection, position: int) -> bool:
+    """Whether the correction at a position need no longer be put off."""
+    code = select(history.c.resident_code).where(history.c.position == position)
+    try:
+        is_kept_back(connection, present_code(connection, connection.execute(code).scalar_one()))
+    except RecordDamaged:
+        return False
+    return True
 
 
 _COLUMNS = (history.c.position, history.c.resident_code, history.c.version, history.c.change, history.c.applied_at)

@@ -13,6 +13,9 @@ watch_lists = Table(
     Column("fields", String(16), nullable=False, comment="numbers of the IdentityFields, sorted"),
     Column("expires_on", String(10), nullable=False, comment="YYYY-MM-DD in Japan, the last day"),
     Column("acknowledged", BigInteger, nullable=False, comment="position that the agency has on disk"),
+    Column(
+        "told", BigInteger, nullable=False, server_default="0", comment="position up to which it may have been told"
+    ),
 )
 
 watched = Table(

@@ -5,10 +5,12 @@ through once for all lists, and the mark up to which it was moves in the same tr
 Rule 2: what waits holds no record. What is told is read from the history when it is told, and decided then.
 Rule 3: nothing waits of who is protected (支援措置) when the history is looked through, nor of a protection itself.
 Rule 4: a change that a later one overtook tells nothing new, and does not wait.
+Rule 5: where a damaged row hides whether a person on a list is protected, the mark stops in front of that change.
 
 Each function works within the caller's transaction.
 """
 
+import logging
 from collections.abc import Iterable
 from datetime import date
 from typing import Final, NamedTuple
@@ -19,9 +21,12 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.change import Act, facts_of
 from jukinet.domain.protection import is_protected
+from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.schema import history, residents
 from jukinet.store.statement import one_of
 from jukinet.store.watch_schema import watch_events, watch_lists, watch_mark, watched
+
+log = logging.getLogger(__name__)
 
 LOOKED_THROUGH: Final = 500
 """Changes of the history at a time, so that no change from below waits for long."""
@@ -38,6 +43,8 @@ class WatchList(NamedTuple):
     """YYYY-MM-DD in Japan."""
     acknowledged: int = 0
     """Position up to which the agency has all changes on disk."""
+    told: int = 0
+    """Position up to which it may have been told."""
 
 
 class Waiting(NamedTuple):
@@ -56,14 +63,14 @@ def read_list(connection: Connection, list_id: str, *, today: date) -> WatchList
     """A list that has not run out; None when there is none."""
     table = watch_lists.c
     row = connection.execute(
-        select(table.agency, table.purpose, table.fields, table.expires_on, table.acknowledged).where(
+        select(table.agency, table.purpose, table.fields, table.expires_on, table.acknowledged, table.told).where(
             table.list_id == list_id, table.expires_on >= today.isoformat()
         )
     ).first()
     if row is None:
         return None
-    agency, purpose, fields, expires_on, acknowledged = row
-    return WatchList(list_id, agency, purpose, tuple(map(int, fields.split())), expires_on, acknowledged)
+    agency, purpose, fields, *rest = row
+    return WatchList(list_id, agency, purpose, tuple(map(int, fields.split())), *rest)
 
 
 def keep_list(connection: Connection, kept: WatchList) -> None:
@@ -74,16 +81,11 @@ def keep_list(connection: Connection, kept: WatchList) -> None:
         connection.execute(insert(watch_lists).values(values))
 
 
-def put_on(connection: Connection, list_id: str, resident_code: str, method: int) -> int:
-    """Puts a person on a list; gives the number there, the same one for who is on it already."""
-    code = present_code(connection, resident_code)
-    there = select(watched.c.number).where(watched.c.list_id == list_id, watched.c.resident_code == code)
-    number = connection.execute(there).scalar_one_or_none()
-    if number is None:
-        since = connection.execute(select(func.max(history.c.position))).scalar_one_or_none() or 0
-        row = {"list_id": list_id, "resident_code": code, "method": method, "since": since}
-        number = connection.execute(insert(watched).values(row).returning(watched.c.number)).scalar_one()
-    return int(number)
+def note_told(connection: Connection, list_id: str) -> int:
+    """Notes, before it is told, that a list may be told all that was looked through; gives up to which position."""
+    mark = int(connection.execute(select(watch_mark.c.position)).scalar_one())
+    connection.execute(update(watch_lists).where(watch_lists.c.list_id == list_id).values(told=mark))
+    return mark
 
 
 def end_lists(connection: Connection, list_ids: Iterable[str]) -> None:
@@ -159,6 +161,8 @@ def look_through(connection: Connection) -> int:
     """Looks the next changes of the history through, and lets those of persons on lists wait.
 
     Returns: how many were looked through; less than `LOOKED_THROUGH` at the end of the history.
+
+    Raises: RecordDamaged: the next one is of a person on a list whose row cannot be read.
     """
     columns = (history.c.position, history.c.resident_code, history.c.version, history.c.change)
     new = (
@@ -170,9 +174,15 @@ def look_through(connection: Connection) -> int:
     if not rows:
         return 0
     if connection.execute(select(watched.c.number).limit(1)).first():
-        found = _found([_Change(row.position, row.resident_code, row.version, row.change) for row in rows], connection)
+        changes = [_Change(row.position, row.resident_code, row.version, row.change) for row in rows]
+        found, decided = _found(changes, connection)
         if found:
             connection.execute(insert(watch_events), found)
+        if decided < len(rows):
+            log.critical("a damaged record stops the lists", extra={"position": rows[decided].position})
+            rows = rows[:decided]
+    if not rows:
+        raise RecordDamaged
     connection.execute(update(watch_mark).values(position=rows[-1].position))
     return len(rows)
 
@@ -184,8 +194,8 @@ class _Change(NamedTuple):
     change: bytes
 
 
-def _found(changes: list[_Change], connection: Connection) -> list[dict[str, object]]:
-    """What waits because of these changes, list by list."""
+def _found(changes: list[_Change], connection: Connection) -> tuple[list[dict[str, object]], int]:
+    """What waits because of these changes, list by list, and how many of them could be decided."""
     messages = [Change.FromString(each.change) for each in changes]
     present: dict[str, str] = {}
     for each, message in zip(changes, messages, strict=True):
@@ -196,13 +206,18 @@ def _found(changes: list[_Change], connection: Connection) -> list[dict[str, obj
     on_lists: dict[str, list[tuple[str, int, int]]] = {}
     for code, *place in _ON_LISTS.rows(connection, {"codes": list(set(codes))}):
         on_lists.setdefault(code, []).append((place[0], place[1], place[2]))
-    return [
-        {"list_id": list_id, "position": each.position, "number": number}
-        for each, message, code in zip(changes, messages, codes, strict=True)
-        if code in on_lists and _is_told(connection, each, message, code)
-        for list_id, number, since in on_lists[code]
-        if since < each.position
-    ]
+    found: list[dict[str, object]] = []
+    for decided, (each, message, code) in enumerate(zip(changes, messages, codes, strict=True)):
+        concerned = [on for on in on_lists.get(code, ()) if on[2] < each.position]
+        try:
+            if not concerned or not _is_told(connection, each, message, code):
+                continue
+        except RecordDamaged:
+            return found, decided
+        found += [
+            {"list_id": list_id, "position": each.position, "number": number} for list_id, number, _since in concerned
+        ]
+    return found, len(changes)
 
 
 _ON_LISTS = one_of(
@@ -220,12 +235,15 @@ def _is_told(connection: Connection, each: _Change, message: Change, code: str) 
     """Whether a change of a person on a list is told at all."""
     if facts_of(message.reason).act is Act.PROTECTION or is_kept_back(connection, code):
         return False
+    return not is_overtaken(connection, each.resident_code, each.version, each.position)
+
+
+def is_overtaken(connection: Connection, resident_code: str, version: int, position: int) -> bool:
+    """Whether a later change of the person was there before this one."""
     overtaken = select(history.c.position).where(
-        history.c.resident_code == each.resident_code,
-        history.c.version > each.version,
-        history.c.position < each.position,
+        history.c.resident_code == resident_code, history.c.version > version, history.c.position < position
     )
-    return connection.execute(overtaken.limit(1)).first() is None
+    return connection.execute(overtaken.limit(1)).first() is not None
 
 
 def _follow(connection: Connection, before: str, code: str) -> None:
@@ -236,18 +254,32 @@ def _follow(connection: Connection, before: str, code: str) -> None:
 
 
 def is_kept_back(connection: Connection, code: str) -> bool:
-    """Whether nothing may be told of a person: protected (支援措置), or not here under this code."""
+    """Whether nothing may be told of a person: protected (支援措置), or not here under this code.
+
+    Raises: RecordDamaged.
+    """
     row = _row(connection, code)
     return row is None or is_protected(row)
 
 
 def present_code(connection: Connection, code: str) -> str:
-    """The resident code that a person has now, who was answered about under this one."""
-    while (row := _row(connection, code)) is not None and row.successor_code:
-        code = row.successor_code
-    return code
+    """The resident code that a person has now, who was answered about under this one. Raises: RecordDamaged."""
+    return codes_since(connection, code)[-1]
+
+
+def codes_since(connection: Connection, code: str) -> list[str]:
+    """The resident codes of a person from this one to the present one. Raises: RecordDamaged."""
+    codes = [code]
+    while (row := _row(connection, codes[-1])) is not None and row.successor_code:
+        codes.append(row.successor_code)
+    return codes
 
 
 def _row(connection: Connection, code: str) -> Resident | None:
-    raw = connection.execute(select(residents.c.resident).where(residents.c.resident_code == code)).scalar_one_or_none()
-    return None if raw is None else Resident.FromString(bytes(raw))
+    columns = select(residents.c.resident, residents.c.checksum)
+    row = connection.execute(columns.where(residents.c.resident_code == code)).first()
+    if row is None:
+        return None
+    if not is_sound(bytes(row.resident), row.checksum):
+        raise RecordDamaged
+    return Resident.FromString(bytes(row.resident))

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_status import rpc_status
 from sqlalchemy import Engine, event
 
+from agency_gateway import record as record_module
 from agency_gateway.admission import Admission
 from agency_gateway.appending import load
 from agency_gateway.center import Center
@@ -388,7 +389,8 @@ class Network:
 
 
 @pytest.fixture
-async def network(tmp_path: Path) -> AsyncIterator[Network]:
+async def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Network]:
+    monkeypatch.setattr(record_module, "KEEP_SECONDS", 60.0)  # the disk of a test may be as slow as it likes
     built = Network(tmp_path)
     running = [asyncio.ensure_future(part()) for part in (built.record.grouping.run, *built.asking.parts)]
     yield built

@@ -27,6 +27,7 @@ from tests.agency_gateway.conftest import MAYOR, PENSION
 from tests.agency_gateway.office import Office
 from tests.agency_gateway.test_seals import later
 from tests.agency_gateway.test_watch import House
+from tests.damaged import flip
 from tests.purpose.drafts import draft
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -133,6 +134,34 @@ async def test_an_answer_that_said_unchanged_is_recalled_too(office: Office) -> 
     assert again.unchanged
     office.report(1, block="9番9号")
     assert await office.recalled() == {each.request_id: [ADDRESS] for each in (first, again)}
+
+
+async def test_a_damaged_row_stops_no_other_recall_and_its_own_comes_once_it_is_mended(office: Office) -> None:
+    first, second, third = [await office.ask(number) for number in (1, 2, 3)]
+    codes = [office.records[number].resident_code for number in (1, 2)]
+    for number in (1, 2, 3):
+        office.report(number, block="9番9号")
+    for code in codes:
+        flip(office.network.register, code)
+    assert await office.recalled() == {third: [ADDRESS]}
+    assert office.network.recalls.as_of is None, "all corrections is what was not held against the answers"
+    flip(office.network.register, codes[0])
+    assert await office.recalled() == {first: [ADDRESS], third: [ADDRESS]}
+    assert office.network.recalls.as_of is None
+    flip(office.network.register, codes[1])
+    assert await office.recalled() == {answer: [ADDRESS] for answer in (first, second, third)}
+    assert office.network.recalls.as_of is not None
+
+
+async def test_of_who_is_protected_nothing_is_told_when_the_damaged_row_is_mended(office: Office) -> None:
+    await office.ask(1)
+    office.report(1, block="9番9号")
+    office.report(1, change_pb2.CHANGE_REASON_PROTECTION_BEGIN, was_wrong=False, protected=True)
+    flip(office.network.register, office.records[1].resident_code)
+    assert await office.recalled() == {}
+    flip(office.network.register, office.records[1].resident_code)
+    assert await office.recalled() == {}
+    assert office.network.recalls.as_of is not None
 
 
 async def test_an_answer_that_never_left_is_not_recalled(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,13 @@ from jukinet.store import grouping as grouping_module
 Network = Any  # the fixture's own class lives in conftest.py
 UNAVAILABLE = errors.ERROR_REASON_LEDGER_UNAVAILABLE
 QUESTIONS = 12
+KEEP_SECONDS = record_module.KEEP_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def as_in_operation(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger waits for its disk no longer than in operation."""
+    monkeypatch.setattr(record_module, "KEEP_SECONDS", KEEP_SECONDS)
 
 
 async def ask_all(network: Network) -> tuple[list[Any], list[Refused], float]:
@@ -99,7 +106,7 @@ async def test_a_commit_that_hangs_is_told_within_two_seconds_and_nobody_is_look
         network.reads.clear()
         none, refused, seconds = await ask_all(network)
         assert (none, {each.reason for each in refused}) == ([], {UNAVAILABLE})
-        assert seconds < record_module.KEEP_SECONDS
+        assert seconds < KEEP_SECONDS
         assert network.reads == []
     finally:
         moves_on.set()

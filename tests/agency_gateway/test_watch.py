@@ -30,6 +30,7 @@ from jukinet.store import watches
 from jukinet.store.register import apply_arrivals
 from tests.agency_gateway.calls import GATEWAY, called_by
 from tests.agency_gateway.conftest import signed
+from tests.damaged import flip
 
 Network = Any  # the fixture's own class lives in conftest.py
 PENSION = "pension-service"
@@ -296,6 +297,106 @@ async def test_of_a_protected_person_nothing_is_told_nor_later_what_happened_mea
     assert told == ["1番", "3番"]
 
 
+async def test_a_change_of_whose_row_is_damaged_is_told_once_it_is_mended_and_none_behind_it_before(
+    house: House,
+) -> None:
+    code = house.network.record_of(1).resident_code
+    await house.begin(await house.handle(1), await house.handle(2))
+    for number, block in ((2, "1番"), (1, "2番"), (2, "3番")):
+        house.report(number, block=block)
+    flip(house.network.register, code)
+    (before,) = await house.changes()
+    assert before.provided.record.address.block == "1番"
+    assert await refusal(house.changes(before.position)) == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    flip(house.network.register, code)
+    told = [change.provided.record.address.block for change in await house.changes()]
+    assert told == ["2番", "3番"]
+
+
+async def test_a_damaged_row_ends_no_center_and_its_change_is_told_once_it_is_mended(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(center_changes, "WAIT_SECONDS", 30.0)
+    monkeypatch.setattr(center_changes, "_LOOK_SECONDS", 0.0)
+    await house.begin(await house.handle(1))
+    record = house.network.record_of(1)
+    record.address.block = "8番"
+    day = CalendarDate(year=2026, month=5, day=1)
+    house.network.change(change_pb2.Change(reason=MOVED, event_date=day, record=record, version=2))
+    flip(house.network.register, record.resident_code)
+    seen, failed = asyncio.Event(), center_changes.log.error
+
+    def error(*said: Any, **extra: Any) -> None:
+        failed(*said, **extra)
+        seen.set()
+
+    monkeypatch.setattr(center_changes.log, "error", error)
+    running = asyncio.ensure_future(house.network.changes.run())
+    async with asyncio.timeout(10):
+        await seen.wait()
+        flip(house.network.register, record.resident_code)
+        (change,) = await house.changes()
+    assert change.provided.record.address.block == "8番"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_changed_between_the_answer_and_the_list_is_told_once(house: House) -> None:
+    house.report(1, block="6番")
+    items = house.network.record_of(1)
+    items.address.block = "6番"
+    subject = inquiry.Subject(four_items=house.network.four_items(items))
+    handle = await house.handle(1, subject=subject)
+    house.report(1, block="7番")
+    await house.begin(handle)
+    await house.begin(handle)
+    house.report(1, block="8番")
+    told = await house.changes()
+    assert [change.provided.record.address.block for change in told] == ["7番", "8番"]
+    assert await house.changes(told[-1].position) == []
+
+
+async def test_who_changed_before_what_the_list_was_told_has_to_be_asked_about_again(house: House) -> None:
+    first, second, third = [await house.handle(number) for number in (1, 2, 3)]
+    house.report(1, block="7番")
+    house.report(2, block="8番")
+    house.report(3, change_pb2.CHANGE_REASON_PROTECTION_BEGIN, protected=True)
+    await house.begin(second)
+    (change,) = await house.changes()
+    assert change.provided.record.address.block == "8番"
+    assert await refusal(house.begin(third, first)) == errors.ERROR_REASON_HANDLE_INVALID
+    await house.begin(third)
+    moved = house.network.record_of(1)
+    moved.address.block = "7番"
+    subject = inquiry.Subject(four_items=house.network.four_items(moved))
+    await house.begin(await house.handle(1, subject=subject))
+    assert await house.changes(change.position) == []
+
+
+async def test_of_who_was_protected_between_the_answer_and_the_list_nothing_of_meanwhile_is_told(house: House) -> None:
+    handle = await house.handle(1)
+    house.report(1, block="1番")
+    house.report(1, change_pb2.CHANGE_REASON_PROTECTION_BEGIN, block="1番", protected=True)
+    house.report(1, block="2番")
+    house.report(1, change_pb2.CHANGE_REASON_PROTECTION_END, block="2番")
+    house.report(1, block="3番")
+    await house.begin(handle)
+    told = [change.provided.record.address.block for change in await house.changes()]
+    assert told == ["1番", "3番"]
+
+
+async def test_a_handle_that_does_not_say_the_version_holds_as_before(house: House) -> None:
+    keys = house.network.changes._handles
+    uri = Identity("agency", PENSION).uri
+    content = keys.read(await house.handle(1), agency=uri, purpose="B1-77.12", now=now())
+    assert content.version == 1
+    content.ClearField("version")
+    house.report(1, block="7番")
+    await house.begin(keys.make(content))
+    house.report(1, block="8番")
+    assert [change.provided.record.address.block for change in await house.changes()] == ["8番"]
+
+
 async def test_a_death_is_told(house: House) -> None:
     await house.begin(await house.handle(1))
     house.report(1, change_pb2.CHANGE_REASON_DELETION_DEATH)
@@ -319,7 +420,8 @@ async def test_a_person_whose_code_changes_stays_on_the_list(house: House) -> No
     other = House(house.network)
     await other.begin(handle)
     house.report(1, record=moved, block="8番")
-    assert len(await other.changes()) == 1, "a handle of the old code is of the same person"
+    told = [change.provided.record.address.block for change in (await other.changes())[1:]]
+    assert told == ["7番", "8番"], "a handle of the old code is of the same person"
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 10**6])

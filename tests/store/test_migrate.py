@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 
 from agency_gateway.node import MIGRATIONS as LEDGER
 from center_node.asked_today import asked_today
@@ -115,6 +115,21 @@ def test_an_older_database_waits_for_its_operator(engine: Engine, later: Path) -
     migrate(engine, later)
     assert columns(engine) == {"id", "more"}
     ensure_schema(engine, later)
+
+
+def test_a_list_of_before_may_have_been_told_all_that_was_looked_through(engine: Engine, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    (before / "versions").mkdir(parents=True)
+    for script in (REGISTER / "env.py", *(REGISTER / "versions").glob("r*.py")):
+        if script.stem < "r0016" or script.stem == "env":
+            (before / script.relative_to(REGISTER)).write_text(script.read_text())
+    ensure_schema(engine, before)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE watch_mark SET position = 7"))
+        connection.execute(text("INSERT INTO watch_lists VALUES ('a', 'b', 'c', '1', '2026-06-01', 3)"))
+    migrate(engine, REGISTER)
+    with engine.connect() as connection:
+        assert connection.execute(select(watch_lists.c.acknowledged, watch_lists.c.told)).one() == (3, 7)
 
 
 def test_a_register_of_the_first_release_keeps_its_rows_and_gets_the_keys_that_it_lacks(

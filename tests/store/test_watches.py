@@ -12,9 +12,12 @@ from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.domain.arrival import Arrival
 from jukinet.store import watches
+from jukinet.store.checksum import RecordDamaged
 from jukinet.store.register import apply_arrivals
 from jukinet.store.watch_schema import watch_events
+from jukinet.store.watch_start import put_on
 from jukinet.store.watches import WatchList
+from tests.damaged import flip
 
 TODAY = date(2026, 5, 1)
 LISTS = [f"5f7d1c1e-0000-4000-8000-{number:012x}" for number in range(3)]
@@ -60,11 +63,12 @@ class Register:
         with self.engine.begin() as connection:
             return job(connection)
 
-    def begin(self, list_id: str, *codes: str) -> list[int]:
-        """Puts persons on a list; gives their numbers."""
+    def begin(self, list_id: str, *codes: str, version: int = 0) -> list[int]:
+        """Puts persons on a list, who were answered about at a version; gives their numbers."""
         kept = WatchList(list_id, "spiffe://agencies.jukinet/agency/a", "B1-1", (1, 4), "2026-06-01")
         self.run(lambda connection: watches.keep_list(connection, kept))
-        return [self.run(partial(watches.put_on, list_id=list_id, resident_code=code, method=1)) for code in codes]
+        put = partial(put_on, list_id=list_id, method=1, version=version)
+        return [self.run(partial(put, resident_code=code)).number for code in codes]
 
 
 @pytest.fixture
@@ -106,6 +110,59 @@ def test_whoever_comes_on_the_list_is_not_told_what_was_before(register: Registe
     while register.look():
         pass
     assert [town for _, town in register.waiting(LISTS[0])] == ["3番"]
+
+
+def test_what_a_damaged_row_leaves_open_is_decided_once_it_is_mended_and_nothing_is_passed_over(
+    register: Register, code: Callable[[int], str]
+) -> None:
+    first, second = register.begin(LISTS[0], code(1), code(2))
+    register.report((2, 2), (3, 2), (1, 2), (2, 3))
+    flip(register.engine, code(1))
+    flip(register.engine, code(3))
+    assert register.look() == 7, "who is on no list stops nobody"
+    with pytest.raises(RecordDamaged):
+        register.look()
+    assert register.waiting(LISTS[0]) == [(second, "2番")]
+    flip(register.engine, code(1))
+    assert register.look() == 2
+    assert register.waiting(LISTS[0]) == [(second, "2番"), (first, "2番"), (second, "3番")]
+
+
+def test_whose_row_is_damaged_comes_on_no_list(register: Register, code: Callable[[int], str]) -> None:
+    flip(register.engine, code(1))
+    with pytest.raises(RecordDamaged):
+        register.begin(LISTS[0], code(1))
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_what_changed_between_the_answer_and_the_list_waits_once(
+    register: Register, code: Callable[[int], str], looked: bool
+) -> None:
+    register.report((1, 2), (2, 2), (1, 3), (1, 4))
+    while looked and register.look():
+        pass
+    first, second = [*register.begin(LISTS[0], code(1), version=2), *register.begin(LISTS[0], code(2), version=1)]
+    register.begin(LISTS[0], code(1), version=1)
+    register.report((1, 5))
+    while register.look():
+        pass
+    assert register.waiting(LISTS[0]) == [(second, "2番"), (first, "3番"), (first, "4番"), (first, "5番")]
+
+
+def test_where_the_list_was_told_already_nothing_comes_in_between(
+    register: Register, code: Callable[[int], str]
+) -> None:
+    register.report((1, 2), (2, 2))
+    register.look()
+    register.begin(LISTS[0], code(2), version=1)
+    told = register.run(lambda connection: watches.note_told(connection, LISTS[0]))
+    register.report((1, 3))
+    register.look()
+    begun = register.run(partial(put_on, list_id=LISTS[0], resident_code=code(1), method=1, version=1))
+    assert begun.too_late
+    assert [town for _, town in register.waiting(LISTS[0], told)] == ["3番"]
+    again = register.run(partial(put_on, list_id=LISTS[0], resident_code=code(3), method=1, version=1))
+    assert not again.too_late
 
 
 def test_what_is_acknowledged_waits_no_longer_and_a_list_goes_on_behind_what_it_told_alone(
