@@ -80,7 +80,9 @@ class Tail:
         return known | used_ids.among(connection, [each for each in ids if each not in known])
 
     def add(self, connection: Connection, state: ledger.LedgerState, ids: Collection[bytes]) -> None:
-        """Adds a group that used these ids, none of which was used before; gathers some where many are waiting."""
+        """Adds a group of at least one entry that used these ids, none of which was used before; gathers some where
+        many are waiting.
+        """
         last = self._steps[-1]
         step = _Step(state, frozenset(ids), last.gathered, last.run, last.place)
         if step.run is None and state.frontier.size - step.gathered >= RUN:

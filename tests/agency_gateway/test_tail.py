@@ -34,7 +34,11 @@ def request_id(number: int) -> str:
 
 
 def handed(number: int, persons: int = 1) -> Handed:
-    """A message about so many persons; the id of its first entry is that of the number."""
+    """A message about so many persons; the id of its first entry is that of the number. About none: an act that finds
+    nothing to do.
+    """
+    if not persons:
+        return handed(number)._replace(act=lambda _: False)
     leaves = []
     for person in range(persons):
         entry = ledger_pb2.Entry()
@@ -74,8 +78,8 @@ class Ledger:
                 told, kept = append(connection, [handed(*message) for message in group], lambda: SIGNER)
                 repeated = []
                 for number, persons in group:
-                    repeated.append(number in used)
-                    used.add(number)
+                    repeated.append(bool(persons) and number in used)
+                    used |= {number} if persons else set()
                     size += persons
                 assert [one.repeated for one in kept if isinstance(one, Kept)] == repeated
                 assert told == size
@@ -105,7 +109,7 @@ class Ledger:
 
 Step = tuple[list[list[tuple[int, int]]], bool]
 """Groups of messages, each an id and how many persons it is about; and whether their transaction is rolled back."""
-MESSAGES = st.tuples(st.integers(0, 40), st.integers(1, 4))
+MESSAGES = st.tuples(st.integers(0, 40), st.integers(0, 4))
 GROUPS = st.lists(st.lists(MESSAGES, min_size=1, max_size=5), min_size=1, max_size=UNDER_WAY)
 STEPS = st.lists(st.one_of(st.tuples(GROUPS, st.booleans()), st.none()), min_size=1, max_size=14)
 
@@ -176,6 +180,22 @@ def test_ids_of_entries_that_could_not_be_gathered_were_not_used(
     assert ledger.size == 9
     ledger.append([[(9, 1)]], undone=False)
     assert (ledger.size, ledger.refusals()) == (10, 0)
+    ledger.close()
+
+
+def test_an_act_that_found_nothing_to_do_and_was_rolled_back_forgets_no_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_module, "RUN", 10)
+    monkeypatch.setattr(tail_module, "LEAST_SLICE", 4)
+    ledger = Ledger(str(tmp_path))
+    ledger.append([[(number, 1) for number in range(9)]], undone=False)
+    ledger.append([[(9, 1)]], undone=False)
+    for _ in range(3):
+        ledger.append([[(0, 0)]], undone=True)
+    ledger.append([[(number, 1) for number in range(10, 20)]], undone=False)
+    ledger.append([[(number, 1) for number in range(20)]], undone=False)
+    assert ledger.refusals() == 20
     ledger.close()
 
 
