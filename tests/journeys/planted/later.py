@@ -94,7 +94,7 @@ async def plant_an_order_at_the_center(
     key = load_signing_key(network.folder(GATEWAY) / "ticket.key")
     agency = Identity("agency", PENSION_SERVICE).uri
     canaries.plant(
-        provision.HandleContent(resident_code=network.code(), agency=agency, method=1, purpose=purpose)  # type: ignore[arg-type]  # number of an enum
+        provision.HandleContent(resident_code=network.code(), agency=agency, method=1, purpose=purpose, version=1)  # type: ignore[arg-type]  # number of an enum
     )
 
     def ticket(about: Any, **parts: Any) -> provision.SignedTickets:
