@@ -131,10 +131,10 @@ class Budgets:
 
     def _add(self, charge: Charge, new: bool, now: datetime) -> None:
         agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
+        agency.rows[row_of(charge.purpose)] += charge.persons
         if charge.kind == "batch":
             agency.batch += charge.persons
             return
-        agency.rows[row_of(charge.purpose)] += 1
         agency.subjects += new
         if charge.kind == "number":
             operator.numbers.append(now.timestamp())
@@ -158,12 +158,12 @@ def _counts(
     budget: Budget, charge: Charge, agency: _Agency, operator: _Operator, *, new: bool
 ) -> list[tuple[str, int, int]]:
     """Each limit that a charge touches: its name, the limit, and what the count would be."""
-    if charge.kind == "batch":
-        return [("agency_batch_day", budget.agency_batch_day, agency.batch + charge.persons)]
-    row = row_of(charge.purpose)
-    touched = [("agency_subjects_day", budget.agency_subjects_day, agency.subjects + new)]
+    row, touched = row_of(charge.purpose), list[tuple[str, int, int]]()
     if row in budget.row_questions_day:
-        touched.append(("row_questions_day", budget.row_questions_day[row], agency.rows[row] + 1))
+        touched.append(("row_questions_day", budget.row_questions_day[row], agency.rows[row] + charge.persons))
+    if charge.kind == "batch":
+        return [*touched, ("agency_batch_day", budget.agency_batch_day, agency.batch + charge.persons)]
+    touched.append(("agency_subjects_day", budget.agency_subjects_day, agency.subjects + new))
     if charge.kind == "number":
         return [*touched, ("operator_numbers_minute", budget.operator_numbers_minute, len(operator.numbers) + 1)]
     return [

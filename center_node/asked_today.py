@@ -134,8 +134,7 @@ class AskedToday:
         """The accounts of its agency that a ticket touches, whoever it is about."""
         if ticket.kind == provision.PROVISION_KIND_BATCH:
             yield "agency_batch_day"
-            return
-        if ticket.method == INQUIRY_METHOD_FOUR_ITEMS:
+        elif ticket.method == INQUIRY_METHOD_FOUR_ITEMS:
             yield "agency_searches_day"
             yield self._operator(ticket)
         if (row := row_of(ticket.purpose)) in self._budget(ticket.agency).row_questions_day:

@@ -124,6 +124,15 @@ def test_a_row_may_have_a_limit_of_its_own() -> None:
     assert asked == ["", "", "row_questions_day", "", ""]
 
 
+def test_persons_of_a_batch_count_for_their_row() -> None:
+    counted = budgets(row_questions_day={"B1-77": 4})
+    assert charge(counted, purpose="B1-77", kind="batch", persons=5) == "row_questions_day"
+    assert charge(counted, purpose="B1-77.12", kind="batch", persons=3) == ""
+    assert charge(counted, purpose="B1-77") == ""
+    assert charge(counted, purpose="B1-77", kind="batch") == "row_questions_day"
+    assert charge(counted, purpose="B1-72", kind="batch", persons=5) == ""
+
+
 def test_what_is_refused_is_not_charged() -> None:
     counted = budgets(operator_searches_day=1)
     asked = [charge(counted, at) for _, at in zip(range(3), moments(), strict=False)]
@@ -362,7 +371,7 @@ async def test_a_restart_gives_nobody_a_new_budget(network: Network) -> None:
     assert by_operator[0] == by_operator[1]
     told = [(each.searches, each.subjects, each.batch, each.rows) for each in again._agencies.values()]
     assert told == [(each.searches, each.subjects, each.batch, each.rows) for each in before._agencies.values()]
-    assert told == [(3, 3, 3, {"B1-77": 4})]
+    assert told == [(3, 3, 3, {"B1-77": 7})]
 
 
 async def test_an_operator_at_his_limit_stays_there_over_a_restart(network: Network) -> None:

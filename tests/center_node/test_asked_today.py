@@ -203,6 +203,15 @@ async def test_who_asked_about_whom_is_not_on_disk(new_center: NewCenter) -> Non
     assert "123456789018" not in kept
 
 
+async def test_persons_of_a_batch_count_for_their_row(new_center: NewCenter) -> None:
+    counted = new_center(row_questions_day={"B1-41": 3})
+    assert await counted.asks(batch=True, persons=2, purpose="B1-41.2")
+    assert not await counted.asks(batch=True, persons=2, purpose="B1-41")
+    assert await counted.asks(number=True, purpose="B1-41")
+    assert not await counted.asks(batch=True, purpose="B1-41")
+    assert await counted.asks(batch=True, persons=4)
+
+
 async def test_who_asks_while_others_are_written_is_on_disk_before_his_answer(new_center: NewCenter) -> None:
     counted = new_center(agency_batch_day=500, row_questions_day={"B1-77": 500})
 
