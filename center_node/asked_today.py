@@ -37,6 +37,8 @@ _ROUNDED_TO: Final = 100
 """A count on disk is more than the true one by this part of its limit at most."""
 _OPERATORS_ROUNDED_TO: Final = 30
 """The same of one operator, whose limit is small: a hundredth of it is used up by a few questions."""
+_MOST_AHEAD: Final = 10_000
+"""So many at most: of who may ask without end a share of the limit would be used up by thirty restarts all the same."""
 _OPERATOR: Final = "operator_searches_day"
 _SUBJECTS: Final = "agency_subjects_day"
 _DIGEST_BYTES: Final = 16
@@ -166,7 +168,7 @@ class AskedToday:
     def _ahead(self, account: Account) -> int:
         """By how much a count is written before it is reached."""
         part = _OPERATORS_ROUNDED_TO if account[1].startswith(_OPERATOR) else _ROUNDED_TO
-        return self._most(account) // part
+        return min(self._most(account) // part, _MOST_AHEAD)
 
     def _budget(self, agency: str) -> Budget:
         listed = self._directory.get(agency)

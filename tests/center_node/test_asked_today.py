@@ -18,7 +18,7 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.agencies import Agency
-from jukinet.purpose.budgets import Budget
+from jukinet.purpose.budgets import UNLIMITED, Budget
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, migrate
 from jukinet.store.writer import Writer
@@ -201,6 +201,13 @@ async def test_who_asked_about_whom_is_not_on_disk(new_center: NewCenter) -> Non
     assert counted.agency in kept
     assert "taro.yamada" not in kept
     assert "123456789018" not in kept
+
+
+async def test_restarts_use_no_limit_up_that_is_none(new_center: NewCenter) -> None:
+    counted = new_center(operator_searches_day=UNLIMITED, agency_searches_day=UNLIMITED, agency_subjects_day=UNLIMITED)
+    for _ in range(120):
+        assert await counted.asks()
+        counted.restart(DAY)
 
 
 async def test_persons_of_a_batch_count_for_their_row(new_center: NewCenter) -> None:
