@@ -4,9 +4,10 @@ Rules:
 
 1. Up to when the center holds all that a municipality reported is learned from signs of life (`link.standings`). A
    municipality that is not heard of, that its change brake holds, or of which nothing whole is here is never called
-   fresh: what is not known is not claimed.
-2. Where what a municipality reported since may be missing, nobody is told that somebody is not there: the outcome is
-   "not provided". The same where it is older than the asker allows, and then nobody is looked up.
+   fresh: what is not known is not claimed (`completeness`).
+2. Where what a municipality reported since may be missing, or has to wait for another one that is behind, nobody is
+   told that somebody is not there: the outcome is "not provided". The same where the municipality itself is older than
+   the asker allows, and then nobody is looked up.
 3. What is said of a municipality depends on the municipality alone, never on whether somebody was found.
 
 A statement is made anew at most once a second: one costs as much as a look-up, and a second is less than a sign of life
@@ -19,12 +20,11 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, bindparam, select
 
+from center_node.completeness import Completeness
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import Provision
 from jukinet.purpose.freshness import sign_freshness
-from jukinet.store.brakes import is_held
 from jukinet.store.schema import origins
-from jukinet.store.snapshots import is_provided
 from jukinet.store.statement import Prepared
 
 BEHIND_US: Final = 60_000_000
@@ -33,11 +33,8 @@ _ANEW_US: Final = 1_000_000
 _NATION: Final = "nation"
 """In the place of a municipality where a question names none."""
 _NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
-_SOURCE = Prepared(
-    select(origins.c.sequence, origins.c.as_of).where(
-        origins.c.municipality == bindparam("code"), is_provided(origins.c.municipality)
-    )
-)
+_SOURCE = Prepared(select(origins.c.sequence, origins.c.as_of).where(origins.c.municipality == bindparam("code")))
+"""One whose first snapshot is half in has no origin yet."""
 
 
 class Said(NamedTuple):
@@ -48,6 +45,8 @@ class Said(NamedTuple):
     said_us: int
     complete_us: int
     """Up to when all of it is here; 0 when that is not known."""
+    in_effect_us: int
+    """Up to when all of it has taken effect; earlier where some of it waits for another municipality's."""
     joined: bool
 
     def is_fresh(self, now: int, *, maximum_age_us: int) -> bool:
@@ -90,10 +89,9 @@ class Sources:
     ) -> None:
         self._key = key
         self._expected = frozenset(expected)
-        self._complete_as_of = complete_as_of
+        self._completeness = Completeness(expected=expected, complete_as_of=complete_as_of)
         self._clock = clock
         self._said: dict[str, Said] = {}
-        self._oldest = self._oldest_at = 0
 
     def now(self) -> int:
         """Microseconds since 1970. Questions answered together are answered at one moment: who was fresh enough to be
@@ -135,31 +133,28 @@ class Sources:
     def _source(self, connection: Connection, municipality: str, maximum_age_us: int, now: int) -> Source:
         allowed_us = maximum_age_us or BEHIND_US
         if municipality == _NATION:
-            fresh = self._nation_is_fresh(connection, maximum_age_us=allowed_us, now=now)
-            return Source((), answers=True, otherwise=_NOBODY if fresh else _UNKNOWN)
+            whole = now - self._completeness.of_nation(connection, now) <= allowed_us
+            return Source((), answers=True, otherwise=_NOBODY if whole else _UNKNOWN)
         said = self.of(connection, municipality, now)
-        fresh = said.joined and said.is_fresh(now, maximum_age_us=allowed_us)
-        answers = said.joined and (fresh or not maximum_age_us)
-        return Source((said.message,), answers=answers, otherwise=_NOBODY if fresh else _UNKNOWN)
-
-    def _nation_is_fresh(self, connection: Connection, *, maximum_age_us: int, now: int) -> bool:
-        """Whether of every municipality of the network all is here up to so long ago."""
-        if not self._oldest_at or now - self._oldest_at >= _ANEW_US:
-            every = (self.of(connection, municipality, now) for municipality in self._expected)
-            self._oldest, self._oldest_at = min((each.complete_us for each in every), default=0), now
-        return now - self._oldest <= maximum_age_us
+        answers = said.joined and (not maximum_age_us or said.is_fresh(now, maximum_age_us=maximum_age_us))
+        whole = said.joined and now - said.in_effect_us <= allowed_us
+        return Source((said.message,), answers=answers, otherwise=_NOBODY if whole else _UNKNOWN)
 
     def _say(self, connection: Connection, municipality: str, now: int) -> Said:
         said = inquiry.Freshness(municipality=municipality, state=inquiry.SOURCE_STATE_NOT_JOINED)
         said.said_at.FromMicroseconds(now)
         row = _SOURCE.row(connection, {"code": municipality})
-        complete = None
-        if row is not None:
-            said.sequence = row[0]
-            said.as_of.FromMicroseconds(row[1])
-            complete = None if is_held(connection, municipality) else self._complete_as_of(municipality)
-            if complete is not None:
-                said.complete_as_of.FromMicroseconds(complete)
-            late = complete is None or now - complete > BEHIND_US
-            said.state = inquiry.SOURCE_STATE_BEHIND if late else inquiry.SOURCE_STATE_CONNECTED
-        return Said(sign_freshness(said, self._key), now, complete or 0, joined=row is not None)
+        if row is None:
+            return Said(sign_freshness(said, self._key), now, 0, 0, joined=False)
+        said.sequence = row[0]
+        said.as_of.FromMicroseconds(row[1])
+        complete = self._completeness.of_joined(connection, municipality)
+        in_effect = self._completeness.in_effect(connection, municipality, complete, now)
+        said.state = inquiry.SOURCE_STATE_CONNECTED
+        if complete:
+            said.complete_as_of.FromMicroseconds(complete)
+        if now - complete > BEHIND_US:
+            said.state = inquiry.SOURCE_STATE_BEHIND
+        elif now - in_effect > BEHIND_US:
+            said.state = inquiry.SOURCE_STATE_WAITING
+        return Said(sign_freshness(said, self._key), now, complete, in_effect, joined=True)

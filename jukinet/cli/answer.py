@@ -26,10 +26,15 @@ _OTHERWISE: Final = {
     inquiry_pb2.INQUIRY_OUTCOME_NO_SINGLE_MATCH: "no single match (該当なし又は複数)",
     inquiry_pb2.INQUIRY_OUTCOME_NOT_PROVIDED: "not provided: what was reported may not all be at the center (提供不可)",
 }
-_NOT_JOINED: Final = (
-    "not provided: no such municipality is in the network; of a designated city give the city's code, not a ward's "
-    "(提供不可)"
-)
+_BY_STATE: Final = {
+    inquiry_pb2.SOURCE_STATE_NOT_JOINED: (
+        "not provided: no such municipality is in the network; of a designated city give the city's code, not a ward's "
+        "(提供不可)"
+    ),
+    inquiry_pb2.SOURCE_STATE_WAITING: (
+        "not provided: who moved in there from a municipality that is behind may not be found yet (提供不可)"
+    ),
+}
 
 
 def inquiry_as_json(answer: InquireResponse) -> dict[str, Any]:
@@ -72,9 +77,10 @@ def show_verification(answer: VerifyIdentityResponse) -> None:
 
 def _otherwise(answer: InquireResponse | VerifyIdentityResponse) -> str:
     """What an outcome without a match means. Asking again helps where a source is behind, not where there is none."""
-    states = {source.state for source in answer.freshness}
-    if answer.outcome == inquiry_pb2.INQUIRY_OUTCOME_NOT_PROVIDED and inquiry_pb2.SOURCE_STATE_NOT_JOINED in states:
-        return _NOT_JOINED
+    if answer.outcome == inquiry_pb2.INQUIRY_OUTCOME_NOT_PROVIDED:
+        for source in answer.freshness:
+            if source.state in _BY_STATE:
+                return _BY_STATE[source.state]
     return _OTHERWISE.get(answer.outcome, _UNKNOWN)
 
 

@@ -5,13 +5,24 @@ from typing import Any
 
 import pytest
 
+from center_node.completeness import Completeness
 from center_node.freshness import BEHIND_US, Sources
+from jukinet._pb.jukinet.errors.v1.errors_pb2 import ERROR_REASON_WAITING_FOR_EARLIER_CHANGE
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.register.v1.change_pb2 import (
+    CHANGE_REASON_DELETION_EX_OFFICIO,
+    CHANGE_REASON_ENTRY_DOMESTIC_MOVE_IN,
+    Change,
+)
+from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate, IdentityRecord
+from jukinet.domain.arrival import Arrival
 from jukinet.domain.brake import Tally
 from jukinet.mesh.clock import now_us
 from jukinet.purpose.freshness import is_signed
+from jukinet.store import journal
 from jukinet.store.brakes import keep_tally
+from jukinet.store.register import apply_arrivals
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, YOKOSUKA = "131016", "142018"
@@ -135,9 +146,94 @@ async def test_by_number_nobody_is_missing_while_any_municipality_is_behind_and_
     assert not any(answer.freshness or answer.HasField("provided") for answer in too_old)
     network.complete[CHIYODA] = now_us()
     network.sources._said.clear()
-    network.sources._oldest_at = 0
+    network.sources._completeness._read_at = 0
     nobody = await network.inquire(subject=by_number(network, 9))
     assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+
+
+def deletion_of(record: IdentityRecord) -> Change:
+    """Deleted ex officio, towards nowhere."""
+    day = CalendarDate(year=2026, month=4, day=2)
+    return Change(reason=CHANGE_REASON_DELETION_EX_OFFICIO, event_date=day, record=record, version=2)
+
+
+def move_in(network: Network, number: int = 1) -> None:
+    """A resident moved in at Yokosuka; the change before has not come."""
+    record = network.record_of(number)
+    record.address.local_government_code = YOKOSUKA
+    change = Change(
+        reason=CHANGE_REASON_ENTRY_DOMESTIC_MOVE_IN,
+        event_date=CalendarDate(year=2026, month=5, day=1),
+        record=record,
+        version=4,
+        previous_municipality=CHIYODA,
+    )
+    arrival = Arrival(YOKOSUKA, 1, 1, change, change.SerializeToString())
+    with network.register.begin() as connection:
+        applied = apply_arrivals(connection, [arrival], scope="", now_us=now_us())
+        journal.write_origin(connection, YOKOSUKA, journal.Origin(1, 1, b"", 1))
+    assert applied.outcomes == [ERROR_REASON_WAITING_FOR_EARLIER_CHANGE]
+
+
+async def ask_at_yokosuka(network: Network, **changed: Any) -> tuple[str, str]:
+    """Outcome and state of the source, of resident 1 at the new address."""
+    network.sources._said.clear()
+    network.sources._completeness._read_at = 0
+    items = network.four_items(network.record_of(1))
+    items.address.local_government_code = YOKOSUKA
+    answer = await network.inquire(subject=inquiry.Subject(four_items=items), **changed)
+    (said,) = answer.freshness
+    assert is_signed(said, network.freshness_key.public_key())
+    outcome, state = inquiry.InquiryOutcome.Name(answer.outcome), inquiry.SourceState.Name(said.state)
+    return outcome.removeprefix("INQUIRY_OUTCOME_"), state.removeprefix("SOURCE_STATE_")
+
+
+async def test_who_moved_in_from_a_municipality_that_is_behind_is_not_called_not_found(
+    network: Network, behind: int
+) -> None:
+    move_in(network)
+    assert await ask_at_yokosuka(network) == ("NOT_PROVIDED", "WAITING")
+    assert await ask_at_yokosuka(network, maximum_age_seconds=1000) == ("NO_SINGLE_MATCH", "WAITING")
+    assert await ask_at_yokosuka(network, maximum_age_seconds=100) == ("NOT_PROVIDED", "WAITING")
+    assert looked_up(network)
+    network.complete[CHIYODA] = now_us()
+    assert await ask_at_yokosuka(network) == ("NO_SINGLE_MATCH", "CONNECTED")
+    network.complete[YOKOSUKA] = behind
+    assert await ask_at_yokosuka(network) == ("NOT_PROVIDED", "BEHIND")
+
+
+async def test_a_change_waits_for_one_that_the_brake_holds(network: Network) -> None:
+    network.enter(network.record_of(1))
+    move_in(network)
+    with network.register.begin() as connection:
+        keep_tally(connection, CHIYODA, Tally(held_at=1))
+    assert await ask_at_yokosuka(network) == ("NOT_PROVIDED", "WAITING")
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_change_of_somebody_whom_nobody_holds_may_wait_for_any_municipality(
+    network: Network, behind: int, *, is_known: bool
+) -> None:
+    network.complete[CHIYODA] = now_us()
+    if is_known:
+        network.change(deletion_of(network.record_of(1)))
+    move_in(network, number=1 if is_known else 3)
+    assert await ask_at_yokosuka(network) == ("NO_SINGLE_MATCH", "CONNECTED")
+    network.complete[CHIYODA] = behind
+    assert await ask_at_yokosuka(network) == ("NOT_PROVIDED", "WAITING")
+
+
+async def test_what_is_known_of_all_municipalities_takes_the_same_queries_however_many_they_are(
+    network: Network,
+) -> None:
+    queries = []
+    for size in (1, 1000):
+        everybody = Completeness(expected=[f"{number:06}" for number in range(size)], complete_as_of=lambda _: 1)
+        before = len(network.reads)
+        with network.register_reader.connect() as connection:
+            assert everybody.of_nation(connection, now_us()) == 0
+        queries.append(len(network.reads) - before)
+    assert queries[0] == queries[1]
 
 
 async def test_a_statement_is_signed_at_most_once_a_second_and_never_older(network: Network) -> None:

@@ -11,6 +11,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     INQUIRY_OUTCOME_NOT_PROVIDED,
     SOURCE_STATE_BEHIND,
     SOURCE_STATE_NOT_JOINED,
+    SOURCE_STATE_WAITING,
     FourItems,
     Freshness,
     InquireResponse,
@@ -149,9 +150,9 @@ def test_items_that_were_not_provided_are_not_shown(capsys: pytest.CaptureFixtur
     assert "name" not in shown
 
 
-def test_of_a_municipality_that_the_network_does_not_have_no_outage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_was_not_provided_is_told_why_by_the_state_of_the_source(capsys: pytest.CaptureFixture[str]) -> None:
     told = {}
-    for state in (SOURCE_STATE_BEHIND, SOURCE_STATE_NOT_JOINED):
+    for state in (SOURCE_STATE_BEHIND, SOURCE_STATE_NOT_JOINED, SOURCE_STATE_WAITING):
         sources = [Freshness(municipality="141011", state=state)]
         show_inquiry(InquireResponse(outcome=INQUIRY_OUTCOME_NOT_PROVIDED, freshness=sources))
         asked = capsys.readouterr().out.splitlines()[0]
@@ -161,6 +162,7 @@ def test_of_a_municipality_that_the_network_does_not_have_no_outage_is_told(caps
     assert "may not all be at the center" in told[SOURCE_STATE_BEHIND]
     assert "no such municipality is in the network" in told[SOURCE_STATE_NOT_JOINED]
     assert "give the city's code, not a ward's" in told[SOURCE_STATE_NOT_JOINED]
+    assert "moved in there from a municipality that is behind" in told[SOURCE_STATE_WAITING]
 
 
 def test_an_answer_that_is_held_is_shown_as_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
