@@ -87,11 +87,19 @@ class PostgresqlServer:
             connection.execute("CREATE SCHEMA public")
 
     def restart(self) -> None:
-        """As after a crash: open connections are cut, what was committed is there again."""
+        """As after a crash: open connections are cut, what was committed is there again, also after `go_away`."""
+        self._control("restart")
+
+    def go_away(self) -> None:
+        """As a server that crashed: open connections are cut, and nobody answers until `restart`."""
+        self._control("stop")
+
+    def _control(self, act: str) -> None:
         subprocess.run(
-            [self._programs / "bin" / "pg_ctl", "-D", self._folder / "data", "-w", "-s", "-m", "immediate", "restart"],
+            [self._programs / "bin" / "pg_ctl", "-D", self._folder / "data", "-w", "-s", "-m", "immediate", act],
             check=True,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # it says that it found no server to stop
             cwd="/",
             user=self._user,
         )

@@ -12,7 +12,7 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusResponse
+from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
@@ -32,7 +32,7 @@ from jukinet.mesh import metrics
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.config import NodeConfig
-from jukinet.mesh.errors import name_of
+from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.identity import Identity, parse_identity, upstream_of
 from jukinet.mesh.pki import load_public_keys, load_signing_key
 from jukinet.store.boot import Boot, MarkerFile, marker_path, write_boot_id
@@ -227,20 +227,25 @@ class RegisterNode:
     async def _show_metrics(self) -> None:
         """Shows lag, connection and parked changes, every five seconds."""
         while True:
-            status = await self.admin().GetStatus(GetStatusRequest(), None)
-            metrics.parked(status.parked)
-            metrics.held(len(status.held))
-            since = status.oldest_waiting_at.ToMicroseconds()
-            metrics.waiting((now_us() - since) / 1e6 if since else 0.0, status.waiting_too_long)
-            for link in status.links:
-                peer = parse_identity(link.peer)
-                metrics.link_connected(peer, link.connected)
-                metrics.link_slow(peer, link.slow)
-                if link.slow:
-                    log.warning("a neighbour owes an answer", extra={"peer": link.peer})
-                if link.outgoing:
-                    metrics.link_lag(peer, link.last_sequence - link.mark)
+            try:
+                self._show(await self.admin().standing())
+            except Refused as refused:
+                log.warning("how the node stands could not be read", extra={"reason": name_of(refused.reason)})
             await asyncio.sleep(_METRICS_SECONDS)
+
+    def _show(self, status: GetStatusResponse) -> None:
+        metrics.parked(status.parked)
+        metrics.held(len(status.held))
+        since = status.oldest_waiting_at.ToMicroseconds()
+        metrics.waiting((now_us() - since) / 1e6 if since else 0.0, status.waiting_too_long)
+        for link in status.links:
+            peer = parse_identity(link.peer)
+            metrics.link_connected(peer, link.connected)
+            metrics.link_slow(peer, link.slow)
+            if link.slow:
+                log.warning("a neighbour owes an answer", extra={"peer": link.peer})
+            if link.outgoing:
+                metrics.link_lag(peer, link.last_sequence - link.mark)
 
     async def _run_uplink(self) -> None:
         assert self.uplink is not None  # noqa: S101  # parts() asked

@@ -66,14 +66,24 @@ class AdminService(AdminServiceServicer):
         request: admin.GetStatusRequest,
         context: "grpc.aio.ServicerContext[admin.GetStatusRequest, admin.GetStatusResponse] | None",
     ) -> admin.GetStatusResponse:
-        """Tells what the node is, how far its links are and what is parked."""
+        """Tells what the node is, how many residents it has, how far its links are and what is parked."""
+        status = await self.standing()
+        if self._register is not None:
+            status.residents.update(await read_for_caller(self._register, counts_by_status))
+        return status
+
+    async def standing(self) -> admin.GetStatusResponse:
+        """The status without the number of residents, for what is shown all the time.
+
+        To count them takes the longer the larger the register is.
+        """
         status = admin.GetStatusResponse(
             role=self._identity.kind, identity=self._identity.uri, version=jukinet.__version__
         )
         if self._register is not None:
             await read_for_caller(
                 self._register,
-                lambda connection: _read_register(connection, self._identity, status, self._late()),
+                lambda connection: _read_links(connection, self._identity, status, self._late()),
             )
         self._describe(status)
         return status
@@ -157,8 +167,7 @@ def _place(place: admin.ChangePlace) -> Place:
     return Place(place.municipality, place.epoch, place.sequence)
 
 
-def _read_register(connection: Connection, identity: Identity, status: admin.GetStatusResponse, late_us: int) -> None:
-    status.residents.update(counts_by_status(connection))
+def _read_links(connection: Connection, identity: Identity, status: admin.GetStatusResponse, late_us: int) -> None:
     status.parked = connection.execute(select(func.count()).select_from(parked)).scalar_one()
     oldest, status.waiting_too_long = waiting_since(connection, late_us)
     if oldest:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
@@ -17,6 +17,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.errors import StorageFull, StoreError
+from jukinet.store.migrate import REGISTER, migrate
 
 AT = consistency.Place(municipality="131016", epoch=1, sequence=1)
 
@@ -68,3 +69,18 @@ async def test_a_full_disk_is_told_as_one(empty: Engine, monkeypatch: pytest.Mon
         await CALLS["GetStatus"](empty)
     assert caught.value.reason == errors.ERROR_REASON_STORAGE_FULL
     assert not isinstance(caught.value.__cause__, StoreError)
+
+
+async def test_what_a_node_shows_all_the_time_is_read_without_counting_its_residents(tmp_path: Path) -> None:
+    writer = open_writer(f"sqlite:///{tmp_path}/register.db")
+    migrate(writer, REGISTER)
+    writer.dispose()
+    register, read = open_reader(f"sqlite:///{tmp_path}/register.db"), list[str]()
+    event.listen(register, "connect", lambda driver, _: driver.set_trace_callback(read.append))
+    shown = await _status(register).standing()
+    assert any("FROM parked" in statement for statement in read)
+    assert not any("FROM residents" in statement for statement in read)
+    told = await _status(register).GetStatus(admin.GetStatusRequest(), None)
+    assert any("FROM residents" in statement for statement in read)
+    assert told == shown
+    register.dispose()

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psycopg
 import pytest
 
@@ -71,6 +72,45 @@ async def test_registers_on_postgresql_equal_the_truth_after_a_prefecture_was_ki
         assert count(database, "parked") == 0
     assert count(mesh.config("center").database, "history") == len(nation.residents()) + len(changes)
     assert count(mesh.config("gateway-1").database, "ledger_entries") == 6
+
+
+@pytest.mark.slow
+async def test_a_postgresql_that_is_away_for_a_while_ends_no_node_and_loses_nothing(
+    mesh: Mesh, tmp_path: Path, postgresql_server: PostgresqlServer
+) -> None:
+    day = date(2026, 1, 5)
+    nation = Nation([CHIYODA, OKUTAMA], count=60, seed=20261128, on=day)
+    someone = next(row for row in nation.registers.of("center").values() if "-00" not in row.record["birth_date"])
+    residents = files(tmp_path / "residents", nation.residents())
+    changes = files(tmp_path / "changes", nation.changes(day + timedelta(days=1), day + timedelta(days=30)))
+    async with MeshProcesses(mesh) as nodes:
+        nodes.start_all()
+        await nodes.wait_healthy(seconds=SECONDS)
+        await submit_all(mesh, residents)
+        await arrived(mesh)
+
+        postgresql_server.go_away()
+        await asyncio.gather(*(noticed(mesh, name) for name in mesh.registers))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask_all(mesh, someone)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        postgresql_server.restart()
+
+        await nodes.wait_healthy(seconds=SECONDS)
+        await submit_all(mesh, changes)
+        await arrived(mesh)
+        assert (await ask_all(mesh, someone)).answered is not None
+        assert set((await nodes.terminate_all()).values()) == {0}
+    for name in mesh.registers:
+        database = mesh.config(name).database
+        assert differences(database, nation.registers.of(name.partition("-")[2] or "center")) == Counter()
+
+
+async def noticed(mesh: Mesh, name: str) -> None:
+    """Waits until a node found out twice, five seconds apart, that its database is away."""
+    async with asyncio.timeout(SECONDS):
+        while mesh.log_path(name).read_text("utf-8").count("how the node stands could not be read") < 2:
+            await asyncio.sleep(0.1)
 
 
 def files(folder: Path, submissions: Sequence[Submission]) -> dict[str, Path]:
