@@ -10,8 +10,10 @@ from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, sh
 from jukinet.cli.statute_files import ApprovedOption, known_editions, read_directory, read_edition
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
-    from jukinet.purpose.replay import Replay
+    from jukinet.purpose.replay import Replay, Untold
     from jukinet.purpose.statute import StatuteTable
 
 JsonOption = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
@@ -30,8 +32,9 @@ def replay(
 ) -> None:
     """Tell which of a ledger's past questions would be decided differently under a draft.
 
-    Of entries of layout 1, which do not say all that was asked, it says how many cannot be known. Check the ledger with
-    `jukinet ledger verify` first: this command takes it as it is.
+    Questions are inquiries, verifications, batches, lists of later changes begun, told and ended, and acknowledged
+    recalls. Entries that do not say enough, and those in which the statute table had no part, are counted by what they
+    are. Check the ledger with `jukinet ledger verify` first: this command takes it as it is.
 
     Exit codes: 0 nothing would change, 1 something would, 2 a file cannot be read.
 
@@ -40,22 +43,36 @@ def replay(
     with failures_told():
         from jukinet.ledger.verify.findings import Unsound
         from jukinet.purpose.replay import replay as replay_entries
+        from jukinet.purpose.statute import StatuteTableError
 
         table = read_edition(file)
-        directory = read_directory(agencies, known_editions(approved or [], table))
+        known = known_editions(approved or [], table)
+        directory = read_directory(agencies, known)
         try:
-            found = replay_entries(_entries(ledger), table, directory)
+            found = replay_entries(_entries(ledger), table, directory, known=known)
         except (Unsound, OSError) as error:
             raise Failure(f"{ledger} cannot be read as a ledger: {error}", Exit.USAGE) from None
-        result = _replay_as_json(table, found)
+        except StatuteTableError as error:
+            raise Failure(f"{ledger}: {error}", Exit.USAGE) from None
+        result = _as_json(table, found)
         if as_json:
             show_json(result)
         else:
-            headers = ["questions", "agency", "row", "edition", "was", "would be"]
-            show_table(headers, [[str(value or "") for value in each.values()] for each in result["different"]])
-            counts = {key: value for key, value in result.items() if isinstance(value, int)}
-            show(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts.items()))
+            _show(result)
         raise typer.Exit(Exit.REFUSED if found.different else Exit.OK)
+
+
+def _show(result: dict[str, Any]) -> None:
+    headers = ["questions", "agency", "action", "row", "edition", "was", "would be"]
+    show_table(headers, [[str(value or "") for value in each.values()] for each in result["different"]])
+    if result["not_told"]:
+        show_table(["entries", "counted", "action", "why"], [list(map(str, e.values())) for e in result["not_told"]])
+    if result["unknown_editions"]:
+        show(f"Editions of the ledger that were not given with --edition: {', '.join(result['unknown_editions'])}.")
+    show("A refusal does not say whether a seal was wanted: what a draft opens counts as asked for without one.")
+    show("What told nothing left no entry: requests for changes or recalls that found none, and changes not told.")
+    counts = {key: value for key, value in result.items() if isinstance(value, int)}
+    show(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts.items()))
 
 
 def _entries(path: Path) -> "Iterator[Entry]":
@@ -70,24 +87,33 @@ def _entries(path: Path) -> "Iterator[Entry]":
                 yield read_entry(line.leaf)
 
 
-def _replay_as_json(table: "StatuteTable", found: "Replay") -> dict[str, Any]:
+def _as_json(table: "StatuteTable", found: "Replay") -> dict[str, Any]:
+    from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Action
     from jukinet.mesh.errors import name_of
 
     def outcome(refusal: Any) -> str:
         return name_of(refusal) if refusal else "answered"
 
+    def not_told(counted: str, kinds: "Counter[Untold]") -> list[dict[str, Any]]:
+        return [
+            {"entries": count, "counted": counted, "action": Action.Name(kind.action), "why": kind.why}
+            for kind, count in sorted(kinds.items())
+        ]
+
     return {
         "edition": table.edition,
         "digest": table.digest.hex(),
+        "entries": found.entries,
         "questions": found.questions,
         "same": found.same,
-        "not_by_the_table": found.not_by_the_table,
-        "cannot_know": found.cannot_know,
         "would_differ": found.different.total(),
+        "cannot_know": found.cannot_know.total(),
+        "left_out": found.left_out.total(),
         "different": [
             {
                 "questions": count,
                 "agency": change.agency,
+                "action": Action.Name(change.action),
                 "row": change.purpose,
                 "edition": change.edition or None,
                 "was": outcome(change.was),
@@ -95,4 +121,6 @@ def _replay_as_json(table: "StatuteTable", found: "Replay") -> dict[str, Any]:
             }
             for change, count in sorted(found.different.items())
         ],
+        "not_told": not_told("cannot know", found.cannot_know) + not_told("left out", found.left_out),
+        "unknown_editions": sorted(found.unknown_editions),
     }

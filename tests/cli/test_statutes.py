@@ -10,11 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.cli.development_agencies import PENSION_SERVICE, development_agencies
 from jukinet.cli.output import Exit
 from jukinet.ledger import merkle
-from jukinet.ledger.entry import EntryKeys, make_entry
+from jukinet.ledger.entry import EntryKeys, make_act, make_entry
 from jukinet.ledger.export import export
 from jukinet.ledger.layout import encode
 from jukinet.ledger.note import Signer, sign_checkpoint
@@ -198,6 +199,7 @@ def test_a_replay_tells_what_a_draft_would_change(draft: Path, exported: Path, a
         {
             "questions": 1,
             "agency": f"{SPIFFE_PREFIX}{PENSION_SERVICE}",
+            "action": "ACTION_INQUIRE",
             "row": "B1-77",
             "edition": "2019-01",
             "was": "answered",
@@ -208,6 +210,54 @@ def test_a_replay_tells_what_a_draft_would_change(draft: Path, exported: Path, a
     same = tmp_path / "same.toml"
     same.write_bytes(draft_text("2026-04", date(2026, 4, 1)))
     assert "would differ: 0" in run("replay", same, *words)
+
+
+def test_a_replay_says_what_it_did_not_replay_and_why(
+    draft: Path, approved: Path, agencies: Path, tmp_path: Path
+) -> None:
+    refused = {
+        "result": ledger.RESULT_REFUSED, "refusal": errors.ERROR_REASON_BUDGET_EXCEEDED, "fields": [], "token": b"",
+        "answer": None, "edition": "2025-04",
+    }  # fmt: skip
+    unknown = _leaf(1, "B1-72", agency=f"{SPIFFE_PREFIX}somebody")
+    exported = _export(tmp_path, [_leaf(0, "B1-72", **refused), unknown])
+    words = ("replay", draft, "--ledger", exported, "--agencies", agencies)
+    found = json.loads(run(*words, "--json"))
+    assert (found["entries"], found["questions"], found["left_out"], found["cannot_know"]) == (2, 1, 1, 1)
+    assert found["not_told"] == [
+        {
+            "entries": 1,
+            "counted": "cannot know",
+            "action": "ACTION_INQUIRE",
+            "why": "the directory does not list the agency",
+        },
+        {
+            "entries": 1,
+            "counted": "left out",
+            "action": "ACTION_INQUIRE",
+            "why": "refused for another reason: BUDGET_EXCEEDED",
+        },
+    ]
+    assert found["unknown_editions"] == ["2025-04"]
+    told = run(*words)
+    assert "refused for another reason: BUDGET_EXCEEDED" in told
+    assert "not given with --edition: 2025-04" in told
+    assert json.loads(run(*words, "--edition", approved, "--json"))["unknown_editions"] == []
+
+
+def test_a_replay_refuses_an_edition_that_the_ledger_approved_otherwise(
+    draft: Path, agencies: Path, tmp_path: Path
+) -> None:
+    act = make_act(
+        EntryKeys(bytes(32)), time=datetime(2026, 3, 2, tzinfo=UTC), request_id=f"5f7d1c1e-0000-4000-8000-{0:012x}",
+        gateway="spiffe://nodes.jukinet/gateway/gateway-1", operator="spiffe://operators.jukinet/operator",
+        action=ledger.ACTION_APPROVE_EDITION, about="2026-04", edition="2026-04", edition_digest=bytes(32),
+        policy_digest=bytes(32),
+    )  # fmt: skip
+    exported = _export(tmp_path, [encode(act)])
+    words = ["statutes", "replay", str(draft), "--ledger", str(exported), "--agencies", str(agencies)]
+    result = RUNNER.invoke(app, words)
+    assert (result.exit_code, "another edition called 2026-04" in result.stderr) == (Exit.USAGE, True)
 
 
 @pytest.mark.parametrize("digest", ["", "6f0c", "x" * 64])
