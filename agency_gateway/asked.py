@@ -11,26 +11,9 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh.interceptors import Terminal, current_caller, current_terminal
 from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import Decision
+from jukinet.purpose.kinds import KINDS, way_of
 from jukinet.purpose.operator_proof import Question, statement_of
 from jukinet.purpose.ticket import subject_digest, subject_digests
-
-_KINDS = {
-    ledger.ACTION_INQUIRE: provision.PROVISION_KIND_RECORD,
-    ledger.ACTION_VERIFY_IDENTITY: provision.PROVISION_KIND_VERIFICATION,
-    ledger.ACTION_INQUIRE_BATCH: provision.PROVISION_KIND_BATCH,
-    ledger.ACTION_WATCH: provision.PROVISION_KIND_CHANGES,
-    ledger.ACTION_END_WATCH: provision.PROVISION_KIND_CHANGES,
-    ledger.ACTION_TELL_CHANGE: provision.PROVISION_KIND_CHANGES,
-    # The center is not asked: whoever may ask for a purpose at all may hear that an answer was wrong.
-    ledger.ACTION_ACKNOWLEDGE_RECALL: provision.PROVISION_KIND_VERIFICATION,
-}
-_WAYS: "dict[provision.ProvisionKind.ValueType, Provision]" = {
-    provision.PROVISION_KIND_RECORD: "immediate",
-    provision.PROVISION_KIND_VERIFICATION: "immediate",
-    provision.PROVISION_KIND_BATCH: "batch",
-    provision.PROVISION_KIND_CHANGES: "changes",
-}
-
 
 NOWHERE: Final = Terminal(b"", "")
 """The terminal of what was refused unread."""
@@ -59,7 +42,7 @@ class Asked(NamedTuple):
     @property
     def way(self) -> Provision:
         """By which method of provision it is asked."""
-        return _WAYS[_KINDS[self.action]]
+        return way_of(self.action)
 
     def ticket(self, subject: Message, decision: Decision, *, for_watch: bool = False) -> provision.Ticket:
         """What the gateway states about it to the center, once it decided to ask; `subject` is the person or order."""
@@ -78,7 +61,7 @@ class Asked(NamedTuple):
             agency=self.agency,
             purpose=self.context.purpose,
             request_id=self.request_id,
-            kind=_KINDS[self.action],
+            kind=KINDS[self.action],
             fields=self.fields,
             edition=decision.edition,
             maximum_age_seconds=self.context.maximum_age_seconds,

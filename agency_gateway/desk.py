@@ -25,6 +25,7 @@ from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
+from jukinet.purpose.kinds import NOT_READ
 from jukinet.purpose.operator_proof import Question as OperatorQuestion
 
 log = logging.getLogger(__name__)
@@ -32,10 +33,6 @@ log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 _DEFERRED = {errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN}
-
-_NOT_READ = inquiry.INQUIRY_METHOD_FOUR_ITEMS
-"""The law is asked with the four items where nobody is named; where a handle knows how the person was named, the center
-then asks with that."""
 
 
 class Desk:
@@ -99,7 +96,7 @@ class Desk:
 
         Raises Refused, after that is on record, for the reasons of `decide` and `prove`; LEDGER_UNAVAILABLE.
         """
-        asked = asked_by_call(question, action=action, method=_NOT_READ, fields=fields)
+        asked = asked_by_call(question, action=action, method=NOT_READ, fields=fields)
         decision = await self.decide(asked)
         return await self.prove(asked, decision), decision
 

@@ -56,6 +56,7 @@ _PLACES: Final = {
     "disclosure requests": "disclosure_requests.requests",
     "ledger open-body": "bodies.open_body",
     "statutes": "statutes.app",
+    "statutes replay": "statute_replay.replay",
     "statutes propose": "statute_acts.propose",
     "statutes approve": "statute_acts.approve",
     "statutes editions": "statute_acts.editions",

@@ -1,6 +1,5 @@
-"""`jukinet statutes`: the law as data (別表): check an edition, show rows, begin a draft, replay questions by it."""
+"""`jukinet statutes`: the law as data (別表): check an edition, show rows, begin a draft."""
 
-from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,11 +17,9 @@ from jukinet.cli.output import (
     show_table,
     tell,
 )
+from jukinet.cli.statute_files import ApprovedOption, known_editions, read_directory, read_edition, read_file
 
 if TYPE_CHECKING:
-    from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
-    from jukinet.purpose.agencies import AgencyDirectory
-    from jukinet.purpose.replay import Replay
     from jukinet.purpose.statute import StatuteRow, StatuteTable
 
 app = typer.Typer(
@@ -45,12 +42,14 @@ def check(
         Path | None, typer.Argument(metavar="FILE", help="Edition to check; that of the program if left out.")
     ] = None,
     agencies: DirectoryOption = None,
+    approved: ApprovedOption = None,
     on: OnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find rows that contradict each other, overlap or expired, and grants of rows that are gone.
 
     Validity is held against --on, or else the edition's first day. Prints the digest by which an edition is approved.
+    A directory may grant rows of all editions that its node knows: of the program's, and of those given by --edition.
 
     Exit codes: 0 nothing found, 1 something found, 2 a file cannot be read.
 
@@ -62,14 +61,15 @@ def check(
         from jukinet.purpose.edition import parse_edition, program_edition
         from jukinet.purpose.statute_check import check_edition, check_grants
 
-        content = program_edition() if file is None else _read(file)
+        content = program_edition() if file is None else read_file(file)
         day = on.date() if on else None
         findings = check_edition(content, on=day)
         if agencies is not None and findings:
             tell("The agencies' grants were not checked: correct the edition first.")
         elif agencies is not None:
             table = parse_edition(content)
-            findings = check_grants(table, _directory(agencies, table), on=day or table.in_force_from)
+            directory = read_directory(agencies, known_editions(approved or [], table))
+            findings = check_grants(table, directory, on=day or table.in_force_from)
         digest = sha256(content).hexdigest()
         if as_json:
             show_json({"digest": digest, "findings": [finding._asdict() for finding in findings]})
@@ -97,7 +97,7 @@ def show_rows(
     with failures_told():
         from jukinet.mesh.clock import today_in_japan
 
-        table = _table(file)
+        table = read_edition(file)
         day = on.date() if on else today_in_japan()
         if row is None:
             rows = [each for each in table.rows.values() if _is_live(each, day)]
@@ -130,88 +130,6 @@ def draft(
         show(f"Change {file}, then check it with `jukinet statutes check {file}`.")
 
 
-@app.command()
-def replay(
-    file: Annotated[Path, typer.Argument(metavar="DRAFT", help="Edition, proposed or not.")],
-    ledger: Annotated[
-        Path, typer.Option("--ledger", metavar="EXPORT", help="Ledger file, as `ledger fetch` wrote it.")
-    ],
-    agencies: Annotated[
-        Path, typer.Option("--agencies", metavar="FILE", help="Agency directory of the time of the questions.")
-    ],
-    as_json: JsonOption = False,
-) -> None:
-    """Tell which of a ledger's past questions would be decided differently under a draft.
-
-    Of entries of layout 1, which do not say all that was asked, it says how many cannot be known. Check the ledger with
-    `jukinet ledger verify` first: this command takes it as it is.
-
-    Exit codes: 0 nothing would change, 1 something would, 2 a file cannot be read.
-
-    Example: jukinet statutes replay draft.toml --ledger ledger.jsonl --agencies mesh/nodes/gateway-1/agencies.toml
-    """
-    with failures_told():
-        from jukinet.ledger.verify.findings import Unsound
-        from jukinet.purpose.replay import replay as replay_entries
-
-        table = _table(file)
-        try:
-            found = replay_entries(_entries(ledger), table, _directory(agencies, table))
-        except (Unsound, OSError) as error:
-            raise Failure(f"{ledger} cannot be read as a ledger: {error}", Exit.USAGE) from None
-        result = _replay_as_json(table, found)
-        if as_json:
-            show_json(result)
-        else:
-            headers = ["questions", "agency", "row", "edition", "was", "would be"]
-            show_table(headers, [[_cell(value) for value in each.values()] for each in result["different"]])
-            counts = {key: value for key, value in result.items() if isinstance(value, int)}
-            show(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts.items()))
-        raise typer.Exit(Exit.REFUSED if found.different else Exit.OK)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise Failure(f"{file} cannot be read: {error.strerror}", Exit.USAGE) from None
-
-
-def _table(file: Path | None) -> "StatuteTable":
-    from jukinet.purpose.edition import load_statute, parse_edition
-    from jukinet.purpose.statute import StatuteTableError
-
-    try:
-        return load_statute() if file is None else parse_edition(_read(file))
-    except StatuteTableError as error:
-        raise Failure(f"{file}: {error}", Exit.USAGE) from None
-
-
-def _directory(path: Path, table: "StatuteTable") -> "AgencyDirectory":
-    """A directory that may name rows of the program's edition and of this one."""
-    from jukinet.purpose.agencies import AgencyDirectoryError, load_agencies
-    from jukinet.purpose.edition import load_statute
-    from jukinet.purpose.editions import Editions
-    from jukinet.purpose.statute import StatuteTableError
-
-    try:
-        return load_agencies(path, Editions([load_statute(), table]))
-    except (AgencyDirectoryError, StatuteTableError) as error:
-        raise Failure(f"{path}: {error}", Exit.USAGE) from None
-
-
-def _entries(path: Path) -> "Iterator[Entry]":
-    """The entries of a ledger file, one by one. Raises Unsound, OSError."""
-    from jukinet.ledger.verify.layout import read_entry
-    from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
-
-    with path.open("rb") as file:
-        read_header(file)
-        for line in read_lines(file):
-            if isinstance(line, EntryLine):
-                yield read_entry(line.leaf)
-
-
 def _is_live(row: "StatuteRow", day: date) -> bool:
     return row.status == "in_force" and row.valid_from <= day <= row.valid_to
 
@@ -234,34 +152,6 @@ def _row_as_json(table: "StatuteTable", row: "StatuteRow", day: date) -> dict[st
         "valid_from": None if row.valid_from == date.min else row.valid_from.isoformat(),
         "valid_to": None if row.valid_to == date.max else row.valid_to.isoformat(),
         "items": sorted(row.items, key=int),
-    }
-
-
-def _replay_as_json(table: "StatuteTable", found: "Replay") -> dict[str, Any]:
-    from jukinet.mesh.errors import name_of
-
-    def outcome(refusal: Any) -> str:
-        return name_of(refusal) if refusal else "answered"
-
-    return {
-        "edition": table.edition,
-        "digest": table.digest.hex(),
-        "questions": found.questions,
-        "same": found.same,
-        "not_by_the_table": found.not_by_the_table,
-        "cannot_know": found.cannot_know,
-        "would_differ": found.different.total(),
-        "different": [
-            {
-                "questions": count,
-                "agency": change.agency,
-                "row": change.purpose,
-                "edition": change.edition or None,
-                "was": outcome(change.was),
-                "would_be": outcome(change.would_be),
-            }
-            for change, count in sorted(found.different.items())
-        ],
     }
 
 

@@ -201,9 +201,7 @@ class PurposePolicy:
             until: day on which it is to be opened, such as `2027-04-01`.
             day: of the question, in Japan.
         """
-        table = self.editions.on(day)
-        row = table.find(purpose)
-        return row is not None and is_within(until, day, months=table.seals.get(row.key, 0))
+        return is_within(until, day, months=self.editions.on(day).seal_months(purpose))
 
     def seals_on(self, day: date) -> bool:
         """Whether the edition of a day in Japan lets the questions of any row be sealed."""

@@ -125,6 +125,11 @@ class StatuteTable:
             return None
         return row
 
+    def seal_months(self, purpose: str) -> int:
+        """For how many months at most the questions of a row, or row and item, may be sealed (封印); 0 = none."""
+        row = self.find(purpose)
+        return 0 if row is None else self.seals.get(row.key, 0)
+
     def allowance(self, row: StatuteRow) -> Allowance:
         """What a row of this edition may give, and how. A row whose table no article opens may give nothing."""
         article = self.articles.get(row.table)

@@ -166,7 +166,7 @@ def _opens_nothing(agency: Agency, row: StatuteRow | None, on: date) -> str:
     if agency.kind == "private":
         return "the law opens none to a private organisation (art. 30-38)"
     if row is None:
-        return "does not exist"
+        return "is not in this edition"
     if row.status != "in_force":
         return "is deleted" if row.status == "deleted" else "is known from the ordinance alone"
     if row.valid_to < on:

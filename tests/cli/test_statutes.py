@@ -10,11 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.cli.development_agencies import PENSION_SERVICE, development_agencies
 from jukinet.cli.output import Exit
 from jukinet.ledger import merkle
-from jukinet.ledger.entry import EntryKeys, make_entry
+from jukinet.ledger.entry import EntryKeys, make_act, make_entry
 from jukinet.ledger.export import export
 from jukinet.ledger.layout import encode
 from jukinet.ledger.note import Signer, sign_checkpoint
@@ -50,7 +51,10 @@ def agencies(tmp_path: Path) -> Path:
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
     """A ledger of two questions of the pension service for two rows."""
-    leaves = [_leaf(number, purpose) for number, purpose in enumerate(("B1-77", "B1-72"))]
+    return _export(tmp_path, [_leaf(number, purpose) for number, purpose in enumerate(("B1-77", "B1-72"))])
+
+
+def _export(tmp_path: Path, leaves: list[bytes]) -> Path:
     root = merkle.append(merkle.EMPTY, [merkle.leaf_hash(leaf) for leaf in leaves]).root
     checkpoint = sign_checkpoint(Signer("jukinet/gateway-1", Ed25519PrivateKey.generate()), len(leaves), root)
     path = tmp_path / "ledger.jsonl"
@@ -59,27 +63,27 @@ def exported(tmp_path: Path) -> Path:
     return path
 
 
-def _leaf(number: int, purpose: str) -> bytes:
-    entry = make_entry(
-        EntryKeys(bytes(32)),
-        time=datetime(2026, 4, 2, tzinfo=UTC),
-        request_id=f"5f7d1c1e-0000-4000-8000-{number:012x}",
-        agency=f"{SPIFFE_PREFIX}{PENSION_SERVICE}",
-        operator="op",
-        purpose=purpose,
-        article="30-9",
-        case_reference="case",
-        action=ledger.ACTION_INQUIRE,
-        result=ledger.RESULT_PROVIDED,
-        policy_digest=bytes(32),
-        method=1,
-        wanted=[1],
-        edition="2019-01",
-        fields=[1],
-        token=bytes(32),
-        answer=b"answer",
-    )
-    return encode(entry)
+def _leaf(number: int, purpose: str, **parts: Any) -> bytes:
+    """An answer to the pension service; `parts` are other values."""
+    asked: dict[str, Any] = {
+        "time": datetime(2026, 4, 2, tzinfo=UTC),
+        "request_id": f"5f7d1c1e-0000-4000-8000-{number:012x}",
+        "agency": f"{SPIFFE_PREFIX}{PENSION_SERVICE}",
+        "operator": "op",
+        "purpose": purpose,
+        "article": "30-9",
+        "case_reference": "case",
+        "action": ledger.ACTION_INQUIRE,
+        "result": ledger.RESULT_PROVIDED,
+        "policy_digest": bytes(32),
+        "method": 1,
+        "wanted": [1],
+        "edition": "2019-01",
+        "fields": [1],
+        "token": bytes(32),
+        "answer": b"answer",
+    }
+    return encode(make_entry(EntryKeys(bytes(32)), **{**asked, **parts}))
 
 
 def test_the_programs_own_edition_is_clean(agencies: Path) -> None:
@@ -107,6 +111,54 @@ def test_who_had_the_grants_of_a_wrong_draft_checked_is_told_that_they_were_not(
 def test_grants_of_rows_that_a_draft_takes_away_are_told(draft: Path, agencies: Path) -> None:
     assert "grant" in run("check", draft, "--agencies", agencies, code=Exit.REFUSED)
     run("check", draft)
+
+
+@pytest.fixture
+def approved(tmp_path: Path) -> Path:
+    """An edition of before the draft, with a row that the program's own lacks and the draft takes out again."""
+    file = tmp_path / "approved.toml"
+    file.write_bytes(draft_text("2025-04", date(2025, 4, 1), renamed={"B1-77": "B1-177"}))
+    return file
+
+
+@pytest.fixture
+def granted(agencies: Path) -> Path:
+    """The directory as it was granted under that edition."""
+    agencies.write_text(agencies.read_text("utf-8").replace('"B1-77"', '"B1-77", "B1-177"'), "utf-8")
+    return agencies
+
+
+def test_a_grant_of_a_row_that_only_an_approved_edition_has_is_a_finding(
+    draft: Path, approved: Path, granted: Path
+) -> None:
+    found = json.loads(run("check", draft, "--agencies", granted, "--edition", approved, "--json", code=Exit.REFUSED))[
+        "findings"
+    ]
+    told = "row B1-177 is granted and is not in this edition"
+    assert {"kind": "grant", "where": PENSION_SERVICE, "text": told} in found
+
+
+def test_a_row_that_no_given_edition_has_is_wrong_usage_and_says_what_is_known(draft: Path, granted: Path) -> None:
+    result = RUNNER.invoke(app, ["statutes", "check", str(draft), "--agencies", str(granted)])
+    assert result.exit_code == Exit.USAGE
+    assert "Known are the editions 2019-01, 2026-04" in result.stderr
+
+
+def test_a_replay_refuses_the_questions_of_a_row_that_only_an_approved_edition_has(
+    draft: Path, approved: Path, granted: Path, tmp_path: Path
+) -> None:
+    exported = _export(tmp_path, [_leaf(0, "B1-177", edition="2025-04"), _leaf(1, "B1-72", edition="2025-04")])
+    words = ("--ledger", exported, "--agencies", granted, "--edition", approved, "--json")
+    found = json.loads(run("replay", draft, *words, code=Exit.REFUSED))
+    assert [(each["row"], each["would_be"]) for each in found["different"]] == [("B1-177", "PURPOSE_UNKNOWN")]
+    assert found["same"] == 1
+
+
+def test_two_editions_of_one_name_are_wrong_usage(draft: Path, agencies: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_bytes(draft_text(rows={"B1-72": None}))
+    result = RUNNER.invoke(app, ["statutes", "check", str(draft), "--agencies", str(agencies), "--edition", str(other)])
+    assert (result.exit_code, "two different editions are called 2026-04" in result.stderr) == (Exit.USAGE, True)
 
 
 def test_files_that_cannot_be_read_are_wrong_usage(tmp_path: Path, draft: Path, exported: Path, agencies: Path) -> None:
@@ -147,6 +199,7 @@ def test_a_replay_tells_what_a_draft_would_change(draft: Path, exported: Path, a
         {
             "questions": 1,
             "agency": f"{SPIFFE_PREFIX}{PENSION_SERVICE}",
+            "action": "ACTION_INQUIRE",
             "row": "B1-77",
             "edition": "2019-01",
             "was": "answered",
@@ -157,6 +210,54 @@ def test_a_replay_tells_what_a_draft_would_change(draft: Path, exported: Path, a
     same = tmp_path / "same.toml"
     same.write_bytes(draft_text("2026-04", date(2026, 4, 1)))
     assert "would differ: 0" in run("replay", same, *words)
+
+
+def test_a_replay_says_what_it_did_not_replay_and_why(
+    draft: Path, approved: Path, agencies: Path, tmp_path: Path
+) -> None:
+    refused = {
+        "result": ledger.RESULT_REFUSED, "refusal": errors.ERROR_REASON_BUDGET_EXCEEDED, "fields": [], "token": b"",
+        "answer": None, "edition": "2025-04",
+    }  # fmt: skip
+    unknown = _leaf(1, "B1-72", agency=f"{SPIFFE_PREFIX}somebody")
+    exported = _export(tmp_path, [_leaf(0, "B1-72", **refused), unknown])
+    words = ("replay", draft, "--ledger", exported, "--agencies", agencies)
+    found = json.loads(run(*words, "--json"))
+    assert (found["entries"], found["questions"], found["left_out"], found["cannot_know"]) == (2, 1, 1, 1)
+    assert found["not_told"] == [
+        {
+            "entries": 1,
+            "counted": "cannot know",
+            "action": "ACTION_INQUIRE",
+            "why": "the directory does not list the agency",
+        },
+        {
+            "entries": 1,
+            "counted": "left out",
+            "action": "ACTION_INQUIRE",
+            "why": "refused for another reason: BUDGET_EXCEEDED",
+        },
+    ]
+    assert found["unknown_editions"] == ["2025-04"]
+    told = run(*words)
+    assert "refused for another reason: BUDGET_EXCEEDED" in told
+    assert "not given with --edition: 2025-04" in told
+    assert json.loads(run(*words, "--edition", approved, "--json"))["unknown_editions"] == []
+
+
+def test_a_replay_refuses_an_edition_that_the_ledger_approved_otherwise(
+    draft: Path, agencies: Path, tmp_path: Path
+) -> None:
+    act = make_act(
+        EntryKeys(bytes(32)), time=datetime(2026, 3, 2, tzinfo=UTC), request_id=f"5f7d1c1e-0000-4000-8000-{0:012x}",
+        gateway="spiffe://nodes.jukinet/gateway/gateway-1", operator="spiffe://operators.jukinet/operator",
+        action=ledger.ACTION_APPROVE_EDITION, about="2026-04", edition="2026-04", edition_digest=bytes(32),
+        policy_digest=bytes(32),
+    )  # fmt: skip
+    exported = _export(tmp_path, [encode(act)])
+    words = ["statutes", "replay", str(draft), "--ledger", str(exported), "--agencies", str(agencies)]
+    result = RUNNER.invoke(app, words)
+    assert (result.exit_code, "another edition called 2026-04" in result.stderr) == (Exit.USAGE, True)
 
 
 @pytest.mark.parametrize("digest", ["", "6f0c", "x" * 64])

@@ -16,6 +16,7 @@ def draft_text(
     rows: Mapping[str, Mapping[str, str] | None] | None = None,
     articles: Mapping[str, Mapping[str, str]] | None = None,
     seals: Mapping[str, int | str] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> bytes:
     """The file of a draft.
 
@@ -25,10 +26,11 @@ def draft_text(
         rows: changed columns by row; None takes the row out, with its items.
         articles: changed columns by the table that the article opens.
         seals: rows whose questions may be sealed, and for how many months.
+        renamed: other keys of rows, which lose their items with it.
     """
-    changed = dict(rows or {})
+    changed = dict(rows or {}) | {key: {"purpose_key": new} for key, new in (renamed or {}).items()}
     kept = [record for record in OWN.rows if changed.get(record["purpose_key"], {}) is not None]
-    gone = {key for key, change in changed.items() if change is None}
+    gone = {key for key, change in changed.items() if change is None or "purpose_key" in change}
     return format_edition(
         OWN._replace(
             name=name,

@@ -1,0 +1,39 @@
+"""What the actions of a ledger are to the law: which kind of provision each one asks for, and by which method.
+
+An action that is not here asks the statute table nothing: operators' acts, disclosures, and the recalls that a gateway
+makes by itself.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.purpose.articles import Provision
+
+KINDS: "Final[Mapping[int, provision.ProvisionKind.ValueType]]" = {
+    ledger.ACTION_INQUIRE: provision.PROVISION_KIND_RECORD,
+    ledger.ACTION_VERIFY_IDENTITY: provision.PROVISION_KIND_VERIFICATION,
+    ledger.ACTION_INQUIRE_BATCH: provision.PROVISION_KIND_BATCH,
+    ledger.ACTION_WATCH: provision.PROVISION_KIND_CHANGES,
+    ledger.ACTION_END_WATCH: provision.PROVISION_KIND_CHANGES,
+    ledger.ACTION_TELL_CHANGE: provision.PROVISION_KIND_CHANGES,
+    # The center is not asked: whoever may ask for a purpose at all may hear that an answer was wrong.
+    ledger.ACTION_ACKNOWLEDGE_RECALL: provision.PROVISION_KIND_VERIFICATION,
+}
+_WAYS: "Final[Mapping[provision.ProvisionKind.ValueType, Provision]]" = {
+    provision.PROVISION_KIND_RECORD: "immediate",
+    provision.PROVISION_KIND_VERIFICATION: "immediate",
+    provision.PROVISION_KIND_BATCH: "batch",
+    provision.PROVISION_KIND_CHANGES: "changes",
+}
+
+NOT_READ: Final = inquiry.INQUIRY_METHOD_FOUR_ITEMS
+"""The law is asked with the four items where nobody is named; where a handle knows how the person was named, the center
+then asks with that."""
+
+
+def way_of(action: int) -> Provision:
+    """By which method of provision an action of `KINDS` is asked."""
+    return _WAYS[KINDS[action]]
