@@ -18,6 +18,7 @@ from agency_gateway.desk import Desk
 from agency_gateway.freeze_service import FreezeService
 from agency_gateway.freezes import Freezes
 from agency_gateway.inquiry import InquiryService
+from agency_gateway.listed_keys import require_listed_key
 from agency_gateway.publisher import Publisher
 from agency_gateway.recall_service import RecallService
 from agency_gateway.recalls import Recalls
@@ -175,6 +176,7 @@ async def run(config: NodeConfig) -> None:
                 scrub.run,
             ],
             on_drain=end_streams,
+            admit=partial(require_listed_key, agencies),
             on_refusal=inquiry.note_refusal,
         )
     finally:
