@@ -21,6 +21,13 @@ from jukinet.purpose.agencies import AgencyDirectory
 log = logging.getLogger(__name__)
 
 
+def warn_of_unlisted(directory: AgencyDirectory) -> None:
+    """Tells the network's operators which agencies list no key, and so get no answer."""
+    for agency in directory.values():
+        if not agency.certificates:
+            log.warning("an agency lists no key of a certificate: it gets no answer", extra={"peer": agency.spiffe_id})
+
+
 def require_listed_key(directory: AgencyDirectory, peer: Peer) -> None:
     """Refuses an agency that calls with a certificate for another key than it lists.
 

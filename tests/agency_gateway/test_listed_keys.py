@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from agency_gateway.listed_keys import require_listed_key
+from agency_gateway.listed_keys import require_listed_key, warn_of_unlisted
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity, Peer
@@ -44,6 +44,13 @@ def test_no_other_key_is_taken_and_none_of_an_agency_that_lists_none(listed: set
         with pytest.raises(Refused) as refused:
             call(replace(LISTED, certificates=frozenset(listed)), key)
         assert refused.value.reason == errors.ERROR_REASON_CALLER_NOT_ALLOWED
+
+
+def test_at_the_start_the_log_names_the_agencies_that_can_get_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    bare = replace(LISTED, id="bare", spiffe_id="spiffe://agencies.jukinet/agency/bare", certificates=frozenset())
+    warn_of_unlisted({each.spiffe_id: each for each in (LISTED, bare)})
+    (record,) = caplog.records
+    assert (record.levelname, vars(record)["peer"]) == ("WARNING", bare.spiffe_id)
 
 
 @pytest.mark.parametrize("kind", ["operator", "agency", "gateway"])
