@@ -42,5 +42,7 @@ def require_listed_key(directory: AgencyDirectory, peer: Peer) -> None:
     if agency is None or peer.key in agency.certificates:
         return
     metrics.key_not_listed()
-    log.warning("a certificate has a key that its agency does not list: %s", peer.key, extra={"peer": agency.spiffe_id})
+    # The certificate in the form in which `tls.denied` takes it.
+    told = "a certificate has a key that its agency does not list: key %s, certificate sha256:%s"
+    log.warning(told, peer.key, peer.fingerprint, extra={"peer": agency.spiffe_id})
     raise Refused(errors.ERROR_REASON_CALLER_NOT_ALLOWED, detail=f"key {peer.key} is not listed")

@@ -164,8 +164,7 @@ def parse_agencies(text: str, editions: Editions) -> AgencyDirectory:
         agency = _agency(entry, editions, where=f"agency {entry.get('id', f'number {number}')}")
         if agency.spiffe_id in directory:
             raise AgencyDirectoryError(f"agency {agency.id} stands twice in the directory")
-        own: list[object] = [key.public_bytes_raw() for key in agency.operators.values()]
-        own += agency.certificates
+        own: list[object] = [*agency.certificates, *(key.public_bytes_raw() for key in agency.operators.values())]
         if len({*own, *keys}) < len(own) + len(keys):
             raise AgencyDirectoryError(f"agency {agency.id}: a key stands twice in the directory")
         keys.update(own)

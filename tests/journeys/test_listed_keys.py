@@ -10,6 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet.cli.development_agencies import BANK
@@ -76,6 +78,8 @@ async def test_the_operators_of_the_network_learn_whose_certificate_came_and_for
         assert key not in told
     (warning,) = [line for line in network.log(GATEWAY).splitlines() if digest in line and "WARNING" in line]
     assert AGENCY.uri in warning
+    leaf = x509.load_pem_x509_certificate(forged.certificate.read_bytes())
+    assert f"sha256:{leaf.fingerprint(hashes.SHA256()).hex()}" in warning  # as the deny list takes it
     assert "jukinet_key_not_listed_total" in network.metrics_of(GATEWAY)
     assert digest not in network.metrics_of(GATEWAY)
 
