@@ -18,6 +18,7 @@ from agency_gateway.desk import Desk
 from agency_gateway.freeze_service import FreezeService
 from agency_gateway.freezes import Freezes
 from agency_gateway.inquiry import InquiryService
+from agency_gateway.listed_keys import require_listed_key, warn_of_unlisted
 from agency_gateway.publisher import Publisher
 from agency_gateway.recall_service import RecallService
 from agency_gateway.recalls import Recalls
@@ -76,6 +77,7 @@ async def run(config: NodeConfig) -> None:
     reader = open_reader(config.database)
     editions = open_editions(reader)
     agencies = load_agencies(needed(settings.agencies), editions)
+    warn_of_unlisted(agencies)
     policy = PurposePolicy(editions, agencies)
     ledger_key = load_signing_key(needed(settings.ledger_key))
     signer = Signer(f"jukinet/{config.name}", ledger_key)
@@ -175,6 +177,7 @@ async def run(config: NodeConfig) -> None:
                 scrub.run,
             ],
             on_drain=end_streams,
+            admit=partial(require_listed_key, agencies),
             on_refusal=inquiry.note_refusal,
         )
     finally:

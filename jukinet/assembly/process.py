@@ -18,6 +18,7 @@ from jukinet.ledger.errors import LedgerError
 from jukinet.mesh import logging as mesh_logging
 from jukinet.mesh import metrics, tracing
 from jukinet.mesh.config import ConfigError, NodeConfig
+from jukinet.mesh.identity import Peer
 from jukinet.mesh.interceptors import OnRefusal
 from jukinet.mesh.pki import PkiError, certificate_end
 from jukinet.mesh.server import NodeServer, Service, build_server, run_until_signal
@@ -60,11 +61,13 @@ async def serve(
     parts: Sequence[Part],
     checks: Mapping[str, Check],
     on_drain: Callable[[], Awaitable[None]] | None = None,
+    admit: Callable[[Peer], None] = lambda _peer: None,
     on_refusal: OnRefusal | None = None,
 ) -> None:
     """Runs the parts and serves until SIGTERM or SIGINT.
 
     `checks` tells, by service, whether what it stands on answers; watchers of grpc.health.v1 hear of every change.
+    `admit` raises Refused for a caller of the table whose certificate is not taken at this node.
     Raises PartFailed when a part ended by itself, StorageFailed when the disk did, LedgerError when the ledger did.
     """
     node = build_server(
@@ -74,6 +77,7 @@ async def serve(
         services=[*services, (add_AdminServiceServicer_to_server, admin)],
         limits=config.limits,
         interceptors=[tracing.server_interceptor()],
+        admit=admit,
         on_refusal=on_refusal,
     )
     running = [asyncio.create_task(part()) for part in parts]

@@ -32,6 +32,7 @@ _PLACES: Final = {
     "inquire-batch": "inquire_batch.inquire_batch",
     "batch-job": "batch_job.app",
     "operator": "operator.app",
+    "agencies": "agencies.app",
     "watch": "watch.app",
     "recalls": "recalls.recalls",
     "admin": "admin.app",

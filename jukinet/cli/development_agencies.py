@@ -12,6 +12,7 @@ from typing import Final
 from jukinet.cli.layout import Mesh
 from jukinet.domain.local_government import prefecture_code_of
 from jukinet.mesh.identity import Identity
+from jukinet.mesh.key_digest import key_digest_in
 from jukinet.mesh.pki import create_signing_key, load_public_key
 from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
 from jukinet.purpose.budgets import UNLIMITED, Budget
@@ -35,7 +36,7 @@ OPERATORS: Final = ("op-7", "op-8")
 
 
 def development_agencies(municipality: str) -> list[Agency]:
-    """Lists the agencies, without their operators, whose keys each mesh makes for itself.
+    """Lists the agencies, without their operators and certificates, whose keys each mesh makes for itself.
 
     Args:
         municipality: six-digit code of the one that is an agency too, with its prefecture.
@@ -62,14 +63,15 @@ def development_agencies(municipality: str) -> list[Agency]:
     ]
 
 
-def with_operators(agency: Agency, mesh: Mesh) -> Agency:
-    """Makes a key for each operator of an agency of a mesh; it lies beside the agency's own."""
+def with_keys(agency: Agency, mesh: Mesh) -> Agency:
+    """Makes a key for each operator of an agency of a mesh, beside its certificate, whose key is listed too."""
     keys = {}
     for operator in OPERATORS:
         private = mesh.operator_key(Identity("agency", agency.id), operator)
         _, public = create_signing_key(private.parent, private.stem)
         keys[operator] = load_public_key(public)
-    return replace(agency, operators=keys)
+    certificate = mesh.client(Identity("agency", agency.id)).certificate
+    return replace(agency, operators=keys, certificates=frozenset({key_digest_in(certificate)}))
 
 
 def _public(name: str, name_en: str, name_ja: str, body: str, prefecture: str = "") -> Agency:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agency_gateway.witness_list import ListedWitness, format_witnesses
-from jukinet.cli.development_agencies import development_agencies, with_operators
+from jukinet.cli.development_agencies import development_agencies, with_keys
 from jukinet.cli.init_disclosure import counters, write_disclosure
 from jukinet.cli.layout import CONFIG, OPERATOR, SECOND_OPERATOR, Mesh, folder_name
 from jukinet.cli.node_sections import DATABASES, SECTIONS
@@ -212,7 +212,7 @@ class _Writer:
 
     def _write_agencies(self) -> None:
         """The center decides again by its own copy, and disclosure names recipients: one file each."""
-        text = format_agencies(with_operators(agency, self._mesh) for agency in self._agencies)
+        text = format_agencies(with_keys(agency, self._mesh) for agency in self._agencies)
         for _, folder in self._folders_of("gateway", "center", "disclosure"):
             pki.write_public(folder / "agencies.toml", text.encode())
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet.domain.local_government import is_municipality_code, is_prefecture_code, prefecture_code_of
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.key_digest import key_digest
 
 Kind = Literal[
     "municipality",
@@ -158,6 +159,8 @@ class Peer:
     identity: Identity
     not_after: datetime
     fingerprint: str
+    key: str
+    """Digest of its certificate's public key (`key_digest`)."""
 
     def require_valid(self, now: datetime) -> None:
         """Refuses when the certificate has run out, as it may on a stream that stays open.
@@ -223,7 +226,8 @@ class Trust:
             raise _unclear(f"leaf: {type(error).__name__}") from None
         if not any(_is_issuer(ca, certificate) for ca in self._authorities.get(identity.trust_domain, ())):
             raise _unclear("leaf is not from the CA of its trust domain")
-        return Peer(identity, certificate.not_valid_after_utc, certificate.fingerprint(hashes.SHA256()).hex())
+        fingerprint, key = certificate.fingerprint(hashes.SHA256()).hex(), key_digest(certificate.public_key())
+        return Peer(identity, certificate.not_valid_after_utc, fingerprint, key)
 
 
 def identity_in(certificate: x509.Certificate) -> Identity:

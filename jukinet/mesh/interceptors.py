@@ -4,7 +4,8 @@ Rules, in the order in which they are applied:
 1. Nothing but a refusal of the catalogue leaves the node. Any other exception becomes INTERNAL with a fixed text and an
    opaque id; its message goes nowhere, for it may hold personal data.
 2. The caller is who its certificate says (`identity`), over TLS 1.3.
-3. The caller is on the list of callers of the RPC (`callers`); unknown RPCs have no callers.
+3. The caller is on the list of callers of the RPC (`callers`); unknown RPCs have no callers. And the node takes the
+   certificate: a gateway takes those for keys that its agency directory lists.
 4. The node is neither stopping nor full, and the caller does not hold too much of it (`traffic`).
 5. The call has a deadline, unless it is a stream that stays open.
 6. Every request message, of a stream too, keeps the size limit and the rules that stand in the protos. A handler may
@@ -102,6 +103,7 @@ class Gate(grpc.aio.ServerInterceptor):
         callers: table of callers.
         limits: of this node.
         traffic: counts running calls and knows when the node stops.
+        admit: raises Refused for a caller of the table whose certificate is not taken at this node.
         on_refusal: awaited before a refusal is sent, so that it can be put on record first; what it raises is sent
             instead.
         now: the present moment, UTC.
@@ -112,6 +114,7 @@ class Gate(grpc.aio.ServerInterceptor):
     callers: Callers
     limits: Limits
     traffic: Traffic
+    admit: Callable[[Peer], None] = lambda _peer: None
     on_refusal: OnRefusal | None = None
     now: Callable[[], datetime] = clock.now
     _known: dict[str, Any] = field(default_factory=dict)
@@ -149,6 +152,7 @@ class Gate(grpc.aio.ServerInterceptor):
             call.caller = peer.identity
             if not self.callers.allows(rpc, peer.identity, self.node):
                 raise Refused(errors_pb2.ERROR_REASON_CALLER_NOT_ALLOWED)
+            self.admit(peer)
             with self.traffic.call(rpc, peer.identity):
                 if rpc not in self.callers.without_deadline and context.time_remaining() is None:
                     raise Refused(errors_pb2.ERROR_REASON_DEADLINE_REQUIRED)

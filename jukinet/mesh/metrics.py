@@ -44,6 +44,7 @@ INSTRUMENTS: Final = {
     "commit_jobs": ("histogram", "1", "jobs that shared one commit"),
     "batch_changes": ("histogram", "1", "changes of one batch of a link"),
     "inquiries": ("counter", "1", "questions answered or refused, by result and refusal"),
+    "key_not_listed": ("counter", "1", "calls by certificates whose key their agency does not list: an alarm"),
     "operator_elsewhere": (
         "counter",
         "1",
@@ -239,6 +240,12 @@ def inquiry(result: "Result.ValueType", refusal: "ErrorReason.ValueType | None" 
         # Whether somebody was found stays between the ledger and the asker: both count as answered.
         kind = "refused" if result == Result.RESULT_REFUSED else "answered"
         _count("inquiries", count=count, result=kind, refusal=_refusal(refusal))
+
+
+def key_not_listed() -> None:
+    """Counts a call by a certificate whose key its agency does not list."""
+    if _serving is not None:
+        _count("key_not_listed")
 
 
 def operator_elsewhere() -> None:

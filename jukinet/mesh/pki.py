@@ -82,7 +82,9 @@ def create_authority(trust_domain: str, *, days: int = CA_DAYS) -> Authority:
     return Authority(trust_domain, builder.sign(key, hashes.SHA256()), key)
 
 
-def issue(authority: Authority, identity: Identity, *, days: int, server: bool) -> Leaf:
+def issue(
+    authority: Authority, identity: Identity, *, days: int, server: bool, key: ec.EllipticCurvePrivateKey | None = None
+) -> Leaf:
     """Makes a certificate for a member of the network.
 
     Args:
@@ -90,13 +92,14 @@ def issue(authority: Authority, identity: Identity, *, days: int, server: bool) 
         identity: whom it names.
         days: how long it holds.
         server: True for one that others dial: it may serve, and carries the DNS form of the identity as well.
+        key: of a certificate that is renewed; a new one is made if None.
 
     Raises:
         PkiError: the CA is another domain's.
     """
     if identity.trust_domain != authority.trust_domain:
         raise PkiError(f"The CA of {authority.trust_domain} issues nothing for {identity.trust_domain}.")
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.uri)]
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if server:

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 
 from jukinet.mesh import clock, health
 from jukinet.mesh.callers import Callers, network_callers
-from jukinet.mesh.identity import Identity
+from jukinet.mesh.identity import Identity, Peer
 from jukinet.mesh.interceptors import Gate, OnRefusal
 from jukinet.mesh.limits import Limits
 from jukinet.mesh.pki import write_public
@@ -72,6 +72,7 @@ def build_server(
     services: Sequence[Service],
     limits: Limits | None = None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    admit: Callable[[Peer], None] = lambda _peer: None,
     on_refusal: OnRefusal | None = None,
     callers: Callers | None = None,
     now: Callable[[], datetime] = clock.now,
@@ -85,6 +86,7 @@ def build_server(
         services: what it serves, beside health and reflection.
         limits: the defaults if None.
         interceptors: for tracing; they stand before the gate and see its refusals as statuses.
+        admit: raises Refused for a caller of the table whose certificate is not taken at this node.
         on_refusal: awaited before each refusal is sent.
         callers: the network's table if None.
         now: the present moment, UTC.
@@ -102,6 +104,7 @@ def build_server(
         callers=callers,
         limits=limits,
         traffic=traffic,
+        admit=admit,
         on_refusal=on_refusal,
         now=now,
     )

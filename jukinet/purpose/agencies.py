@@ -15,6 +15,7 @@ The directory is a TOML file with one table per organisation:
     kind = "public"                      # or "private"
     bodies = ["japan-pension-service"]   # which bodies of the statute table it is; empty for a private organisation
     rows = ["B1-72", "B1-77"]            # granted rows of the statute table
+    certificates = ["d1a2…"]             # keys of its certificates (`certificate_keys`); nobody gets in by another
     prefecture = "130001"                # of a local body: the prefecture that it is, or lies in; left out = national
     valid_from = 2019-01-07              # first day of the listing
     valid_to = 2030-03-31                # last day; left out = open
@@ -36,7 +37,7 @@ The directory is a TOML file with one table per organisation:
     operator_searches_day = 600
 
 Whoever asks has to prove that he is an operator of the agency (`operator_proof`): an agency that lists none gets no
-answer.
+answer, nor does one that lists no key of a certificate.
 """
 
 import json
@@ -51,6 +52,7 @@ from typing import Literal, TypeVar
 
 from jukinet.domain.local_government import is_prefecture_code
 from jukinet.purpose.budgets import Budget, format_budget, read_budget
+from jukinet.purpose.certificate_keys import read_certificates
 from jukinet.purpose.contact import Contact, format_contact, read_contact
 from jukinet.purpose.editions import Editions
 from jukinet.purpose.operator_keys import OperatorKeys, format_operators, read_operators
@@ -63,7 +65,7 @@ SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
 
 _KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
 _REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
-_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "operators", "contact", "budgets"} | DEFAULTS.keys()
+_ALLOWED = _REQUIRED | {"valid_to", "prefecture", "certificates", "operators", "contact", "budgets"} | DEFAULTS.keys()
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -85,6 +87,7 @@ class Agency:
     valid_from: date
     valid_to: date = date.max
     prefecture: str = ""
+    certificates: frozenset[str] = frozenset()
     operators: OperatorKeys = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     on_misses: Reaction = DEFAULTS["on_misses"]
@@ -153,17 +156,17 @@ def parse_agencies(text: str, editions: Editions) -> AgencyDirectory:
 
     Raises:
         AgencyDirectoryError: the text is no TOML, has an unknown key, lacks one, names a row, body or kind that does
-            not exist, or lists an operator's key that is not his alone.
+            not exist, or lists a key, of an operator or a certificate, that is not his or its alone.
     """
     directory: dict[str, Agency] = {}
-    keys: set[bytes] = set()
+    keys: set[object] = set()
     for number, entry in enumerate(_entries(text), 1):
         agency = _agency(entry, editions, where=f"agency {entry.get('id', f'number {number}')}")
         if agency.spiffe_id in directory:
             raise AgencyDirectoryError(f"agency {agency.id} stands twice in the directory")
-        own = [key.public_bytes_raw() for key in agency.operators.values()]
+        own: list[object] = [*agency.certificates, *(key.public_bytes_raw() for key in agency.operators.values())]
         if len({*own, *keys}) < len(own) + len(keys):
-            raise AgencyDirectoryError(f"agency {agency.id}: an operator's key stands twice in the directory")
+            raise AgencyDirectoryError(f"agency {agency.id}: a key stands twice in the directory")
         keys.update(own)
         directory[agency.spiffe_id] = agency
     return MappingProxyType(directory)
@@ -203,6 +206,7 @@ def _format_agency(agency: Agency) -> str:
         "kind": agency.kind,
         "bodies": sorted(agency.bodies),
         "rows": sorted(agency.rows),
+        "certificates": sorted(agency.certificates),
     }
     if agency.prefecture:
         texts["prefecture"] = agency.prefecture
@@ -248,6 +252,7 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
         valid_from=valid_from,
         valid_to=valid_to,
         prefecture=_prefecture(entry.get("prefecture", ""), f"{where}: prefecture"),
+        certificates=_read(f"{where}: certificates", read_certificates, entry.get("certificates", [])),
         operators=_read(f"{where}: operators", read_operators, entry.get("operators", {})),
         budget=_read(f"{where}: budgets", read_budget, entry.get("budgets", {}), rows),
         contact=_read(f"{where}: contact", read_contact, entry.get("contact", {})),

@@ -16,7 +16,8 @@ ADDRESS = "ipv4:192.0.2.1:40000"
 @contextmanager
 def called_by(identity: Identity, *, certificate: bytes = CERTIFICATE, address: str = ADDRESS) -> Iterator[None]:
     """Runs a block as if this identity had called, with this certificate and from this address."""
-    peer = Peer(identity=identity, not_after=datetime(2100, 1, 1, tzinfo=UTC), fingerprint=certificate.hex())
+    not_after = datetime(2100, 1, 1, tzinfo=UTC)
+    peer = Peer(identity=identity, not_after=not_after, fingerprint=certificate.hex(), key="")
     tokens = interceptors._peer.set(peer), interceptors._address.set(address)
     try:
         yield

@@ -18,6 +18,7 @@ from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit, Failure
 from jukinet.ledger.note import VerifierKey
 from jukinet.mesh.identity import Identity, identity_in
+from jukinet.mesh.key_digest import key_digest_in
 from jukinet.mesh.pki import load_public_key, load_public_keys, load_signing_key
 from jukinet.mesh.tls import TlsMaterial
 from jukinet.purpose.agencies import load_agencies
@@ -144,6 +145,13 @@ def test_center_and_gateway_hold_the_same_directory_and_can_decide_by_it(mesh: M
     gateway, center = (load_agencies(mesh.folder(name) / "agencies.toml", editions) for name in ("gateway-1", "center"))
     assert gateway == center
     PurposePolicy(editions, gateway)
+
+
+def test_each_agency_lists_the_key_of_its_own_certificate_and_no_other(mesh: Mesh) -> None:
+    directory = load_agencies(mesh.folder("gateway-1") / "agencies.toml", Editions([load_statute()]))
+    for agency in directory.values():
+        certificate = mesh.client(Identity("agency", agency.id)).certificate
+        assert agency.certificates == {key_digest_in(certificate)}
 
 
 def test_the_bank_is_private_and_holds_rows_by_mistake(mesh: Mesh) -> None:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -42,13 +45,14 @@ from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.cli.connect import health_of
 from jukinet.cli.development_agencies import PENSION_SERVICE
 from jukinet.cli.init import Plan, free_addresses, write_mesh
-from jukinet.cli.layout import OPERATOR, Mesh
+from jukinet.cli.layout import OPERATOR, Mesh, folder_name
 from jukinet.cli.processes import MeshProcesses, NodeDied
 from jukinet.mesh import pki
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import reason_of
 from jukinet.mesh.identity import Identity
+from jukinet.mesh.key_digest import key_digest_in
 from jukinet.mesh.tls import TlsFiles
 from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, format_agencies
 from jukinet.store.engine import open_reader
@@ -159,6 +163,7 @@ class Network:
             for name in self.mesh.names:
                 self.wipe(name)
         self.more = folder / "more"
+        agencies = [self._with_listed_key(agency) for agency in agencies]
         for path in self.mesh.root.glob("nodes/*/agencies.toml"):
             path.write_text(f"{path.read_text('utf-8')}\n{format_agencies(agencies)}", "utf-8")
         self.nodes = MeshProcesses(self.mesh, environ)
@@ -215,12 +220,24 @@ class Network:
         return pki.load_authority(identity.trust_domain, self.mesh.root / "pki")
 
     def tls(self, identity: Identity) -> TlsFiles:
-        """Certificate and key of anybody: a client or node of the mesh, or one that is issued now."""
+        """Certificate and key of anybody: an agency of the mesh, or whoever is issued one now."""
+        if identity.kind == "agency" and (self.mesh.root / "clients" / folder_name(identity)).exists():
+            return self.mesh.client(identity)
         folder = self.more / identity.uri.removeprefix("spiffe://")
         if not folder.exists():
             leaf = pki.issue(self.authority(identity), identity, days=1, server=False)
             pki.write_leaf(leaf, folder, "tls")
         return TlsFiles(folder / "tls.pem", folder / "tls.key", self.mesh.authority("nodes"))
+
+    def listed_key(self, agency: Identity) -> ec.EllipticCurvePrivateKey:
+        """The key that the directory lists for an agency of the mesh; certificates for others get nowhere."""
+        key = serialization.load_pem_private_key(self.mesh.client(agency).key.read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
+
+    def _with_listed_key(self, agency: Agency) -> Agency:
+        certificate = self.tls(Identity("agency", agency.id)).certificate
+        return replace(agency, certificates=frozenset({key_digest_in(certificate)}))
 
     @asynccontextmanager
     async def channel(self, node: str, client: Identity | TlsFiles = OPERATOR_IDENTITY) -> AsyncIterator[Any]:

@@ -60,10 +60,15 @@ doors = pytest.mark.parametrize("door", DOORS, ids=[door.node for door in DOORS]
 
 
 def certificate(
-    folder: Path, authority: pki.Authority, names: Iterable[x509.GeneralName], *, days: int = 1, subject: str = ""
+    folder: Path,
+    authority: pki.Authority,
+    names: Iterable[x509.GeneralName],
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    days: int = 1,
+    subject: str = "",
 ) -> TlsFiles:
     """A leaf with any names, such as our own `pki` never makes; the CN, if any, is one that a node might trust."""
-    key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     common_name = [x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else []
     builder = (
@@ -95,7 +100,9 @@ def leaf_of(network: Network, tmp_path: Path) -> Callable[..., TlsFiles]:
     def make(
         owner: Identity, *names: x509.GeneralName, authority: pki.Authority | None = None, **more: Any
     ) -> TlsFiles:
-        return certificate(tmp_path, authority or network.authority(owner), names, **more)
+        # An agency's is refused for its defect, and not for a key that its directory does not list.
+        key = network.listed_key(owner) if owner.kind == "agency" else ec.generate_private_key(ec.SECP256R1())
+        return certificate(tmp_path, authority or network.authority(owner), names, key, **more)
 
     return make
 

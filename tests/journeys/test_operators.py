@@ -22,8 +22,9 @@ ROW, SECONDS = "B1-44-2", 10
 
 
 def terminal(network: Network, folder: Path) -> TlsFiles:
-    """A second certificate of the agency."""
-    pki.write_leaf(pki.issue(network.authority(AGENCY), AGENCY, days=1, server=False), folder, "tls")
+    """One more certificate of the agency, for the key that its directory lists."""
+    leaf = pki.issue(network.authority(AGENCY), AGENCY, days=1, server=False, key=network.listed_key(AGENCY))
+    pki.write_leaf(leaf, folder, "tls")
     return TlsFiles(folder / "tls.pem", folder / "tls.key", network.mesh.authority("nodes"))
 
 

@@ -57,6 +57,7 @@ def record_everything() -> None:
     metrics.batch(500)
     metrics.inquiry(RESULT_PROVIDED)
     metrics.inquiry(RESULT_REFUSED, errors_pb2.ERROR_REASON_PRIVATE_SECTOR_BANNED)
+    metrics.key_not_listed()
     metrics.operator_elsewhere()
     metrics.budget_exceeded()
     metrics.detector_finding(DETECTOR_MISSES)
@@ -95,6 +96,7 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         "jukinet_batch_changes_sum": 500,
         'jukinet_inquiries_total{refusal="",result="answered"}': 1,
         'jukinet_inquiries_total{refusal="PRIVATE_SECTOR_BANNED",result="refused"}': 1,
+        "jukinet_key_not_listed_total": 1,
         "jukinet_operator_elsewhere_total": 1,
         "jukinet_budget_exceeded_total": 1,
         'jukinet_detector_findings_total{detector="MISSES"}': 1,

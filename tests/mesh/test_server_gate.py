@@ -11,8 +11,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet.mesh.callers import Rule
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.errors import Refused, error_id_of, reason_of, violations_of
-from jukinet.mesh.identity import NODES, Identity
+from jukinet.mesh.identity import NODES, Identity, Peer
 from jukinet.mesh.interceptors import RefusedCall, current_caller
+from jukinet.mesh.key_digest import key_digest_in
 from jukinet.mesh.limits import Limits
 from tests.mesh.handlers import KINDS, SECRET, answer_caller, every_kind, raising
 
@@ -67,6 +68,27 @@ async def test_who_is_not_on_the_list_reaches_no_handler(
             await call(channel, kind, submission())
         assert reason_of(refused.value) == errors_pb2.ERROR_REASON_CALLER_NOT_ALLOWED
     assert service.entered == 0
+
+
+@every_kind
+async def test_a_certificate_that_the_node_does_not_take_is_refused_like_a_forbidden_caller(
+    kind: str, network: Any, kinds: Any, kinds_callers: Any, call: Any, submission: Any
+) -> None:
+    service, seen = kinds(answer_caller), []
+
+    def admit(peer: Peer) -> None:
+        seen.append(peer)
+        raise Refused(errors_pb2.ERROR_REASON_CALLER_NOT_ALLOWED)
+
+    node = await network.serve((service.add_to, None), callers=kinds_callers, admit=admit)
+    channel = await network.dial(node)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(channel, kind, submission(), deadline=None)
+    assert reason_of(refused.value) == errors_pb2.ERROR_REASON_CALLER_NOT_ALLOWED
+    assert service.entered == 0
+    (peer,) = seen
+    assert peer.identity == SYSTEM
+    assert peer.key == key_digest_in(next(network.directory.glob("*municipal-system*.pem")))
 
 
 @every_kind

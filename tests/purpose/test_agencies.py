@@ -27,6 +27,7 @@ PENSION = {
 REACTIONS = ("on_misses", "on_crowd", "on_case", "on_outside")
 BUDGETS = '{ agency_batch_day = 0, row_questions_day = { "B1-77" = 3, "B1-72" = 4 } }'
 KEYS = [base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode() for _ in range(2)]
+DIGESTS = ["c1" * 32, "0e" * 32]
 
 
 def entry(**changes: str | None) -> str:
@@ -97,6 +98,15 @@ def test_directory_that_was_written_reads_back_the_same() -> None:
         ({"valid_to": "2018-12-31"}, "valid_to lies before valid_from"),
         ({"budgets": "{ operator_searches = 3 }"}, "budgets: unknown limit operator_searches"),
         ({"budgets": '{ row_questions_day = { "B1-4" = 3 } }'}, "budgets: row_questions_day must be a table of rows"),
+        ({"certificates": f'"{DIGESTS[0]}"'}, "certificates: must be a list of keys, each the SHA-256"),
+        ({"certificates": "[7]"}, "certificates: must be a list of keys"),
+        ({"certificates": '[""]'}, "certificates: must be a list of keys"),
+        ({"certificates": f'["{DIGESTS[0][:-1]}"]'}, "certificates: must be a list of keys"),
+        ({"certificates": f'["{DIGESTS[0]}\\n"]'}, "certificates: must be a list of keys"),
+        ({"certificates": f'["{DIGESTS[0].upper()}"]'}, "certificates: must be a list of keys"),
+        ({"certificates": f'["sha256:{DIGESTS[0]}"]'}, "certificates: must be a list of keys"),
+        ({"certificates": f'["{":".join(["AB"] * 32)}"]'}, "certificates: must be a list of keys"),
+        ({"certificates": f'["{DIGESTS[0]}", "{DIGESTS[0]}"]'}, "certificates: a key stands twice"),
         ({"operators": '["op-7"]'}, "operators: must be a table"),
         ({"operators": "{ op-7 = 1 }"}, "operators: an operator's key is an Ed25519 public key"),
         ({"operators": '{ op-7 = "" }'}, "operators: an operator's key is an Ed25519 public key"),
@@ -104,7 +114,7 @@ def test_directory_that_was_written_reads_back_the_same() -> None:
         ({"operators": f'{{ op-7 = "{KEYS[0][:-4]}" }}'}, "operators: an operator's key is an Ed25519 public key"),
         ({"operators": f'{{ "" = "{KEYS[0]}" }}'}, "operators: an operator's id has 1 to 100 characters"),
         ({"operators": f'{{ "op\\n7" = "{KEYS[0]}" }}'}, "operators: an operator's id has 1 to 100 characters"),
-        ({"operators": f'{{ op-7 = "{KEYS[0]}", op-8 = "{KEYS[0]}" }}'}, "an operator's key stands twice"),
+        ({"operators": f'{{ op-7 = "{KEYS[0]}", op-8 = "{KEYS[0]}" }}'}, "a key stands twice"),
     ],
 )
 def test_entry_that_is_wrong_is_refused_with_what_to_correct(changes: dict[str, str | None], told: str) -> None:
@@ -142,6 +152,25 @@ def test_a_reaction_that_is_none_does_not_load(key: str, reaction: str) -> None:
 def test_an_agency_lists_no_operators_unless_it_says_so() -> None:
     (agency,) = parse_agencies(entry(), EDITIONS).values()
     assert agency.operators == {}
+
+
+def test_keys_of_certificates_are_read_and_written_back() -> None:
+    directory = parse_agencies(entry(certificates=f'["{DIGESTS[0]}", "{DIGESTS[1]}"]'), EDITIONS)
+    (agency,) = directory.values()
+    assert agency.certificates == set(DIGESTS)
+    assert parse_agencies(format_agencies(directory.values()), EDITIONS) == directory
+
+
+def test_an_agency_lists_no_certificate_unless_it_says_so() -> None:
+    (agency,) = parse_agencies(entry(), EDITIONS).values()
+    assert agency.certificates == frozenset()
+
+
+def test_a_key_of_two_agencies_certificates_is_a_mistake() -> None:
+    listed = f'["{DIGESTS[0]}"]'
+    other = entry(id='"acme"', spiffe_id='"spiffe://agencies.jukinet/agency/acme"', certificates=listed)
+    with pytest.raises(AgencyDirectoryError, match="agency acme: a key stands twice"):
+        parse_agencies(entry(certificates=listed) + other, EDITIONS)
 
 
 def test_a_key_of_two_agencies_is_a_mistake() -> None:
