@@ -116,6 +116,12 @@ def test_a_batch_has_a_budget_of_its_own() -> None:
     assert charge(counted) == ""
 
 
+def test_without_a_line_nobody_gets_a_batch() -> None:
+    for counted in (budgets(), budgets(row_questions_day={"B1-77": 4}), Budgets({})):
+        assert charge(counted, kind="batch") == "agency_batch_day"
+        assert charge(counted) == ""
+
+
 def test_a_row_may_have_a_limit_of_its_own() -> None:
     counted = budgets(row_questions_day={"B1-77": 2})
     asked = [charge(counted, purpose=purpose, kind=kind) for purpose, kind in (
@@ -125,7 +131,7 @@ def test_a_row_may_have_a_limit_of_its_own() -> None:
 
 
 def test_persons_of_a_batch_count_for_their_row() -> None:
-    counted = budgets(row_questions_day={"B1-77": 4})
+    counted = budgets(agency_batch_day=100, row_questions_day={"B1-77": 4})
     assert charge(counted, purpose="B1-77", kind="batch", persons=5) == "row_questions_day"
     assert charge(counted, purpose="B1-77.12", kind="batch", persons=3) == ""
     assert charge(counted, purpose="B1-77") == ""
@@ -202,6 +208,14 @@ async def test_a_question_over_budget_is_on_record_and_nobody_is_looked_up(netwo
     assert (len(network.reads), len(network.center.requests)) == before
     assert [entry.refusal for entry in network.leaves()] == [0, OVER, OVER]
     assert [entry.new_subject for entry in network.leaves()] == [True, False, False]
+
+
+async def test_a_batch_without_a_line_is_refused_on_record_and_nobody_is_looked_up(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network)
+    assert await network.refusal_of(network.inquire_batch(network.batch_of(1))) == OVER
+    assert network.center.requests == []
+    assert [(entry.action, entry.refusal) for entry in network.leaves()] == [(ledger.ACTION_INQUIRE_BATCH, OVER)]
 
 
 async def test_what_a_frozen_operator_was_refused_costs_nobody_anything_after_a_restart(network: Network) -> None:

@@ -104,6 +104,14 @@ async def test_searches_numbers_and_batches_have_limits_of_their_own(new_center:
     assert await counted.asks(agency="spiffe://jukinet.example/agency/two")
 
 
+async def test_without_a_line_nobody_gets_a_batch_whatever_a_gateway_allows(new_center: NewCenter) -> None:
+    counted = new_center(row_questions_day={"B1-77": 9})
+    assert not await counted.asks(batch=True)
+    assert not await counted.asks(batch=True, agency="spiffe://jukinet.example/agency/unlisted")
+    assert counted.reasons == {errors.ERROR_REASON_BUDGET_EXCEEDED}
+    assert await counted.asks(number=True)
+
+
 async def test_what_is_refused_is_not_charged(new_center: NewCenter) -> None:
     counted = new_center(agency_batch_day=5)
     assert not await counted.asks(batch=True, persons=6)
@@ -211,7 +219,7 @@ async def test_restarts_use_no_limit_up_that_is_none(new_center: NewCenter) -> N
 
 
 async def test_persons_of_a_batch_count_for_their_row(new_center: NewCenter) -> None:
-    counted = new_center(row_questions_day={"B1-41": 3})
+    counted = new_center(agency_batch_day=100, row_questions_day={"B1-41": 3})
     assert await counted.asks(batch=True, persons=2, purpose="B1-41.2")
     assert not await counted.asks(batch=True, persons=2, purpose="B1-41")
     assert await counted.asks(number=True, purpose="B1-41")

@@ -14,7 +14,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         operator_numbers_minute=120,
         agency_searches_day=1_000,
         agency_subjects_day=5_000,
-        agency_batch_day=10_000,
+        agency_batch_day=0,
         row_questions_day={},
     )
 
