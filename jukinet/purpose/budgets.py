@@ -26,6 +26,8 @@ class Budget:
     """Different persons asked about one at a time, as they were named."""
     agency_batch_day: int = 0
     """Persons in batches (一括提供), which count for no search and no different person."""
+    operator_batch_day: int | None = None
+    """The same of one operator; without a line, as many as his agency's, for one machine does its monthly run."""
     row_questions_day: Mapping[str, int] = field(default_factory=dict)
     """Questions about one person under a row of the statute table, by its key; without a line, as many as the others
     allow."""

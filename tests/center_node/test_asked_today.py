@@ -173,6 +173,23 @@ async def test_an_operator_has_one_day_at_all_gateways_and_after_a_restart(new_c
     assert await counted.asks(day=DAY + timedelta(days=1))
 
 
+async def test_an_operator_has_one_day_of_batches_at_all_gateways_and_after_a_restart(new_center: NewCenter) -> None:
+    counted = new_center(agency_batch_day=100, operator_batch_day=5)
+    assert await counted.asks(5, batch=True)
+    assert not await counted.asks(batch=True)
+    counted.restart(DAY)
+    assert not await counted.asks(batch=True)
+    assert await counted.asks(5, batch=True, operator="op-2")
+    assert await counted.asks()
+    assert await counted.asks(5, batch=True, day=DAY + timedelta(days=1))
+
+
+async def test_one_operator_may_do_the_whole_run_of_his_agency_where_no_line_says_less(new_center: NewCenter) -> None:
+    counted = new_center(agency_batch_day=90)
+    assert await counted.asks(90, batch=True)
+    assert not await counted.asks(batch=True)
+
+
 async def test_operators_of_one_name_in_two_agencies_are_two_and_do_not_look_alike(new_center: NewCenter) -> None:
     counted = new_center(operator_searches_day=1)
     other = f"spiffe://jukinet.example/agency/{uuid4()}"
