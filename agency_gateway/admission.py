@@ -101,10 +101,17 @@ class Admission:
         if refusal:
             raise NotAdmitted(refusal, asked)
         asked = asked._replace(proof=self._keys.proof_digest(asked.statement, context.operator_proof.signature))
-        if self._freezes.holds((asked.agency, self._keys.operator_pseudonym(*who))):
+        await self.go_on(asked)
+        return asked
+
+    async def go_on(self, asked: Asked) -> None:
+        """Returns where the operator of a question that he proved is not frozen.
+
+        Raises NotAdmitted: OPERATOR_FROZEN. Raises Refused: LEDGER_UNAVAILABLE.
+        """
+        if self._freezes.holds((asked.agency, self._keys.operator_pseudonym(asked.agency, asked.context.operator))):
             await self._freezes.settle()
             raise NotAdmitted(errors.ERROR_REASON_OPERATOR_FROZEN, asked)
-        return asked
 
     async def watch(self, seen: Iterable[Seen]) -> None:
         """Looks at answers that are on record. Raises Refused: LEDGER_UNAVAILABLE, where a freeze is not on record."""

@@ -61,6 +61,7 @@ class Charge:
 @dataclass(slots=True)
 class _Operator:
     searches_day: int = 0
+    batch_day: int = 0
     searches: deque[float] = field(default_factory=deque)
     """Moments of the last minute, seconds since 1970."""
     numbers: deque[float] = field(default_factory=deque)
@@ -103,8 +104,8 @@ class Budgets:
         self._turn_to(now)
         agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
         _forget(operator, now)
-        person = self._known.digest(charge.agency.encode(), subject)
-        new = charge.kind != "batch" and not self._known.knows(person, now=now)
+        person = b"" if charge.kind == "batch" else self._known.digest(charge.agency.encode(), subject)
+        new = bool(person) and not self._known.knows(person, now=now)
         listed = self._directory.get(charge.agency)
         for limit, most, count in _counts(listed.budget if listed else Budget(), charge, agency, operator, new=new):
             if count > most:
@@ -134,6 +135,7 @@ class Budgets:
         agency.rows[row_of(charge.purpose)] += charge.persons
         if charge.kind == "batch":
             agency.batch += charge.persons
+            operator.batch_day += charge.persons
             return
         agency.subjects += new
         if charge.kind == "number":
@@ -162,7 +164,10 @@ def _counts(
     if row in budget.row_questions_day:
         touched.append(("row_questions_day", budget.row_questions_day[row], agency.rows[row] + charge.persons))
     if charge.kind == "batch":
-        return [*touched, ("agency_batch_day", budget.agency_batch_day, agency.batch + charge.persons)]
+        touched.append(("agency_batch_day", budget.agency_batch_day, agency.batch + charge.persons))
+        if (most := budget.operator_batch_day) is not None:
+            touched.append(("operator_batch_day", most, operator.batch_day + charge.persons))
+        return touched
     touched.append(("agency_subjects_day", budget.agency_subjects_day, agency.subjects + new))
     if charge.kind == "number":
         return [*touched, ("operator_numbers_minute", budget.operator_numbers_minute, len(operator.numbers) + 1)]

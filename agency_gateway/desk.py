@@ -86,6 +86,16 @@ class Desk:
         except NotAdmitted as refused:
             await self.refuse(refused.asked, refused.reason, decision)
 
+    async def go_on(self, asked: Asked, decision: Decision) -> None:
+        """Returns where the operator of an admitted message was not frozen while it was under way.
+
+        Raises Refused, after that is on record: OPERATOR_FROZEN; LEDGER_UNAVAILABLE.
+        """
+        try:
+            await self._admission.go_on(asked)
+        except NotAdmitted as refused:
+            await self.refuse(refused.asked, refused.reason, decision)
+
     async def admit_unnamed(
         self,
         question: OperatorQuestion,

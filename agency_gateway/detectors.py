@@ -2,8 +2,9 @@
 
 Rules, over one day in Japan; 1 to 3 over its answers:
 
-1. misses: of an operator's last fifty answers more than a fifth name nobody. Whoever has a case in hand knows whom he
-   asks about; whoever guesses numbers or tries names does not.
+1. misses: of an operator's last fifty answers more than a fifth name nobody, or of the last 256 persons of his batches
+   (一括提供), which count for themselves. Whoever has a case in hand knows whom he asks about, and who keeps a list has
+   most of it right; whoever guesses numbers or tries names does not.
 2. crowd: five operators, of any agencies, were told of one person. So it was with the famous, and with the sick.
 3. case: an agency asked about more than fifty different persons, one at a time, under one case. What stands for
    everything is no case. Whether one is live nobody but the agency knows. Batches do not count: that many persons stand
@@ -25,6 +26,7 @@ Source: docs/threat-model.md, threats 14 to 16; the browsing of registers of 200
 
 from collections import Counter, defaultdict, deque
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
@@ -36,7 +38,10 @@ Detector = Literal["misses", "crowd", "case", "outside"]
 
 WINDOW: Final = 50
 """Answers of an operator that are looked at together."""
-MOST_MISSES: Final = WINDOW // 5
+BATCH_WINDOW: Final = 256
+"""Persons of his batches that are, a full message: some fifty in a row of a hundred thousand are missed often."""
+MOST_MISSES: Final = 1 / 5
+"""Of either."""
 CROWD: Final = 5
 """Operators who were told of one person."""
 MOST_OF_A_CASE: Final = 50
@@ -76,6 +81,31 @@ class Finding(NamedTuple):
     """Of the entry that brought it to light."""
 
 
+class _Misses:
+    """Which of an operator's last answers named nobody, by their number.
+
+    Args:
+        window: answers that are looked at together.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._most = int(window * MOST_MISSES)
+        self._answers = 0
+        self._last: deque[int] = deque(maxlen=self._most + 1)
+
+    def is_over(self, missed: bool) -> bool:
+        """Counts an answer; whether too many name nobody. Then the count begins anew."""
+        self._answers += 1
+        if missed:
+            self._last.append(self._answers)
+        if len(self._last) <= self._most or self._answers - self._last[0] >= self._window or self._answers < WINDOW:
+            return False
+        self._answers = 0
+        self._last.clear()
+        return True
+
+
 class Detectors:
     """What was seen today."""
 
@@ -86,22 +116,21 @@ class Detectors:
         """Looks at an entry that is in the ledger; gives what it brought to light."""
         found: list[Finding] = []
         entry = seen.entry
-        if not entry.operator_proof or entry.result not in _ANSWERED:
+        result, action = entry.result, entry.action
+        if result not in _ANSWERED or not entry.operator_proof:
             return found
-        if entry.action == ledger.ACTION_TELL_CHANGE:  # nobody is guessed at by taking what changed
+        if action == ledger.ACTION_TELL_CHANGE:  # nobody is guessed at by taking what changed
             return found
         self._turn_to(entry.time.seconds)
         who, request_id = (entry.agency, entry.operator_pseudonym), entry.request_id
         if entry.new_subject and self._is_over(self._cases, (entry.agency, entry.case_commitment), 1, MOST_OF_A_CASE):
             found.append(Finding("case", *who, request_id))
-        provided = entry.result == ledger.RESULT_PROVIDED
-        named_nobody = not provided and entry.result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
+        provided = result == ledger.RESULT_PROVIDED
+        named_nobody = not provided and result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
         if not (named_nobody or provided):
             return found
-        answers = self._answers[who]
-        answers.append(named_nobody)
-        if len(answers) == WINDOW and sum(answers) > MOST_MISSES:
-            answers.clear()
+        misses = self._batch_misses if action == ledger.ACTION_INQUIRE_BATCH else self._misses
+        if misses[who].is_over(named_nobody):
             found.append(Finding("misses", *who, request_id))
         if seen.crowd_tag:
             self._sealed.append((request_id, seen.crowd_tag, who[1]))
@@ -153,7 +182,8 @@ class Detectors:
         day = datetime.fromtimestamp(seconds, JAPAN).replace(hour=0, minute=0, second=0)
         self._ends = (day + timedelta(days=1)).timestamp()
         """When the day in Japan is over, in seconds since 1970."""
-        self._answers: defaultdict[tuple[str, bytes], deque[bool]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self._misses: defaultdict[tuple[str, bytes], _Misses] = defaultdict(partial(_Misses, WINDOW))
+        self._batch_misses: defaultdict[tuple[str, bytes], _Misses] = defaultdict(partial(_Misses, BATCH_WINDOW))
         self._told: dict[bytes, tuple[bytes, ...]] = {}
         self._cases: Counter[tuple[str, bytes]] = Counter()
         self._outside: Counter[tuple[str, bytes]] = Counter()

@@ -181,6 +181,7 @@ class InquiryService(InquiryServiceServicer):
             _raise_if_over_budget(found)
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision)
+        await self._desk.go_on(whole, decision)  # what his other messages told him is on record by now
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
         answers = [_answer_of(each, response.answers.add()) for each in found]
         ids = [question_id(whole.request_id, number) for number in range(len(found))]

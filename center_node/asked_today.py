@@ -7,8 +7,8 @@ Rule 3: limits are those of the center's own directory. Gateways count for thems
 Rule 4: an operator is kept as a digest under the center's token key, of his agency and the day; a person who was asked
 about as a digest under a key that is made for the day, in memory alone. After a restart everybody is new once more.
 
-Source: docs/decisions/0070-the-center-counts-for-all-gateways.md, 0080-operators-and-persons-count-at-the-center.md;
-docs/threat-model.md, threats 15 and 16.
+Source: docs/decisions/0070-the-center-counts-for-all-gateways.md, 0080-operators-and-persons-count-at-the-center.md,
+0081-a-batch-needs-a-line.md; docs/threat-model.md, threats 15 and 16.
 """
 
 import hmac
@@ -39,7 +39,8 @@ _OPERATORS_ROUNDED_TO: Final = 30
 """The same of one operator, whose limit is small: a hundredth of it is used up by a few questions."""
 _MOST_AHEAD: Final = 10_000
 """So many at most: of who may ask without end a share of the limit would be used up by thirty restarts all the same."""
-_OPERATOR: Final = "operator_searches_day"
+_OF_OPERATORS: Final = "operator_"
+"""How the names of their limits begin."""
 _SUBJECTS: Final = "agency_subjects_day"
 _DIGEST_BYTES: Final = 16
 
@@ -90,7 +91,7 @@ class AskedToday:
         self._named: set[bytes] = set()
         """Who was asked about; no more of an agency than its limit of different persons."""
         self._operators: dict[tuple[str, str], str] = {}
-        """Their accounts, by agency and id."""
+        """Their digests, by agency and id."""
         self._counts: Counter[Account] = Counter()
         self._on_disk: dict[Account, int] = {}
         self._short: set[Account] = set()
@@ -134,24 +135,26 @@ class AskedToday:
 
     def _names(self, ticket: provision.Ticket) -> Iterator[str]:
         """The accounts of its agency that a ticket touches, whoever it is about."""
+        budget = self._budget(ticket.agency)
         if ticket.kind == provision.PROVISION_KIND_BATCH:
             yield "agency_batch_day"
+            if budget.operator_batch_day is not None:
+                yield f"operator_batch_day {self._operator(ticket)}"
         elif ticket.method == INQUIRY_METHOD_FOUR_ITEMS:
             yield "agency_searches_day"
-            yield self._operator(ticket)
-        if (row := row_of(ticket.purpose)) in self._budget(ticket.agency).row_questions_day:
+            yield f"operator_searches_day {self._operator(ticket)}"
+        if (row := row_of(ticket.purpose)) in budget.row_questions_day:
             yield row
 
     def _operator(self, ticket: provision.Ticket) -> str:
-        """The account of the operator."""
+        """The operator's digest of the day."""
         who = ticket.agency, ticket.operator
-        name = self._operators.get(who)
-        if name is None:
+        known = self._operators.get(who)
+        if known is None:
             # No identity of an agency has a zero byte.
             whose = "\0".join(["jukinet asked today v1 operator", self._day.isoformat(), *who]).encode()
-            digest = hmac.digest(self._token_key, whose, "sha256")[:_DIGEST_BYTES]
-            name = self._operators[who] = f"{_OPERATOR} {digest.hex()}"
-        return name
+            known = self._operators[who] = hmac.digest(self._token_key, whose, "sha256")[:_DIGEST_BYTES].hex()
+        return known
 
     def _person(self, agency: str, subject: Subject) -> bytes:
         named = agency.encode() + b"\0" + subject.SerializeToString(deterministic=True)
@@ -167,7 +170,7 @@ class AskedToday:
 
     def _ahead(self, account: Account) -> int:
         """By how much a count is written before it is reached."""
-        part = _OPERATORS_ROUNDED_TO if account[1].startswith(_OPERATOR) else _ROUNDED_TO
+        part = _OPERATORS_ROUNDED_TO if account[1].startswith(_OF_OPERATORS) else _ROUNDED_TO
         return min(self._most(account) // part, _MOST_AHEAD)
 
     def _budget(self, agency: str) -> Budget:

@@ -35,6 +35,7 @@ The directory is a TOML file with one table per organisation:
 
     [agency.budgets]                     # limits that are not the defaults of `purpose/budgets.py`
     operator_searches_day = 600
+    agency_batch_day = 50000             # without this line it gets no batch (一括提供)
 
 Whoever asks has to prove that he is an operator of the agency (`operator_proof`): an agency that lists none gets no
 answer, nor does one that lists no key of a certificate.

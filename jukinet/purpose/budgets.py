@@ -1,10 +1,11 @@
 """How much an agency and its operators may ask (照会の上限): the one table of limits, and how the directory changes it.
 
 Rule: a limit that the directory does not name is the default, which suits an office of clerks; more needs a line that
-somebody answers for. What is over a limit is refused and on record, whoever asks and whatever is found.
+somebody answers for. So does any batch: a law that lets a row be provided in bulk does not make an agency one that
+needs it. What is over a limit is refused and on record, whoever asks and whatever is found.
 
 Source: docs/threat-model.md, threats 15 and 16; the searches of personal curiosity, and the scraping of registers
-by many small questions (OWASP API4, API6).
+by many small questions (OWASP API4, API6); docs/decisions/0081-a-batch-needs-a-line.md.
 """
 
 from collections.abc import Mapping
@@ -23,8 +24,10 @@ class Budget:
     agency_searches_day: int = 1_000
     agency_subjects_day: int = 5_000
     """Different persons asked about one at a time, as they were named."""
-    agency_batch_day: int = 10_000
-    """Persons in batches (一括提供), which count for nothing else."""
+    agency_batch_day: int = 0
+    """Persons in batches (一括提供), which count for no search and no different person."""
+    operator_batch_day: int | None = None
+    """The same of one operator; without a line, as many as his agency's, for one machine does its monthly run."""
     row_questions_day: Mapping[str, int] = field(default_factory=dict)
     """Questions about one person under a row of the statute table, by its key; without a line, as many as the others
     allow."""

@@ -116,6 +116,27 @@ def test_a_batch_has_a_budget_of_its_own() -> None:
     assert charge(counted) == ""
 
 
+def test_an_operator_has_a_day_of_batches_beside_his_agencys() -> None:
+    counted = budgets(agency_batch_day=100, operator_batch_day=60)
+    assert charge(counted, kind="batch", persons=60) == ""
+    assert charge(counted, kind="batch") == "operator_batch_day"
+    assert charge(counted, kind="batch", operator=2, persons=40) == ""
+    assert charge(counted, kind="batch", operator=2) == "agency_batch_day"
+    assert charge(counted, NOON + timedelta(hours=12), kind="batch", persons=60) == ""
+
+
+def test_one_operator_may_do_the_whole_run_of_his_agency_where_no_line_says_less() -> None:
+    counted = budgets(agency_batch_day=100)
+    assert charge(counted, kind="batch", persons=100) == ""
+    assert charge(counted, kind="batch") == "agency_batch_day"
+
+
+def test_without_a_line_nobody_gets_a_batch() -> None:
+    for counted in (budgets(), budgets(row_questions_day={"B1-77": 4}), Budgets({})):
+        assert charge(counted, kind="batch") == "agency_batch_day"
+        assert charge(counted) == ""
+
+
 def test_a_row_may_have_a_limit_of_its_own() -> None:
     counted = budgets(row_questions_day={"B1-77": 2})
     asked = [charge(counted, purpose=purpose, kind=kind) for purpose, kind in (
@@ -125,7 +146,7 @@ def test_a_row_may_have_a_limit_of_its_own() -> None:
 
 
 def test_persons_of_a_batch_count_for_their_row() -> None:
-    counted = budgets(row_questions_day={"B1-77": 4})
+    counted = budgets(agency_batch_day=100, row_questions_day={"B1-77": 4})
     assert charge(counted, purpose="B1-77", kind="batch", persons=5) == "row_questions_day"
     assert charge(counted, purpose="B1-77.12", kind="batch", persons=3) == ""
     assert charge(counted, purpose="B1-77") == ""
@@ -172,6 +193,7 @@ def test_no_order_of_questions_gets_more_than_any_limit(limits: dict[str, int], 
         assert sum(each[2] == "search" for each in last) <= limits["operator_searches_minute"]
         assert sum(each[2] == "number" for each in last) <= limits["operator_numbers_minute"]
         assert sum(each[1:3] == (who, "search") for each in taken) <= limits["operator_searches_day"]
+        assert sum(each[1:3] == (who, "batch") for each in taken) <= limits["operator_batch_day"]
     assert sum(each[2] == "search" for each in taken) <= limits["agency_searches_day"]
     assert sum(each[2] == "batch" for each in taken) <= limits["agency_batch_day"]
     assert len({each[3] for each in taken if each[2] != "batch"}) <= limits["agency_subjects_day"]
@@ -202,6 +224,14 @@ async def test_a_question_over_budget_is_on_record_and_nobody_is_looked_up(netwo
     assert (len(network.reads), len(network.center.requests)) == before
     assert [entry.refusal for entry in network.leaves()] == [0, OVER, OVER]
     assert [entry.new_subject for entry in network.leaves()] == [True, False, False]
+
+
+async def test_a_batch_without_a_line_is_refused_on_record_and_nobody_is_looked_up(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network)
+    assert await network.refusal_of(network.inquire_batch(network.batch_of(1))) == OVER
+    assert network.center.requests == []
+    assert [(entry.action, entry.refusal) for entry in network.leaves()] == [(ledger.ACTION_INQUIRE_BATCH, OVER)]
 
 
 async def test_what_a_frozen_operator_was_refused_costs_nobody_anything_after_a_restart(network: Network) -> None:
@@ -315,6 +345,18 @@ async def test_an_operator_who_goes_to_another_gateway_begins_no_new_day(network
     await network.inquire(operator="op-2")
 
 
+async def test_an_operator_who_takes_his_batch_to_another_gateway_begins_no_new_day(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, agency_batch_day=100, operator_batch_day=3)
+    await network.inquire_batch(network.batch_of(1, 2))
+    network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+    before = len(network.reads)
+    assert await network.refusal_of(network.inquire_batch(network.batch_of(1, 2))) == OVER
+    assert network.reads[before:] == []
+    await network.inquire_batch(network.batch_of(1))
+    await network.inquire_batch(network.batch_of(1, 2, operator="op-2"))
+
+
 async def test_an_agency_that_goes_to_another_gateway_asks_about_no_more_persons(network: Network) -> None:
     network.enter(network.record_of(1))
     limited(network, agency_subjects_day=2)
@@ -365,10 +407,14 @@ async def test_a_restart_gives_nobody_a_new_budget(network: Network) -> None:
     assert await network.refusal_of(network.inquire()) == OVER
     before, again = network.admission._budgets, restarted(network)
     by_operator = [
-        {key: (each.searches_day, len(each.searches), len(each.numbers)) for key, each in counts._operators.items()}
+        {
+            key: (each.searches_day, each.batch_day, len(each.searches), len(each.numbers))
+            for key, each in counts._operators.items()
+        }
         for counts in (before, again)
     ]
     assert by_operator[0] == by_operator[1]
+    assert {each[1] for each in by_operator[1].values()} == {0, 3}
     told = [(each.searches, each.subjects, each.batch, each.rows) for each in again._agencies.values()]
     assert told == [(each.searches, each.subjects, each.batch, each.rows) for each in before._agencies.values()]
     assert told == [(3, 3, 3, {"B1-77": 7})]

@@ -98,9 +98,7 @@ async def guess(network: Network, times: int = WINDOW) -> None:
     """Asks about people who are not there, in a municipality that has reported somebody."""
     if not network.entries():
         network.enter(network.record_of(1))
-    for first in range(0, times, 50):
-        message = network.batch_of(*range(1000 + first, 1000 + first + min(50, times - first)))
-        await network.inquire_batch(message)
+    await asyncio.gather(*(network.inquire(number=number) for number in range(1000, 1000 + times)))
 
 
 async def test_whoever_guesses_is_frozen_and_nobody_is_looked_up_for_him_any_more(network: Network) -> None:

@@ -104,6 +104,14 @@ async def test_searches_numbers_and_batches_have_limits_of_their_own(new_center:
     assert await counted.asks(agency="spiffe://jukinet.example/agency/two")
 
 
+async def test_without_a_line_nobody_gets_a_batch_whatever_a_gateway_allows(new_center: NewCenter) -> None:
+    counted = new_center(row_questions_day={"B1-77": 9})
+    assert not await counted.asks(batch=True)
+    assert not await counted.asks(batch=True, agency="spiffe://jukinet.example/agency/unlisted")
+    assert counted.reasons == {errors.ERROR_REASON_BUDGET_EXCEEDED}
+    assert await counted.asks(number=True)
+
+
 async def test_what_is_refused_is_not_charged(new_center: NewCenter) -> None:
     counted = new_center(agency_batch_day=5)
     assert not await counted.asks(batch=True, persons=6)
@@ -165,6 +173,23 @@ async def test_an_operator_has_one_day_at_all_gateways_and_after_a_restart(new_c
     assert await counted.asks(day=DAY + timedelta(days=1))
 
 
+async def test_an_operator_has_one_day_of_batches_at_all_gateways_and_after_a_restart(new_center: NewCenter) -> None:
+    counted = new_center(agency_batch_day=100, operator_batch_day=5)
+    assert await counted.asks(5, batch=True)
+    assert not await counted.asks(batch=True)
+    counted.restart(DAY)
+    assert not await counted.asks(batch=True)
+    assert await counted.asks(5, batch=True, operator="op-2")
+    assert await counted.asks()
+    assert await counted.asks(5, batch=True, day=DAY + timedelta(days=1))
+
+
+async def test_one_operator_may_do_the_whole_run_of_his_agency_where_no_line_says_less(new_center: NewCenter) -> None:
+    counted = new_center(agency_batch_day=90)
+    assert await counted.asks(90, batch=True)
+    assert not await counted.asks(batch=True)
+
+
 async def test_operators_of_one_name_in_two_agencies_are_two_and_do_not_look_alike(new_center: NewCenter) -> None:
     counted = new_center(operator_searches_day=1)
     other = f"spiffe://jukinet.example/agency/{uuid4()}"
@@ -211,7 +236,7 @@ async def test_restarts_use_no_limit_up_that_is_none(new_center: NewCenter) -> N
 
 
 async def test_persons_of_a_batch_count_for_their_row(new_center: NewCenter) -> None:
-    counted = new_center(row_questions_day={"B1-41": 3})
+    counted = new_center(agency_batch_day=100, row_questions_day={"B1-41": 3})
     assert await counted.asks(batch=True, persons=2, purpose="B1-41.2")
     assert not await counted.asks(batch=True, persons=2, purpose="B1-41")
     assert await counted.asks(number=True, purpose="B1-41")

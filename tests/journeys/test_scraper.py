@@ -1,16 +1,18 @@
-"""Three scrapers at work on real nodes, with all that an agency and its operators hold (S-14 of the reference).
+"""Scrapers at work on real nodes, with all that an agency and its operators hold (S-14 of the reference).
 
-They guess numbers, sweep names over addresses, and ask with many operators at once about people whom they know. Each
-learns no more than its budget, whoever guesses is frozen, and a lawful agency goes on beside them.
+They guess numbers, sweep names over addresses, and ask with many operators at once about people whom they know; and
+they guess and ask in batches. Each learns no more than its budget, whoever guesses is frozen, and a lawful agency goes
+on beside them.
 """
 
 import asyncio
 import time
 import uuid
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from itertools import cycle
+from itertools import cycle, islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +22,8 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
-from agency_gateway.detectors import WINDOW
+from agency_gateway.batch import UNDER_WAY
+from agency_gateway.detectors import BATCH_WINDOW, WINDOW
 from bench.results import percentile
 from bench.workload import MUNICIPALITY, fill_register, submissions
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -33,6 +36,7 @@ from jukinet.cli.layout import Mesh
 from jukinet.cli.operator_key import Signing
 from jukinet.cli.processes import MeshProcesses
 from jukinet.domain import individual_number
+from jukinet.mesh.client import streaming
 from jukinet.mesh.errors import name_of, reason_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import create_signing_key, load_public_key
@@ -47,8 +51,10 @@ ROWS = {SCRAPER: "B1-77.12", LAWFUL: "B1-44-2"}
 MANY = [f"clerk-{number}" for number in range(12)]
 TURN_SECONDS = 5.0
 """The lawful agency asks for so long alone, then for so long beside the scrapers."""
-LIMITS = Budget(operator_searches_minute=30, agency_searches_day=100)
-"""The defaults, with a smaller day, so that it ends within the test."""
+LIMITS = Budget(operator_searches_minute=30, agency_searches_day=100, agency_batch_day=2_000, operator_batch_day=600)
+"""The defaults, with a smaller day, so that it ends within the test, and with batches."""
+MISSES = BATCH_WINDOW // 5 + 1
+"""Persons of batches that one may miss before he is frozen, and one more."""
 SHARES = (0.5, 0.99)
 FIELDS = [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS]
 
@@ -66,6 +72,7 @@ def limit(mesh: Mesh) -> None:
         directory[SCRAPER.uri] = replace(
             own, operators={**own.operators, **added}, budget=LIMITS, on_misses="freeze", on_crowd="alarm"
         )
+        directory[LAWFUL.uri] = replace(directory[LAWFUL.uri], on_misses="freeze")
         path.write_text(format_agencies(directory.values()), "utf-8")
 
 
@@ -80,20 +87,47 @@ class Asker:
         self.learned: set[bytes] = set()
         self.refusals: Counter[str] = Counter()
         self.taken: list[float] = []
+        self.answers = 0
+        """Persons of batches about whom he was answered."""
 
     async def ask(self, subject: inquiry.Subject) -> None:
-        context = inquiry.InquiryContext(
-            request_id=str(uuid.uuid4()), purpose=ROWS[self._agency], case_reference="case 1", operator=self._operator
-        )
-        question = self._signing(inquiry.InquireRequest(context=context, subject=subject, fields=FIELDS))
+        question = self._signing(inquiry.InquireRequest(context=self._context(), subject=subject, fields=FIELDS))
         began = time.perf_counter()
         try:
             answer = await self._stub.Inquire(question, timeout=20)
         except grpc.aio.AioRpcError as error:
-            reason = reason_of(error)
-            self.refusals[name_of(reason) if reason else error.code().name] += 1
+            self._note(error)
             return
         self.taken.append(time.perf_counter() - began)
+        self._learn(answer)
+
+    async def ask_in_batch(self, subjects: Iterable[inquiry.Subject], together: int) -> None:
+        """Sends a stream of messages, until it ends or is refused."""
+        left = iter(subjects)
+        messages = (
+            self._signing(inquiry.InquireBatchRequest(context=self._context(), subjects=named, fields=FIELDS))
+            for named in iter(lambda: list(islice(left, together)), [])
+        )
+        call: Any = self._stub.InquireBatch(messages, timeout=20)
+        try:
+            async with streaming(call):
+                async for response in call:
+                    self.answers += len(response.answers)
+                    for answer in response.answers:
+                        self._learn(answer)
+        except grpc.aio.AioRpcError as error:
+            self._note(error)
+
+    def _context(self) -> inquiry.InquiryContext:
+        return inquiry.InquiryContext(
+            request_id=str(uuid.uuid4()), purpose=ROWS[self._agency], case_reference="case 1", operator=self._operator
+        )
+
+    def _note(self, error: grpc.aio.AioRpcError) -> None:
+        reason = reason_of(error)
+        self.refusals[name_of(reason) if reason else error.code().name] += 1
+
+    def _learn(self, answer: inquiry.InquireResponse | inquiry.BatchAnswer) -> None:
         if answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH:
             self.learned.add(answer.provided.SerializeToString())
 
@@ -162,6 +196,32 @@ def items_of(person: Any, name: str = "") -> inquiry.Subject:
     )
 
 
+def guessed_numbers(random: Random) -> Iterator[inquiry.Subject]:
+    """Numbers with a right check digit, of which hardly one is anybody's."""
+    while True:
+        body = f"{random.randrange(10**11):011d}"
+        yield inquiry.Subject(individual_number=body + individual_number.check_digit(body))
+
+
+@asynccontextmanager
+async def running(folder: Path, people: Sequence[Any]) -> AsyncIterator[Mesh]:
+    """A center that holds these people, and a gateway."""
+    mesh = write_mesh(folder, Plan([MUNICIPALITY], [GATEWAY], witnesses=1))
+    limit(mesh)
+    await asyncio.to_thread(fill_register, mesh.config("center").database, people)
+    async with MeshProcesses(mesh) as nodes:
+        for name in ("center", *mesh.witnesses, GATEWAY):
+            nodes.start(name)
+        await nodes.wait_healthy()
+        yield mesh
+
+
+async def entries_of(mesh: Mesh) -> list[ledger.Entry]:
+    async with channel_to(in_mesh(mesh, GATEWAY)) as channel:
+        runs = LedgerServiceStub(channel).ListEntries(ledger.ListEntriesRequest(), timeout=20)
+        return [ledger.Entry.FromString(leaf) async for run in runs for leaf in run.entries]
+
+
 @pytest.mark.parametrize(
     ("residents", "turns"),
     [
@@ -173,20 +233,13 @@ async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes
     tmp_path: Path, residents: int, turns: int
 ) -> None:
     random = Random(7)
-    mesh = write_mesh(tmp_path / "mesh", Plan([MUNICIPALITY], [GATEWAY], witnesses=1))
-    limit(mesh)
     people = submissions(residents)
-    await asyncio.to_thread(fill_register, mesh.config("center").database, people)
     known = cycle(items_of(person) for person in people)
-    bodies = (f"{random.randrange(10**11):011d}" for _ in iter(int, 1))
-    numbers = (inquiry.Subject(individual_number=body + individual_number.check_digit(body)) for body in bodies)
+    numbers = guessed_numbers(random)
     names = [person.record.name.legal for person in people]
     swept = (items_of(random.choice(people), name=random.choice(names)) for _ in iter(int, 1))
     async with AsyncExitStack() as stack:
-        nodes = await stack.enter_async_context(MeshProcesses(mesh))
-        for name in ("center", *mesh.witnesses, GATEWAY):
-            nodes.start(name)
-        await nodes.wait_healthy()
+        mesh = await stack.enter_async_context(running(tmp_path / "mesh", people))
 
         async def asker(agency: Identity, operator: str) -> Asker:
             channel = await stack.enter_async_context(channel_to(in_mesh(mesh, GATEWAY, agency)))
@@ -206,9 +259,7 @@ async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes
                 for each in many:
                     tasks.create_task(each.go_on(known, 0.4))
             beside.append(asking.result())
-        async with channel_to(in_mesh(mesh, GATEWAY)) as channel:
-            runs = LedgerServiceStub(channel).ListEntries(ledger.ListEntriesRequest(), timeout=20)
-            entries = [ledger.Entry.FromString(leaf) async for run in runs for leaf in run.entries]
+        entries = await entries_of(mesh)
 
     assert guesser.refusals["OPERATOR_FROZEN"] > 0
     assert len(guesser.taken) == WINDOW
@@ -238,3 +289,53 @@ async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes
     assert ratios[0] <= 5
     if turns > 1:
         assert ratios[1] <= 1.2
+
+
+@pytest.mark.slow
+async def test_scrapers_in_batches_learn_no_more_than_their_line_and_a_list_that_is_mostly_right_goes_on(
+    tmp_path: Path,
+) -> None:
+    random, people = Random(7), submissions(2_000)
+    known = cycle(items_of(person) for person in people)
+    numbers = guessed_numbers(random)
+    async with AsyncExitStack() as stack:
+        mesh = await stack.enter_async_context(running(tmp_path / "mesh", people))
+
+        async def asker(agency: Identity, operator: str) -> Asker:
+            channel = await stack.enter_async_context(channel_to(in_mesh(mesh, GATEWAY, agency)))
+            return Asker(mesh, agency, operator, channel)
+
+        async def scrape(each: Asker, subjects: Iterator[inquiry.Subject], together: int) -> float:
+            """Asks until he is refused three times; gives the seconds that it took."""
+            began = time.monotonic()
+            while each.refusals.total() < 3:
+                await each.ask_in_batch(islice(subjects, 600), together)
+            return time.monotonic() - began
+
+        guessers = [await asker(SCRAPER, operator) for operator in MANY[:2]]
+        readers = [await asker(SCRAPER, operator) for operator in MANY[2:5]]
+        lawful = await asker(LAWFUL, "op-7")
+        # Every twentieth is somebody else by now.
+        listed = [items_of(person, name="" if number % 20 else "転居済") for number, person in enumerate(people)]
+        async with asyncio.TaskGroup() as tasks:
+            frozen = [
+                tasks.create_task(scrape(each, numbers, together))
+                for each, together in zip(guessers, (1, 256), strict=True)
+            ]
+            tasks.create_task(lawful.ask_in_batch(listed, 256))
+        for each in readers:
+            await scrape(each, known, 50)
+        entries = await entries_of(mesh)
+
+    assert max(each.result() for each in frozen) <= 60
+    for each, most in zip(guessers, (MISSES, 2 * 256), strict=True):
+        assert each.refusals == {"OPERATOR_FROZEN": 3}
+        assert MISSES <= each.answers <= most + UNDER_WAY
+    assert sum(entry.action == ledger.ACTION_FREEZE_OPERATOR for entry in entries) == len(guessers)
+    assert all(each.refusals == {"BUDGET_EXCEEDED": 3} for each in readers)
+    assert readers[0].answers == LIMITS.operator_batch_day
+    asked = sum(each.answers for each in (*guessers, *readers))
+    assert LIMITS.agency_batch_day - 2 * 256 < asked <= LIMITS.agency_batch_day
+    assert len(set.union(*(each.learned for each in (*guessers, *readers)))) <= LIMITS.agency_batch_day
+    assert sum(entry.agency == SCRAPER.uri and entry.refusal == 0 for entry in entries) == asked
+    assert (lawful.answers, lawful.refusals) == (len(listed), Counter())

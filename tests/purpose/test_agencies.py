@@ -25,7 +25,7 @@ PENSION = {
 }
 
 REACTIONS = ("on_misses", "on_crowd", "on_case", "on_outside")
-BUDGETS = '{ agency_batch_day = 0, row_questions_day = { "B1-77" = 3, "B1-72" = 4 } }'
+BUDGETS = '{ agency_batch_day = 70, operator_batch_day = 0, row_questions_day = { "B1-77" = 3, "B1-72" = 4 } }'
 KEYS = [base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode() for _ in range(2)]
 DIGESTS = ["c1" * 32, "0e" * 32]
 

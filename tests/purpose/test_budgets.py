@@ -14,7 +14,8 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         operator_numbers_minute=120,
         agency_searches_day=1_000,
         agency_subjects_day=5_000,
-        agency_batch_day=10_000,
+        agency_batch_day=0,
+        operator_batch_day=None,
         row_questions_day={},
     )
 
@@ -34,6 +35,7 @@ def test_a_limit_that_is_named_takes_the_place_of_its_default_and_of_no_other() 
         [],
         {"operator_searches": 1},
         {"operator_searches_day": -1},
+        {"operator_batch_day": -1},
         {"operator_searches_day": 1_000_000_001},
         {"operator_searches_day": True},
         {"operator_searches_day": 1.5},
