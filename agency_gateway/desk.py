@@ -212,8 +212,8 @@ class Desk:
 def _as_watched(recorded: Recorded) -> Seen:
     """What the detectors look at: whom many look at is to be seen although the entry is sealed."""
     if not recorded.watched_by:
-        return Seen(recorded.entry, recorded.crowd_key)
+        return Seen(recorded.entry, recorded.crowd_key, look_up=recorded.look_up)
     entry = ledger.Entry()
     entry.CopyFrom(recorded.entry)
     entry.person_token = recorded.watched_by
-    return Seen(entry, recorded.crowd_key)
+    return Seen(entry, recorded.crowd_key, look_up=recorded.look_up)

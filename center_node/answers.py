@@ -98,7 +98,11 @@ class Answers:
             if isinstance(resident, RecordDamaged):
                 each.answer.refusal = errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
                 continue
-            said = self._said_of(connection, resident, each.stated, now_us) if source.answers else None
+            said = None
+            if source.answers:
+                resident = _heard_of(resident, each.stated)
+                each.answer.look_up = provision.LOOK_UP_SOMEBODY if resident else provision.LOOK_UP_NOBODY
+                said = self._said_of(connection, resident, each.stated, now_us)
             if resident and said:
                 matches.append(_Match(each, resident, said))
             else:
@@ -111,10 +115,8 @@ class Answers:
     def _said_of(
         self, connection: Connection, resident: Resident | None, stated: "_Stated", now_us: int
     ) -> Said | None:
-        """What is said of who holds the resident's record; None where nothing of the resident is told."""
-        # Asked for nobody too, so that a resident elsewhere takes no longer than none.
-        covered = stated.covers(resident.holder if resident else NOWHERE)
-        if resident is None or not covered:
+        """What is said of who holds the resident's record; None where it is older than the asker allows."""
+        if resident is None:
             return None
         said = self._sources.of(connection, resident.holder, now_us)
         oldest = stated.maximum_age_us
@@ -229,6 +231,13 @@ def _look_up(
                 spans.enter_context(tracing.span("provision.look_up", parent=each.question.traceparent))
         found = iter(search.find(connection, [each.subject for each in looked_up], day=day))
     return [next(found) if answered else None for answered in answers]
+
+
+def _heard_of(resident: Resident | None, stated: _Stated) -> Resident | None:
+    """The resident, if the agency may hear of one there."""
+    # Asked for nobody too, so that a resident elsewhere takes no longer than none.
+    covered = stated.covers(resident.holder if resident else NOWHERE)
+    return resident if covered else None
 
 
 def _put_items(resident: Resident, asked: Opened) -> None:
