@@ -77,7 +77,7 @@ class Desk:
         try:
             return await self._admission.admit(asked, subjects, outside=self._outside(asked, subjects))
         except NotAdmitted as refused:
-            await self.refuse(refused.asked, refused.reason, decision)
+            await self.refuse(refused.asked, refused.reason, decision, limit=refused.limit)
 
     async def prove(self, asked: Asked, decision: Decision) -> Asked:
         """The question with the proof of its operator, who may ask it now; where nobody is looked up and all is free.
@@ -120,8 +120,12 @@ class Desk:
         may_hear = self._policy.territory(asked.agency, asked.context.purpose, today_in_japan())
         return sum(persons for code, persons in named.items() if not may_hear(code))
 
-    async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
+    async def refuse(
+        self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision, *, limit: str = ""
+    ) -> NoReturn:
         """Raises Refused, with this reason, after that is on record; with one that stands for a while, later.
+
+        `limit` is the one that is reached, for BUDGET_EXCEEDED.
 
         LEDGER_UNAVAILABLE when it cannot be put on record.
         """
@@ -132,7 +136,7 @@ class Desk:
             log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
 
         await (self._deferred.keep(put_on_record) if reason in _DEFERRED else put_on_record())
-        raise Refused(reason)
+        raise Refused(reason, limit=limit)
 
     async def settle(self) -> None:
         """Returns when all that was refused is on record, or cannot be: the node stops."""

@@ -23,6 +23,7 @@ from jukinet.ledger.entry import month_key, person_token
 from jukinet.ledger.seal import crowd_key, seal_key, sealed_token
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.handle import HandleKeys
 from jukinet.purpose.held import HeldMarks, is_held
@@ -44,11 +45,11 @@ class Moment(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A ticket and its questions; `refusal` says why they get no look-up, UNSPECIFIED when they get one."""
+    """A ticket and its questions; `refusal` says why they get no look-up, None when they get one."""
 
     ticket: provision.Ticket
     questions: Sequence[provision.Question]
-    refusal: "errors.ErrorReason.ValueType"
+    refusal: Refused | None
 
 
 class Told(NamedTuple):
@@ -205,7 +206,8 @@ def _begin(response: provision.ProvideResponse, asked: Asked) -> list[provision.
         answer = response.provisions.add()
         answer.request_id = request_id
         answer.subject_digest = digest
-        answer.refusal = asked.refusal
+        if asked.refusal:
+            answer.refusal, answer.limit = asked.refusal.reason, asked.refusal.limit
         answers.append(answer)
     return answers
 
