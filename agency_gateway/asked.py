@@ -21,14 +21,17 @@ _KINDS = {
     ledger.ACTION_WATCH: provision.PROVISION_KIND_CHANGES,
     ledger.ACTION_END_WATCH: provision.PROVISION_KIND_CHANGES,
     ledger.ACTION_TELL_CHANGE: provision.PROVISION_KIND_CHANGES,
-    # The center is not asked: whoever may ask for a purpose at all may hear that an answer was wrong.
-    ledger.ACTION_ACKNOWLEDGE_RECALL: provision.PROVISION_KIND_VERIFICATION,
 }
-_WAYS: "dict[provision.ProvisionKind.ValueType, Provision]" = {
-    provision.PROVISION_KIND_RECORD: "immediate",
-    provision.PROVISION_KIND_VERIFICATION: "immediate",
-    provision.PROVISION_KIND_BATCH: "batch",
-    provision.PROVISION_KIND_CHANGES: "changes",
+"""Of recalls the center is not asked."""
+_WAYS: "dict[ledger.Action.ValueType, Provision | None]" = {
+    ledger.ACTION_INQUIRE: "immediate",
+    ledger.ACTION_VERIFY_IDENTITY: "immediate",
+    ledger.ACTION_INQUIRE_BATCH: "batch",
+    ledger.ACTION_WATCH: "changes",
+    ledger.ACTION_END_WATCH: "changes",
+    ledger.ACTION_TELL_CHANGE: "changes",
+    # Whoever may be answered for a purpose in any way may hear that an answer was wrong.
+    ledger.ACTION_ACKNOWLEDGE_RECALL: None,
 }
 
 
@@ -57,9 +60,9 @@ class Asked(NamedTuple):
     """Day on which the person may be shown that it was asked (封印); empty = at once."""
 
     @property
-    def way(self) -> Provision:
-        """By which method of provision it is asked."""
-        return _WAYS[_KINDS[self.action]]
+    def way(self) -> Provision | None:
+        """By which method of provision it is asked; None where any will do."""
+        return _WAYS[self.action]
 
     def ticket(self, subject: Message, decision: Decision, *, for_watch: bool = False) -> provision.Ticket:
         """What the gateway states about it to the center, once it decided to ask; `subject` is the person or order."""

@@ -27,11 +27,12 @@ from jukinet.purpose.editions import Editions
 from jukinet.purpose.statute import StatuteTable
 
 _METHODS: Final = (inquiry_pb2.INQUIRY_METHOD_FOUR_ITEMS, inquiry_pb2.INQUIRY_METHOD_INDIVIDUAL_NUMBER)
-_WAYS: "Final[Mapping[int, Provision]]" = {
+_WAYS: "Final[Mapping[int, Provision | None]]" = {
     ledger_pb2.ACTION_INQUIRE_BATCH: "batch",
     ledger_pb2.ACTION_WATCH: "changes",
     ledger_pb2.ACTION_END_WATCH: "changes",
     ledger_pb2.ACTION_TELL_CHANGE: "changes",
+    ledger_pb2.ACTION_ACKNOWLEDGE_RECALL: None,
 }
 _ALL_FIELDS: Final = tuple(number for number in inquiry_pb2.IdentityField.values() if number)
 _BY_THE_TABLE: Final = frozenset(
