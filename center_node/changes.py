@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import Message
 from sqlalchemy import Connection, Engine
 
+from center_node.freshness import Sources
 from center_node.telling import Telling, items_of
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -57,10 +58,18 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         policy: the law, the statute table and the agencies.
         tickets: the same office as of all other questions.
         token_key: root of the person tokens and of the handles, 32 bytes.
+        sources: how fresh each municipality's reports are.
     """
 
     def __init__(
-        self, *, reader: Engine, writer: Writer, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes
+        self,
+        *,
+        reader: Engine,
+        writer: Writer,
+        policy: PurposePolicy,
+        tickets: TicketOffice,
+        token_key: bytes,
+        sources: Sources,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -68,8 +77,11 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         self._tickets = tickets
         self._token_key = token_key
         self._handles = HandleKeys(token_key)
-        self._telling = Telling(policy=policy, token_key=token_key)
+        self._sources = sources
+        self._telling = Telling(policy=policy, token_key=token_key, sources=sources)
         self._came = asyncio.Event()
+        self._looked_through = 0.0
+        """When the last look at the history began that came to its end; of the event loop's clock."""
 
     async def KeepWatch(  # gRPC names its methods so
         self,
@@ -135,24 +147,32 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             raise Refused(errors.ERROR_REASON_WATCH_POSITION)
         if after > kept.acknowledged:
             await self._write(lambda connection: watches.acknowledge(connection, kept.list_id, after))
-        end, noted = asyncio.get_running_loop().time() + WAIT_SECONDS, kept.told
+        complete = await self._read(lambda connection: self._sources.of_all(connection, self._sources.now()))
+        begin, noted = asyncio.get_running_loop().time(), kept.told
         while True:
-            came = self._came
+            # Before what waits is read: what the look found is in it.
+            came, looked_through = self._came, self._looked_through
             told = await self._read(lambda connection: self._telling.next_changes(connection, kept, after))
-            left = end - asyncio.get_running_loop().time()
+            left = begin + WAIT_SECONDS - asyncio.get_running_loop().time()
             # Noted before it leaves, and read again: who comes on the list meanwhile is in it, or comes too late.
             while told and told[-1].change.position > noted:
                 noted = await self._write(lambda connection: watches.note_told(connection, kept.list_id))
                 told = await self._read(lambda connection: self._telling.next_changes(connection, kept, after))
             if told or left <= 0:
-                return provision.TellChangesResponse(changes=told, fields=items_of(kept))
+                is_complete = not told and looked_through > begin
+                return provision.TellChangesResponse(
+                    changes=told, fields=items_of(kept), freshness=complete if is_complete else None
+                )
             await _wait(came, left)
 
     async def run(self) -> None:
         """Looks the history through for all lists, and ends those that ran out; to be run beside the server."""
         while True:
+            began = asyncio.get_running_loop().time()
             try:
                 found = await self._writer.run(watches.look_through)
+                if found < watches.LOOKED_THROUGH:
+                    self._looked_through = began
                 if not found:
                     await self._writer.run(_end_what_ran_out)
             except StoreError as failure:  # such as a full disk: nothing is lost, the mark stays where it is

@@ -8,6 +8,7 @@ Rules:
 2. Where what a municipality reported since may be missing, nobody is told that somebody is not there: the outcome is
    "not provided". The same where it is older than the asker allows, and then nobody is looked up.
 3. What is said of a municipality depends on the municipality alone, never on whether somebody was found.
+4. Of all municipalities together is said what holds of each: it is as old as the oldest of them, and names none.
 
 A statement is made anew at most once a second: one costs as much as a look-up, and a second is less than a sign of life
 takes.
@@ -142,12 +143,26 @@ class Sources:
         answers = said.joined and (fresh or not maximum_age_us)
         return Source((said.message,), answers=answers, otherwise=_NOBODY if fresh else _UNKNOWN)
 
+    def of_all(self, connection: Connection, now: int) -> inquiry.Freshness:
+        """What is said of all municipalities of the network together at this moment, signed."""
+        oldest = self._oldest_complete(connection, now)
+        late = now - oldest > BEHIND_US
+        said = inquiry.Freshness(state=inquiry.SOURCE_STATE_BEHIND if late else inquiry.SOURCE_STATE_CONNECTED)
+        said.said_at.FromMicroseconds(now)
+        if oldest:
+            said.complete_as_of.FromMicroseconds(oldest)
+        return sign_freshness(said, self._key)
+
     def _nation_is_fresh(self, connection: Connection, *, maximum_age_us: int, now: int) -> bool:
         """Whether of every municipality of the network all is here up to so long ago."""
+        return now - self._oldest_complete(connection, now) <= maximum_age_us
+
+    def _oldest_complete(self, connection: Connection, now: int) -> int:
+        """Up to when all of every municipality is here; 0 when that is not known of each."""
         if not self._oldest_at or now - self._oldest_at >= _ANEW_US:
             every = (self.of(connection, municipality, now) for municipality in self._expected)
             self._oldest, self._oldest_at = min((each.complete_us for each in every), default=0), now
-        return now - self._oldest <= maximum_age_us
+        return self._oldest
 
     def _say(self, connection: Connection, municipality: str, now: int) -> Said:
         said = inquiry.Freshness(municipality=municipality, state=inquiry.SOURCE_STATE_NOT_JOINED)

@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from center_node.cut import cut
+from center_node.freshness import Said, Sources
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_UNSPECIFIED, Change
@@ -47,17 +48,19 @@ class Telling:
     Args:
         policy: the law, the statute table and the agencies.
         token_key: root of the person tokens and of the recall marks, 32 bytes.
+        sources: how fresh each municipality's reports are.
     """
 
-    def __init__(self, *, policy: PurposePolicy, token_key: bytes) -> None:
+    def __init__(self, *, policy: PurposePolicy, token_key: bytes, sources: Sources) -> None:
         self._policy = policy
+        self._sources = sources
         self._token_key = token_key
         self._recalls = RecallMarks(token_key)
 
     def next_changes(self, connection: Connection, kept: WatchList, after: int) -> list[provision.ToldProvision]:
         """The next changes that may be told. Raises RecordDamaged: of the first one that cannot be decided."""
         told: list[provision.ToldProvision] = []
-        moment, day = now(), today_in_japan()
+        moment, day, now_us = now(), today_in_japan(), self._sources.now()
         while not told and (found := watches.waiting(connection, kept.list_id, after=after, limit=MOST_TOLD)):
             for each in found:
                 try:
@@ -70,7 +73,8 @@ class Telling:
                 except _NotYet:
                     return told
                 if may_tell:
-                    told.append(self._told(each, kept, moment))
+                    said = self._sources.of(connection, each.municipality, now_us)
+                    told.append(self._told(each, kept, moment, said))
             after = found[-1].position
         return told
 
@@ -107,7 +111,7 @@ class Telling:
             raise _NotYet
         return may_tell
 
-    def _told(self, each: Waiting, kept: WatchList, moment: datetime) -> provision.ToldProvision:
+    def _told(self, each: Waiting, kept: WatchList, moment: datetime, said: Said) -> provision.ToldProvision:
         """What is told of one change: the record after it, as it was sealed."""
         change = Change.FromString(each.change)
         told = provision.ToldProvision(
@@ -115,6 +119,7 @@ class Telling:
                 position=each.position,
                 number=each.number,
                 reason=change.reason if inquiry.IDENTITY_FIELD_CHANGE in kept.fields else CHANGE_REASON_UNSPECIFIED,
+                freshness=said.message,
             ),
             person_token=person_token(month_key(self._token_key, moment), each.resident_code),
             method=inquiry.InquiryMethod.ValueType(each.method),
