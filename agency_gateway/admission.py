@@ -26,12 +26,16 @@ log = logging.getLogger(__name__)
 
 
 class NotAdmitted(Exception):
-    """The operator may not ask this now: why, and the question with his proof, if that held."""
+    """The operator may not ask this now: why, and the question with his proof, if that held.
 
-    def __init__(self, reason: "errors.ErrorReason.ValueType", asked: Asked) -> None:
+    `limit` is the one that is reached, for BUDGET_EXCEEDED.
+    """
+
+    def __init__(self, reason: "errors.ErrorReason.ValueType", asked: Asked, *, limit: str = "") -> None:
         super().__init__(errors.ErrorReason.Name(reason))
         self.reason = reason
         self.asked = asked
+        self.limit = limit
 
 
 class Admission:
@@ -80,7 +84,7 @@ class Admission:
         except OverBudget as over:
             metrics.budget_exceeded()
             log.info("a question is over a limit of its agency: %s", over.limit, extra={"peer": asked.agency})
-            raise NotAdmitted(errors.ERROR_REASON_BUDGET_EXCEEDED, asked) from None
+            raise NotAdmitted(errors.ERROR_REASON_BUDGET_EXCEEDED, asked, limit=over.limit) from None
         if outside:
             metrics.questions_outside(outside)
             entry_id = question_id(asked.request_id, 0) if charge.kind == "batch" else asked.request_id

@@ -40,8 +40,8 @@ class Asked(NamedTuple):
     """Day on which the person may be shown that it was asked (封印); empty = at once."""
 
     @property
-    def way(self) -> Provision:
-        """By which method of provision it is asked."""
+    def way(self) -> Provision | None:
+        """By which method of provision it is asked; None where any will do."""
         return way_of(self.action)
 
     def ticket(self, subject: Message, decision: Decision, *, for_watch: bool = False) -> provision.Ticket:

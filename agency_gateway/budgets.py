@@ -159,7 +159,10 @@ class Budgets:
 def _counts(
     budget: Budget, charge: Charge, agency: _Agency, operator: _Operator, *, new: bool
 ) -> list[tuple[str, int, int]]:
-    """Each limit that a charge touches: its name, the limit, and what the count would be."""
+    """Each limit that a charge touches: its name, the limit, and what the count would be.
+
+    The minute's come last: whoever reached a day's too is told of that one, and does not wait for a minute in vain.
+    """
     row, touched = row_of(charge.purpose), list[tuple[str, int, int]]()
     if row in budget.row_questions_day:
         touched.append(("row_questions_day", budget.row_questions_day[row], agency.rows[row] + charge.persons))
@@ -173,9 +176,9 @@ def _counts(
         return [*touched, ("operator_numbers_minute", budget.operator_numbers_minute, len(operator.numbers) + 1)]
     return [
         *touched,
-        ("operator_searches_minute", budget.operator_searches_minute, len(operator.searches) + 1),
         ("operator_searches_day", budget.operator_searches_day, operator.searches_day + 1),
         ("agency_searches_day", budget.agency_searches_day, agency.searches + 1),
+        ("operator_searches_minute", budget.operator_searches_minute, len(operator.searches) + 1),
     ]
 
 

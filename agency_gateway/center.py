@@ -18,6 +18,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused, code_of, name_of, reason_of
+from jukinet.purpose.budgets import LIMITS
 from jukinet.purpose.ticket import digests_in, sign_tickets
 from jukinet.store.grouping import Grouping
 from jukinet.store.writer import WriterClosed
@@ -143,7 +144,9 @@ def _checked(
     if ticket.sealed_until and bool(found.sealed_token) != bool(found.person_token):
         log.error("the center sealed no answer: the person would be shown it at once")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
-    return Refused(told(found.refusal)) if found.refusal else found
+    if found.refusal:
+        return Refused(told(found.refusal), limit=found.limit if found.limit in LIMITS else "")
+    return found
 
 
 _OF_THE_GATEWAY = frozenset({errors.ERROR_REASON_TICKET_INVALID, errors.ERROR_REASON_CALLER_NOT_ALLOWED})

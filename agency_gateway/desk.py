@@ -74,7 +74,7 @@ class Desk:
         try:
             return await self._admission.admit(asked, subjects, outside=self._outside(asked, subjects))
         except NotAdmitted as refused:
-            await self.refuse(refused.asked, refused.reason, decision)
+            await self.refuse(refused.asked, refused.reason, decision, limit=refused.limit)
 
     async def prove(self, asked: Asked, decision: Decision) -> Asked:
         """The question with the proof of its operator, who may ask it now; where nobody is looked up and all is free.
@@ -127,8 +127,12 @@ class Desk:
         may_hear = self._policy.territory(asked.agency, asked.context.purpose, today_in_japan())
         return sum(persons for code, persons in named.items() if not may_hear(code))
 
-    async def refuse(self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision) -> NoReturn:
+    async def refuse(
+        self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision, *, limit: str = ""
+    ) -> NoReturn:
         """Raises Refused, with this reason, after that is on record; with one that stands for a while, later.
+
+        `limit` is the one that is reached, for BUDGET_EXCEEDED.
 
         LEDGER_UNAVAILABLE when it cannot be put on record.
         """
@@ -139,7 +143,7 @@ class Desk:
             log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
 
         await (self._deferred.keep(put_on_record) if reason in _DEFERRED else put_on_record())
-        raise Refused(reason)
+        raise Refused(reason, limit=limit)
 
     async def settle(self) -> None:
         """Returns when all that was refused is on record, or cannot be: the node stops."""
@@ -219,8 +223,8 @@ class Desk:
 def _as_watched(recorded: Recorded) -> Seen:
     """What the detectors look at: whom many look at is to be seen although the entry is sealed."""
     if not recorded.watched_by:
-        return Seen(recorded.entry, recorded.crowd_key)
+        return Seen(recorded.entry, recorded.crowd_key, look_up=recorded.look_up)
     entry = ledger.Entry()
     entry.CopyFrom(recorded.entry)
     entry.person_token = recorded.watched_by
-    return Seen(entry, recorded.crowd_key)
+    return Seen(entry, recorded.crowd_key, look_up=recorded.look_up)

@@ -4,7 +4,8 @@ Rules, over one day in Japan; 1 to 3 over its answers:
 
 1. misses: of an operator's last fifty answers more than a fifth name nobody, or of the last 256 persons of his batches
    (一括提供), which count for themselves. Whoever has a case in hand knows whom he asks about, and who keeps a list has
-   most of it right; whoever guesses numbers or tries names does not.
+   most of it right; whoever guesses numbers or tries names does not. Where nothing is provided because the source is
+   not fresh, the center says what it found: a miss is who was looked up and is not there.
 2. crowd: five operators, of any agencies, were told of one person. So it was with the famous, and with the sick.
 3. case: an agency asked about more than fifty different persons, one at a time, under one case. What stands for
    everything is no case. Whether one is live nobody but the agency knows. Batches do not count: that many persons stand
@@ -16,12 +17,14 @@ Whoever goes on after 1, 3 or 4 found something is found again after as much onc
 
 What follows stands in the directory, by agency: the operator is frozen, or the network is alarmed. 1 to 3 see nothing
 but entries of the ledger, so all is known again after a restart; only who was asked about before is not, so he counts
-for his case once more. Whose a sealed entry (封印) of before was is known when somebody is told of the person again, by
-the tag beside it and the key that came with that answer. An entry says nothing of the address: 4 begins anew.
+for his case once more, and what was found where nothing was provided, which counts no more. Whose a sealed entry (封印)
+of before was is known when somebody is told of the person again, by the tag beside it and the key that came with that
+answer. An entry says nothing of the address: 4 begins anew.
 
 Nothing here knows an operator, a case or a person by more than stand-ins.
 
-Source: docs/threat-model.md, threats 14 to 16; the browsing of registers of 2004, 2015, 2021 and 2022.
+Source: docs/threat-model.md, threats 14 to 16; docs/decisions/0086-the-center-says-who-was-missed.md; the browsing of
+registers of 2004, 2015, 2021 and 2022.
 """
 
 from collections import Counter, defaultdict, deque
@@ -29,8 +32,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Literal, NamedTuple
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.ledger.seal import crowd_tag
 from jukinet.mesh.clock import JAPAN
 
@@ -48,12 +51,6 @@ MOST_OF_A_CASE: Final = 50
 """Different persons under one case: the heirs of three generations are fewer."""
 MOST_OUTSIDE: Final = 10
 """Persons whom an operator looked for where his agency may hear of nobody."""
-_NOBODY: Final = (
-    {ledger.RESULT_NO_SINGLE_MATCH},
-    # Whoever guesses a number while any municipality is behind hears this, and never "no match"; who is found is named.
-    {ledger.RESULT_NO_SINGLE_MATCH, ledger.RESULT_NOT_PROVIDED},
-)
-"""Results that name nobody: of a question by the four items, of one by number."""
 _ANSWERED: Final = {ledger.RESULT_PROVIDED, ledger.RESULT_NO_SINGLE_MATCH, ledger.RESULT_NOT_PROVIDED}
 
 MOST_SEALED: Final = 1000
@@ -68,6 +65,8 @@ class Seen(NamedTuple):
     """The person's key of the day, as it came with the answer; empty where nobody can be known again."""
     crowd_tag: bytes = b""
     """Of a sealed entry that was made before a restart: what stands beside it. Its person token says nothing."""
+    look_up: "provision.LookUp.ValueType" = provision.LOOK_UP_UNSPECIFIED
+    """What the center found, as it came with the answer: an entry where nothing is provided says the same of all."""
 
 
 class Finding(NamedTuple):
@@ -125,16 +124,14 @@ class Detectors:
         who, request_id = (entry.agency, entry.operator_pseudonym), entry.request_id
         if entry.new_subject and self._is_over(self._cases, (entry.agency, entry.case_commitment), 1, MOST_OF_A_CASE):
             found.append(Finding("case", *who, request_id))
-        provided = result == ledger.RESULT_PROVIDED
-        named_nobody = not provided and result in _NOBODY[entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER]
-        if not (named_nobody or provided):
-            return found
+        if result == ledger.RESULT_NOT_PROVIDED and not seen.look_up:
+            return found  # nobody was looked up
         misses = self._batch_misses if action == ledger.ACTION_INQUIRE_BATCH else self._misses
-        if misses[who].is_over(named_nobody):
+        if misses[who].is_over(_is_miss(seen)):
             found.append(Finding("misses", *who, request_id))
         if seen.crowd_tag:
             self._sealed.append((request_id, seen.crowd_tag, who[1]))
-        elif provided and (token := entry.person_token):
+        elif result == ledger.RESULT_PROVIDED and (token := entry.person_token):
             for operator in self._known_again(seen.crowd_key):
                 self._tell(token, operator)
             if self._tell(token, who[1]) >= CROWD:
@@ -189,3 +186,10 @@ class Detectors:
         self._outside: Counter[tuple[str, bytes]] = Counter()
         self._sealed: deque[tuple[str, bytes, bytes]] = deque(maxlen=MOST_SEALED)
         """Request id, tag and operator of sealed entries of before a restart."""
+
+
+def _is_miss(seen: Seen) -> bool:
+    """Whether nobody is there; an answer that nothing is provided is none where only the record is too old."""
+    if seen.entry.result == ledger.RESULT_NOT_PROVIDED:
+        return seen.look_up == provision.LOOK_UP_NOBODY
+    return seen.entry.result == ledger.RESULT_NO_SINGLE_MATCH

@@ -120,6 +120,7 @@ class Entries:
                 watched_by=each.found.person_token if asked.sealed_until else b"",
                 mark=each.found.recall_mark if each.found.outcome == inquiry.INQUIRY_OUTCOME_MATCH else b"",
                 crowd_key=each.found.crowd_key,
+                look_up=each.found.look_up,
             )
             for each, entry, kept in zip(answered, entries, sealed, strict=True)
         ]

@@ -140,7 +140,9 @@ class Freezes:
         who = finding.agency, finding.operator
         if not self.holds(who):
             self._unrecorded[who] = finding.detector
-            facts = {"peer": finding.agency, "reason": finding.detector}
+            facts = {"peer": finding.agency, "reason": finding.detector, "request_id": finding.request_id}
+            # By what `jukinet admin frozen` and the ledger name him.
+            facts["operator_pseudonym"] = finding.operator.hex()
             log.warning("an operator is frozen until two people released him", extra=facts)
 
     async def settle(self) -> None:

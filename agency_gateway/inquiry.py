@@ -160,7 +160,7 @@ class InquiryService(InquiryServiceServicer):
             ticket = asked.ticket(subject, decision, for_watch=for_watch)
             return asked, decision, await self._center.provide(ticket, subject, held=held)
         except Refused as refused:
-            await self._desk.refuse(asked, refused.reason, decision)
+            await self._desk.refuse(asked, refused.reason, decision, limit=refused.limit)
 
     async def _answer_batch(self, request: inquiry.InquireBatchRequest) -> inquiry.InquireBatchResponse:
         """Answers about all persons of a message, or refuses it as a whole: then nothing of it leaves."""
@@ -180,7 +180,7 @@ class InquiryService(InquiryServiceServicer):
             found = await self._center.provide_all(ticket, subjects, held=request.held)
             _raise_if_over_budget(found)
         except Refused as refused:
-            await self._desk.refuse(whole, refused.reason, decision)
+            await self._desk.refuse(whole, refused.reason, decision, limit=refused.limit)
         await self._desk.go_on(whole, decision)  # what his other messages told him is on record by now
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
         answers = [_answer_of(each, response.answers.add()) for each in found]

@@ -22,6 +22,7 @@ from agency_gateway.patience import Patience, TooLate
 from agency_gateway.tail import UNDER_WAY
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, Receipt
+from jukinet._pb.jukinet.provision.v1.provision_pb2 import LOOK_UP_UNSPECIFIED, LookUp
 from jukinet.mesh import metrics
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
@@ -52,6 +53,8 @@ class Recorded(NamedTuple):
     """Recall mark of what was provided; empty where nothing was."""
     crowd_key: bytes = b""
     """The person's key of the day, for the detectors alone; kept nowhere."""
+    look_up: "LookUp.ValueType" = LOOK_UP_UNSPECIFIED
+    """What the center found, for the detectors alone; kept nowhere."""
 
 
 class Record:

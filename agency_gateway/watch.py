@@ -112,7 +112,11 @@ class WatchService(WatchServiceServicer):
         order = provision.TellChangesRequest(ticket=self._ticket(asked, request.place, decision), place=request.place)
         found = await self._order(self._center.TellChanges, order, asked, decision)
         wanted = asked._replace(fields=tuple(found.fields))
-        answer = watch.WatchChangesResponse(request_id=asked.request_id, legal_basis=decision.basis)
+        answer = watch.WatchChangesResponse(
+            request_id=asked.request_id,
+            legal_basis=decision.basis,
+            freshness=found.freshness if found.HasField("freshness") else None,
+        )
         entries: list[Recorded] = []
         for number, each in enumerate(found.changes):
             one = wanted._replace(request_id=question_id(asked.request_id, number), method=each.method)

@@ -23,6 +23,7 @@ from jukinet.ledger.entry import month_key, person_token
 from jukinet.ledger.seal import crowd_key, seal_key, sealed_token
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.handle import HandleKeys
 from jukinet.purpose.held import HeldMarks, is_held
@@ -44,11 +45,11 @@ class Moment(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A ticket and its questions; `refusal` says why they get no look-up, UNSPECIFIED when they get one."""
+    """A ticket and its questions; `refusal` says why they get no look-up, None when they get one."""
 
     ticket: provision.Ticket
     questions: Sequence[provision.Question]
-    refusal: "errors.ErrorReason.ValueType"
+    refusal: Refused | None
 
 
 class Told(NamedTuple):
@@ -98,7 +99,11 @@ class Answers:
             if isinstance(resident, RecordDamaged):
                 each.answer.refusal = errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
                 continue
-            said = self._said_of(connection, resident, each.stated, now_us) if source.answers else None
+            said = None
+            if source.answers:
+                resident = _heard_of(resident, each.stated)
+                each.answer.look_up = provision.LOOK_UP_SOMEBODY if resident else provision.LOOK_UP_NOBODY
+                said = self._said_of(connection, resident, each.stated, now_us)
             if resident and said:
                 matches.append(_Match(each, resident, said))
             else:
@@ -111,10 +116,8 @@ class Answers:
     def _said_of(
         self, connection: Connection, resident: Resident | None, stated: "_Stated", now_us: int
     ) -> Said | None:
-        """What is said of who holds the resident's record; None where nothing of the resident is told."""
-        # Asked for nobody too, so that a resident elsewhere takes no longer than none.
-        covered = stated.covers(resident.holder if resident else NOWHERE)
-        if resident is None or not covered:
+        """What is said of who holds the resident's record; None where it is older than the asker allows."""
+        if resident is None:
             return None
         said = self._sources.of(connection, resident.holder, now_us)
         oldest = stated.maximum_age_us
@@ -203,7 +206,8 @@ def _begin(response: provision.ProvideResponse, asked: Asked) -> list[provision.
         answer = response.provisions.add()
         answer.request_id = request_id
         answer.subject_digest = digest
-        answer.refusal = asked.refusal
+        if asked.refusal:
+            answer.refusal, answer.limit = asked.refusal.reason, asked.refusal.limit
         answers.append(answer)
     return answers
 
@@ -229,6 +233,13 @@ def _look_up(
                 spans.enter_context(tracing.span("provision.look_up", parent=each.question.traceparent))
         found = iter(search.find(connection, [each.subject for each in looked_up], day=day))
     return [next(found) if answered else None for answered in answers]
+
+
+def _heard_of(resident: Resident | None, stated: _Stated) -> Resident | None:
+    """The resident, if the agency may hear of one there."""
+    # Asked for nobody too, so that a resident elsewhere takes no longer than none.
+    covered = stated.covers(resident.holder if resident else NOWHERE)
+    return resident if covered else None
 
 
 def _put_items(resident: Resident, asked: Opened) -> None:

@@ -101,7 +101,7 @@ class AskedToday:
         """Counts the questions of a ticket, which are about these persons.
 
         Raises:
-            Refused: BUDGET_EXCEEDED; nothing was counted.
+            Refused: BUDGET_EXCEEDED, with the limit; nothing was counted.
         """
         if today > self._day:  # a clock that was put back opens no second day
             self._begin(today)
@@ -112,9 +112,10 @@ class AskedToday:
             if person not in self._named:
                 accounts.append((ticket.agency, _SUBJECTS))
         persons = len(subjects)
-        if any(self._counts[account] + persons > self._most(account) for account in accounts):
-            metrics.budget_exceeded()
-            raise Refused(errors.ERROR_REASON_BUDGET_EXCEEDED)
+        for account in accounts:
+            if self._counts[account] + persons > self._most(account):
+                metrics.budget_exceeded()
+                raise Refused(errors.ERROR_REASON_BUDGET_EXCEEDED, limit=self._limit(account))
         if person:
             self._named.add(person)
         for account in accounts:
@@ -165,8 +166,13 @@ class AskedToday:
         budget = self._budget(agency)
         if name in budget.row_questions_day:
             return budget.row_questions_day[name]
-        most: int = getattr(budget, name.partition(" ")[0])
+        most: int = getattr(budget, self._limit(account))
         return most
+
+    def _limit(self, account: Account) -> str:
+        """The name of an account's limit in the directory."""
+        agency, name = account
+        return "row_questions_day" if name in self._budget(agency).row_questions_day else name.partition(" ")[0]
 
     def _ahead(self, account: Account) -> int:
         """By how much a count is written before it is reached."""

@@ -1,9 +1,7 @@
 """Tells gateways of later changes (異動情報) of persons on agencies' lists (Act art. 30-9 to 30-12).
 
 Rule: a list is begun with handles of this center's own answers, so nobody is searched for. What is told is decided when
-it is told: by the law of that day, for the agency and row of the list, about a person whom the agency may hear of
-then and who is not protected. What may not be told leaves no trace in what is: positions have gaps anyway. Of whom
-cannot be decided, because the row is damaged, nothing is passed over: the list waits in front of that change.
+it is told (`center_node/telling.py`).
 """
 
 import asyncio
@@ -14,18 +12,15 @@ from typing import Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 
-from center_node.cut import cut
+from center_node.freshness import Sources
+from center_node.telling import Telling, items_of
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ChangeProvisionServiceServicer
-from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_UNSPECIFIED, Change
-from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
-from jukinet.domain.apply import row_after
-from jukinet.domain.protection import is_protected
 from jukinet.ledger.entry import month_key, person_token
 from jukinet.mesh import metrics
 from jukinet.mesh.clock import now, now_us, today_in_japan
@@ -33,23 +28,18 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.handle import HandleInvalid, HandleKeys
-from jukinet.purpose.recall import RecallMarks
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import watches
-from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read, read_soon
-from jukinet.store.schema import residents
-from jukinet.store.snapshots import is_provided
 from jukinet.store.watch_start import put_on
-from jukinet.store.watches import Waiting, WatchList
+from jukinet.store.watches import WatchList
 from jukinet.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
 
-MOST_TOLD: Final = 64
 WAIT_SECONDS: Final = 5.0
 """How long a question for changes waits for one."""
 LONGEST: Final = timedelta(days=366)
@@ -68,10 +58,18 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         policy: the law, the statute table and the agencies.
         tickets: the same office as of all other questions.
         token_key: root of the person tokens and of the handles, 32 bytes.
+        sources: how fresh each municipality's reports are.
     """
 
     def __init__(
-        self, *, reader: Engine, writer: Writer, policy: PurposePolicy, tickets: TicketOffice, token_key: bytes
+        self,
+        *,
+        reader: Engine,
+        writer: Writer,
+        policy: PurposePolicy,
+        tickets: TicketOffice,
+        token_key: bytes,
+        sources: Sources,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -79,8 +77,11 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         self._tickets = tickets
         self._token_key = token_key
         self._handles = HandleKeys(token_key)
-        self._recalls = RecallMarks(token_key)
+        self._sources = sources
+        self._telling = Telling(policy=policy, token_key=token_key, sources=sources)
         self._came = asyncio.Event()
+        self._looked_through = 0.0
+        """When the last look at the history began that came to its end; of the event loop's clock."""
 
     async def KeepWatch(  # gRPC names its methods so
         self,
@@ -140,30 +141,38 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         place = request.place
         ticket = self._ticket(request.ticket, place, now())
         kept = await self._list(ticket, place.list_id)
-        self._require_lawful(ticket, {inquiry.INQUIRY_METHOD_FOUR_ITEMS}, _items(kept), today_in_japan())
+        self._require_lawful(ticket, {inquiry.INQUIRY_METHOD_FOUR_ITEMS}, items_of(kept), today_in_japan())
         after = place.after if place.HasField("after") else kept.acknowledged
         if not await self._read(lambda connection: watches.is_place(connection, kept, after)):
             raise Refused(errors.ERROR_REASON_WATCH_POSITION)
         if after > kept.acknowledged:
             await self._write(lambda connection: watches.acknowledge(connection, kept.list_id, after))
-        end, noted = asyncio.get_running_loop().time() + WAIT_SECONDS, kept.told
+        complete = await self._read(lambda connection: self._sources.of_all(connection, self._sources.now()))
+        begin, noted = asyncio.get_running_loop().time(), kept.told
         while True:
-            came = self._came
-            told = await self._read(lambda connection: self._next(connection, kept, after))
-            left = end - asyncio.get_running_loop().time()
+            # Before what waits is read: what the look found is in it.
+            came, looked_through = self._came, self._looked_through
+            told = await self._read(lambda connection: self._telling.next_changes(connection, kept, after))
+            left = begin + WAIT_SECONDS - asyncio.get_running_loop().time()
             # Noted before it leaves, and read again: who comes on the list meanwhile is in it, or comes too late.
             while told and told[-1].change.position > noted:
                 noted = await self._write(lambda connection: watches.note_told(connection, kept.list_id))
-                told = await self._read(lambda connection: self._next(connection, kept, after))
+                told = await self._read(lambda connection: self._telling.next_changes(connection, kept, after))
             if told or left <= 0:
-                return provision.TellChangesResponse(changes=told, fields=_items(kept))
+                is_complete = not told and looked_through > begin
+                return provision.TellChangesResponse(
+                    changes=told, fields=items_of(kept), freshness=complete if is_complete else None
+                )
             await _wait(came, left)
 
     async def run(self) -> None:
         """Looks the history through for all lists, and ends those that ran out; to be run beside the server."""
         while True:
+            began = asyncio.get_running_loop().time()
             try:
                 found = await self._writer.run(watches.look_through)
+                if found < watches.LOOKED_THROUGH:
+                    self._looked_through = began
                 if not found:
                     await self._writer.run(_end_what_ran_out)
             except StoreError as failure:  # such as a full disk: nothing is lost, the mark stays where it is
@@ -208,7 +217,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
     ) -> int:
         """The number of a handle's person on a list. Raises Refused: HANDLE_INVALID: a change of before is too late."""
         begun = put_on(connection, kept.list_id, handle.resident_code, handle.method, version=handle.version)
-        if begun.too_late and self._may_tell(connection, kept, begun.resident_code, handle.method, day):
+        if begun.too_late and self._telling.concerns(connection, kept, begun.resident_code, handle.method, day):
             raise Refused(errors.ERROR_REASON_HANDLE_INVALID, field=f"order.handles[{place}]")
         return begun.number
 
@@ -235,60 +244,6 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             raise Refused(errors.ERROR_REASON_WATCH_UNKNOWN)
         return kept
 
-    def _next(self, connection: Connection, kept: WatchList, after: int) -> list[provision.ToldProvision]:
-        """The next changes that may be told. Raises RecordDamaged: of the first one that cannot be decided."""
-        told: list[provision.ToldProvision] = []
-        moment, day = now(), today_in_japan()
-        while not told and (found := watches.waiting(connection, kept.list_id, after=after, limit=MOST_TOLD)):
-            for each in found:
-                try:
-                    may_tell = self._may_tell(connection, kept, each.resident_code, each.method, day)
-                except RecordDamaged:
-                    log.critical("a list waits at a damaged record", extra={"position": each.position})
-                    if not told:
-                        raise
-                    return told  # behind it nothing: the agency would acknowledge this one with what it is told
-                if may_tell:
-                    told.append(self._told(each, kept, moment))
-            after = found[-1].position
-        return told
-
-    def _may_tell(self, connection: Connection, kept: WatchList, code: str, named: int, day: date) -> bool:
-        """Whether the agency may hear of this person today. Raises RecordDamaged: the row cannot be read."""
-        row = connection.execute(
-            select(residents.c.resident, residents.c.checksum).where(
-                residents.c.resident_code == code, is_provided(residents.c.holder)
-            )
-        ).first()
-        if row is None:
-            return False
-        if not is_sound(bytes(row.resident), row.checksum):
-            raise RecordDamaged
-        resident = Resident.FromString(bytes(row.resident))
-        method = inquiry.InquiryMethod.ValueType(named)
-        question = Question(kept.agency, kept.purpose, day, method, _items(kept), "changes")
-        return (
-            not is_protected(resident)
-            and self._policy.decide(question).allowed
-            and self._policy.territory(kept.agency, kept.purpose, day)(resident.holder)
-        )
-
-    def _told(self, each: Waiting, kept: WatchList, moment: datetime) -> provision.ToldProvision:
-        """What is told of one change: the record after it, as it was sealed."""
-        change = Change.FromString(each.change)
-        told = provision.ToldProvision(
-            change=watch.ToldChange(
-                position=each.position,
-                number=each.number,
-                reason=change.reason if inquiry.IDENTITY_FIELD_CHANGE in kept.fields else CHANGE_REASON_UNSPECIFIED,
-            ),
-            person_token=person_token(month_key(self._token_key, moment), each.resident_code),
-            method=inquiry.InquiryMethod.ValueType(each.method),
-            recall_mark=self._recalls.of_change(change.record.resident_code, change.version),
-        )
-        cut(row_after(change, each.municipality), _items(kept), into=told.change.provided)
-        return told
-
     async def _read(self, query: Callable[[Connection], _R]) -> _R:
         try:
             return await read_soon(self._reader, query)
@@ -300,10 +255,6 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             return await self._writer.run(job)
         except StoreError as failure:
             raise as_refusal(failure) from None
-
-
-def _items(kept: WatchList) -> "list[inquiry.IdentityField.ValueType]":
-    return [inquiry.IdentityField.ValueType(number) for number in kept.fields]
 
 
 def _last_day(order: watch.WatchOrder, today: date) -> str:

@@ -9,6 +9,7 @@ Rules:
    told that somebody is not there: the outcome is "not provided". The same where the municipality itself is older than
    the asker allows, and then nobody is looked up.
 3. What is said of a municipality depends on the municipality alone, never on whether somebody was found.
+4. Of all municipalities together is said what holds of each: it is as old as the oldest of them, and names none.
 
 A statement is made anew at most once a second: one costs as much as a look-up, and a second is less than a sign of life
 takes.
@@ -139,6 +140,16 @@ class Sources:
         answers = said.joined and (not maximum_age_us or said.is_fresh(now, maximum_age_us=maximum_age_us))
         whole = said.joined and now - said.in_effect_us <= allowed_us
         return Source((said.message,), answers=answers, otherwise=_NOBODY if whole else _UNKNOWN)
+
+    def of_all(self, connection: Connection, now: int) -> inquiry.Freshness:
+        """What is said of all municipalities of the network together at this moment, signed."""
+        oldest = self._completeness.of_nation(connection, now)
+        late = now - oldest > BEHIND_US
+        said = inquiry.Freshness(state=inquiry.SOURCE_STATE_BEHIND if late else inquiry.SOURCE_STATE_CONNECTED)
+        said.said_at.FromMicroseconds(now)
+        if oldest:
+            said.complete_as_of.FromMicroseconds(oldest)
+        return sign_freshness(said, self._key)
 
     def _say(self, connection: Connection, municipality: str, now: int) -> Said:
         said = inquiry.Freshness(municipality=municipality, state=inquiry.SOURCE_STATE_NOT_JOINED)

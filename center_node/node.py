@@ -71,6 +71,7 @@ async def run(config: NodeConfig) -> None:
         policy=policy,
         tickets=tickets,
         token_key=token_key,
+        sources=sources,
     )
     # The center keeps no ledger: its record of the act is the row of the operator.
     statutes = StatuteService(policy=policy, reader=node.reader, carry_out=lambda _act, job: node.writer.run(job))

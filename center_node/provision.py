@@ -115,8 +115,8 @@ class ProvisionService(ProvisionServiceServicer):
 
     def _refusal(
         self, ticket: provision.Ticket, questions: Sequence[provision.Question], moment: Moment
-    ) -> "errors.ErrorReason.ValueType":
-        """Why these questions get no look-up; UNSPECIFIED when they get one. No resident table is read."""
+    ) -> Refused | None:
+        """Why these questions get no look-up; None when they get one. No resident table is read."""
         subjects = [question.subject for question in questions]
         try:
             with _span(questions[0], ticket.purpose):
@@ -125,11 +125,11 @@ class ProvisionService(ProvisionServiceServicer):
                 self._asked_today.charge(ticket, subjects, moment.day)
         except TicketInvalid as invalid:
             log.warning("a ticket was refused: %s", invalid.why)
-            return invalid.reason
+            return Refused(invalid.reason)
         except Refused as refused:
             log.warning("a gateway asked beyond the law or a budget", extra={"reason": name_of(refused.reason)})
-            return refused.reason
-        return errors.ERROR_REASON_UNSPECIFIED
+            return refused
+        return None
 
     def _decide(self, ticket: provision.Ticket, methods: "set[inquiry.InquiryMethod.ValueType]", day: date) -> None:
         batch = ticket.kind == provision.PROVISION_KIND_BATCH

@@ -118,7 +118,7 @@ def fail_call(error: BaseException, target: str, *, then: str = "", otherwise: E
     Raises:
         Failure: with the node's reason, or with what kept the call from the node.
     """
-    from jukinet.mesh.errors import error_id_of, facts_of, name_of, reason_of, violations_of
+    from jukinet.mesh.errors import error_id_of, facts_of, limit_of, name_of, reason_of, violations_of
 
     reason = reason_of(error)
     if reason is None:
@@ -127,6 +127,8 @@ def fail_call(error: BaseException, target: str, *, then: str = "", otherwise: E
         raise Failure("\n".join(filter(None, (text, then))), Exit.UNREACHABLE) from None
     lines = [f"{name_of(reason)}: {facts_of(reason).message}"]
     lines += [f"  {violation.field}: {violation.rule}" for violation in violations_of(error)]
+    if limit := limit_of(error):
+        lines.append(f"  {limit}: {'wait a minute' if limit.endswith('_minute') else 'wait until midnight in Japan'}")
     if error_id := error_id_of(error):
         lines.append(f"  error id {error_id}")
     if then:

@@ -40,7 +40,7 @@ class Taking:
         self._rpc = rpc
         self._field = field
         self._follow = follow
-        self.last: Message | None = None
+        self.last: Any = None
         """The last response."""
 
     async def take(self, target: Target, seconds: float) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from jukinet.cli.admin import moment_in
 from jukinet.cli.connect import CALL_SECONDS, Target, TlsOptions, channel_to, traced
 from jukinet.cli.inquire import (
     AgencyId,
@@ -129,8 +130,9 @@ def changes(
 ) -> None:
     """Take the changes of a list into a file, each once: what is on disk is said to be, and not told again.
 
-    Interrupt it at any time: the same command goes on behind the last line. In a line, `line` is the change's position
-    and `number` the person's number on the list.
+    Interrupt it at any time: the same command goes on behind the last line. In a line, `line` is the change's position,
+    `number` the person's number on the list and `freshness` what the center says of the municipality that reported it.
+    At the end stands up to when the center holds all that any municipality reported, so that nothing is missing.
 
     Exit codes: 0 all that there was is in the file, 2 a file is not what it should be or the list is not there,
     3 no answer, 4 not allowed by law.
@@ -153,11 +155,13 @@ def changes(
         with BatchAnswers(out, {"list_id": list_id, "purpose": purpose}) as kept:
             taking = Taking(kept, request, lambda channel: WatchServiceStub(channel).WatchChanges, "changes", follow)
             new = asyncio.run(taking.take(target, seconds))
-            result = {"changes": new, "position": kept.last_line}
+            until = None if taking.last is None else moment_in(taking.last.freshness, "complete_as_of")
+            result = {"changes": new, "position": kept.last_line, "complete_as_of": until}
         if as_json:
             show_json(result)
         else:
             show(f"{result['changes']} changes are new in {out}, up to position {result['position']}")
+            show(f"Complete up to {until}." if until else "Up to when this is complete is not known now. Ask again.")
 
 
 @app.command()

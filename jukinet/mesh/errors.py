@@ -1,8 +1,8 @@
 """Refusals: every one has a reason from the catalogue in `errors.proto`, and outsiders see nothing else of it.
 
-Rule: what leaves the node is the reason, its fixed text, paths of fields, an opaque error id and, for a witness's
-conflict, the size of a tree. Values, exception texts and the operator's detail stay inside. gRPC would otherwise send
-the text of any exception to the peer, with whatever personal data stands in it.
+Rule: what leaves the node is the reason, its fixed text, paths of fields, an opaque error id, for a witness's conflict
+the size of a tree and for a budget the name of its limit. Values, exception texts and the operator's detail stay
+inside. gRPC would otherwise send the text of any exception to the peer, with whatever personal data stands in it.
 
 Source: google.rpc.Status, ErrorInfo (AIP-193) and BadRequest; OWASP ASVS 5.0 16.5.1.
 """
@@ -47,6 +47,7 @@ class Refused(Exception):
         detail: for the operator's log only; never sent, and free of personal data all the same.
         violations: broken rules of the contract, for INVALID_MESSAGE.
         size: of the tree that a witness holds, for CHECKPOINT_CONFLICT; a number, so that no words can be sent by it.
+        limit: that is reached, for BUDGET_EXCEEDED: its name in the directory (`jukinet.purpose.budgets.LIMITS`).
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Refused(Exception):
         detail: str = "",
         violations: Sequence[FieldViolation] = (),
         size: int | None = None,
+        limit: str = "",
     ) -> None:
         super().__init__(name_of(reason))
         self.reason = reason
@@ -64,6 +66,7 @@ class Refused(Exception):
         self.detail = detail
         self.violations = tuple(violations)
         self.size = size
+        self.limit = limit
 
 
 class BrokenMessage(Refused):
@@ -147,6 +150,8 @@ def to_status(refused: Refused, error_id: str) -> status_pb2.Status:
     """
     facts = facts_of(refused.reason)
     known = {} if refused.size is None else {"size": str(refused.size)}
+    if refused.limit:
+        known["limit"] = refused.limit
     info = error_details_pb2.ErrorInfo(
         reason=name_of(refused.reason), domain=DOMAIN, metadata={"error_id": error_id, **known}
     )
@@ -197,6 +202,11 @@ def size_of(error: BaseException) -> int | None:
     return next((int(size) for size in sizes if size.isascii() and size.isdecimal()), None)
 
 
+def limit_of(error: BaseException) -> str:
+    """Reads the name of the limit that is reached, on the caller's side; empty when the refusal names none."""
+    return next((info.metadata.get("limit", "") for info in _details(error, error_details_pb2.ErrorInfo)), "")
+
+
 def violations_of(error: BaseException) -> tuple[FieldViolation, ...]:
     """Reads the broken rules of a refusal on the caller's side."""
     return tuple(
@@ -212,7 +222,8 @@ def render_markdown() -> str:
         "# Errors",
         "",
         "A refusal is a gRPC status with a `google.rpc.ErrorInfo`: domain `jukinet`, the reason below, and an error id",
-        "in its metadata. `BadRequest` names fields and rules, never values. Generated from `errors.proto`.",
+        "in its metadata, beside it `limit` for a budget and `size` for a witness's conflict. `BadRequest` names",
+        "fields and rules, never values. Generated from `errors.proto`.",
         "",
         "| reason | number | gRPC status | what happened and what to do |",
         "|---|---|---|---|",

@@ -35,7 +35,9 @@ class Budget:
 
 UNLIMITED: Final = 1_000_000_000
 """For development and load: more than anybody asks."""
-_NUMBERS: Final = frozenset(each.name for each in fields(Budget)) - {"row_questions_day"}
+LIMITS: Final = frozenset(each.name for each in fields(Budget))
+"""Their names, which whoever reached one is told."""
+_NUMBERS: Final = LIMITS - {"row_questions_day"}
 
 
 def row_of(purpose: str) -> str:

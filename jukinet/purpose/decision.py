@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
 from importlib import resources
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import cedarpy
 
@@ -69,7 +69,8 @@ class Question(NamedTuple):
     """Day of the question, in Japan."""
     method: "inquiry_pb2.InquiryMethod.ValueType"
     fields: Sequence["inquiry_pb2.IdentityField.ValueType"] = ()
-    provision: Provision = "immediate"
+    provision: Provision | None = "immediate"
+    """Method of provision; None for what concerns answers of each: open if any is, or refused as the first one is."""
 
 
 class Decision(NamedTuple):
@@ -163,6 +164,9 @@ class PurposePolicy:
         return decision if decision.policy == _PRIVATE_BAN else None
 
     def _decide(self, question: Question) -> Decision:
+        if question.provision is None:
+            each = [self.decide(question._replace(provision=way)) for way in get_args(Provision)]
+            return next((decision for decision in each if decision.allowed), each[0])
         table = self.editions.on(question.day)
         book = self._books[table.edition]
         if question.agency not in self._directory:

@@ -19,10 +19,11 @@ KINDS: "Final[Mapping[int, provision.ProvisionKind.ValueType]]" = {
     ledger.ACTION_WATCH: provision.PROVISION_KIND_CHANGES,
     ledger.ACTION_END_WATCH: provision.PROVISION_KIND_CHANGES,
     ledger.ACTION_TELL_CHANGE: provision.PROVISION_KIND_CHANGES,
-    # The center is not asked: whoever may ask for a purpose at all may hear that an answer was wrong.
-    ledger.ACTION_ACKNOWLEDGE_RECALL: provision.PROVISION_KIND_VERIFICATION,
+    # The center is not asked: whoever may be answered for a purpose in any way may hear that an answer was wrong.
+    ledger.ACTION_ACKNOWLEDGE_RECALL: provision.PROVISION_KIND_UNSPECIFIED,
 }
-_WAYS: "Final[Mapping[provision.ProvisionKind.ValueType, Provision]]" = {
+_WAYS: "Final[Mapping[provision.ProvisionKind.ValueType, Provision | None]]" = {
+    provision.PROVISION_KIND_UNSPECIFIED: None,
     provision.PROVISION_KIND_RECORD: "immediate",
     provision.PROVISION_KIND_VERIFICATION: "immediate",
     provision.PROVISION_KIND_BATCH: "batch",
@@ -34,6 +35,6 @@ NOT_READ: Final = inquiry.INQUIRY_METHOD_FOUR_ITEMS
 then asks with that."""
 
 
-def way_of(action: int) -> Provision:
-    """By which method of provision an action of `KINDS` is asked."""
+def way_of(action: int) -> Provision | None:
+    """By which method of provision an action of `KINDS` is asked; None where any will do."""
     return _WAYS[KINDS[action]]

@@ -201,6 +201,7 @@ class Network:
             policy=policy,
             tickets=self.center_service._tickets,
             token_key=bytes(32),
+            sources=self.sources,
         )
         self.ledger_key = Ed25519PrivateKey.generate()
         self.signer = Signer("jukinet/gateway-1", self.ledger_key)

@@ -75,6 +75,7 @@ def test_the_largest_answers_to_a_message_can_be_sent() -> None:
         freshness=[inquiry.Freshness(municipality="999999", sequence=2**63, signature=bytes(64))],
         handle=bytes(512),
         body_place=KeyPlace(month="2026-11", handle=bytes(60)),
+        look_up=provision.LOOK_UP_SOMEBODY,
     )
     for name in ("subject_digest", "person_token", "body_key", "sealed_token", "recall_mark", "crowd_key", "held"):
         setattr(found, name, bytes(32))

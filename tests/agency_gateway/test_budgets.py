@@ -20,8 +20,10 @@ from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused
 from jukinet.purpose.agencies import Agency
 from jukinet.purpose.budgets import Budget
 from tests.agency_gateway.conftest import PENSION
@@ -203,6 +205,49 @@ def limited(network: Network, **limits: Any) -> None:
     """Gives the pension service of the fixture other limits."""
     own = network.directory[PENSION.uri]
     object.__setattr__(own, "budget", Budget(**limits))
+
+
+async def limit_of(call: Any) -> str:
+    """The limit that a call is told to have reached."""
+    with pytest.raises(Refused) as caught:
+        await call
+    assert caught.value.reason == OVER
+    return caught.value.limit
+
+
+async def test_whoever_is_over_a_limit_is_told_which_one(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, operator_searches_minute=0)
+    assert await limit_of(network.inquire()) == "operator_searches_minute"
+    limited(network, agency_batch_day=0)
+    assert await limit_of(network.inquire_batch(network.batch_of(1))) == "agency_batch_day"
+    limited(network, row_questions_day={"B1-77": 0})
+    assert await limit_of(network.inquire()) == "row_questions_day"
+
+
+async def test_whoever_is_over_a_limit_that_the_center_counts_is_told_which_one(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, operator_searches_day=1, agency_batch_day=1)
+    await network.inquire()
+    await network.inquire_batch(network.batch_of(1))
+    network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+    assert await limit_of(network.inquire()) == "operator_searches_day"
+    assert await limit_of(network.inquire_batch(network.batch_of(1))) == "agency_batch_day"
+
+
+async def test_a_limit_that_no_directory_knows_is_told_to_nobody(network: Network) -> None:
+    network.enter(network.record_of(1))
+
+    def refuse(response: provision.ProvideResponse) -> None:
+        response.provisions[0].refusal, response.provisions[0].limit = OVER, "山田 太郎"
+
+    network.center.alter = refuse
+    assert await limit_of(network.inquire()) == ""
+
+
+def test_whoever_reached_a_limit_of_the_day_is_not_told_to_wait_for_a_minute() -> None:
+    counted = budgets(operator_searches_minute=1, operator_searches_day=1)
+    assert allowed(counted, moments()) == (1, "operator_searches_day")
 
 
 def restarted(network: Network) -> Budgets:

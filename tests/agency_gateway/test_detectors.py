@@ -13,6 +13,7 @@ from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet._pb.jukinet.provision.v1.provision_pb2 import LOOK_UP_NOBODY, LOOK_UP_SOMEBODY, LookUp
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.errors import EntryInvalid
 from jukinet.ledger.layout import decode, encode
@@ -57,12 +58,28 @@ def test_more_than_a_fifth_of_fifty_answers_that_name_nobody_are_found() -> None
     assert found_in([answered(number >= 10, person=number) for number in range(WINDOW)])[-1] == []
 
 
-def test_a_number_that_names_nobody_is_a_miss_while_a_municipality_is_behind_too() -> None:
-    behind = answered()
-    behind.result, behind.method = ledger.RESULT_NOT_PROVIDED, inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER
-    assert len(found_in([behind] * WINDOW)[-1]) == 1
-    behind.method = inquiry.INQUIRY_METHOD_FOUR_ITEMS  # there it says that the municipality is behind, and may be so
-    assert not any(found_in([behind] * 200))
+@pytest.mark.parametrize(("look_up", "findings"), [("NOBODY", 4), ("SOMEBODY", 0), ("UNSPECIFIED", 0)])
+def test_where_nothing_is_provided_a_miss_is_who_was_looked_up_and_is_not_there(look_up: str, findings: int) -> None:
+    entry = answered()
+    entry.result = ledger.RESULT_NOT_PROVIDED
+    seen = Seen(entry, look_up=LookUp.Value(f"LOOK_UP_{look_up}"))
+    assert sum(map(len, map(Detectors().see, [seen] * 200))) == findings
+
+
+def test_who_is_there_and_too_old_to_be_told_of_counts_as_answered() -> None:
+    entry = answered()
+    entry.result = ledger.RESULT_NOT_PROVIDED
+    somebody, nobody = (Seen(entry, look_up=each) for each in (LOOK_UP_SOMEBODY, LOOK_UP_NOBODY))
+    detectors = Detectors()
+    assert not any(detectors.see(each) for each in [*[somebody] * 9, nobody] * 30)
+
+
+def test_nobody_hides_his_guesses_among_questions_that_get_no_look_up() -> None:
+    entry = answered()
+    entry.result = ledger.RESULT_NOT_PROVIDED
+    unseen, nobody = Seen(entry), Seen(entry, look_up=LOOK_UP_NOBODY)
+    detectors = Detectors()
+    assert sum(len(detectors.see(each)) for each in [*[unseen] * 9, nobody] * WINDOW) == 1
 
 
 def test_a_clerk_who_misses_now_and_then_is_never_found() -> None:

@@ -94,6 +94,7 @@ def persons(draw: st.DrawFn) -> Person:
         sealed_token=draw(tokens) if token else b"",
         recall_mark=draw(tokens),
         crowd_key=draw(st.just(b"") | tokens),
+        look_up=draw(st.sampled_from(provision.LookUp.values())),
         body_key=draw(tokens),
         body_place=KeyPlace(month="2026-04", handle=draw(tokens)),
         freshness=[inquiry.Freshness(municipality=code) for code in draw(st.lists(st.sampled_from(["131016", "2"])))],
@@ -145,5 +146,6 @@ def test_an_entry_says_what_was_found_and_what_of_it_may_be_read(person: Person,
     assert entry.answer_digest == KEYS.answer_digest(person.answer)
     assert recorded.watched_by == (found.person_token if sealed_until else b"")
     assert recorded.mark == (found.recall_mark if matched else b"")
+    assert recorded.look_up == found.look_up
     tagged = sealed_until and found.crowd_key
     assert SealedBody.FromString(recorded.body).crowd_tag == (crowd_tag(found.crowd_key, MESSAGE) if tagged else b"")

@@ -316,6 +316,24 @@ async def test_whoever_follows_the_corrections_gathers_the_marks_and_finds_what_
     assert await office.recalled() == {each: [ADDRESS] for each in asked}
 
 
+@pytest.mark.parametrize("provision", ["immediate", "batch", "changes"])
+async def test_a_row_that_is_open_to_one_method_alone_fetches_its_recalls(office: Office, provision: str) -> None:
+    asked = await office.ask(1)
+    office.network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), rows={"B1-77": {"provisions": provision}}))
+    office.report(1, block="9番9号")
+    assert await office.recalled() == {asked: [ADDRESS]}
+
+
+async def test_a_row_that_is_open_to_no_method_fetches_no_recalls(office: Office) -> None:
+    await office.ask(1)
+    office.network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), rows={"B1-77": None}))
+    office.report(1, block="9番9号")
+    await office.look()
+    unknown = errors.ERROR_REASON_PURPOSE_UNKNOWN
+    assert await office.network.refusal_of(office.told()) == unknown
+    assert office.network.leaves()[-1].refusal == unknown
+
+
 async def test_a_sealed_answer_is_recalled_and_no_mark_ties_it_to_an_open_one(office: Office) -> None:
     network = office.network
     network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12}))

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from agency_gateway.budgets import Budgets
 from center_node import changes as center_changes
@@ -27,13 +28,17 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from jukinet.purpose.ticket import question_id, sign_tickets, subject_digest
 from jukinet.store import watches
+from jukinet.store.journal import Origin, write_origin
 from jukinet.store.register import apply_arrivals
+from jukinet.store.schema import origins
+from jukinet.store.snapshots import end_offer, note_chunk, write_offer
 from tests.agency_gateway.calls import GATEWAY, called_by
 from tests.agency_gateway.conftest import signed
 from tests.damaged import flip
 
 Network = Any  # the fixture's own class lives in conftest.py
 PENSION = "pension-service"
+CHIYODA, YOKOSUKA = "131016", "142018"
 ADDRESS = [inquiry.IDENTITY_FIELD_ADDRESS, inquiry.IDENTITY_FIELD_CHANGE]
 MOVED = change_pb2.CHANGE_REASON_CORRECTION_MOVE_WITHIN
 
@@ -273,7 +278,8 @@ async def test_the_center_decides_again_when_it_tells(house: House) -> None:
 async def test_nothing_is_told_of_a_municipality_that_the_agency_may_not_hear_of(house: House) -> None:
     await house.begin(await house.handle(1))
     house.report(1, block="8番")
-    policy = house.network.changes._policy
+    telling = house.network.changes._telling
+    policy = telling._policy
 
     class Elsewhere:
         decide = policy.decide
@@ -281,7 +287,7 @@ async def test_nothing_is_told_of_a_municipality_that_the_agency_may_not_hear_of
         def territory(self, *_question: Any) -> Any:
             return lambda _holder: False
 
-    house.network.changes._policy = Elsewhere()
+    telling._policy = Elsewhere()
     assert await house.changes() == []
 
 
@@ -311,6 +317,69 @@ async def test_a_change_of_whose_row_is_damaged_is_told_once_it_is_mended_and_no
     flip(house.network.register, code)
     told = [change.provided.record.address.block for change in await house.changes()]
     assert told == ["2番", "3番"]
+
+
+def move_to(house: House, number: int, municipality: str) -> None:
+    """A resident moves to another municipality, as both report."""
+    house.report(number, change_pb2.CHANGE_REASON_DELETION_DOMESTIC_MOVE_OUT, next_municipality=municipality)
+    record = house.network.record_of(number)
+    record.address.local_government_code = municipality
+    house.report(number, change_pb2.CHANGE_REASON_ENTRY_DOMESTIC_MOVE_IN, record=record, previous_municipality=CHIYODA)
+
+
+def half_in(network: Network, municipality: str) -> None:
+    """Of a municipality the first chunk of its first snapshot is here."""
+    with network.register.begin() as connection:
+        connection.execute(delete(origins).where(origins.c.municipality == municipality))
+        write_offer(connection, municipality, source="cs", manifest=b"", seal=b"", digests=[])
+        note_chunk(connection, municipality, number=0, digest=b"", last_sequence=1)
+
+
+def whole(network: Network, municipality: str) -> None:
+    """The last chunk is here too."""
+    with network.register.begin() as connection:
+        write_origin(connection, municipality, Origin(1, 1, b"", 1))
+        end_offer(connection, municipality)
+
+
+async def test_who_moves_to_a_municipality_that_is_half_in_is_told_once_it_is_whole_and_nothing_behind_it_before(
+    house: House,
+) -> None:
+    await house.begin(await house.handle(1), await house.handle(2))
+    house.report(2, block="1番")
+    move_to(house, 1, YOKOSUKA)
+    half_in(house.network, YOKOSUKA)
+    house.report(2, block="3番")
+    (before,) = await house.changes()
+    assert before.provided.record.address.block == "1番"
+    assert await house.changes(before.position) == []
+    whole(house.network, YOKOSUKA)
+    _out, moved, behind = await house.changes()
+    assert moved.provided.record.address.local_government_code == YOKOSUKA
+    assert behind.provided.record.address.block == "3番"
+
+
+async def test_a_list_does_not_wait_for_who_may_not_be_told_of_in_a_municipality_that_is_half_in(house: House) -> None:
+    await house.begin(await house.handle(1), await house.handle(2))
+    move_to(house, 1, YOKOSUKA)
+    record = house.network.record_of(1)
+    record.address.local_government_code = YOKOSUKA
+    house.report(1, change_pb2.CHANGE_REASON_PROTECTION_BEGIN, record=record, protected=True)
+    half_in(house.network, YOKOSUKA)
+    house.report(2, block="3番")
+    (change,) = await house.changes()
+    assert change.provided.record.address.block == "3番"
+
+
+async def test_whom_a_list_missed_in_a_municipality_that_is_half_in_is_not_put_on_it_unseen(house: House) -> None:
+    handle = await house.handle(1)
+    await house.begin(await house.handle(2))
+    move_to(house, 1, YOKOSUKA)
+    house.report(2, block="3番")
+    (told,) = await house.changes()
+    assert await house.changes(told.position) == []
+    half_in(house.network, YOKOSUKA)
+    assert await refusal(house.begin(handle)) == errors.ERROR_REASON_HANDLE_INVALID
 
 
 async def test_a_damaged_row_ends_no_center_and_its_change_is_told_once_it_is_mended(

@@ -58,6 +58,7 @@ class Center:
         self.agency = f"spiffe://jukinet.example/agency/{uuid4()}"
         self.writer = writer
         self.reasons: set[errors.ErrorReason.ValueType] = set()
+        self.limits: list[str] = []
         self._start = (directory(self.agency, **limits), reader, writer)
         self.restart(DAY)
 
@@ -71,6 +72,7 @@ class Center:
             self._counted.charge(asked, [subject(about)] * persons, day)
         except Refused as refused:
             self.reasons.add(refused.reason)
+            self.limits.append(refused.limit)
             return False
         await self._counted.keep()
         return True
@@ -102,6 +104,7 @@ async def test_searches_numbers_and_batches_have_limits_of_their_own(new_center:
     assert not await counted.asks(batch=True)
     assert [await counted.asks(number=True, purpose="B1-41.2") for _ in range(2)] == [True, False]
     assert await counted.asks(agency="spiffe://jukinet.example/agency/two")
+    assert counted.limits == ["agency_searches_day", "agency_batch_day", "row_questions_day"]
 
 
 async def test_without_a_line_nobody_gets_a_batch_whatever_a_gateway_allows(new_center: NewCenter) -> None:
@@ -168,6 +171,7 @@ async def test_an_operator_has_one_day_at_all_gateways_and_after_a_restart(new_c
     assert [await counted.asks() for _ in range(3)] == [True, True, False]
     counted.restart(DAY)
     assert not await counted.asks()
+    assert counted.limits == ["operator_searches_day"] * 2
     assert await counted.asks(operator="op-2")
     assert await counted.asks(number=True)
     assert await counted.asks(day=DAY + timedelta(days=1))

@@ -64,8 +64,9 @@ class Watching(watch_pb2_grpc.WatchServiceServicer):
 class Inquiring(inquiry_pb2_grpc.InquiryServiceServicer):
     """Refuses whatever it is asked."""
 
-    def __init__(self, reason: "errors.ErrorReason.ValueType") -> None:
+    def __init__(self, reason: "errors.ErrorReason.ValueType", limit: str = "") -> None:
         self.reason = reason
+        self.limit = limit
 
     async def InquireBatch(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
         async for _ in request_iterator:
@@ -73,7 +74,7 @@ class Inquiring(inquiry_pb2_grpc.InquiryServiceServicer):
         yield
 
     async def Inquire(self, request: Any, context: Any) -> Any:
-        raise Refused(self.reason)
+        raise Refused(self.reason, limit=self.limit)
 
     async def VerifyIdentity(self, request: Any, context: Any) -> Any:
         raise Refused(self.reason)
@@ -170,3 +171,21 @@ def test_a_batch_that_is_not_answered_in_time_says_what_may_stand_twice_in_the_l
     assert asked.exit_code == Exit.UNREACHABLE
     assert "nothing is doubled" not in asked.stderr
     assert "have two ledger entries" in asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "wait"),
+    [
+        ("operator_searches_minute", "wait a minute"),
+        ("agency_searches_day", "wait until midnight in Japan"),
+        ("row_questions_day", "wait until midnight in Japan"),
+    ],
+)
+def test_whoever_is_over_a_limit_reads_which_one_and_how_long_to_wait(
+    mesh: Mesh, people: Path, limit: str, wait: str
+) -> None:
+    service = Inquiring(errors.ERROR_REASON_BUDGET_EXCEEDED, limit)
+    with serving(mesh, (inquiry_pb2_grpc.add_InquiryServiceServicer_to_server, service)):
+        asked = run(mesh, "inquire", "--subject", people, "--field", "name")
+    assert asked.exit_code == Exit.UNREACHABLE
+    assert asked.stderr.splitlines()[1] == f"  {limit}: {wait}"

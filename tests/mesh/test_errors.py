@@ -19,6 +19,7 @@ from jukinet.mesh.errors import (
     code_of,
     error_id_of,
     facts_of,
+    limit_of,
     name_of,
     reason_of,
     render_markdown,
@@ -92,6 +93,12 @@ def test_a_conflict_tells_the_size_of_the_tree_and_nothing_else_can_be_told_so()
     info = error_details_pb2.ErrorInfo(domain="jukinet", reason="CHECKPOINT_CONFLICT", metadata={"size": "17 people"})
     status.details[0].Pack(info)
     assert size_of(failed(status)) is None
+
+
+def test_a_used_up_budget_names_its_limit_and_no_other_refusal_names_one() -> None:
+    refused = Refused(errors_pb2.ERROR_REASON_BUDGET_EXCEEDED, limit="operator_searches_minute")
+    assert limit_of(failed(to_status(refused, "1"))) == "operator_searches_minute"
+    assert limit_of(failed(to_status(Refused(errors_pb2.ERROR_REASON_NOT_HOLDER), "1"))) == ""
 
 
 def other_domain() -> Any:

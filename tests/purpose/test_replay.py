@@ -75,6 +75,18 @@ def test_a_draft_that_takes_a_row_away_changes_its_answers_and_no_others() -> No
     assert (counts(found), found.questions, found.entries) == ((1, 2, 0, 0), 3, 3)
 
 
+def test_recalls_are_fetched_by_whatever_method_a_draft_leaves_to_their_row() -> None:
+    refused = entry(
+        action=ledger.ACTION_ACKNOWLEDGE_RECALL,
+        result=ledger.RESULT_REFUSED,
+        refusal=errors.ERROR_REASON_PURPOSE_NOT_GRANTED,
+        fields=[],
+        wanted=[],
+    )
+    (opened,) = replay([refused], draft(rows={"B1-77": {"provisions": "changes"}}), DIRECTORY).different
+    assert (opened.was, opened.would_be) == (refused.refusal, errors.ERROR_REASON_UNSPECIFIED)
+
+
 def test_a_draft_may_also_open_what_was_refused() -> None:
     refused = entry(
         result=ledger.RESULT_REFUSED, refusal=errors.ERROR_REASON_PURPOSE_NOT_GRANTED, fields=[], purpose="B1-30"
