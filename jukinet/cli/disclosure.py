@@ -74,7 +74,7 @@ def usage(
 
     from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import AFFAIR_FIND_USAGE, FindUsageRequest, Usage
     from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
-    from jukinet.disclosure.usage_rows import rows_of
+    from jukinet.disclosure.usage_rows import contradicted, rows_of, until
 
     with failures_told():
         require_new_file(out)
@@ -89,7 +89,8 @@ def usage(
         rows, sealed = rows_of(told), sum(each.sealed for each in told.ledgers)
         if as_json:
             ledgers = [each.origin for each in told.ledgers]
-            show_json({"rows": rows, "ledgers": ledgers, "sealed": sealed, "notice": told.notice})
+            doubts = {"until": until(told), "contradicted": contradicted(told)}
+            show_json({"rows": rows, "ledgers": ledgers, "sealed": sealed, "notice": told.notice, **doubts})
             return
         show_table(
             ["date", "function", "affair", "article", "provider", "recipient", "items"],
@@ -107,6 +108,9 @@ def usage(
             ],
         )
         show(told.notice)
+        show(f"what was provided until {until(told)}, as far as the ledgers showed it until then")
+        for origin in contradicted(told):
+            show(f"{origin} showed after that what does not verify: what it provided since is not known")
         show(f"{sealed} entries of the period, of everybody together, are sealed until a later day")
         show(f"{len(rows)} provisions; the proofs are in {out}")
 

@@ -39,7 +39,7 @@ from jukinet.disclosure import mirror_store
 from jukinet.disclosure.mirror import Mirror
 from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, ROW_BYTES, Period
 from jukinet.disclosure.usage_desk import UsageDesk
-from jukinet.disclosure.usage_rows import rows_of
+from jukinet.disclosure.usage_rows import contradicted, rows_of, until
 from jukinet.mesh import clock
 from jukinet.mesh.callers import network_callers
 from jukinet.mesh.errors import Refused, facts_of, name_of
@@ -135,6 +135,8 @@ class Face:
                 "limit": limit,
                 "total": len(rows),
                 "sealed": sum(each.sealed for each in usage.ledgers),
+                "verifiedUntil": until(usage),
+                "contradicted": contradicted(usage),
                 "notice": usage.notice,
                 "answer": {
                     "usage": base64.b64encode(answer.usage).decode(),

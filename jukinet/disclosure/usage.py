@@ -87,6 +87,8 @@ class Searched(NamedTuple):
     origin: str
     verified: Verified
     contradicted: bool
+    verified_at: int
+    """Up to when the ledger showed no more than that, microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ def _shown(searched: Searched, sealed: int) -> disclosure.SearchedLedger:
         contradicted=searched.contradicted,
         sealed=sealed,
     )
-    shown.verified_at.FromMicroseconds(searched.verified.verified_at)
+    shown.verified_at.FromMicroseconds(searched.verified_at)
     return shown
 
 

@@ -36,6 +36,17 @@ def rows_of(usage: Usage) -> list[dict[str, Any]]:
     return [_row(row) for row in usage.rows if row.entry]
 
 
+def until(usage: Usage) -> str:
+    """Up to which moment an answer holds, ISO 8601 in Japan: the earliest up to which a ledger was known."""
+    moments = [each.verified_at.ToDatetime(tzinfo=JAPAN) for each in usage.ledgers]
+    return min(moments).isoformat(timespec="seconds")
+
+
+def contradicted(usage: Usage) -> list[str]:
+    """Origins of the ledgers that showed, after that, what does not verify."""
+    return [each.origin for each in usage.ledgers if each.contradicted]
+
+
 def _row(row: UsageRow) -> dict[str, Any]:
     entry = ledger.Entry.FromString(row.entry)
     function_ja, function_en = FUNCTIONS.get(entry.action, ("その他", ledger.Action.Name(entry.action)))

@@ -12,11 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, insert
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.disclosure import usage_store
+from jukinet.disclosure import schema, usage_rows, usage_store
 from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, ROW_BYTES, Period, UsageOffice, padded
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.export import export
@@ -41,13 +42,21 @@ OFFICE = UsageOffice(
 )
 APRIL = Period(date(2026, 4, 1), date(2026, 4, 30))
 CHECK = "00000000-0000-4000-8000-000000000001"
+MADE_AT = datetime(2026, 4, 24, 3, tzinfo=UTC)
+LOOK = usage_store.Look("jukinet/gateway-1", contradicted=False, verified_at=0)
 days = st.dates(date(2019, 1, 1), date(2035, 12, 31))
 
 
-def told(node: Node, code: str = CODE, period: Period = APRIL) -> disclosure.FindUsageResponse:
+def us(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000
+
+
+def told(
+    node: Node, code: str = CODE, period: Period = APRIL, look: usage_store.Look = LOOK
+) -> disclosure.FindUsageResponse:
     with node.reader.connect() as connection:
-        searched = usage_store.search_now(connection, [("jukinet/gateway-1", False)])
-        return OFFICE.answer(connection, code, period, searched, check_id=CHECK, made_at=1_777_000_000_000_000)
+        searched = usage_store.search_now(connection, [look])
+        return OFFICE.answer(connection, code, period, searched, check_id=CHECK, made_at=us(MADE_AT))
 
 
 def indexes(answer: disclosure.FindUsageResponse) -> list[int]:
@@ -55,13 +64,14 @@ def indexes(answer: disclosure.FindUsageResponse) -> list[int]:
 
 
 @pytest.fixture
-async def filled(node: Node, leaf: Callable[..., bytes]) -> Node:
+async def filled(node: Node, leaf: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> Node:
     """Entries about two residents, in turn, and some about nobody; two days apart, from March on."""
     about = [CODE, OTHER, "", CODE]
     node.gateway.leaves = [
         leaf(number, about[number % 4], time=datetime(2026, 3, 20, tzinfo=UTC) + timedelta(days=2 * number))
         for number in range(24)
     ]
+    monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda: us(MADE_AT))
     await node.mirror.look()
     return node
 
@@ -157,12 +167,8 @@ class Files:
 
     def verify(self, answer: disclosure.FindUsageResponse, **options: Any) -> UsageReport:
         self.answer.write_text(json_format.MessageToJson(answer))
-        return verify_usage(
-            self.answer,
-            self.node_key,
-            [self.ledger_key],
-            **{"ledgers": [self.ledger], "witnesses": self.witnesses, **options},
-        )
+        given = {"ledger_keys": [self.ledger_key], "ledgers": [self.ledger], "witnesses": self.witnesses, **options}
+        return verify_usage(self.answer, self.node_key, **given)
 
     def altered(self, answer: disclosure.FindUsageResponse, change: Callable[[Any], None]) -> set[str]:
         """What is found in an answer that the node itself altered, and signed."""
@@ -196,13 +202,73 @@ async def test_a_sound_answer_verifies_and_with_the_ledger_it_is_complete(filled
     assert "to count again" in alone.to_text()
 
 
-async def test_a_ledger_that_grew_since_is_counted_up_to_where_it_was_searched(
+def grown(files: Files, node: Node, *more: bytes) -> None:
+    node.gateway.leaves.extend(more)
+    files.write_ledger(node.gateway.leaves, node.gateway._note())
+
+
+async def test_what_a_ledger_has_after_the_search_is_counted_and_what_is_about_the_resident_is_named(
     filled: Node, files: Files, leaf: Any
 ) -> None:
+    later = MADE_AT + timedelta(days=1)
+    grown(files, filled, leaf(90, CODE, time=later), leaf(91, OTHER, time=later), leaf(92, time=later))
+    report = files.verify(told(filled))
+    assert (report.complete, report.exit_code) == (True, 0)
+    assert (report.later_entries, report.later) == (3, ["entry 24 of jukinet/gateway-1, 2026-04-25T12:00:00+09:00"])
+    assert "entry 24 of jukinet/gateway-1, 2026-04-25T12:00:00+09:00, is not in the answer" in report.to_text()
+    assert report.to_text().endswith("SOUND AND COMPLETE UNTIL 2026-04-24T12:00:00+09:00\n")
+    assert json.loads(report.to_json())["later"] == report.later
+
+
+@pytest.mark.parametrize(("earlier", "found"), [(timedelta(minutes=11), ["outdated"]), (timedelta(minutes=9), [])])
+async def test_an_answer_that_ends_before_the_moment_up_to_which_it_claims_to_hold_is_found_out(
+    filled: Node, files: Files, leaf: Any, earlier: timedelta, found: list[str]
+) -> None:
+    """A gateway may add entries for ten minutes that no quorum cosigned yet."""
+    grown(files, filled, leaf(90, CODE, time=MADE_AT - earlier), leaf(91, time=MADE_AT - timedelta(days=9)))
+    report = files.verify(told(filled))
+    assert [finding.check for finding in report.findings.first_ones] == found
+
+
+async def test_what_a_ledger_file_has_after_the_search_is_that_of_its_own_checkpoint(
+    filled: Node, files: Files, leaf: Any
+) -> None:
+    grown(files, filled, leaf(90))
+    later = leaf(91, CODE, time=MADE_AT + timedelta(days=1))
+    files.write_ledger([*filled.gateway.leaves[:-1], later], filled.gateway._note())
+    report = files.verify(told(filled))
+    assert "its own checkpoint" in report.findings.first_ones[0].message
+
+
+async def test_a_ledger_that_contradicted_itself_is_a_verdict_of_its_own(filled: Node, files: Files) -> None:
+    answer = told(filled, look=LOOK._replace(contradicted=True))
+    report = files.verify(answer)
+    assert [finding.check for finding in report.findings.first_ones] == ["contradicted"]
+    assert (report.contradicted, report.complete, report.exit_code) == (True, False, 3)
+    assert report.to_text().endswith("CONTRADICTED\n")
+    assert usage_rows.contradicted(disclosure.Usage.FromString(answer.usage)) == ["jukinet/gateway-1"]
+    worse = files.verify(answer, witnesses=files.witnesses, quorum=3)
+    assert (worse.contradicted, worse.exit_code, worse.verdict) == (False, 1, "NOT SOUND")
+
+
+async def test_every_ledger_whose_key_is_given_was_searched(filled: Node, files: Files, tmp_path: Path) -> None:
+    other = tmp_path / "other.vkey"
+    other.write_text(f"{VerifierKey('jukinet/gateway-2', KEY.public_key())}\n")
     answer = told(filled)
-    filled.gateway.leaves.append(leaf(90, CODE))
-    files.write_ledger(filled.gateway.leaves, filled.gateway._note())
-    assert files.verify(answer).complete
+    report = files.verify(answer, ledger_keys=[files.ledger_key, other])
+    assert [finding.message for finding in report.findings.first_ones] == [
+        "jukinet/gateway-2, whose key was given, was not searched"
+    ]
+    other.write_text(f"{VerifierKey('jukinet/gateway-1', KEY.public_key())}\n")
+    assert files.verify(answer, ledger_keys=[files.ledger_key, other]).exit_code == 2
+
+
+async def test_an_answer_holds_until_the_ledger_was_looked_at_last_and_not_only_until_it_grew(filled: Node) -> None:
+    def holds(look: usage_store.Look) -> str:
+        return usage_rows.until(disclosure.Usage.FromString(told(filled, look=look).usage))
+
+    assert holds(LOOK) == "2026-04-24T12:00:00+09:00"
+    assert holds(LOOK._replace(verified_at=us(MADE_AT + timedelta(hours=1)))) == "2026-04-24T13:00:00+09:00"
 
 
 def _row_left_out(usage: Any) -> None:
@@ -254,6 +320,18 @@ def _nothing_searched(usage: Any) -> None:
     del usage.ledgers[:]
 
 
+def _no_moment(usage: Any) -> None:
+    usage.ledgers[0].ClearField("verified_at")
+
+
+def _moment_after_the_answer(usage: Any) -> None:
+    usage.ledgers[0].verified_at.FromDatetime(MADE_AT + timedelta(seconds=1))
+
+
+def _moment_that_there_is_not(usage: Any) -> None:
+    usage.ledgers[0].verified_at.seconds = 2**62
+
+
 @pytest.mark.parametrize(
     ("lie", "found"),
     [
@@ -269,6 +347,9 @@ def _nothing_searched(usage: Any) -> None:
         (_no_cosignature, "witness"),
         (_no_padding, "rows"),
         (_nothing_searched, "ledger"),
+        (_no_moment, "ledger"),
+        (_moment_after_the_answer, "ledger"),
+        (_moment_that_there_is_not, "input"),
     ],
 )
 async def test_a_node_that_lies_is_found_out(filled: Node, files: Files, lie: Any, found: str) -> None:
@@ -304,7 +385,8 @@ def test_whatever_is_in_the_file_the_verifier_reports(content: bytes) -> None:
 async def test_a_resident_is_told_once_a_day_and_a_check_serves_once(filled: Node) -> None:
     subject, day = b"\x01" * 32, date(2026, 4, 30)
     with filled.reader.connect() as connection:
-        searched = usage_store.search_now(connection, [("jukinet/gateway-1", True)])
+        looked = LOOK._replace(contradicted=True, verified_at=us(MADE_AT) + 7)
+        searched = usage_store.search_now(connection, [looked])
     answer = usage_store.Told(CHECK, APRIL, 1_777_000_000_123_457, searched)
 
     def keep(who: bytes, when: date, what: usage_store.Told) -> Any:
@@ -322,6 +404,22 @@ async def test_a_resident_is_told_once_a_day_and_a_check_serves_once(filled: Nod
     await keep(b"\x02" * 32, day, answer._replace(check_id=CHECK[:-1] + "4"))
 
 
+async def test_an_answer_of_before_the_moment_was_kept_is_had_again_with_that_of_its_checkpoint(filled: Node) -> None:
+    subject, day = b"\x01" * 32, date(2026, 4, 30)
+    told_before = {"subject": subject, "day": f"{day}", "check_id": CHECK, "made_at": us(MADE_AT)}
+    searched = {"check_id": CHECK, "origin": LOOK.origin, "size": 24, "contradicted": False}
+
+    def keep(connection: Connection) -> None:
+        connection.execute(insert(schema.usages), {**told_before, "first_day": f"{day}", "last_day": f"{day}"})
+        connection.execute(insert(schema.searched), searched)
+
+    await filled.writer.run(keep)
+    with filled.reader.connect() as connection:
+        again = usage_store.told_on(connection, subject, day)
+    assert again is not None
+    assert [each.verified_at for each in again.searched] == [us(MADE_AT)]
+
+
 def test_a_ledger_that_was_never_verified_lets_nobody_say_that_an_answer_is_complete(node: Node) -> None:
     with node.reader.connect() as connection, pytest.raises(Refused, match="LEDGER_NOT_MIRRORED"):
-        usage_store.search_now(connection, [("jukinet/gateway-1", False)])
+        usage_store.search_now(connection, [LOOK])

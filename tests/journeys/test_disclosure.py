@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from jukinet.cli.ledger import fetch_ledger
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.verify.usage import verify_usage
 from jukinet.ledger.verify.usage_report import UsageReport
-from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
 from tests.commands import app
 
@@ -193,20 +193,23 @@ def test_a_clerk_prints_the_answer_and_the_resident_verifies_the_file(network: N
         return record
 
     resident = Resident(network, asyncio.run(asked_twice()), tmp_path)
-    out, today = tmp_path / "answer.json", today_in_japan()
+    out, today, began = tmp_path / "answer.json", today_in_japan(), now() - timedelta(seconds=10)
     printed = run(
         *("disclosure", "usage", str(resident.file), "--first", f"{today - timedelta(days=1)}"),
         *("--last", f"{today + timedelta(days=1)}", "--out", str(out), "--clerk", "7", "--proof", "two-documents"),
         *("--mesh", str(network.mesh.root), "--counter", CHIYODA, "--json"),
     )
-    assert len(json.loads(printed)["rows"]) == 2
+    told = json.loads(printed)
+    assert (len(told["rows"]), told["contradicted"]) == (2, [])
+    assert began <= datetime.fromisoformat(told["until"]) <= now()
     assert out.stat().st_mode & 0o777 == 0o600
     asyncio.run(fetch_ledger(network.mesh, GATEWAY, tmp_path / "ledger.jsonl"))
     verified = run(
         *("ledger", "verify-usage", str(out), "--key", str(network.mesh.disclosure_key), "--json"),
         *("--ledger-key", str(network.mesh.ledger_key(GATEWAY)), "--ledger", str(tmp_path / "ledger.jsonl")),
     )
-    assert json.loads(verified)["complete"] is True
+    report = json.loads(verified)
+    assert (report["complete"], report["until"]) == (True, told["until"])
 
 
 def run(*arguments: str) -> str:

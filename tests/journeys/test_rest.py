@@ -107,6 +107,8 @@ async def test_a_portal_reads_the_usage_in_parts_and_the_answer_verifies(network
         assert (body["total"], len(body["usages"])) == (3, 3)
         assert {each["receiverName"] for each in body["usages"]} == {"日本年金機構"}
         assert all("即時提供" in each["action"] for each in body["usages"])
+        assert max(each["logtime"] for each in body["usages"]) <= body["verifiedUntil"]
+        assert body["contradicted"] == []
         part = require_documented("/v2/findUsage", get(portal, "/v2/findUsage", token=token, offset=1, limit=1))
         assert part["usages"] == body["usages"][1:2]
         assert part["answer"] == body["answer"]
