@@ -49,8 +49,11 @@ _CONTEXT: Final = b"jukinet usage v1\0"
 NOTICE: Final = (
     "法令により開示を留保されている記録がある場合、この一覧には含まれません。この文は常に表示されます。"
     "該当者を特定できなかった照会及び拒否された照会は、特定の個人に結び付かないため含まれません。"
+    "この一覧は一つの住民票コードのものです。住民票コードが変更された方は、変更前の提供について、変更前の住民票コードで改めて請求してください。"
     " Entries whose disclosure is deferred by law, if there are any, are not in this list. This sentence always stands "
-    "here. Questions that found nobody and questions that were refused are tied to no person and are not in it either."
+    "here. Questions that found nobody and questions that were refused are tied to no person and are not in it either. "
+    "This list is that of one resident code: whoever had the code changed asks once more, under the former one, for "
+    "what was provided before."
 )
 
 

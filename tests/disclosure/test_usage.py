@@ -18,7 +18,7 @@ from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.disclosure import schema, usage_rows, usage_store
-from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, ROW_BYTES, Period, UsageOffice, padded
+from jukinet.disclosure.usage import LONGEST_YEARS, NOTICE, PAGE_ROWS, ROW_BYTES, Period, UsageOffice, padded
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.export import export
 from jukinet.ledger.note import VerifierKey
@@ -104,6 +104,11 @@ async def test_a_row_says_who_why_and_what_and_neither_operator_nor_case(filled:
     shown = json.dumps(row) + json_format.MessageToJson(usage)
     assert "op-17" not in shown
     assert "case-1" not in shown
+
+
+def test_a_resident_is_told_to_ask_under_the_former_code_too() -> None:
+    assert "変更前の住民票コードで改めて請求" in NOTICE
+    assert "asks once more, under the former one" in NOTICE
 
 
 @given(st.lists(st.integers(0, 4000), max_size=50))
