@@ -35,7 +35,7 @@ from jukinet.ledger.entry import month_key, person_token
 from jukinet.ledger.seal import seal_key, sealed_token
 from jukinet.mesh.clock import JAPAN
 from jukinet.mesh.errors import Refused
-from jukinet.purpose.statute import StatuteTable
+from jukinet.purpose.editions import Editions
 
 LONGEST_YEARS: Final = 7
 """As long as provisions are kept on record."""
@@ -102,7 +102,7 @@ class UsageOffice:
         node: SPIFFE ID of this node.
         token_key: root of the person tokens, 32 bytes.
         key: signs the answers.
-        statute: the table by which affairs are called.
+        editions: of the statute table: by the one that an entry cites its affair is called.
         names: Japanese and English name of each agency, by SPIFFE ID.
         provider: SPIFFE ID of the node out of whose register gateways provide.
     """
@@ -110,7 +110,7 @@ class UsageOffice:
     node: str
     token_key: bytes
     key: Ed25519PrivateKey
-    statute: StatuteTable
+    editions: Editions
     names: Mapping[str, tuple[str, str]]
     provider: str
 
@@ -172,7 +172,7 @@ class UsageOffice:
         return disclosure.FindUsageResponse(usage=body, signature=self.key.sign(_CONTEXT + body))
 
     def _row(self, connection: Connection, found: Found, entry: ledger.Entry, size: int) -> disclosure.UsageRow:
-        row = self.statute.find(entry.purpose)
+        affair_ja, affair_en, law_ja = self._affair(entry)
         name_ja, name_en = self.names.get(entry.agency, ("", ""))
         return disclosure.UsageRow(
             origin=found.origin,
@@ -181,11 +181,24 @@ class UsageOffice:
             proof=merkle.inclusion_proof(found.place, size, mirror_store.node_reader(connection, found.origin)),
             recipient_ja=name_ja,
             recipient_en=name_en,
-            affair_ja=row.label_ja if row else "",
-            affair_en=row.label_en if row else "",
-            law_ja=row.law_ja if row else "",
+            affair_ja=affair_ja,
+            affair_en=affair_en,
+            law_ja=law_ja,
             provider=self.provider,
         )
+
+    def _affair(self, entry: ledger.Entry) -> tuple[str, str, str]:
+        """Affair in Japanese and English, and its law. Rows are renumbered: another edition may give a wrong name."""
+        table = self.editions.named(entry.edition)
+        if table is None:
+            cited = entry.edition or "?"
+            return (
+                f"{entry.purpose}（根拠の版「{cited}」が開示ノードにないため、事務の名称は不明）",
+                f"{entry.purpose} (name unknown: the node does not have edition {cited}, which the entry cites)",
+                "",
+            )
+        row = table.find(entry.purpose)
+        return (row.label_ja, row.label_en, row.law_ja) if row else ("", "", "")
 
 
 def padded(rows: Sequence[disclosure.UsageRow]) -> list[disclosure.UsageRow]:

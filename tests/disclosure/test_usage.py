@@ -18,6 +18,7 @@ from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.disclosure import schema, usage_rows, usage_store
+from jukinet.disclosure.node import load_editions
 from jukinet.disclosure.usage import LONGEST_YEARS, NOTICE, PAGE_ROWS, ROW_BYTES, Period, UsageOffice, padded
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.export import export
@@ -25,18 +26,25 @@ from jukinet.ledger.note import VerifierKey
 from jukinet.ledger.verify.usage import _months, verify_usage
 from jukinet.ledger.verify.usage_report import UsageReport
 from jukinet.mesh.clock import JAPAN
+from jukinet.mesh.config import ConfigError
 from jukinet.mesh.errors import Refused
-from jukinet.purpose.edition import load_statute
+from jukinet.purpose.edition import load_statute, parse_edition, program_edition
+from jukinet.purpose.editions import Editions
 from nation.codes import CodePool
 
 Node = Any  # the fixture's own class lives in conftest.py
 CODE, OTHER, NOBODY = (CodePool(Random(seed)).draw_resident_code() for seed in (1, 2, 3))
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x04" * 32)
+AMENDED = (
+    program_edition()
+    .replace(b'name = "2019-01"', b'name = "2026-04"')
+    .replace(load_statute().rows["B1-77"].label_ja.encode(), "改正された事務".encode())
+)
 OFFICE = UsageOffice(
     node="spiffe://nodes.jukinet/disclosure",
     token_key=b"\x09" * 32,
     key=KEY,
-    statute=load_statute(),
+    editions=Editions([load_statute(), parse_edition(AMENDED)]),
     names={"spiffe://agencies.jukinet/agency/pension-service": ("日本年金機構", "Japan Pension Service")},
     provider="spiffe://nodes.jukinet/center",
 )
@@ -104,6 +112,29 @@ async def test_a_row_says_who_why_and_what_and_neither_operator_nor_case(filled:
     shown = json.dumps(row) + json_format.MessageToJson(usage)
     assert "op-17" not in shown
     assert "case-1" not in shown
+
+
+async def test_an_affair_is_called_as_by_the_edition_that_the_entry_cites(node: Node, leaf: Any) -> None:
+    node.gateway.leaves = [
+        leaf(0, CODE, edition="2019-01"),
+        leaf(1, CODE, edition="2026-04"),
+        leaf(2, CODE, edition="2026-05"),
+    ]
+    await node.mirror.look()
+    unknown, amended, first = rows_of(disclosure.Usage.FromString(told(node).usage))
+    assert first["affair_ja"] == load_statute().rows["B1-77"].label_ja
+    assert amended["affair_ja"] == "改正された事務"
+    assert "版「2026-05」が開示ノードにない" in unknown["affair_ja"]
+    assert "does not have edition 2026-05" in unknown["affair_en"]
+    assert (unknown["law_ja"], unknown["purpose"]) == ("", "B1-77.12")
+
+
+def test_the_editions_of_a_folder_stand_beside_that_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "2026.toml").write_bytes(AMENDED)
+    assert [each.edition for each in load_editions(tmp_path)] == ["2019-01", "2026-04"]
+    assert [each.edition for each in load_editions(None)] == ["2019-01"]
+    with pytest.raises(ConfigError, match="FileNotFoundError"):
+        load_editions(tmp_path / "nowhere")
 
 
 def test_a_resident_is_told_to_ask_under_the_former_code_too() -> None:
