@@ -10,7 +10,9 @@ from jukinet.cli.output import JSON_HELP, show
 
 
 def verify_usage(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Answer, as `jukinet disclosure usage` wrote it.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Answer, as `jukinet disclosure usage` wrote it: all its parts.")
+    ],
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Public key of the disclosure node.")],
     ledger_key: Annotated[
         list[Path],

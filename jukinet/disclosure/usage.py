@@ -8,7 +8,9 @@ Rules:
    other person. Whoever asked is an agency there, not somebody.
 3. The same question about the same state of the ledgers gives the same answer, byte by byte, so that one that was lost
    on its way can be had again.
-4. A sealed entry (封印) is shown from its day on. Before that the answer says how many entries are sealed, of everybody
+4. An answer has as many rows as there are, in parts of `PART_ROWS`. Each part is signed, says which of how many rows it
+   has, and beside that what every other part says.
+5. A sealed entry (封印) is shown from its day on. Before that the answer says how many entries are sealed, of everybody
    together, and has no key that would tell whose.
 
 Source: docs/disclosure.md; the items are those that prefectures show.
@@ -39,8 +41,8 @@ from jukinet.purpose.editions import Editions
 
 LONGEST_YEARS: Final = 7
 """As long as provisions are kept on record."""
-MOST_ROWS: Final = 400
-"""As many as fit into one message; nobody was ever asked about as often in seven years."""
+PART_ROWS: Final = 400
+"""Rows of one part of an answer: a fifth of what a message may hold."""
 PAGE_ROWS: Final = 20
 ROW_BYTES: Final = 2048
 """A row with a proof of 30 hashes has about 1,700."""
@@ -123,8 +125,9 @@ class UsageOffice:
         *,
         check_id: str,
         made_at: int,
+        first_row: int = 0,
     ) -> disclosure.FindUsageResponse:
-        """The signed answer about one resident.
+        """A signed part of the answer about one resident.
 
         Args:
             connection: to the mirrored ledgers; only read from.
@@ -133,8 +136,8 @@ class UsageOffice:
             searched: all the ledgers.
             check_id: of the check of identity.
             made_at: microseconds since 1970.
+            first_row: how many of the newest rows come before the part.
         Raises:
-            Refused: USAGE_TOO_LONG when there are more rows than an answer can hold.
             LedgerCorrupt: the mirror is damaged.
         """
         tokens = {
@@ -152,10 +155,9 @@ class UsageOffice:
         for each in mirror_store.find_sealed(connection, *period):
             if each.place < sizes.get(each.origin, 0) and seals.opens(each, entry := layout.decode(each.entry)):
                 found.append((each, entry))
-        if len(found) > MOST_ROWS:
-            raise Refused(errors.ERROR_REASON_USAGE_TOO_LONG, field="last_day")
         found.sort(key=lambda pair: (_moment(pair[1]), pair[0].origin, pair[0].place), reverse=True)
-        rows = [self._row(connection, each, entry, sizes[each.origin]) for each, entry in found]
+        part = found[first_row : first_row + PART_ROWS]
+        rows = [self._row(connection, each, entry, sizes[each.origin]) for each, entry in part]
         usage = disclosure.Usage(
             node=self.node,
             check_id=check_id,
@@ -166,6 +168,8 @@ class UsageOffice:
             rows=padded(rows),
             notice=NOTICE,
             seal_keys=[disclosure.SealKey(sealed_until=until, key=key) for until, key in seals.keys.items()],
+            first_row=first_row,
+            total_rows=len(found),
         )
         usage.made_at.FromMicroseconds(made_at)
         body = usage.SerializeToString(deterministic=True)

@@ -35,9 +35,9 @@ class UsageDesk:
         self._reader = reader
 
     async def find(
-        self, counter: str, signed: disclosure.SignedIdentityCheck, period: Period
+        self, counter: str, signed: disclosure.SignedIdentityCheck, period: Period, first_row: int
     ) -> disclosure.FindUsageResponse:
-        """Tells a counter, by its SPIFFE ID, who received a resident's record in a period.
+        """Tells a counter, by its SPIFFE ID, who received a resident's record in a period: the part from a row on.
 
         Raises Refused: IDENTITY_CHECK_INVALID, USAGE_ASKED_TODAY, USAGE_TOO_LONG, LEDGER_NOT_MIRRORED,
         LEDGER_UNAVAILABLE.
@@ -45,10 +45,10 @@ class UsageDesk:
         async with self._desk.attempt(counter, ledger.ACTION_DISCLOSE_USAGE) as attempt:
             check = attempt.open(signed, disclosure.AFFAIR_FIND_USAGE)
             period.check()
-            return await self._told(attempt, check, period)
+            return await self._told(attempt, check, period, first_row)
 
     async def _told(
-        self, attempt: Attempt, check: disclosure.IdentityCheck, period: Period
+        self, attempt: Attempt, check: disclosure.IdentityCheck, period: Period, first_row: int
     ) -> disclosure.FindUsageResponse:
         subject, day = attempt.subject, clock.today_in_japan()
         # Before the database is read: what a look kept there until then is in what is read.
@@ -64,7 +64,13 @@ class UsageDesk:
                 raise Refused(errors.ERROR_REASON_LEDGER_NOT_MIRRORED)
             told = before or Told(check.id, period, made_at, usage_store.search_now(connection, looks))
             answer = self._office.answer(
-                connection, check.resident_code, period, told.searched, check_id=check.id, made_at=told.made_at
+                connection,
+                check.resident_code,
+                period,
+                told.searched,
+                check_id=check.id,
+                made_at=told.made_at,
+                first_row=first_row,
             )
             return told, answer, before is not None
 

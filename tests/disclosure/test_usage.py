@@ -19,7 +19,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.disclosure import schema, usage_rows, usage_store
 from jukinet.disclosure.node import load_editions
-from jukinet.disclosure.usage import LONGEST_YEARS, NOTICE, PAGE_ROWS, ROW_BYTES, Period, UsageOffice, padded
+from jukinet.disclosure.usage import LONGEST_YEARS, NOTICE, PAGE_ROWS, PART_ROWS, ROW_BYTES, Period, UsageOffice, padded
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.export import export
 from jukinet.ledger.note import VerifierKey
@@ -28,6 +28,7 @@ from jukinet.ledger.verify.usage_report import UsageReport
 from jukinet.mesh.clock import JAPAN
 from jukinet.mesh.config import ConfigError
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.limits import ANSWER_BYTES
 from jukinet.purpose.edition import load_statute, parse_edition, program_edition
 from jukinet.purpose.editions import Editions
 from nation.codes import CodePool
@@ -60,11 +61,23 @@ def us(moment: datetime) -> int:
 
 
 def told(
-    node: Node, code: str = CODE, period: Period = APRIL, look: usage_store.Look = LOOK
+    node: Node, code: str = CODE, period: Period = APRIL, *, look: usage_store.Look = LOOK, first_row: int = 0
 ) -> disclosure.FindUsageResponse:
     with node.reader.connect() as connection:
         searched = usage_store.search_now(connection, [look])
-        return OFFICE.answer(connection, code, period, searched, check_id=CHECK, made_at=us(MADE_AT))
+        return OFFICE.answer(
+            connection, code, period, searched, check_id=CHECK, made_at=us(MADE_AT), first_row=first_row
+        )
+
+
+def told_in_parts(node: Node, **asked: Any) -> list[disclosure.FindUsageResponse]:
+    """The answer in as many parts as it takes."""
+    parts: list[disclosure.FindUsageResponse] = []
+    first_row: int | None = 0
+    while first_row is not None:
+        parts.append(told(node, first_row=first_row, **asked))
+        first_row = usage_rows.next_row(disclosure.Usage.FromString(parts[-1].usage))
+    return parts
 
 
 def indexes(answer: disclosure.FindUsageResponse) -> list[int]:
@@ -178,10 +191,65 @@ def test_a_period_is_at_most_seven_years_and_does_not_end_before_it_begins(first
     assert refusals == ([] if fits else [errors.ERROR_REASON_USAGE_TOO_LONG])
 
 
-async def test_more_rows_than_an_answer_holds_are_refused(filled: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jukinet.disclosure.usage.MOST_ROWS", 7)
-    with pytest.raises(Refused, match="USAGE_TOO_LONG"):
-        told(filled)
+async def test_whoever_was_asked_about_however_often_is_told_of_all_of_it_in_parts(
+    node: Node, leaf: Any, keys: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.gateway.leaves = [leaf(number, CODE) for number in range(2 * PART_ROWS + 1)]
+    monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda: us(MADE_AT))
+    await node.mirror.look()
+    day = Period(date(2026, 4, 1), date(2026, 4, 1))
+    parts = told_in_parts(node, period=day)
+    assert [index for part in parts for index in indexes(part)] == list(range(2 * PART_ROWS, -1, -1))
+    assert [len(disclosure.Usage.FromString(part.usage).rows) for part in parts] == [PART_ROWS, PART_ROWS, PAGE_ROWS]
+    assert max(part.ByteSize() for part in parts) < ANSWER_BYTES / 4
+    report = Files(tmp_path, node, keys["ledger"]).verify(*parts[::-1])
+    assert report.findings.first_ones == []
+    assert (report.parts, report.rows, report.complete) == (3, 2 * PART_ROWS + 1, True)
+
+
+async def test_an_answer_about_nobody_is_as_long_as_one_about_somebody(filled: Node) -> None:
+    nobody, somebody = told(filled, NOBODY), told(filled)
+    assert (len(indexes(nobody)), len(indexes(somebody))) == (0, 8)
+    assert nobody.ByteSize() == somebody.ByteSize()
+
+
+@pytest.fixture
+def parts(filled: Node, monkeypatch: pytest.MonkeyPatch) -> list[disclosure.FindUsageResponse]:
+    """An answer of eight rows in three parts."""
+    monkeypatch.setattr("jukinet.disclosure.usage.PART_ROWS", 3)
+    made = told_in_parts(filled)
+    assert [indexes(part) for part in made] == [[20, 19, 16], [15, 12, 11], [8, 7]]
+    return made
+
+
+@pytest.mark.parametrize("kept", [[1, 2], [0, 2], [0, 1], [0, 0, 1, 2], [0, 0, 2], [2]])
+async def test_the_verifier_wants_every_part_once(
+    parts: list[disclosure.FindUsageResponse], files: "Files", kept: list[int]
+) -> None:
+    assert files.verify(*parts).complete
+    report = files.verify(*(parts[number] for number in kept), ledgers=[])
+    assert "parts" in {finding.check for finding in report.findings.first_ones}
+
+
+async def test_parts_of_different_answers_are_no_answer(
+    parts: list[disclosure.FindUsageResponse], filled: Node, files: "Files"
+) -> None:
+    later = told(filled, first_row=6, look=LOOK._replace(verified_at=us(MADE_AT) + 1))
+    report = files.verify(*parts[:2], later, ledgers=[])
+    assert "2 different answers" in report.findings.first_ones[0].message
+
+
+async def test_each_part_is_signed(parts: list[disclosure.FindUsageResponse], files: "Files") -> None:
+    parts[2].signature = bytes(64)
+    assert "signature" in {finding.check for finding in files.verify(*parts).findings.first_ones}
+
+
+async def test_an_answer_of_before_parts_has_all_its_rows(filled: Node, files: "Files") -> None:
+    def as_before(usage: Any) -> None:
+        usage.ClearField("first_row")
+        usage.ClearField("total_rows")
+
+    assert files.altered(told(filled), as_before) == set()
 
 
 # ---- the verifier ----------------------------------------------------------------------------------------------------
@@ -201,8 +269,8 @@ class Files:
         with self.ledger.open("w", encoding="utf-8", newline="\n") as file:
             export(leaves, note, file)
 
-    def verify(self, answer: disclosure.FindUsageResponse, **options: Any) -> UsageReport:
-        self.answer.write_text(json_format.MessageToJson(answer))
+    def verify(self, *parts: disclosure.FindUsageResponse, **options: Any) -> UsageReport:
+        self.answer.write_text("\n".join(map(json_format.MessageToJson, parts)))
         given = {"ledger_keys": [self.ledger_key], "ledgers": [self.ledger], "witnesses": self.witnesses, **options}
         return verify_usage(self.answer, self.node_key, **given)
 
@@ -356,6 +424,10 @@ def _nothing_searched(usage: Any) -> None:
     del usage.ledgers[:]
 
 
+def _rows_kept_back(usage: Any) -> None:
+    usage.total_rows += 1
+
+
 def _no_moment(usage: Any) -> None:
     usage.ledgers[0].ClearField("verified_at")
 
@@ -383,6 +455,7 @@ def _moment_that_there_is_not(usage: Any) -> None:
         (_no_cosignature, "witness"),
         (_no_padding, "rows"),
         (_nothing_searched, "ledger"),
+        (_rows_kept_back, "parts"),
         (_no_moment, "ledger"),
         (_moment_after_the_answer, "ledger"),
         (_moment_that_there_is_not, "input"),

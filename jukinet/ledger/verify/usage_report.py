@@ -19,6 +19,7 @@ class UsageReport:
     made_at: str = ""
     until: datetime | None = None
     """Up to which moment the answer holds: the earliest up to which the node knew one of the ledgers, by its word."""
+    parts: int = 0
     rows: int = 0
     sealed: int = 0
     """Entries of the period, of whomever, that had not been opened."""
@@ -67,6 +68,7 @@ class UsageReport:
                 "node": self.node,
                 "made_at": self.made_at,
                 "until": self._until(),
+                "parts": self.parts,
                 "rows": self.rows,
                 "sealed": self.sealed,
                 "ledgers": self.ledgers,
@@ -84,7 +86,7 @@ class UsageReport:
         lines = [
             f"answer of    {self.node or '?'}, {self.made_at or '?'}",
             f"holds until  {self._until() or '?'}",
-            f"rows         {self.rows}",
+            f"rows         {self.rows}, in {self.parts} parts",
             f"sealed       {self.sealed}, of everybody together",
             f"searched     {', '.join(self.ledgers) or 'nothing'}",
             f"recounted    {', '.join(self.recounted) or 'nothing'}",
