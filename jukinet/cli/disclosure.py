@@ -74,7 +74,7 @@ def usage(
 
     from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import AFFAIR_FIND_USAGE, FindUsageRequest, Usage
     from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
-    from jukinet.disclosure.usage_rows import rows_of
+    from jukinet.disclosure.usage_rows import contradicted, rows_of, until
 
     with failures_told():
         require_new_file(out)
@@ -82,14 +82,16 @@ def usage(
         days = _day(first, "--first"), _day(last, "--last")
         begin, end = (CalendarDate(year=day.year, month=day.month, day=day.day) for day in days)
         signed = found.check(resident, affair=AFFAIR_FIND_USAGE, clerk=clerk, proof=proof)
-        answer = asyncio.run(_find(found, FindUsageRequest(check=signed, first_day=begin, last_day=end)))
+        parts = asyncio.run(_find(found, FindUsageRequest(check=signed, first_day=begin, last_day=end)))
         out.touch(mode=0o600)
-        out.write_text(json_format.MessageToJson(answer) + "\n", encoding="utf-8")
-        told = Usage.FromString(answer.usage)
-        rows, sealed = rows_of(told), sum(each.sealed for each in told.ledgers)
+        out.write_text("".join(f"{json_format.MessageToJson(part)}\n" for part in parts), encoding="utf-8")
+        usages = [Usage.FromString(part.usage) for part in parts]
+        told, rows = usages[0], [row for part in usages for row in rows_of(part)]
+        sealed = sum(each.sealed for each in told.ledgers)
         if as_json:
             ledgers = [each.origin for each in told.ledgers]
-            show_json({"rows": rows, "ledgers": ledgers, "sealed": sealed, "notice": told.notice})
+            doubts = {"until": until(told), "contradicted": contradicted(told)}
+            show_json({"rows": rows, "ledgers": ledgers, "sealed": sealed, "notice": told.notice, **doubts})
             return
         show_table(
             ["date", "function", "affair", "article", "provider", "recipient", "items"],
@@ -107,18 +109,30 @@ def usage(
             ],
         )
         show(told.notice)
+        show(f"what was provided until {until(told)}, as far as the ledgers showed it until then")
+        for origin in contradicted(told):
+            show(f"{origin} showed after that what does not verify: what it provided since is not known")
         show(f"{sealed} entries of the period, of everybody together, are sealed until a later day")
         show(f"{len(rows)} provisions; the proofs are in {out}")
 
 
-async def _find(counter: Counter, request: "FindUsageRequest") -> "FindUsageResponse":
+async def _find(counter: Counter, request: "FindUsageRequest") -> "list[FindUsageResponse]":
+    """All parts of an answer, asked for one after another with the same check of identity."""
     import grpc
 
+    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import Usage
     from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
+    from jukinet.disclosure.usage_rows import next_row
 
+    parts: list[FindUsageResponse] = []
+    first_row: int | None = 0
     async with channel_to(counter.target) as channel:
         try:
-            return await DisclosureServiceStub(channel).FindUsage(request, timeout=CALL_SECONDS)
+            while first_row is not None:
+                request.first_row = first_row
+                parts.append(await DisclosureServiceStub(channel).FindUsage(request, timeout=CALL_SECONDS))
+                first_row = next_row(Usage.FromString(parts[-1].usage))
+            return parts
         except grpc.aio.AioRpcError as error:
             fail_call(error, counter.target.address)
 

@@ -10,7 +10,9 @@ from jukinet.cli.output import JSON_HELP, show
 
 
 def verify_usage(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Answer, as `jukinet disclosure usage` wrote it.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Answer, as `jukinet disclosure usage` wrote it: all its parts.")
+    ],
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Public key of the disclosure node.")],
     ledger_key: Annotated[
         list[Path],
@@ -29,7 +31,11 @@ def verify_usage(
     Completeness is checked in the ledger files that are given: the entries with the answer's tokens are its rows, no
     more and no fewer. That the tokens are the resident's is the signed word of the disclosure node alone.
 
-    Exit codes: 0 sound, 1 not sound (the report says what), 2 a file cannot be read as what it should be.
+    The report says up to which moment the answer holds, by the word of the node, and names what the ledger files have
+    about the resident after that.
+
+    Exit codes: 0 sound, 1 not sound (the report says what), 2 a file cannot be read as what it should be, 3 what a
+    ledger showed the node after that contradicts it, and nothing else is wrong.
 
     Example: jukinet ledger verify-usage usage.json --key mesh/disclosure.vkey --ledger-key mesh/ledger-gateway-1.vkey
     """
@@ -37,4 +43,4 @@ def verify_usage(
 
     report = verify(file, key, ledger_key, ledgers=ledger or [], witnesses=witness or [], quorum=quorum)
     show(report.to_json() if as_json else report.to_text().rstrip("\n"))
-    raise typer.Exit(report.findings.exit_code)
+    raise typer.Exit(report.exit_code)

@@ -15,7 +15,6 @@ Source: RFC 9162 section 2.1.4; c2sp.org/tlog-witness; decision 0062.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
@@ -33,7 +32,7 @@ from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.notes import Key, cosigned_by, read_checkpoint
 from jukinet.ledger.verify.tree import SignedTree, is_consistent
 from jukinet.mesh import metrics
-from jukinet.mesh.clock import now, now_us
+from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import reason_of
 from jukinet.store.errors import StoreError
 from jukinet.store.reading import read
@@ -94,7 +93,8 @@ class Mirror:
         self._reader = reader
         self._writer = writer
         self._entries = 0
-        self._verified_at: datetime | None = None
+        self.verified_at = 0
+        """When it was asked for what verified last, microseconds since 1970; 0 = not since this process began."""
 
     @property
     def is_contradicted(self) -> bool:
@@ -114,8 +114,9 @@ class Mirror:
 
     async def look(self) -> None:
         """Looks at the ledger once; afterwards `state` says how that went."""
+        asked_at = now_us()
         try:
-            await self._take()
+            await self._take(asked_at)
         except Contradicted as contradicted:
             await self._keep_evidence(contradicted)
         except grpc.aio.AioRpcError as error:
@@ -123,24 +124,24 @@ class Mirror:
         except StoreError as failure:
             log.warning("a mirrored ledger could not be kept", extra={"error_type": type(failure).__name__})
         else:
-            self._verified_at = now()
+            self.verified_at = asked_at
             self._become(admin.MIRROR_STATE_VERIFIED, "")
         metrics.mirror(self._ledger.gateway, self._entries, verified=self.state == admin.MIRROR_STATE_VERIFIED)
 
     def describe(self, status: admin.MirrorStatus) -> None:
         """Fills in how the ledger is found."""
         status.identity, status.state, status.entries = self._ledger.gateway.uri, self.state, self._entries
-        if self._verified_at is not None:
-            status.verified_at.FromDatetime(self._verified_at)
+        if self.verified_at:
+            status.verified_at.FromMicroseconds(self.verified_at)
 
-    async def _take(self) -> None:
+    async def _take(self, asked_at: int) -> None:
         here = await self._read(lambda connection: mirror_store.frontier(connection, self.origin))
         self._entries = here.size
         published, note = await self._published_after(here)
         while here.size < published.size:
             here = await self._take_piece(here, published, note)
             self._entries = here.size
-        verified = Verified(published.size, note, now_us())
+        verified = Verified(published.size, note, asked_at)
         await self._writer.run(lambda connection: mirror_store.keep_checkpoint(connection, self.origin, verified))
 
     async def _published_after(self, here: merkle.Frontier) -> tuple[SignedTree, str]:

@@ -26,12 +26,13 @@ from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
 from jukinet.mesh import metrics
 from jukinet.mesh.client import open_channel
-from jukinet.mesh.config import NodeConfig
+from jukinet.mesh.config import ConfigError, NodeConfig
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_secret, load_signing_key
 from jukinet.mesh.tls import TlsMaterial
 from jukinet.purpose.agencies import load_names
-from jukinet.purpose.edition import load_statute
+from jukinet.purpose.edition import load_statute, parse_edition
+from jukinet.purpose.editions import Editions
 from jukinet.purpose.identity_check import load_counters
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import ensure_schema
@@ -43,13 +44,19 @@ ORIGIN = "jukinet/disclosure"
 
 
 async def run(config: NodeConfig) -> None:
-    """Runs the node until SIGTERM. Raises LedgerCorrupt when its own ledger cannot be derived again from its rows."""
+    """Runs the node until SIGTERM.
+
+    Raises:
+        LedgerCorrupt: its own ledger cannot be derived again from its rows.
+        ConfigError: what it is given cannot be read.
+        StatuteTableError: an edition contradicts itself, or another one of its name.
+    """
     start_telemetry(config)
     settings = config.disclosure
     listed = load_ledgers(needed(settings.ledgers))
     counters = load_counters(needed(settings.counters))
     directory = needed(settings.agencies)
-    names, statute = load_names(directory), load_statute()
+    names, editions = load_names(directory), load_editions(settings.editions)
     token_key = load_secret(needed(settings.token_key))
     signer = Signer(ORIGIN, log_key := load_signing_key(needed(settings.log_key)))
     engine = open_writer(config.database)
@@ -82,13 +89,13 @@ async def run(config: NodeConfig) -> None:
         keys=EntryKeys(token_key),
         counters=counters,
         acts=acts,
-        policy_digest=hashlib.sha256(statute.digest + directory.read_bytes()).digest(),
+        policy_digest=hashlib.sha256(b"".join(each.digest for each in editions) + directory.read_bytes()).digest(),
     )
     office = UsageOffice(
         node=config.identity.uri,
         token_key=token_key,
         key=log_key,
-        statute=statute,
+        editions=editions,
         names=names,
         provider=Identity("center").uri,
     )
@@ -125,3 +132,17 @@ async def run(config: NodeConfig) -> None:
         writer.close()
         reader.dispose()
         engine.dispose()
+
+
+def load_editions(folder: Path | None) -> Editions:
+    """The edition of the program and those of a folder, in the order of their names. Nothing is decided by them here.
+
+    Raises:
+        ConfigError: the folder or a file cannot be read.
+        StatuteTableError: an edition contradicts itself, or another one of its name.
+    """
+    try:
+        files = sorted(folder.iterdir()) if folder else []
+        return Editions([load_statute(), *(parse_edition(each.read_bytes()) for each in files)])
+    except OSError as error:
+        raise ConfigError(f"{folder}: {type(error).__name__}. The folder holds files of editions alone.") from None

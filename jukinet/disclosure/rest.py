@@ -37,9 +37,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.assembly.reading import read_for_caller
 from jukinet.disclosure import mirror_store
 from jukinet.disclosure.mirror import Mirror
-from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, ROW_BYTES, Period
+from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, PART_ROWS, ROW_BYTES, Period
 from jukinet.disclosure.usage_desk import UsageDesk
-from jukinet.disclosure.usage_rows import rows_of
+from jukinet.disclosure.usage_rows import contradicted, rows_of, until
 from jukinet.mesh import clock
 from jukinet.mesh.callers import network_callers
 from jukinet.mesh.errors import Refused, facts_of, name_of
@@ -51,6 +51,7 @@ OPENAPI: Final = resources.files(__package__).joinpath("openapi.json").read_byte
 _RPC: Final = "/jukinet.disclosure.v1.DisclosureService/FindUsage"
 _PAGE_BYTES: Final = PAGE_ROWS * ROW_BYTES
 _MOST: Final = 1000
+_LAST: Final = 999_999
 _HTTP: Final = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503, 16: 401}
 """HTTP status by gRPC code; 500 for any other."""
 _HEADERS: Final = {"Cache-Control": "no-store"}
@@ -124,17 +125,21 @@ class Face:
         today = clock.today_in_japan()
         longest = today.replace(year=today.year - LONGEST_YEARS, day=1)
         period = Period(_day(asked, "periodStart", longest), _day(asked, "periodEnd", today))
-        offset, limit = _number(asked, "offset", 0, least=0), _number(asked, "limit", _MOST, least=1)
-        answer = await self._usage.find(counter, _check(request), period)
+        offset = _number(asked, "offset", 0, least=0, most=_LAST)
+        limit = _number(asked, "limit", _MOST, least=1, most=_MOST)
+        first_row = offset - offset % PART_ROWS
+        answer = await self._usage.find(counter, _check(request), period, first_row)
         usage = disclosure.Usage.FromString(answer.usage)
         rows = rows_of(usage)
         return _json(
             {
-                "usages": [_tracked(row) for row in rows[offset : offset + limit]],
+                "usages": [_tracked(row) for row in rows[offset - first_row :][:limit]],
                 "offset": offset,
                 "limit": limit,
-                "total": len(rows),
+                "total": usage.total_rows,
                 "sealed": sum(each.sealed for each in usage.ledgers),
+                "verifiedUntil": until(usage),
+                "contradicted": contradicted(usage),
                 "notice": usage.notice,
                 "answer": {
                     "usage": base64.b64encode(answer.usage).decode(),
@@ -195,11 +200,11 @@ def _day(asked: dict[str, str], name: str, otherwise: date) -> date:
     raise Refused(errors.ERROR_REASON_INVALID_MESSAGE, field=name)
 
 
-def _number(asked: dict[str, str], name: str, otherwise: int, *, least: int) -> int:
+def _number(asked: dict[str, str], name: str, otherwise: int, *, least: int, most: int) -> int:
     text = asked.get(name)
     if text is None:
         return otherwise
-    if text.isascii() and text.isdecimal() and len(text) <= 4 and least <= int(text) <= _MOST:
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most:
         return int(text)
     raise Refused(errors.ERROR_REASON_INVALID_MESSAGE, field=name)
 

@@ -99,6 +99,14 @@ searched = Table(
     Column("contradicted", Boolean, nullable=False),
 )
 
+looks = Table(
+    "usage_looks",
+    metadata,
+    Column("check_id", String(36), primary_key=True),
+    Column("origin", _ORIGIN, primary_key=True),
+    Column("verified_at", _NUMBER, nullable=False, comment="up to when the answer holds, microseconds since 1970"),
+)
+
 requests = Table(
     "requests",
     metadata,

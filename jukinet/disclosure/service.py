@@ -31,7 +31,7 @@ class DisclosureService(DisclosureServiceServicer):
     async def FindUsage(self, request: disclosure.FindUsageRequest, context: Context) -> disclosure.FindUsageResponse:
         """Tells who received a resident's record (提供状況の開示)."""
         period = Period(_date(request.first_day), _date(request.last_day))
-        return await self._usage.find(_caller(), request.check, period)
+        return await self._usage.find(_caller(), request.check, period, request.first_row)
 
     async def RequestRecord(
         self, request: disclosure.RequestRecordRequest, context: Context

@@ -8,7 +8,9 @@ Rules:
    other person. Whoever asked is an agency there, not somebody.
 3. The same question about the same state of the ledgers gives the same answer, byte by byte, so that one that was lost
    on its way can be had again.
-4. A sealed entry (封印) is shown from its day on. Before that the answer says how many entries are sealed, of everybody
+4. An answer has as many rows as there are, in parts of `PART_ROWS`. Each part is signed, says which of how many rows it
+   has, and beside that what every other part says.
+5. A sealed entry (封印) is shown from its day on. Before that the answer says how many entries are sealed, of everybody
    together, and has no key that would tell whose.
 
 Source: docs/disclosure.md; the items are those that prefectures show.
@@ -35,12 +37,12 @@ from jukinet.ledger.entry import month_key, person_token
 from jukinet.ledger.seal import seal_key, sealed_token
 from jukinet.mesh.clock import JAPAN
 from jukinet.mesh.errors import Refused
-from jukinet.purpose.statute import StatuteTable
+from jukinet.purpose.editions import Editions
 
 LONGEST_YEARS: Final = 7
 """As long as provisions are kept on record."""
-MOST_ROWS: Final = 400
-"""As many as fit into one message; nobody was ever asked about as often in seven years."""
+PART_ROWS: Final = 400
+"""Rows of one part of an answer: a fifth of what a message may hold."""
 PAGE_ROWS: Final = 20
 ROW_BYTES: Final = 2048
 """A row with a proof of 30 hashes has about 1,700."""
@@ -49,8 +51,11 @@ _CONTEXT: Final = b"jukinet usage v1\0"
 NOTICE: Final = (
     "法令により開示を留保されている記録がある場合、この一覧には含まれません。この文は常に表示されます。"
     "該当者を特定できなかった照会及び拒否された照会は、特定の個人に結び付かないため含まれません。"
+    "この一覧は一つの住民票コードのものです。住民票コードが変更された方は、変更前の提供について、変更前の住民票コードで改めて請求してください。"
     " Entries whose disclosure is deferred by law, if there are any, are not in this list. This sentence always stands "
-    "here. Questions that found nobody and questions that were refused are tied to no person and are not in it either."
+    "here. Questions that found nobody and questions that were refused are tied to no person and are not in it either. "
+    "This list is that of one resident code: whoever had the code changed asks once more, under the former one, for "
+    "what was provided before."
 )
 
 
@@ -87,6 +92,8 @@ class Searched(NamedTuple):
     origin: str
     verified: Verified
     contradicted: bool
+    verified_at: int
+    """Up to when the ledger showed no more than that, microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ class UsageOffice:
         node: SPIFFE ID of this node.
         token_key: root of the person tokens, 32 bytes.
         key: signs the answers.
-        statute: the table by which affairs are called.
+        editions: of the statute table: by the one that an entry cites its affair is called.
         names: Japanese and English name of each agency, by SPIFFE ID.
         provider: SPIFFE ID of the node out of whose register gateways provide.
     """
@@ -105,7 +112,7 @@ class UsageOffice:
     node: str
     token_key: bytes
     key: Ed25519PrivateKey
-    statute: StatuteTable
+    editions: Editions
     names: Mapping[str, tuple[str, str]]
     provider: str
 
@@ -118,8 +125,9 @@ class UsageOffice:
         *,
         check_id: str,
         made_at: int,
+        first_row: int = 0,
     ) -> disclosure.FindUsageResponse:
-        """The signed answer about one resident.
+        """A signed part of the answer about one resident.
 
         Args:
             connection: to the mirrored ledgers; only read from.
@@ -128,8 +136,8 @@ class UsageOffice:
             searched: all the ledgers.
             check_id: of the check of identity.
             made_at: microseconds since 1970.
+            first_row: how many of the newest rows come before the part.
         Raises:
-            Refused: USAGE_TOO_LONG when there are more rows than an answer can hold.
             LedgerCorrupt: the mirror is damaged.
         """
         tokens = {
@@ -147,10 +155,9 @@ class UsageOffice:
         for each in mirror_store.find_sealed(connection, *period):
             if each.place < sizes.get(each.origin, 0) and seals.opens(each, entry := layout.decode(each.entry)):
                 found.append((each, entry))
-        if len(found) > MOST_ROWS:
-            raise Refused(errors.ERROR_REASON_USAGE_TOO_LONG, field="last_day")
         found.sort(key=lambda pair: (_moment(pair[1]), pair[0].origin, pair[0].place), reverse=True)
-        rows = [self._row(connection, each, entry, sizes[each.origin]) for each, entry in found]
+        part = found[first_row : first_row + PART_ROWS]
+        rows = [self._row(connection, each, entry, sizes[each.origin]) for each, entry in part]
         usage = disclosure.Usage(
             node=self.node,
             check_id=check_id,
@@ -161,13 +168,15 @@ class UsageOffice:
             rows=padded(rows),
             notice=NOTICE,
             seal_keys=[disclosure.SealKey(sealed_until=until, key=key) for until, key in seals.keys.items()],
+            first_row=first_row,
+            total_rows=len(found),
         )
         usage.made_at.FromMicroseconds(made_at)
         body = usage.SerializeToString(deterministic=True)
         return disclosure.FindUsageResponse(usage=body, signature=self.key.sign(_CONTEXT + body))
 
     def _row(self, connection: Connection, found: Found, entry: ledger.Entry, size: int) -> disclosure.UsageRow:
-        row = self.statute.find(entry.purpose)
+        affair_ja, affair_en, law_ja = self._affair(entry)
         name_ja, name_en = self.names.get(entry.agency, ("", ""))
         return disclosure.UsageRow(
             origin=found.origin,
@@ -176,11 +185,24 @@ class UsageOffice:
             proof=merkle.inclusion_proof(found.place, size, mirror_store.node_reader(connection, found.origin)),
             recipient_ja=name_ja,
             recipient_en=name_en,
-            affair_ja=row.label_ja if row else "",
-            affair_en=row.label_en if row else "",
-            law_ja=row.law_ja if row else "",
+            affair_ja=affair_ja,
+            affair_en=affair_en,
+            law_ja=law_ja,
             provider=self.provider,
         )
+
+    def _affair(self, entry: ledger.Entry) -> tuple[str, str, str]:
+        """Affair in Japanese and English, and its law. Rows are renumbered: another edition may give a wrong name."""
+        table = self.editions.named(entry.edition)
+        if table is None:
+            cited = entry.edition or "?"
+            return (
+                f"{entry.purpose}（根拠の版「{cited}」が開示ノードにないため、事務の名称は不明）",
+                f"{entry.purpose} (name unknown: the node does not have edition {cited}, which the entry cites)",
+                "",
+            )
+        row = table.find(entry.purpose)
+        return (row.label_ja, row.label_en, row.law_ja) if row else ("", "", "")
 
 
 def padded(rows: Sequence[disclosure.UsageRow]) -> list[disclosure.UsageRow]:
@@ -220,7 +242,7 @@ def _shown(searched: Searched, sealed: int) -> disclosure.SearchedLedger:
         contradicted=searched.contradicted,
         sealed=sealed,
     )
-    shown.verified_at.FromMicroseconds(searched.verified.verified_at)
+    shown.verified_at.FromMicroseconds(searched.verified_at)
     return shown
 
 

@@ -12,7 +12,7 @@ from jukinet.disclosure import usage_store
 from jukinet.disclosure.desk import Attempt, Desk
 from jukinet.disclosure.mirror import Mirror
 from jukinet.disclosure.usage import Period, UsageOffice
-from jukinet.disclosure.usage_store import Told
+from jukinet.disclosure.usage_store import Look, Told
 from jukinet.mesh import clock
 from jukinet.mesh.errors import Refused
 from jukinet.store.reading import read
@@ -35,9 +35,9 @@ class UsageDesk:
         self._reader = reader
 
     async def find(
-        self, counter: str, signed: disclosure.SignedIdentityCheck, period: Period
+        self, counter: str, signed: disclosure.SignedIdentityCheck, period: Period, first_row: int
     ) -> disclosure.FindUsageResponse:
-        """Tells a counter, by its SPIFFE ID, who received a resident's record in a period.
+        """Tells a counter, by its SPIFFE ID, who received a resident's record in a period: the part from a row on.
 
         Raises Refused: IDENTITY_CHECK_INVALID, USAGE_ASKED_TODAY, USAGE_TOO_LONG, LEDGER_NOT_MIRRORED,
         LEDGER_UNAVAILABLE.
@@ -45,20 +45,32 @@ class UsageDesk:
         async with self._desk.attempt(counter, ledger.ACTION_DISCLOSE_USAGE) as attempt:
             check = attempt.open(signed, disclosure.AFFAIR_FIND_USAGE)
             period.check()
-            return await self._told(attempt, check, period)
+            return await self._told(attempt, check, period, first_row)
 
     async def _told(
-        self, attempt: Attempt, check: disclosure.IdentityCheck, period: Period
+        self, attempt: Attempt, check: disclosure.IdentityCheck, period: Period, first_row: int
     ) -> disclosure.FindUsageResponse:
-        subject, day, made_at = attempt.subject, clock.today_in_japan(), clock.now_us()
+        subject, day = attempt.subject, clock.today_in_japan()
+        # Before the database is read: what a look kept there until then is in what is read.
+        looks = [Look(each.origin, each.is_contradicted, each.verified_at) for each in self._mirrors]
+        known, made_at = all(each.was_looked_at for each in self._mirrors), clock.now_us()
 
         def make(connection: Connection) -> tuple[Told, disclosure.FindUsageResponse, bool]:
             before = usage_store.told_on(connection, subject, day)
             if before is not None and (before.check_id, before.period) != (check.id, period):
                 raise Refused(errors.ERROR_REASON_USAGE_ASKED_TODAY)
-            told = before or Told(check.id, period, made_at, usage_store.search_now(connection, self._origins()))
+            if before is None and not known:
+                # Just started: nobody knows yet whether what the ledgers show now still fits what is here.
+                raise Refused(errors.ERROR_REASON_LEDGER_NOT_MIRRORED)
+            told = before or Told(check.id, period, made_at, usage_store.search_now(connection, looks))
             answer = self._office.answer(
-                connection, check.resident_code, period, told.searched, check_id=check.id, made_at=told.made_at
+                connection,
+                check.resident_code,
+                period,
+                told.searched,
+                check_id=check.id,
+                made_at=told.made_at,
+                first_row=first_row,
             )
             return told, answer, before is not None
 
@@ -71,9 +83,3 @@ class UsageDesk:
                 lambda connection: usage_store.keep_told(connection, subject, day, told), lambda _: body
             )
         return answer
-
-    def _origins(self) -> list[tuple[str, bool]]:
-        if not all(each.was_looked_at for each in self._mirrors):
-            # Just started: nobody knows yet whether what the ledgers show now still fits what is here.
-            raise Refused(errors.ERROR_REASON_LEDGER_NOT_MIRRORED)
-        return [(each.origin, each.is_contradicted) for each in self._mirrors]

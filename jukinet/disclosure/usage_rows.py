@@ -36,6 +36,23 @@ def rows_of(usage: Usage) -> list[dict[str, Any]]:
     return [_row(row) for row in usage.rows if row.entry]
 
 
+def next_row(usage: Usage) -> int | None:
+    """The row with which the next part of an answer begins; None after the last part."""
+    end = usage.first_row + sum(1 for row in usage.rows if row.entry)
+    return end if usage.first_row < end < usage.total_rows else None
+
+
+def until(usage: Usage) -> str:
+    """Up to which moment an answer holds, ISO 8601 in Japan: the earliest up to which a ledger was known."""
+    moments = [each.verified_at.ToDatetime(tzinfo=JAPAN) for each in usage.ledgers]
+    return min(moments).isoformat(timespec="seconds")
+
+
+def contradicted(usage: Usage) -> list[str]:
+    """Origins of the ledgers that showed, after that, what does not verify."""
+    return [each.origin for each in usage.ledgers if each.contradicted]
+
+
 def _row(row: UsageRow) -> dict[str, Any]:
     entry = ledger.Entry.FromString(row.entry)
     function_ja, function_en = FUNCTIONS.get(entry.action, ("その他", ledger.Action.Name(entry.action)))

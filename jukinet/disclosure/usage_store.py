@@ -12,6 +12,15 @@ from jukinet.disclosure.usage import Period, Searched
 from jukinet.mesh.errors import Refused
 
 
+class Look(NamedTuple):
+    """How a ledger was found last."""
+
+    origin: str
+    contradicted: bool
+    verified_at: int
+    """When it was last found to fit what is here, microseconds since 1970; 0 = not since the node was started."""
+
+
 class Told(NamedTuple):
     """An answer that was made, by what makes it again: for which check, of which period, when, out of what."""
 
@@ -30,15 +39,8 @@ def told_on(connection: Connection, subject: bytes, day: date) -> Told | None:
     ).one_or_none()
     if row is None:
         return None
-    ledgers = schema.searched
-    searched = tuple(
-        Searched(each.origin, mirror_store.of_size(connection, each.origin, each.size), each.contradicted)
-        for each in connection.execute(
-            select(ledgers).where(ledgers.c.check_id == row.check_id).order_by(ledgers.c.origin)
-        )
-    )
     period = Period(date.fromisoformat(row.first_day), date.fromisoformat(row.last_day))
-    return Told(row.check_id, period, row.made_at, searched)
+    return Told(row.check_id, period, row.made_at, _searched_for(connection, row.check_id))
 
 
 def keep_told(connection: Connection, subject: bytes, day: date, told: Told) -> None:
@@ -70,17 +72,40 @@ def keep_told(connection: Connection, subject: bytes, day: date, told: Told) -> 
             for each in told.searched
         ],
     )
+    connection.execute(
+        insert(schema.looks),
+        [{"check_id": told.check_id, "origin": each.origin, "verified_at": each.verified_at} for each in told.searched],
+    )
 
 
-def search_now(connection: Connection, origins: Sequence[tuple[str, bool]]) -> tuple[Searched, ...]:
-    """How far each ledger can be searched now; `origins` says of each whether it is contradicted.
+def search_now(connection: Connection, looks: Sequence[Look]) -> tuple[Searched, ...]:
+    """How far each ledger can be searched now, and up to when that holds.
 
     Raises Refused: LEDGER_NOT_MIRRORED.
     """
     searched = []
-    for origin, contradicted in sorted(origins):
-        verified = mirror_store.latest(connection, origin)
+    for look in sorted(looks):
+        verified = mirror_store.latest(connection, look.origin)
         if verified is None:
             raise Refused(errors.ERROR_REASON_LEDGER_NOT_MIRRORED)
-        searched.append(Searched(origin, verified, contradicted))
+        # A node that was started anew and does not reach the ledger knows when its last checkpoint came.
+        until = max(look.verified_at, verified.verified_at)
+        searched.append(Searched(look.origin, verified, look.contradicted, until))
+    return tuple(searched)
+
+
+def _searched_for(connection: Connection, check_id: str) -> tuple[Searched, ...]:
+    ledgers, looks = schema.searched, schema.looks
+    rows = connection.execute(
+        select(ledgers, looks.c.verified_at)
+        .join(looks, (looks.c.check_id == ledgers.c.check_id) & (looks.c.origin == ledgers.c.origin), isouter=True)
+        .where(ledgers.c.check_id == check_id)
+        .order_by(ledgers.c.origin)
+    )
+    searched = []
+    for each in rows:
+        verified = mirror_store.of_size(connection, each.origin, each.size)
+        # An answer of before d0004 was told when the checkpoint had come.
+        until = verified.verified_at if each.verified_at is None else each.verified_at
+        searched.append(Searched(each.origin, verified, each.contradicted, until))
     return tuple(searched)

@@ -220,6 +220,15 @@ class Disclosure:
         Path | None,
         Setting("how recipients are called", "TOML file", needed_by=("disclosure",), only=("disclosure",)),
     ] = None
+    editions: Annotated[
+        Path | None,
+        Setting(
+            "how affairs are called: the files of the editions that gateways decided by, beside that of the program; "
+            "absent = the program's alone",
+            "directory",
+            only=("disclosure",),
+        ),
+    ] = None
     rest_listen: Annotated[
         str | None,
         Setting(

@@ -12,7 +12,7 @@ from jukinet.disclosure.usage import Period
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.seal import seal_key, sealed_token
 from jukinet.mesh.clock import JAPAN
-from tests.disclosure.test_usage import APRIL, CHECK, CODE, NOBODY, OFFICE, OTHER, Files, indexes
+from tests.disclosure.test_usage import APRIL, CHECK, CODE, LOOK, MADE_AT, NOBODY, OFFICE, OTHER, Files, indexes, us
 
 Node = Any  # the fixture's own class lives in conftest.py
 JULY = "2026-07-01"
@@ -22,7 +22,7 @@ ON_THE_DAY = datetime(2026, 7, 1, tzinfo=JAPAN)
 
 def told(node: Node, at: datetime, code: str = CODE, period: Period = APRIL) -> disclosure.FindUsageResponse:
     with node.reader.connect() as connection:
-        searched = usage_store.search_now(connection, [("jukinet/gateway-1", False)])
+        searched = usage_store.search_now(connection, [LOOK])
         moment = int(at.timestamp()) * 1_000_000
         return OFFICE.answer(connection, code, period, searched, check_id=CHECK, made_at=moment)
 
@@ -32,7 +32,7 @@ def usage_of(answer: disclosure.FindUsageResponse) -> disclosure.Usage:
 
 
 @pytest.fixture
-async def filled(node: Node, leaf: Any) -> Node:
+async def filled(node: Node, leaf: Any, monkeypatch: pytest.MonkeyPatch) -> Node:
     """Plain entries, and four sealed ones: two of the resident, one of another until later, one outside the period."""
 
     def sealed(number: int, code: str, until: str, day: int) -> bytes:
@@ -50,6 +50,7 @@ async def filled(node: Node, leaf: Any) -> Node:
         sealed(5, CODE, JULY, 40),
         leaf(6),
     ]
+    monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda: us(MADE_AT))
     await node.mirror.look()
     return node
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from jukinet.cli.connect import TlsOptions
 from jukinet.cli.counter import Counter, open_counter
 from jukinet.cli.development_agencies import PENSION_SERVICE
 from jukinet.cli.ledger import fetch_ledger
+from jukinet.disclosure.usage import PART_ROWS
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.verify.usage import verify_usage
 from jukinet.ledger.verify.usage_report import UsageReport
-from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
 from tests.commands import app
 
@@ -58,12 +59,12 @@ async def find(network: Network, request: Any, caller: Identity = COUNTER) -> di
         return answer
 
 
-async def ask_batch(network: Network, record: Any) -> str:
-    """Asks about somebody in a batch; gives the request id of its question."""
+async def ask_batch(network: Network, record: Any, *, times: int = 1) -> str:
+    """Asks about somebody in a batch, once or several times; gives the request id of its first question."""
     context = network.context()
     request = inquiry.InquireBatchRequest(
         context=context,
-        subjects=[inquiry.Subject(four_items=network.four_items(record))],
+        subjects=[inquiry.Subject(four_items=network.four_items(record))] * times,
         fields=[inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS],
     )
     async with network.channel(GATEWAY, Identity("agency", PENSION_SERVICE)) as channel:
@@ -193,20 +194,52 @@ def test_a_clerk_prints_the_answer_and_the_resident_verifies_the_file(network: N
         return record
 
     resident = Resident(network, asyncio.run(asked_twice()), tmp_path)
-    out, today = tmp_path / "answer.json", today_in_japan()
+    out, today, began = tmp_path / "answer.json", today_in_japan(), now() - timedelta(seconds=10)
     printed = run(
         *("disclosure", "usage", str(resident.file), "--first", f"{today - timedelta(days=1)}"),
         *("--last", f"{today + timedelta(days=1)}", "--out", str(out), "--clerk", "7", "--proof", "two-documents"),
         *("--mesh", str(network.mesh.root), "--counter", CHIYODA, "--json"),
     )
-    assert len(json.loads(printed)["rows"]) == 2
+    told = json.loads(printed)
+    assert (len(told["rows"]), told["contradicted"]) == (2, [])
+    assert began <= datetime.fromisoformat(told["until"]) <= now()
     assert out.stat().st_mode & 0o777 == 0o600
     asyncio.run(fetch_ledger(network.mesh, GATEWAY, tmp_path / "ledger.jsonl"))
     verified = run(
         *("ledger", "verify-usage", str(out), "--key", str(network.mesh.disclosure_key), "--json"),
         *("--ledger-key", str(network.mesh.ledger_key(GATEWAY)), "--ledger", str(tmp_path / "ledger.jsonl")),
     )
-    assert json.loads(verified)["complete"] is True
+    report = json.loads(verified)
+    assert (report["complete"], report["until"]) == (True, told["until"])
+
+
+def test_whoever_was_asked_about_more_often_than_a_part_holds_is_told_of_all_of_it(
+    network: Network, tmp_path: Path
+) -> None:
+    async def asked_often() -> Any:
+        record = await network.enter(CHIYODA)
+        for _ in range(2):
+            await ask_batch(network, record, times=PART_ROWS // 2)
+        await network.inquire(network.question(record))
+        await mirrored(network)
+        return record
+
+    resident = Resident(network, asyncio.run(asked_often()), tmp_path)
+    out, today = tmp_path / "answer.json", f"{today_in_japan()}"
+    printed = run(
+        *("disclosure", "usage", str(resident.file), "--first", today, "--last", today, "--out", str(out), "--json"),
+        *("--clerk", "7", "--proof", "two-documents", "--mesh", str(network.mesh.root), "--counter", CHIYODA),
+    )
+    told = json.loads(printed)["rows"]
+    assert [row["function_en"] for row in told] == ["single question", *["batch"] * PART_ROWS]
+    asyncio.run(fetch_ledger(network.mesh, GATEWAY, tmp_path / "ledger.jsonl"))
+    report = verify_usage(
+        out,
+        network.mesh.disclosure_key,
+        [network.mesh.ledger_key(GATEWAY)],
+        ledgers=[tmp_path / "ledger.jsonl"],
+    )
+    assert (report.parts, report.rows, report.complete) == (2, PART_ROWS + 1, True)
 
 
 def run(*arguments: str) -> str:

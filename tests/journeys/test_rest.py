@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet.cli.development_agencies import BANK
 from jukinet.disclosure.rest import OPENAPI
+from jukinet.disclosure.usage import PART_ROWS
 from jukinet.ledger.verify.usage import verify_usage
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.identity import Identity
-from tests.journeys.test_disclosure import find, mirrored
+from tests.journeys.test_disclosure import ask_batch, find, mirrored
 from tests.journeys.test_own_record import check
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -107,6 +108,8 @@ async def test_a_portal_reads_the_usage_in_parts_and_the_answer_verifies(network
         assert (body["total"], len(body["usages"])) == (3, 3)
         assert {each["receiverName"] for each in body["usages"]} == {"日本年金機構"}
         assert all("即時提供" in each["action"] for each in body["usages"])
+        assert max(each["logtime"] for each in body["usages"]) <= body["verifiedUntil"]
+        assert body["contradicted"] == []
         part = require_documented("/v2/findUsage", get(portal, "/v2/findUsage", token=token, offset=1, limit=1))
         assert part["usages"] == body["usages"][1:2]
         assert part["answer"] == body["answer"]
@@ -124,6 +127,27 @@ async def test_a_portal_reads_the_usage_in_parts_and_the_answer_verifies(network
     report = verify_usage(answer, network.mesh.disclosure_key, [network.mesh.ledger_key(GATEWAY)])
     assert (report.findings.first_ones, report.rows) == ([], 3)
     assert json_format.Parse(answer.read_text(), disclosure.FindUsageResponse()).signature
+
+
+async def test_a_portal_reads_more_than_a_part_of_the_answer_holds(network: Network, tmp_path: Path) -> None:
+    record = await network.enter(CHIYODA)
+    for _ in range(2):
+        await ask_batch(network, record, times=PART_ROWS // 2 + 1)
+    await mirrored(network)
+    token, total = token_of(network, record.resident_code), 1
+    read: list[Any] = []
+    parts: list[Any] = []
+    with client(network) as portal:
+        while len(read) < total:
+            response = get(portal, "/v2/findUsage", token=token, offset=len(read), limit=300)
+            body = require_documented("/v2/findUsage", response)
+            total, read = body["total"], read + body["usages"]
+            parts += [body["answer"]] if body["answer"] not in parts else []
+    assert len(read) == len({each["index"] for each in read}) == PART_ROWS + 2
+    answer = tmp_path / "usage.json"
+    answer.write_text("\n".join(map(json.dumps, parts)))
+    report = verify_usage(answer, network.mesh.disclosure_key, [network.mesh.ledger_key(GATEWAY)])
+    assert (report.findings.first_ones, report.parts, report.rows) == ([], 2, PART_ROWS + 2)
 
 
 async def test_the_day_of_a_resident_is_one_over_both_faces(network: Network) -> None:

@@ -1,11 +1,14 @@
 """Checks an answer to "who received my data?" offline, and counts again where the ledger is at hand.
 
-1. The answer: signed by the disclosure node; tokens for every month that the period can touch, and for no other.
-2. Each ledger that was searched: its checkpoint is signed by it and cosigned by a quorum of the witnesses.
+1. The answer: each part signed by the disclosure node, and none missing (`usage_parts`); tokens for every month that
+   the period can touch, and for no other.
+2. Each ledger that was searched: its checkpoint is signed by it and cosigned by a quorum of the witnesses, and nothing
+   that it showed the node later contradicts it. Every ledger whose key is given was searched.
 3. Each row: a sound entry, with one of the tokens, of a day in the period, in the tree of its ledger's checkpoint.
 4. For each ledger file that is given: its entries up to the size that was searched have the checkpoint's root, and
    those with one of the tokens and a day in the period are the rows, no more and no fewer; and as many more as the
-   answer says are sealed until a day that had not come.
+   answer says are sealed until a day that had not come. What the file has after that is counted, and what of it is
+   about the person is named: it may be younger than the moment up to which the answer holds, and not older.
 5. Keys of sealed entries: one for every day up to the answer's on which an entry of the period can open, and no other.
 
 What this cannot check is whether the tokens are those of the person: only the disclosure node and the center have the
@@ -13,13 +16,12 @@ key that makes them. The node has signed that they are.
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta, timezone
+from itertools import islice
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
@@ -30,11 +32,12 @@ from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
 from jukinet.ledger.verify.notes import Key, cosigned_by, read_checkpoint, read_key
 from jukinet.ledger.verify.quorum import quorum_of, read_witnesses
 from jukinet.ledger.verify.tree import GrowingTree, SignedTree, hash_leaf, root_from_proof
-from jukinet.ledger.verify.usage_report import UsageReport
+from jukinet.ledger.verify.usage_parts import join_parts, read_parts
+from jukinet.ledger.verify.usage_report import CONTRADICTED, UsageReport
 
-_CONTEXT = b"jukinet usage v1\0"
 _JAPAN = timezone(timedelta(hours=9))
-_PAGE_ROWS = 20
+_UNPUBLISHED = timedelta(minutes=10)
+"""For so long a gateway adds entries that no checkpoint of a quorum covers yet, and that nobody else can know of."""
 
 
 def verify_usage(
@@ -61,9 +64,13 @@ def verify_usage(
     try:
         node_key = read_key(node_key_path.read_text(encoding="utf-8"))
         keys = {key.name: key for key in (read_key(path.read_text(encoding="utf-8")) for path in ledger_keys)}
+        if len(keys) < len(ledger_keys):
+            raise Unsound("two of the ledgers' keys have the same name")
         witness_keys = read_witnesses(witnesses)
         check = _Verification(report, keys, witness_keys, quorum_of(len(witness_keys), quorum))
-        check.run(_parse(answer_path.read_bytes()), node_key)
+        parts = read_parts(answer_path.read_bytes())
+        report.parts = len(parts)
+        check.run(join_parts(parts, node_key, report.findings))
         for path in ledgers:
             check.count_again(path)
     except (Unsound, OSError, UnicodeDecodeError) as error:
@@ -84,29 +91,26 @@ class _Verification:
         self._sealed: dict[str, int] = {}
         self._period = (date.max, date.min)
         self._trees: dict[str, SignedTree] = {}
+        self._until: dict[str, datetime] = {}
         self._rows: dict[str, dict[int, bytes]] = {}
 
-    def run(self, answer: disclosure_pb2.FindUsageResponse, node_key: Key) -> None:
+    def run(self, usage: disclosure_pb2.Usage) -> None:
         try:
-            node_key.public.verify(answer.signature, _CONTEXT + answer.usage)
-        except InvalidSignature:
-            self._find("signature", "the answer is not signed by the given key of the disclosure node")
-        try:
-            usage = disclosure_pb2.Usage.FromString(answer.usage)
             self._period = _day(usage.first_day), _day(usage.last_day)
-        except (DecodeError, ValueError):
+        except ValueError:
             raise Unsound("the answer holds no usage") from None
-        self._report.node, self._report.made_at = usage.node, usage.made_at.ToJsonString()
+        self._report.node, self._report.made_at = usage.node, _moment(usage.made_at).isoformat()
         self._check_tokens(usage)
         self._check_seal_keys(usage)
         for ledger in usage.ledgers:
             self._check_ledger(ledger)
+            self._check_until(ledger, usage)
+        for origin in sorted(self._keys.keys() - {ledger.origin for ledger in usage.ledgers}):
+            self._find("ledger", f"{origin}, whose key was given, was not searched")
         self._report.ledgers = list(self._trees)
-        if len(usage.rows) % _PAGE_ROWS or not usage.rows:
-            self._find("rows", f"{len(usage.rows)} rows, padding included, are no multiple of {_PAGE_ROWS}")
+        self._report.until = min(self._until.values(), default=None)
         for row in usage.rows:
-            if row.origin or row.entry:
-                self._check_row(row)
+            self._check_row(row)
 
     def _check_tokens(self, usage: disclosure_pb2.Usage) -> None:
         self._tokens = frozenset(each.token for each in usage.tokens)
@@ -116,7 +120,7 @@ class _Verification:
             self._find("tokens", "a token is missing, or stands twice")
 
     def _check_seal_keys(self, usage: disclosure_pb2.Usage) -> None:
-        today = datetime.fromtimestamp(usage.made_at.seconds, _JAPAN).date()
+        today = _moment(usage.made_at).date()
         self._seal_keys = {each.sealed_until: each.key for each in usage.seal_keys}
         if [each.sealed_until for each in usage.seal_keys] != _opening_days(*self._period, today):
             self._find("seals", "the keys of sealed entries are not those of the days that had come")
@@ -143,6 +147,13 @@ class _Verification:
         self._sealed[ledger.origin] = ledger.sealed
         self._report.sealed += ledger.sealed
 
+    def _check_until(self, ledger: disclosure_pb2.SearchedLedger, usage: disclosure_pb2.Usage) -> None:
+        self._until[ledger.origin] = _moment(ledger.verified_at)
+        if not 0 < ledger.verified_at.ToNanoseconds() <= usage.made_at.ToNanoseconds():
+            self._find("ledger", f"{ledger.origin}: up to when it was searched is not said, or is after the answer")
+        if ledger.contradicted:
+            self._find(CONTRADICTED, f"{ledger.origin}: what it showed after entry {ledger.size} did not verify")
+
     def _check_row(self, row: disclosure_pb2.UsageRow) -> None:
         tree, place = self._trees.get(row.origin), f"entry {row.index} of {row.origin}"
         if tree is None:
@@ -167,30 +178,44 @@ class _Verification:
     def count_again(self, path: Path) -> None:
         """Searches an exported ledger as the node did. Raises Unsound when the file is none."""
         with path.open("rb") as file:
-            origin = read_header(file).origin
+            header = read_header(file)
+            origin = header.origin
             tree = self._trees.get(origin)
             if tree is None:
                 self._find("ledger", f"{path.name}: the answer searched no ledger {origin}")
                 return
+            leaves = (line.leaf for line in read_lines(file) if isinstance(line, EntryLine))
             growing, meant, sealed = GrowingTree(), set[int](), 0
-            for line in read_lines(file):
-                if growing.size == tree.size:
-                    break
-                if not isinstance(line, EntryLine):
-                    continue
-                entry = read_entry(line.leaf)
+            for leaf in islice(leaves, tree.size):
+                entry = read_entry(leaf)
                 if self._is_meant(entry):
                     meant.add(growing.size)
                 sealed += self._is_closed(entry)
-                growing.add(hash_leaf(line.leaf))
-        if (growing.size, growing.root()) != tree:
-            self._find("ledger", f"{path.name}: its first {growing.size} entries do not have the checkpoint's root")
-            return
+                growing.add(hash_leaf(leaf))
+            if (growing.size, growing.root()) != tree:
+                self._find("ledger", f"{path.name}: its first {growing.size} entries do not have the checkpoint's root")
+                return
+            self._look_after(origin, leaves, growing)
+        if (growing.size, growing.root()) != read_checkpoint(header.checkpoint, self._keys[origin]):
+            self._find("ledger", f"{path.name}: its entries do not have the root of its own checkpoint")
         for index in sorted(meant ^ self._rows[origin].keys()):
             self._find("complete", f"{path.name}: entry {index} stands in one of ledger and answer, not in both")
         if sealed != self._sealed[origin]:
             self._find("sealed", f"{path.name}: {sealed} entries were sealed, the answer says {self._sealed[origin]}")
         self._report.recounted.append(origin)
+
+    def _look_after(self, origin: str, leaves: Iterator[bytes], growing: GrowingTree) -> None:
+        """Names what a ledger has after what was searched."""
+        known = self._until[origin] - _UNPUBLISHED
+        for leaf in leaves:
+            entry, place = read_entry(leaf), f"entry {growing.size} of {origin}"
+            growing.add(hash_leaf(leaf))
+            self._report.later_entries += 1
+            is_meant, moment = self._is_meant(entry), _moment(entry.time)
+            if is_meant:
+                self._report.later.append(f"{place}, {moment.isoformat()}")
+            if moment < known and (is_meant or self._is_closed(entry)):
+                self._find("outdated", f"{place}: it is older than the moment up to which the answer holds")
 
     def _is_meant(self, entry: ledger_pb2.Entry) -> bool:
         if not entry.sealed_until:
@@ -204,7 +229,7 @@ class _Verification:
         return bool(entry.sealed_until) and entry.sealed_until not in self._seal_keys and self._is_in_period(entry)
 
     def _is_in_period(self, entry: ledger_pb2.Entry) -> bool:
-        return self._period[0] <= datetime.fromtimestamp(entry.time.seconds, _JAPAN).date() <= self._period[1]
+        return self._period[0] <= _moment(entry.time).date() <= self._period[1]
 
     def _find(self, check: str, message: str) -> None:
         self._report.findings.add(Finding(check, message))
@@ -225,12 +250,12 @@ def _opening_days(first: date, last: date, today: date) -> list[str]:
     ]
 
 
+def _moment(stamp: Timestamp) -> datetime:
+    try:
+        return datetime.fromtimestamp(stamp.seconds, _JAPAN)
+    except (ValueError, OverflowError, OSError):
+        raise Unsound("a moment of the answer is none that there is") from None
+
+
 def _day(day: CalendarDate) -> date:
     return date(day.year, day.month, day.day)
-
-
-def _parse(content: bytes) -> disclosure_pb2.FindUsageResponse:
-    try:
-        return json_format.Parse(content, disclosure_pb2.FindUsageResponse())
-    except (json_format.ParseError, UnicodeDecodeError):
-        raise Unsound("the answer is not what `jukinet disclosure usage` writes") from None

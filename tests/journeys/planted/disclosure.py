@@ -45,7 +45,7 @@ async def plant_a_disclosure(canaries: Canaries, network: Network, known: identi
     for caller in (counter, Identity("counter", "portal"), SYSTEM):
         async with network.channel(DISCLOSURE, caller) as channel:
             stub = DisclosureServiceStub(channel)
-            for each in (forged, request(), request(), request(last_day=None)):
+            for each in (forged, request(), request(first_row=400), request(last_day=None)):
                 await canaries.attempt(stub.FindUsage(each, timeout=10, metadata=traced()), each)
     await plant_an_own_record(canaries, network, known, lambda affair: _check(network, known, key, affair))
 

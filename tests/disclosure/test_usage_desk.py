@@ -1,0 +1,123 @@
+"""What a counter is told at the desk: up to when it holds, which ledger was contradicted, and the same again."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from starlette.requests import Request
+
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet.disclosure.acts import Acts
+from jukinet.disclosure.desk import Desk, Residents
+from jukinet.disclosure.rest import Face
+from jukinet.disclosure.usage import Period
+from jukinet.disclosure.usage_desk import UsageDesk
+from jukinet.ledger import store as ledger
+from jukinet.ledger.entry import EntryKeys
+from jukinet.ledger.note import Signer
+from jukinet.mesh import clock
+from jukinet.mesh.errors import Refused
+from jukinet.mesh.identity import Identity
+from jukinet.purpose.identity_check import sign_check
+from tests.disclosure.test_usage import CODE, KEY, OFFICE, OTHER
+
+Node = Any  # the fixture's own class lives in conftest.py
+COUNTER = Identity("counter", "131016").uri
+CHECKS = Ed25519PrivateKey.from_private_bytes(b"\x06" * 32)
+NO_TRUST: Any = None
+APRIL = Period(date(2026, 4, 1), date(2026, 4, 30))
+
+
+def check(number: int = 1, code: str = CODE) -> disclosure.SignedIdentityCheck:
+    made = disclosure.IdentityCheck(
+        id=str(UUID(int=number)),
+        counter=COUNTER,
+        clerk="7",
+        resident_code=code,
+        proof=disclosure.IDENTITY_PROOF_PHOTO_DOCUMENT,
+        affair=disclosure.AFFAIR_FIND_USAGE,
+    )
+    made.checked_at.FromDatetime(clock.now())
+    return sign_check(made, CHECKS)
+
+
+@pytest.fixture
+async def desk(node: Node) -> AsyncIterator[Desk]:
+    """The desk of a node."""
+    signer = Signer("jukinet/disclosure", KEY)
+    state = await node.writer.run(lambda connection: ledger.load(connection, signer))
+    acts = Acts(writer=node.writer, signer=signer, state=state)
+    committing = asyncio.create_task(acts.grouping.run())
+    yield Desk(
+        residents=Residents(OFFICE.token_key),
+        keys=EntryKeys(OFFICE.token_key),
+        counters={COUNTER: CHECKS.public_key()},
+        acts=acts,
+        policy_digest=bytes(32),
+    )
+    committing.cancel()
+
+
+@pytest.fixture
+def usage(node: Node, desk: Desk, leaf: Any) -> UsageDesk:
+    """Tells of a ledger of three entries, of which the first is about the resident."""
+    node.gateway.leaves = [leaf(0, CODE), leaf(1), leaf(2)]
+    return UsageDesk(desk, office=OFFICE, mirrors=[node.mirror], reader=node.reader)
+
+
+async def told(usage: UsageDesk, signed: disclosure.SignedIdentityCheck) -> disclosure.FindUsageResponse:
+    return await usage.find(COUNTER, signed, APRIL, 0)
+
+
+def ledger_of(answer: disclosure.FindUsageResponse) -> disclosure.SearchedLedger:
+    return disclosure.Usage.FromString(answer.usage).ledgers[0]
+
+
+async def test_an_answer_holds_until_the_last_look_that_verified_and_says_what_contradicts_it(
+    node: Node, usage: UsageDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([1_780_000_000_000_000, 1_780_000_500_000_000, 1_780_000_900_000_000, 1_780_000_900_000_001])
+    monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda: next(times))
+    await node.mirror.look()
+    await node.mirror.look()
+    node.gateway.leaves = node.gateway.leaves[:1]
+    await node.mirror.look()
+    signed = check()
+    answer = await told(usage, signed)
+    assert (ledger_of(answer).size, ledger_of(answer).contradicted) == (3, True)
+    assert ledger_of(answer).verified_at.ToMicroseconds() == 1_780_000_500_000_000
+    # Who calls was made sure of before.
+    face = Face(node=Identity("disclosure"), usage=usage, mirrors=[], reader=node.reader, trust=lambda: NO_TRUST)
+    token = base64.urlsafe_b64encode(signed.SerializeToString())
+    query = b"periodStart=2026-04-01&periodEnd=2026-04-30"
+    asked = Request({"type": "http", "query_string": query, "headers": [(b"authorization", b"Bearer " + token)]})
+    shown = json.loads(bytes((await face._find_usage(asked, COUNTER)).body))
+    assert (shown["verifiedUntil"], shown["contradicted"]) == ("2026-05-29T05:35:00+09:00", ["jukinet/gateway-1"])
+
+
+async def test_the_same_is_told_again_though_the_ledger_was_looked_at_since(node: Node, usage: UsageDesk) -> None:
+    await node.mirror.look()
+    signed = check()
+    first = await told(usage, signed)
+    await node.mirror.look()
+    assert await told(usage, signed) == first
+    with pytest.raises(Refused, match="USAGE_ASKED_TODAY"):
+        await told(usage, check(2))
+
+
+async def test_a_node_that_was_just_started_tells_nothing_new_before_it_has_looked(
+    node: Node, desk: Desk, usage: UsageDesk
+) -> None:
+    await node.mirror.look()
+    signed = check()
+    first = await told(usage, signed)
+    started = UsageDesk(desk, office=OFFICE, mirrors=[node.begin()], reader=node.reader)
+    assert await told(started, signed) == first
+    with pytest.raises(Refused, match="LEDGER_NOT_MIRRORED"):
+        await told(started, check(2, OTHER))
