@@ -24,7 +24,7 @@ NOT_THERE = range(1001, 1001 + TOO_MANY)
 
 @pytest.fixture
 def outage(network: Network) -> Network:
-    """As many residents are here as would be too many misses, and for two minutes nothing was heard of the municipality."""
+    """So many residents are here, and for two minutes nothing was heard of the municipality."""
     network.enter(*map(network.record_of, RESIDENTS))
     network.complete[CHIYODA] = now_us() - 2 * BEHIND_US
     return network
