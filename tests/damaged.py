@@ -1,13 +1,36 @@
-"""A stored row in which a bit is flipped, past the product."""
+"""Stored rows in which a bit is flipped, past the product. Flipped once more, a row is as it was."""
 
-from sqlalchemy import Engine, select, update
+from typing import Any
 
-from jukinet.store.schema import residents
+from sqlalchemy import Engine, select, text, update
+
+from jukinet.store.schema import history, residents
 
 
 def flip(engine: Engine, code: str) -> None:
-    """Flips a bit in somebody's row, so that it is no message any more; once more, and the row is as it was."""
+    """Flips a bit in somebody's row, so that it is no message any more."""
     of_code = residents.c.resident_code == code
     with engine.begin() as connection:
         row = bytes(connection.execute(select(residents.c.resident).where(of_code)).scalar_one())
         connection.execute(update(residents).where(of_code).values(resident=bytes([row[0] ^ 1, *row[1:]])))
+
+
+def flip_kept(engine: Engine, position: int, column: str) -> None:
+    """Flips a bit in a column of the history, which is append-only for everybody but a disk."""
+    at, sqlite = history.c.position == position, engine.dialect.name == "sqlite"
+    with engine.begin() as connection:
+        off = "DROP TRIGGER IF EXISTS history_no_update" if sqlite else "ALTER TABLE history DISABLE TRIGGER ALL"
+        connection.execute(text(off))
+        value = flipped(connection.execute(select(history.c[column]).where(at)).scalar_one())
+        connection.execute(update(history).where(at).values({column: value}))
+
+
+def flipped(value: Any, bit: int = 6) -> Any:
+    """A value of a column with one bit changed."""
+    if isinstance(value, int):
+        return value ^ 1 << bit
+    if isinstance(value, str):
+        return value[:-1] + chr(ord(value[-1]) ^ 1)
+    row = bytearray(value)
+    row[bit // 8] ^= 1 << bit % 8
+    return bytes(row)

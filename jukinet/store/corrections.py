@@ -2,8 +2,9 @@
 
 Rule 1: nothing is kept of corrections. They are read out of the history by position, which is append-only and in order.
 Rule 2: of who is protected (支援措置) nothing is told, not even that something was wrong.
-Rule 3: a correction of a person whose row is damaged, so that nobody knows whether that is protected, is put off: it
-stops no other one, and who reads is told from where to read again.
+Rule 3: a correction of a person whose row is damaged, so that nobody knows whether that is protected, is put off, and
+so is one that a damaged row of the history hides: it stops no other one, and who reads is told from where to read
+again.
 
 Each function works within the caller's transaction.
 """
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, select
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet.domain.correction import may_correct, wrong_versions
 from jukinet.store.checksum import RecordDamaged
+from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
 from jukinet.store.schema import history
 from jukinet.store.watches import is_kept_back, present_code
 
@@ -85,14 +87,14 @@ class Listed(NamedTuple):
 def read_corrections(connection: Connection, *, after: int) -> Listed:
     """The next corrections behind a position."""
     rows = connection.execute(
-        select(*_COLUMNS).where(history.c.position > after).order_by(history.c.position).limit(READ_THROUGH)
+        select(*KEPT).where(history.c.position > after).order_by(history.c.position).limit(READ_THROUGH)
     ).all()
     found: list[Corrected] = []
     put_off = 0
     for row in rows:
         after = row.position
         try:
-            corrected = _corrected(connection, _Applied(*row))
+            corrected = _corrected(connection, read_kept(row))
         except RecordDamaged:
             log.critical("a damaged record puts a correction off", extra={"position": after})
             put_off = put_off or after
@@ -106,30 +108,19 @@ def read_corrections(connection: Connection, *, after: int) -> Listed:
 
 def is_readable(connection: Connection, position: int) -> bool:
     """Whether the correction at a position need no longer be put off."""
-    code = select(history.c.resident_code).where(history.c.position == position)
+    row = connection.execute(select(*KEPT).where(history.c.position == position)).one()
     try:
-        is_kept_back(connection, present_code(connection, connection.execute(code).scalar_one()))
+        _corrected(connection, read_kept(row))
     except RecordDamaged:
         return False
     return True
 
 
-_COLUMNS = (history.c.position, history.c.resident_code, history.c.version, history.c.change, history.c.applied_at)
-
-
-class _Applied(NamedTuple):
-    position: int
-    resident_code: str
-    version: int
-    change: bytes
-    applied_at: int
-
-
-def _corrected(connection: Connection, row: _Applied) -> Corrected | None:
+def _corrected(connection: Connection, row: KeptChange) -> Corrected | None:
     change = Change.FromString(row.change)
     if not may_correct(change) or is_kept_back(connection, present_code(connection, row.resident_code)):
         return None
-    versions: dict[int, tuple[_Applied, int]] = {}
+    versions: dict[int, tuple[KeptChange, int]] = {}
 
     def back() -> Iterator[Change]:
         replaced_at = row.applied_at
@@ -146,14 +137,15 @@ def _corrected(connection: Connection, row: _Applied) -> Corrected | None:
     return Corrected(row.resident_code, row.change, row.applied_at, wrong) if wrong else None
 
 
-def _back_from(connection: Connection, change: Change) -> Iterator[_Applied]:
+def _back_from(connection: Connection, change: Change) -> Iterator[KeptChange]:
     """The person's changes from this one back, latest first, under whatever resident code."""
     code, below = change.record.resident_code, change.version + 1
     while code:
-        of_code = select(*_COLUMNS).where(history.c.resident_code == code, history.c.version < below)
+        of_code = select(*KEPT).where(history.c.resident_code == code, history.c.version < below)
         code = ""
         for row in connection.execute(of_code.order_by(history.c.version.desc())):
-            yield _Applied(*row)
-            code, below = Change.FromString(row.change).previous_resident_code, row.version
+            kept = read_kept(row)
+            yield kept
+            code, below = Change.FromString(kept.change).previous_resident_code, kept.version
             if code:
                 break

@@ -26,8 +26,10 @@ from jukinet.domain.arrival import Arrival
 from jukinet.domain.overtaken import apply_overtaken
 from jukinet.domain.refusal import refuse
 from jukinet.domain.set_aside import apply_past_gap
+from jukinet.store.checksum import RecordDamaged
 from jukinet.store.current_rows import sound_and_damaged
-from jukinet.store.rows import COLUMNS, Sealed, columns_of, parked_row, sealed_of
+from jukinet.store.kept_changes import KEPT, read_kept
+from jukinet.store.rows import COLUMNS, Sealed, checksum_of_kept, columns_of, parked_row, sealed_of
 from jukinet.store.schema import history, parked, residents
 from jukinet.store.set_aside import gone_of, is_anything_set_aside, parked_between
 from jukinet.store.statement import Prepared, Row, Rows, add, keep, one_of
@@ -181,7 +183,7 @@ class Run:
         """Writes all that the run changed: one statement a table."""
         _ENTER.write(connection, [row for row, _ in self._entered.values()])
         _KEEP_RESIDENT.write(connection, [columns_of(row) for row in self._changed.values()])
-        _ADD_HISTORY.write(connection, [(*sealed, now_us) for sealed in self._sealed])
+        _ADD_HISTORY.write(connection, [(*each, now_us, checksum_of_kept(each, now_us)) for each in self._sealed])
         park(connection, [(entry.arrival, entry.reason) for entry in self._parked], now_us=now_us)
         _UNPARK.write(connection, [{"row_id": entry.row_id} for entry in self._unparked])
         _REFUSE.write(connection, [{"row_id": entry.row_id, "final": entry.reason} for entry in self._refused])
@@ -231,8 +233,12 @@ class Run:
         return self._anything_set_aside
 
     def _history_of(self, code: str) -> list[Arrival]:
-        """What was applied under a resident code, in earlier runs and in this one."""
-        before = [_arrival(*sealed) for sealed in _HISTORY_OF.rows(self._connection, {"code": code})]
+        """What was applied under a resident code, earlier and in this run. Raises ChangeRefused: a row is damaged."""
+        try:
+            kept = [read_kept(row) for row in _HISTORY_OF.rows(self._connection, {"code": code})]
+        except RecordDamaged:
+            refuse(errors_pb2.ERROR_REASON_RECORD_DAMAGED, "version")
+        before = [_arrival(each.municipality, each.epoch, each.sequence, each.change) for each in kept]
         return before + [arrival for arrival in self._applied if arrival.change.record.resident_code == code]
 
     def _load_waiting(self, connection: Connection, wanted: set[str]) -> None:
@@ -275,11 +281,7 @@ _MESSAGE = COLUMNS.index("resident")
 _ENTER = Rows(residents, COLUMNS)
 _KEEP_RESIDENT = keep(residents, "resident_code")
 _ADD_HISTORY = Rows(history, [column.name for column in history.c if column is not history.c.position])
-_HISTORY_OF = Prepared(
-    select(history.c.municipality, history.c.epoch, history.c.sequence, history.c.change).where(
-        history.c.resident_code == bindparam("code")
-    )
-)
+_HISTORY_OF = Prepared(select(*KEPT).where(history.c.resident_code == bindparam("code")))
 _PARK = add(parked)
 _SAME_ROW = parked.c.id == bindparam("row_id")
 _UNPARK = Prepared(delete(parked).where(_SAME_ROW))

@@ -102,6 +102,12 @@ def checksum_of(message: bytes) -> int:
     return crc32(message)
 
 
+def checksum_of_kept(sealed: Sealed, applied_at: int) -> int:
+    """CRC-32 of a row of the history, as it is kept beside it; `applied_at` is microseconds since 1970."""
+    *beside, payload = sealed
+    return crc32(payload, crc32(" ".join(map(str, (*beside, applied_at))).encode()))
+
+
 def sealed_of(arrival: Arrival) -> Sealed:
     """What the history keeps of a change that was applied."""
     change, (epoch, sequence) = arrival.change, arrival.place

@@ -81,6 +81,11 @@ history = Table(
     Column("sequence", BigInteger, nullable=False, comment="in the municipality's stream"),
     Column("change", LargeBinary, nullable=False, comment="jukinet.register.v1.Change, as sealed"),
     Column("applied_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    Column(
+        "checksum",
+        BigInteger,
+        comment="CRC-32 of the row but for its position; NULL in a row of an earlier version",
+    ),
     UniqueConstraint("resident_code", "version", name="history_one_change_a_version"),
     UniqueConstraint("municipality", "epoch", "sequence", name="history_applied_once"),
 )

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_PROTECTION_END, Change
 from jukinet.domain.change import Act, facts_of
+from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
 from jukinet.store.schema import history, residents
 from jukinet.store.watch_schema import watch_events, watch_lists, watch_mark, watched
 from jukinet.store.watches import codes_since, is_overtaken
@@ -65,28 +66,20 @@ def put_on(connection: Connection, list_id: str, resident_code: str, method: int
     return Begun(number, codes[-1], too_late=len(events) < len(missed))
 
 
-class _Change(NamedTuple):
-    position: int
-    resident_code: str
-    version: int
-    change: bytes
+def _changes(connection: Connection, codes: list[str], version: int) -> list[KeptChange]:
+    """A person's changes behind a version, by version. Raises: RecordDamaged."""
+    behind = select(*KEPT).where(history.c.resident_code.in_(codes), history.c.version > version)
+    return [read_kept(row) for row in connection.execute(behind.order_by(history.c.version))]
 
 
-def _changes(connection: Connection, codes: list[str], version: int) -> list[_Change]:
-    """A person's changes behind a version, by version."""
-    columns = (history.c.position, history.c.resident_code, history.c.version, history.c.change)
-    behind = select(*columns).where(history.c.resident_code.in_(codes), history.c.version > version)
-    return [_Change(*row) for row in connection.execute(behind.order_by(history.c.version))]
-
-
-def _are_all(connection: Connection, code: str, version: int, rows: list[_Change]) -> bool:
+def _are_all(connection: Connection, code: str, version: int, rows: list[KeptChange]) -> bool:
     """Whether these are all changes from a version to the present one."""
     present = select(residents.c.version).where(residents.c.resident_code == code)
     last = connection.execute(present).scalar_one_or_none() or 0
     return [row.version for row in rows] == list(range(version + 1, last + 1))
 
 
-def _told(connection: Connection, rows: list[_Change]) -> list[int]:
+def _told(connection: Connection, rows: list[KeptChange]) -> list[int]:
     """Positions of those changes that are told at all."""
     told: list[int] = []
     protected = False

@@ -5,15 +5,17 @@ through once for all lists, and the mark up to which it was moves in the same tr
 Rule 2: what waits holds no record. What is told is read from the history when it is told, and decided then.
 Rule 3: nothing waits of who is protected (支援措置) when the history is looked through, nor of a protection itself.
 Rule 4: a change that a later one overtook tells nothing new, and does not wait.
-Rule 5: where a damaged row hides whether a person on a list is protected, the mark stops in front of that change.
+Rule 5: where a damaged row hides whether a person on a list is protected, or what changed, the mark stops in front of
+that change, and so does what is told.
 
 Each function works within the caller's transaction.
 """
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -22,6 +24,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.change import Act, facts_of
 from jukinet.domain.protection import is_protected
 from jukinet.store.checksum import RecordDamaged, is_sound
+from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
 from jukinet.store.schema import history, residents
 from jukinet.store.statement import one_of
 from jukinet.store.watch_schema import watch_events, watch_lists, watch_mark, watched
@@ -126,17 +129,27 @@ def is_place(connection: Connection, kept: WatchList, position: int) -> bool:
 
 
 def waiting(connection: Connection, list_id: str, *, after: int, limit: int) -> list[Waiting]:
-    """The next changes that wait for a list, by position."""
-    columns = (watch_events.c.position, watched.c.number, watched.c.method, watched.c.resident_code)
+    """The next changes that wait for a list, by position. Raises RecordDamaged: the first of them is damaged."""
+    columns = (watched.c.number, watched.c.method, watched.c.resident_code.label("present"))
     rows = connection.execute(
-        select(*columns, history.c.municipality, history.c.change)
+        select(*KEPT, *columns)
         .join(watched, watched.c.number == watch_events.c.number)
         .join(history, history.c.position == watch_events.c.position)
         .where(watch_events.c.list_id == list_id, watch_events.c.position > after)
         .order_by(watch_events.c.position)
         .limit(limit)
     )
-    return [Waiting(*row) for row in rows]
+    found: list[Waiting] = []
+    for *row, number, method, present in rows:
+        try:
+            kept = read_kept(row)
+        except RecordDamaged:
+            if not found:
+                log.critical("a list waits at a damaged change")
+                raise
+            break
+        found.append(Waiting(kept.position, number, method, present, kept.municipality, kept.change))
+    return found
 
 
 class Standing(NamedTuple):
@@ -162,11 +175,10 @@ def look_through(connection: Connection) -> int:
 
     Returns: how many were looked through; less than `LOOKED_THROUGH` at the end of the history.
 
-    Raises: RecordDamaged: the next one is of a person on a list whose row cannot be read.
+    Raises: RecordDamaged: the next one is of a person on a list whose row cannot be read, or cannot be read itself.
     """
-    columns = (history.c.position, history.c.resident_code, history.c.version, history.c.change)
     new = (
-        select(*columns)
+        select(*KEPT)
         .where(history.c.position > select(watch_mark.c.position).scalar_subquery())
         .order_by(history.c.position)
     )
@@ -174,8 +186,7 @@ def look_through(connection: Connection) -> int:
     if not rows:
         return 0
     if connection.execute(select(watched.c.number).limit(1)).first():
-        changes = [_Change(row.position, row.resident_code, row.version, row.change) for row in rows]
-        found, decided = _found(changes, connection)
+        found, decided = _found(_sound(rows), connection)
         if found:
             connection.execute(insert(watch_events), found)
         if decided < len(rows):
@@ -187,14 +198,15 @@ def look_through(connection: Connection) -> int:
     return len(rows)
 
 
-class _Change(NamedTuple):
-    position: int
-    resident_code: str
-    version: int
-    change: bytes
+def _sound(rows: Iterable[Any]) -> list[KeptChange]:
+    """The changes in front of the first one that is damaged."""
+    changes: list[KeptChange] = []
+    with suppress(RecordDamaged):
+        changes.extend(map(read_kept, rows))
+    return changes
 
 
-def _found(changes: list[_Change], connection: Connection) -> tuple[list[dict[str, object]], int]:
+def _found(changes: list[KeptChange], connection: Connection) -> tuple[list[dict[str, object]], int]:
     """What waits because of these changes, list by list, and how many of them could be decided."""
     messages = [Change.FromString(each.change) for each in changes]
     present: dict[str, str] = {}
@@ -231,7 +243,7 @@ def _last(present: dict[str, str], code: str) -> str:
     return code
 
 
-def _is_told(connection: Connection, each: _Change, message: Change, code: str) -> bool:
+def _is_told(connection: Connection, each: KeptChange, message: Change, code: str) -> bool:
     """Whether a change of a person on a list is told at all."""
     if facts_of(message.reason).act is Act.PROTECTION or is_kept_back(connection, code):
         return False

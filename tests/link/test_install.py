@@ -110,13 +110,14 @@ def steps(
 
 def content(connection: Connection) -> str:
     """Rows, history and parked changes, in an order of their own."""
-    left_out = {"position", "id", "applied_at", "parked_at"}
+    times = {"applied_at", "parked_at"}
+    left_out = {residents: set(), history: {"position", "checksum", *times}, parked: {"id", *times}}
     found = {
         table.name: sorted(
-            repr({name: value for name, value in row._mapping.items() if name not in left_out})
+            repr({name: value for name, value in row._mapping.items() if name not in without})
             for row in connection.execute(select(table))
         )
-        for table in (residents, history, parked)
+        for table, without in left_out.items()
     }
     return json.dumps(found, indent=1)
 

@@ -133,8 +133,9 @@ async def stopped(node: Any) -> "errors.ErrorReason.ValueType":
 
 
 def _content(node: Any, *tables: str) -> dict[str, list[Any]]:
-    """Rows without their times and trace contexts."""
+    """Rows without their times, the checksums over these, and trace contexts."""
     left_out = {"applied_at", "as_of", "moved_at", "parked_at", "traceparents"}
+    left_out |= {"checksum"} if "history" in tables else set()
     return {
         table: [
             {name: value for name, value in row._mapping.items() if name not in left_out} for row in node.rows(table)

@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
 from agency_gateway.node import MIGRATIONS as LEDGER
 from center_node.asked_today import asked_today
@@ -18,6 +19,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import RESIDENT_STATUS_ACTIVE,
 from jukinet.disclosure.node import MIGRATIONS as DISCLOSURE
 from jukinet.store.engine import open_writer
 from jukinet.store.errors import SchemaMismatch, StoreError
+from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
 from jukinet.store.migrate import REGISTER, ensure_schema, migrate, newest
 from jukinet.store.schema import metadata
 from jukinet.store.search_keys import renew_keys
@@ -117,13 +119,32 @@ def test_an_older_database_waits_for_its_operator(engine: Engine, later: Path) -
     ensure_schema(engine, later)
 
 
-def test_a_list_of_before_may_have_been_told_all_that_was_looked_through(engine: Engine, tmp_path: Path) -> None:
-    before = tmp_path / "before"
+def steps_before(revision: str, folder: Path) -> Path:
+    """The register's steps up to one, which is left out."""
+    before = folder / "before"
     (before / "versions").mkdir(parents=True)
     for script in (REGISTER / "env.py", *(REGISTER / "versions").glob("r*.py")):
-        if script.stem < "r0016" or script.stem == "env":
+        if script.stem < revision or script.stem == "env":
             (before / script.relative_to(REGISTER)).write_text(script.read_text())
-    ensure_schema(engine, before)
+    return before
+
+
+def test_a_history_of_before_stays_as_it_is_and_counts_as_sound(engine: Engine, tmp_path: Path) -> None:
+    ensure_schema(engine, steps_before("r0017", tmp_path))
+    row = (1, "00000000011", 1, "131016", 1, 1, b"as sealed", 7)
+    with engine.begin() as connection:
+        names = ", ".join(KeptChange._fields)
+        values = ", ".join(f":{name}" for name in KeptChange._fields)
+        connection.execute(text(f"INSERT INTO history ({names}) VALUES ({values})"), KeptChange(*row)._asdict())
+    migrate(engine, REGISTER)
+    with engine.begin() as connection:
+        assert read_kept(connection.execute(select(*KEPT)).one()) == row
+    with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
+        connection.execute(text("UPDATE history SET checksum = 0"))
+
+
+def test_a_list_of_before_may_have_been_told_all_that_was_looked_through(engine: Engine, tmp_path: Path) -> None:
+    ensure_schema(engine, steps_before("r0016", tmp_path))
     with engine.begin() as connection:
         connection.execute(text("UPDATE watch_mark SET position = 7"))
         connection.execute(text("INSERT INTO watch_lists VALUES ('a', 'b', 'c', '1', '2026-06-01', 3)"))

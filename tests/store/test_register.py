@@ -14,7 +14,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.arrival import Arrival
 from jukinet.store.current_rows import counts_by_status, look_up
 from jukinet.store.register import Applied, Run, apply_arrivals
-from jukinet.store.rows import COLUMNS, columns_of
+from jukinet.store.rows import COLUMNS, checksum_of_kept, columns_of, sealed_of
 from jukinet.store.schema import history, parked, residents
 
 TOKYO, NEXT_DOOR, OSAKA = "131016", "131024", "271004"
@@ -95,6 +95,7 @@ def test_a_change_writes_the_row_its_history_and_the_keys_to_find_it(
         "sequence": 1,
         "change": arrival.payload,
         "applied_at": 7,
+        "checksum": checksum_of_kept(sealed_of(arrival), 7),
     }
 
 

@@ -6,13 +6,13 @@ import pickle
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 import pytest
@@ -234,11 +234,50 @@ asyncio.run(main())
 """
 
 
-async def assert_killed(url: str, **environ: str) -> None:
+NODE_IN_A_LONG_JOB = """
+import asyncio, os, signal, sys
+from functools import partial
+from pathlib import Path
+from jukinet.store.engine import open_writer
+from jukinet.store.writer_process import begin_writer
+from tests.store.test_writer_process import make, note_when_released
+
+async def main(url, begun, release):
+    writer = await begin_writer(partial(open_writer, url))
+    await writer.run(make)
+    job = asyncio.ensure_future(writer.run(partial(note_when_released, number=7, begun=begun, release=release)))
+    await asyncio.to_thread(Path(begun).read_bytes)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def note_when_released(connection: Connection, number: int, begun: str, release: str) -> None:
+    """A job that takes until somebody opens the second named pipe; whoever reads the first one hears that it began."""
+    note(connection, number)
+    Path(begun).write_bytes(b"")
+    Path(release).read_bytes()
+
+
+def open_and_release(url: str, release: str) -> Engine:
+    """For the process that writes: where the database is kept, lets the job end that keeps it."""
+    try:
+        return open_writer(url)
+    except StoreBusy:
+        with suppress(OSError):  # nobody reads it yet, or not any more
+            os.close(os.open(release, os.O_WRONLY | os.O_NONBLOCK))
+        raise
+
+
+async def assert_killed(url: str, *arguments: str, script: str = NODE, **environ: str) -> None:
     """Runs a node with a writer, which ends as in a power cut."""
-    command, environment = [sys.executable, "-c", NODE, url], {**os.environ, **environ}
-    node = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, env=environment)
-    assert node.returncode == -signal.SIGKILL, node.stderr
+    command, environment = [sys.executable, "-c", script, url, *arguments], {**os.environ, **environ}
+    with TemporaryFile() as told:  # a pipe would be open for as long as the process that writes lives
+        node = await asyncio.create_subprocess_exec(*command, stdout=told, stderr=told, env=environment)
+        code = await node.wait()
+        told.seek(0)
+        assert code == -signal.SIGKILL, told.read()
 
 
 async def test_a_node_that_is_killed_leaves_the_database_free_and_whole_jobs_in_their_order(url: str) -> None:
@@ -248,6 +287,18 @@ async def test_a_node_that_is_killed_leaves_the_database_free_and_whole_jobs_in_
         assert left == [*range(len(left))]
         await writer.run(partial(note, number=100))
     assert numbers(url) == [*left, 100]
+
+
+async def test_a_start_waits_until_a_killed_nodes_process_has_finished_what_it_had_begun(
+    url: str, tmp_path: Path
+) -> None:
+    begun, release = str(tmp_path / "begun"), str(tmp_path / "release")
+    for pipe in (begun, release):
+        os.mkfifo(pipe)
+    await assert_killed(url, begun, release, script=NODE_IN_A_LONG_JOB)
+    writer = await begin_writer(partial(open_and_release, url, release))
+    assert numbers(url) == [7]
+    await writer.close()
 
 
 async def test_a_power_cut_in_the_process_ends_its_node_too(url: str) -> None:
