@@ -32,12 +32,13 @@ def kill_after(count: int, arguments: list[str], *, alone: bool) -> list[ledger_
     command = [sys.executable, "-m", "tests.agency_gateway.writing_pair", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None
+        assert node.stderr is not None
         writer = int(node.stdout.readline())
         printed = [node.stdout.readline() for _ in range(count)]
         os.kill(writer if alone else node.pid, signal.SIGKILL)
-        left, told = node.communicate(timeout=60)
+        lines = [*printed, *node.stdout.readlines()]
+        told = node.stderr.read()
     assert ("WriterClosed" in told) == alone, told
-    lines = [*printed, *left.splitlines(keepends=True)]
     whole = (line.removesuffix("\n") for line in lines if line.endswith("\n"))
     return [ledger_pb2.Receipt.FromString(base64.b64decode(line, validate=True)) for line in whole]
 
