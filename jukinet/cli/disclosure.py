@@ -3,7 +3,7 @@
 import asyncio
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,7 +23,11 @@ from jukinet.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import FindUsageRequest, FindUsageResponse
+
+_LATER_PART_SECONDS: Final = 60.0
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -117,24 +121,62 @@ def usage(
 
 
 async def _find(counter: Counter, request: "FindUsageRequest") -> "list[FindUsageResponse]":
-    """All parts of an answer, asked for one after another with the same check of identity."""
+    """All parts of an answer. Raises Failure: refused, or no answer."""
+    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
+    from jukinet.cli.retry import CallRefused, DeadlinePassed
+
+    async with channel_to(counter.target) as channel:
+        try:
+            return await all_parts(DisclosureServiceStub(channel).FindUsage, request)
+        except CallRefused as refused:
+            fail_call(refused.error, counter.target.address)
+        except DeadlinePassed as passed:
+            raise Failure(
+                f"No whole answer from {counter.target.address}: {passed}. Nothing was written. If a part had left, "
+                "the resident can be told again tomorrow.",
+                Exit.UNREACHABLE,
+            ) from None
+
+
+async def all_parts(
+    find: "Callable[..., Awaitable[FindUsageResponse]]", request: "FindUsageRequest"
+) -> "list[FindUsageResponse]":
+    """Asks for the parts of an answer one after another, with the same check of identity.
+
+    A part whose call is lost is asked for again, a later one also where the node refuses for what passes by itself: by
+    the first one the resident's day is used up. The check of identity holds for ten minutes.
+
+    Args:
+        find: makes the call.
+        request: for the first part.
+
+    Raises:
+        CallRefused: the node refused for good.
+        DeadlinePassed: a part did not come in time.
+    """
     import grpc
 
     from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import Usage
-    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
+    from jukinet.cli.retry import CallRefused, keep_trying
     from jukinet.disclosure.usage_rows import next_row
+    from jukinet.mesh.errors import reason_of
 
     parts: list[FindUsageResponse] = []
-    first_row: int | None = 0
-    async with channel_to(counter.target) as channel:
+
+    async def ask(left: float) -> "FindUsageResponse":
         try:
-            while first_row is not None:
-                request.first_row = first_row
-                parts.append(await DisclosureServiceStub(channel).FindUsage(request, timeout=CALL_SECONDS))
-                first_row = next_row(Usage.FromString(parts[-1].usage))
-            return parts
+            return await find(request, timeout=min(left, CALL_SECONDS))
         except grpc.aio.AioRpcError as error:
-            fail_call(error, counter.target.address)
+            if not parts and reason_of(error):
+                raise CallRefused(error) from None
+            raise
+
+    first_row: int | None = 0
+    while first_row is not None:
+        request.first_row = first_row
+        parts.append(await keep_trying(ask, _LATER_PART_SECONDS if parts else CALL_SECONDS, lambda: 0))
+        first_row = next_row(Usage.FromString(parts[-1].usage))
+    return parts
 
 
 def _day(text: str, option: str) -> date:
