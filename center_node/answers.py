@@ -107,7 +107,7 @@ class Answers:
             if resident and said:
                 matches.append(_Match(each, resident, said))
             else:
-                source.tell(each.answer)
+                source.tell(each.answer, is_there=resident is not None)
             resident_code = resident.record.resident_code if resident and said else ""
             told.append(Told(each.answer, Answered(each.stated.ticket.agency, each.question_id, resident_code)))
         self._tell(matches)

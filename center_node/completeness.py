@@ -49,7 +49,8 @@ class Completeness:
         self._expected = frozenset(expected)
         self._complete_as_of = complete_as_of
         self._all: dict[str, int] = {}
-        self._read_at = 0
+        self.read_at = 0
+        """When all together were read; 0 = not yet."""
 
     def of_joined(self, connection: Connection, municipality: str) -> int:
         """Up to when all that a municipality reported is here, of one that has joined."""
@@ -79,9 +80,9 @@ class Completeness:
         return self._oldest
 
     def _read(self, connection: Connection, now: int) -> None:
-        if self._read_at and now - self._read_at < _ANEW_US:
+        if self.read_at and now - self.read_at < _ANEW_US:
             return
         joined = {code for (code,) in _JOINED.rows(connection)} - read_held(connection).keys()
         self._all = {code: self._complete_as_of(code) or 0 for code in joined & self._expected}
         self._oldest = min((self._all.get(code, 0) for code in self._expected), default=0)
-        self._read_at = now
+        self.read_at = now

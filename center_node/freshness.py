@@ -64,9 +64,12 @@ class Source(NamedTuple):
     otherwise: "inquiry.InquiryOutcome.ValueType"
     """The outcome if no single person matches, or if nobody is looked up."""
 
-    def tell(self, into: Provision) -> None:
-        """Writes that nothing is told, and on what that rests."""
-        into.outcome = self.otherwise
+    def tell(self, into: Provision, *, is_there: bool) -> None:
+        """Writes that nothing is told, and on what that rests.
+
+        Whoever is there, and of a municipality that was called fresh a moment ago and is held now, is not "not found".
+        """
+        into.outcome = _UNKNOWN if is_there else self.otherwise
         into.freshness.extend(self.said)
 
 
@@ -103,7 +106,8 @@ class Sources:
     def of(self, connection: Connection, municipality: str, now: int) -> Said:
         """What is said of a municipality at this moment. One that is not of the network has not joined it."""
         last = self._said.get(municipality)
-        if last and now - last.said_us < _ANEW_US:
+        # Never older than what was read of all: who is there would be too old, and all together fresh.
+        if last and now - last.said_us < _ANEW_US and last.said_us >= self._completeness.read_at:
             return last
         said = self._say(connection, municipality, now)
         # A caller may name any six digits; and who joins now is provided at once.

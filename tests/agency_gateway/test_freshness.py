@@ -146,7 +146,7 @@ async def test_by_number_nobody_is_missing_while_any_municipality_is_behind_and_
     assert not any(answer.freshness or answer.HasField("provided") for answer in too_old)
     network.complete[CHIYODA] = now_us()
     network.sources._said.clear()
-    network.sources._completeness._read_at = 0
+    network.sources._completeness.read_at = 0
     nobody = await network.inquire(subject=by_number(network, 9))
     assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
 
@@ -178,7 +178,7 @@ def move_in(network: Network, number: int = 1) -> None:
 async def ask_at_yokosuka(network: Network, **changed: Any) -> tuple[str, str]:
     """Outcome and state of the source, of resident 1 at the new address."""
     network.sources._said.clear()
-    network.sources._completeness._read_at = 0
+    network.sources._completeness.read_at = 0
     items = network.four_items(network.record_of(1))
     items.address.local_government_code = YOKOSUKA
     answer = await network.inquire(subject=inquiry.Subject(four_items=items), **changed)
@@ -234,6 +234,36 @@ async def test_what_is_known_of_all_municipalities_takes_the_same_queries_howeve
             assert everybody.of_nation(connection, now_us()) == 0
         queries.append(len(network.reads) - before)
     assert queries[0] == queries[1]
+
+
+async def test_who_is_there_is_fresh_enough_where_all_together_are(network: Network) -> None:
+    network.enter(network.record_of(1))
+    moment, age = [1_000_000_000], [9_900_000]
+    sources = Sources(
+        key=network.freshness_key,
+        expected=[CHIYODA],
+        complete_as_of=lambda _: moment[0] - age[0],
+        clock=lambda: moment[0],
+    )
+    asked, allowed = by_number(network, 1), 10_000_000
+    with network.register_reader.connect() as connection:
+        sources.of(connection, CHIYODA, moment[0])
+        moment[0], age[0] = moment[0] + 500_000, 0  # a sign of life came, and what was said before is too old by now
+        (source,) = sources.of_questions(connection, [(asked, allowed)], moment[0])
+        assert source.otherwise == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+        assert sources.of(connection, CHIYODA, moment[0]).is_fresh(moment[0], maximum_age_us=allowed)
+
+
+async def test_who_is_there_is_not_called_not_found_in_the_moment_in_which_the_brake_holds(network: Network) -> None:
+    network.enter(network.record_of(1))
+    moment = now_us()
+    network.sources._clock = lambda: moment
+    asked = {"subject": by_number(network, 1), "maximum_age_seconds": 1000}
+    assert (await network.inquire(**asked)).outcome == inquiry.INQUIRY_OUTCOME_MATCH
+    with network.register.begin() as connection:
+        keep_tally(connection, CHIYODA, Tally(held_at=1))
+    network.sources._said.clear()
+    assert (await network.inquire(**asked)).outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 
 
 async def test_a_statement_is_signed_at_most_once_a_second_and_never_older(network: Network) -> None:
