@@ -170,8 +170,8 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         while True:
             began = asyncio.get_running_loop().time()
             try:
-                found = await self._writer.run(watches.look_through)
-                if found < watches.LOOKED_THROUGH:
+                found, is_all = await self._writer.run(_look)
+                if is_all:
                     self._looked_through = began
                 if not found:
                     await self._writer.run(_end_what_ran_out)
@@ -267,6 +267,11 @@ def _last_day(order: watch.WatchOrder, today: date) -> str:
     if not today <= day <= today + LONGEST:
         raise Refused(errors.ERROR_REASON_WATCH_EXPIRY, field="order.expires_on")
     return day.isoformat()
+
+
+def _look(connection: Connection) -> tuple[int, bool]:
+    """How many changes were looked through, and whether none is left; damage may stand in front of some."""
+    return watches.look_through(connection), watches.is_looked_through(connection)
 
 
 def _end_what_ran_out(connection: Connection) -> None:

@@ -173,7 +173,7 @@ def standing(connection: Connection) -> Standing:
 def look_through(connection: Connection) -> int:
     """Looks the next changes of the history through, and lets those of persons on lists wait.
 
-    Returns: how many were looked through; less than `LOOKED_THROUGH` at the end of the history.
+    Returns: how many were looked through; less than `LOOKED_THROUGH` at the end of the history, or in front of damage.
 
     Raises: RecordDamaged: the next one is of a person on a list whose row cannot be read, or cannot be read itself.
     """
@@ -196,6 +196,18 @@ def look_through(connection: Connection) -> int:
         raise RecordDamaged
     connection.execute(update(watch_mark).values(position=rows[-1].position))
     return len(rows)
+
+
+def is_looked_through(connection: Connection) -> bool:
+    """Whether nothing of the history is left to be looked through."""
+    return (
+        connection.execute(
+            select(history.c.position)
+            .where(history.c.position > select(watch_mark.c.position).scalar_subquery())
+            .limit(1)
+        ).first()
+        is None
+    )
 
 
 def _sound(rows: Iterable[Any]) -> list[KeptChange]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from sqlalchemy import func, select
 
 from center_node import changes as center_changes
+from center_node.completeness import Completeness
 from center_node.freshness import BEHIND_US
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -19,9 +21,11 @@ from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import BrokenMessage, check_message
 from jukinet.mesh.identity import Identity
 from jukinet.purpose.freshness import is_signed
+from jukinet.store.schema import history
 from tests.agency_gateway.calls import called_by
 from tests.agency_gateway.conftest import signed
 from tests.agency_gateway.test_watch import CHIYODA, MOVED, PENSION, YOKOSUKA, House, move_to
+from tests.damaged import flip_kept
 
 Network = Any  # the fixture's own class lives in conftest.py
 LIST = "5f7d1c1e-0000-4000-8000-000000000001"
@@ -97,6 +101,32 @@ async def test_what_was_not_looked_through_is_not_called_complete(house: House) 
     house.network.change(change_pb2.Change(reason=MOVED, event_date=day, record=record, version=2))
     answer = await hear(house, looks=False)
     assert (list(answer.changes), answer.HasField("freshness")) == ([], False)
+    (change,) = (await hear(house)).changes
+    assert change.provided.record.address.block == "8番"
+
+
+async def test_what_a_damaged_change_keeps_back_is_not_called_complete(house: House) -> None:
+    house.network.enter(house.network.record_of(3))
+    record = house.network.record_of(2)
+    record.address.block = "8番"
+    day = CalendarDate(year=2026, month=5, day=1)
+    house.network.change(change_pb2.Change(reason=MOVED, event_date=day, record=record, version=2))
+    with house.network.register.begin() as connection:
+        last = connection.execute(select(func.max(history.c.position))).scalar_one()
+    flip_kept(house.network.register, last, "change")
+    looking: list[asyncio.Future[None]] = []
+
+    def complete_as_of(_: str) -> int:
+        """Looks first begin when the center has just found out up to when all is here."""
+        if not looking:
+            looking.append(asyncio.ensure_future(house.network.changes.run()))
+        return now_us()
+
+    house.network.sources._completeness = Completeness(expected=[CHIYODA], complete_as_of=complete_as_of)
+    answer = await hear(house, looks=False)
+    looking[0].cancel()
+    assert (list(answer.changes), answer.HasField("freshness")) == ([], False)
+    flip_kept(house.network.register, last, "change")
     (change,) = (await hear(house)).changes
     assert change.provided.record.address.block == "8番"
 
