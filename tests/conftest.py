@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from jukinet.cli import init
 from jukinet.cli.processes import end_when_stdin_closes
 from tests.faults import namespaces
 
@@ -121,6 +122,20 @@ def _programs(copy_to: Path | None) -> Path:
     # Libraries that the programs find beside their package.
     shutil.copytree(package.with_suffix(".libs"), copy_to / f"{package.name}.libs")
     return copy_to / package.name / "pginstall"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ports_of_this_worker() -> None:
+    """Each worker makes its meshes of ports of its own.
+
+    The port of a node that a test stopped looks free until the node is started again: without this another worker gave
+    it to a node of another mesh now and then.
+    """
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    of_all, workers = init._PORTS, 10
+    size = len(of_all) // workers
+    first = of_all.start + size * (number % workers)
+    init._PORTS = range(first, first + size)  # type: ignore[misc]  # final for the product
 
 
 @pytest.fixture(scope="session")
