@@ -23,7 +23,7 @@ from jukinet.mesh.server import build_server, drain
 from tests.agency_gateway.calls import GATEWAY
 from tests.agency_gateway.conftest import BANK, OPERATOR_KEYS, PENSION
 from tests.agency_gateway.office import Office
-from tests.cli.running import jukinet
+from tests.commands import jukinet
 from tests.mesh.test_metrics import scrape, value
 
 Network = Any  # the fixture's own class lives in conftest.py

@@ -2,16 +2,16 @@ import json
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from bench.results import WorkDiffers
 from jukinet.cli.bench import app
+from tests.commands import jukinet
 
 RESULT_KEYS = {"measure", "value", "unit", "floor", "peer", "ratio"}
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, arguments)
+    result = jukinet(*arguments, command=app)
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -5,19 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from jukinet.cli.layout import Mesh
-from tests.commands import app
+from tests.commands import jukinet
 
-RUNNER = CliRunner()
 CODE = "131016"
 CS = f"municipality-{CODE}"
 RESIDENTS = 20
-
-
-def jukinet(*arguments: str | Path, stdin: str | None = None) -> Result:
-    return RUNNER.invoke(app, [str(each) for each in arguments], input=stdin, env={"COLUMNS": "200"})
 
 
 def residents(folder: Path) -> Path:

@@ -8,20 +8,19 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from typer.testing import CliRunner
 
 from jukinet.cli.output import Exit
 from jukinet.mesh import pki
 from jukinet.mesh.identity import AGENCIES, Identity
 from jukinet.mesh.key_digest import key_digest
 from jukinet.purpose.certificate_keys import read_certificates
-from tests.commands import app
+from tests.commands import jukinet
 
 AGENCY = Identity("agency", "pension-service")
 
 
 def run(*files: Path) -> Any:
-    return CliRunner().invoke(app, ["agencies", "key", *map(str, files)])
+    return jukinet("agencies", "key", *map(str, files))
 
 
 @pytest.fixture

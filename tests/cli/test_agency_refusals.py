@@ -22,8 +22,8 @@ from jukinet.cli.output import Exit
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.server import build_server, drain
-from tests.cli.running import jukinet
 from tests.cli.test_inquire_subject import PERSON
+from tests.commands import jukinet
 
 GATEWAY = "gateway-1"
 

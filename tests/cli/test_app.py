@@ -8,16 +8,13 @@ from typing import Any
 import grpc
 import pytest
 import typer
-from typer.testing import CliRunner
 
-import jukinet
+from jukinet import __version__
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet.cli.app import build
 from jukinet.cli.output import Exit, Failure, fail_call
 from jukinet.mesh.errors import FieldViolation, Refused, code_of, to_status
-from tests.commands import app
-
-RUNNER = CliRunner()
+from tests.commands import app, jukinet
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -32,7 +29,7 @@ LEAVES = [path for path, command in ALL.items() if not hasattr(command, "command
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_says_what_it_is_for_and_gives_an_example(path: tuple[str, ...]) -> None:
-    result = RUNNER.invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+    result = jukinet(*path, "--help")
     assert result.exit_code == Exit.OK
     assert f"Example: jukinet {' '.join(path)}" in result.output
 
@@ -68,7 +65,7 @@ def test_the_commands_that_others_rely_on_exist(path: tuple[str, ...]) -> None:
 
 
 def test_help_names_every_exit_code() -> None:
-    result = RUNNER.invoke(app, ["--help"], env={"COLUMNS": "200"})
+    result = jukinet("--help")
     for code in Exit:
         assert f" {code.value} " in result.output
 
@@ -108,11 +105,11 @@ def test_what_is_no_command_finds_every_command(words: list[str]) -> None:
 def test_the_package_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "jukinet.cli", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == jukinet.__version__
+    assert result.stdout.strip() == __version__
 
 
 def test_an_unknown_command_is_wrong_usage() -> None:
-    assert RUNNER.invoke(app, ["no-such-command"]).exit_code == Exit.USAGE
+    assert jukinet("no-such-command").exit_code == Exit.USAGE
 
 
 class _Call(Exception):

@@ -6,13 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from typer.testing import CliRunner
-
 from jukinet.cli.output import Exit
 from jukinet.traces.store import Span, SpanStore
-from tests.commands import app
+from tests.commands import jukinet
 
-RUNNER = CliRunner()
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -26,7 +23,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_a_trace_is_shown_as_a_tree(tmp_path: Path) -> None:
-    result = RUNNER.invoke(app, ["trace", TRACE.upper(), "--db", str(store(tmp_path))])
+    result = jukinet("trace", TRACE.upper(), "--db", str(store(tmp_path)))
     assert result.exit_code == Exit.OK
     first, second = result.stdout.splitlines()
     assert "jukinet-municipality/131016 intake.change" in first
@@ -34,14 +31,14 @@ def test_a_trace_is_shown_as_a_tree(tmp_path: Path) -> None:
 
 
 def test_a_trace_is_given_to_programs_span_by_span(tmp_path: Path) -> None:
-    result = RUNNER.invoke(app, ["trace", TRACE, "--db", str(store(tmp_path)), "--json"])
+    result = jukinet("trace", TRACE, "--db", str(store(tmp_path)), "--json")
     root, child = json.loads(result.stdout)["spans"]
     assert (root["depth"], root["name"], root["seconds"], root["parent"]) == (0, "intake.change", 0.003, None)
     assert (child["depth"], child["process"], child["parent"]) == (1, "jukinet-prefecture/130001", root["span"])
 
 
 def test_an_unknown_trace_is_told(tmp_path: Path) -> None:
-    result = RUNNER.invoke(app, ["trace", "0" * 32, "--db", str(store(tmp_path))])
+    result = jukinet("trace", "0" * 32, "--db", str(store(tmp_path)))
     assert result.exit_code == Exit.REFUSED
     assert "no such trace" in result.stderr
 
@@ -49,13 +46,13 @@ def test_an_unknown_trace_is_told(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_spans_cannot_be_used(tmp_path: Path) -> None:
     file = tmp_path / "text"
     file.write_text("no database" * 100)
-    assert RUNNER.invoke(app, ["trace", TRACE, "--db", str(file)]).exit_code == Exit.CONFIGURATION
-    assert RUNNER.invoke(app, ["trace", TRACE, "--db", str(tmp_path / "none")]).exit_code == Exit.USAGE
+    assert jukinet("trace", TRACE, "--db", str(file)).exit_code == Exit.CONFIGURATION
+    assert jukinet("trace", TRACE, "--db", str(tmp_path / "none")).exit_code == Exit.USAGE
 
 
 def test_the_console_listens_on_this_machine_alone(tmp_path: Path) -> None:
     arguments = ["traces", "serve", "--db", str(tmp_path / "traces.db"), "--grpc", "127.0.0.1:0"]
-    result = RUNNER.invoke(app, [*arguments, "--http", "0.0.0.0:0"])
+    result = jukinet(*arguments, "--http", "0.0.0.0:0")
     assert result.exit_code == Exit.CONFIGURATION
     assert "0.0.0.0:0" in result.stderr
 

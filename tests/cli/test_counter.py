@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
-from tests.commands import app
+from tests.commands import jukinet
 
 CODE = "00180340637"
-RUNNER = CliRunner()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +25,7 @@ def code(tmp_path: Path) -> Path:
 
 
 def command(*words: str) -> tuple[int, str]:
-    result = RUNNER.invoke(app, ["disclosure", *words])
+    result = jukinet("disclosure", *words)
     return result.exit_code, result.output
 
 

@@ -9,13 +9,12 @@ from typing import Any, cast
 import grpc
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from jukinet.cli import demo
 from jukinet.cli.demo_claims import Claims
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.processes import NodeDied, NotHealthy
-from tests.commands import app
+from tests.commands import jukinet
 
 UNAVAILABLE = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "of a peer")
 FAILURES = [
@@ -70,7 +69,7 @@ async def test_a_run_that_breaks_off_is_a_claim_that_did_not_hold(
 
 def test_a_run_that_breaks_off_still_prints_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = breaks_off(monkeypatch, NotHealthy(["center"], 60.0))
-    result = CliRunner().invoke(app, ["demo", "--json"])
+    result = jukinet("demo", "--json")
     assert result.exit_code == Exit.REFUSED
     assert json.loads(result.stdout)["claims"][-1] == {"claim": "the demo ran to its end", "held": False}
     assert "not healthy after 60 s: center" in result.stderr

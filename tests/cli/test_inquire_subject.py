@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     INQUIRY_OUTCOME_MATCH,
@@ -23,9 +22,8 @@ from jukinet.cli.answer import inquiry_as_json, show_inquiry, show_verification
 from jukinet.cli.inquire import _held_in
 from jukinet.cli.output import Exit, Failure
 from jukinet.cli.subject import read_individual_number, read_subject
-from tests.commands import app
+from tests.commands import jukinet
 
-RUNNER = CliRunner()
 PERSON = {
     "name": "架空　花子",
     "birth_date": "昭和23年5月3日",
@@ -135,7 +133,7 @@ QUESTION = ["--purpose", "B1-77", "--case", "c", "--operator", "o"]
     ],
 )
 def test_a_question_without_an_asker_or_a_node_is_wrong_usage(arguments: list[str], says: str) -> None:
-    result = RUNNER.invoke(app, arguments, env={"COLUMNS": "200"})
+    result = jukinet(*arguments)
     assert result.exit_code == Exit.USAGE
     assert says in result.stderr
 

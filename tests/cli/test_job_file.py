@@ -15,8 +15,8 @@ from jukinet.cli.job_file import _write_persons
 from jukinet.cli.output import Exit
 from jukinet.ledger.verify.batch_job import Person, person_lines, read_head, read_person, read_public_key, require_whole
 from jukinet.ledger.verify.findings import Unsound
-from tests.cli.running import jukinet
 from tests.cli.test_inquire_subject import PERSON
+from tests.commands import jukinet
 
 AFFAIR = ("--agency", "pension-service", "--purpose", "B1-77.12", "--case", "case-1", "--operator", "op-7")
 SOUND = json.dumps(PERSON, ensure_ascii=False)

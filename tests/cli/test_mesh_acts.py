@@ -8,7 +8,8 @@ from jukinet.cli.layout import OPERATOR, SECOND_OPERATOR
 from jukinet.cli.output import Exit
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.identity import Identity
-from tests.cli.running import Running, jukinet
+from tests.cli.running import Running
+from tests.commands import jukinet
 from tests.purpose.drafts import draft, draft_text
 
 AFFAIR = ("--agency", "pension-service", "--purpose", "B1-77.12", "--case", "case-1", "--operator", "op-7")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from typer.testing import CliRunner
 
 from agency_gateway.witness_list import load_witnesses
 from jukinet.cli import init
@@ -26,9 +25,8 @@ from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.edition import load_statute
 from jukinet.purpose.editions import Editions
 from jukinet.witness.node import load_ledger_keys
-from tests.commands import app
+from tests.commands import jukinet
 
-RUNNER = CliRunner()
 CODES = ["131016", "131024", "011002"]
 NODES = (
     "center",
@@ -206,14 +204,14 @@ def test_nothing_is_overwritten(tmp_path: Path, content: str) -> None:
         target.mkdir()
         (target / "mine").write_text("mine")
     before = files(tmp_path)
-    result = RUNNER.invoke(app, ["mesh", "init", str(target), "--municipality", "131016"])
+    result = jukinet("mesh", "init", str(target), "--municipality", "131016")
     assert result.exit_code == Exit.REFUSED
     assert "left alone" in result.stderr
     assert files(tmp_path) == before
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
-    result = RUNNER.invoke(app, ["mesh", "init", str(tmp_path), "--municipality", "131016", "--gateway", "east"])
+    result = jukinet("mesh", "init", str(tmp_path), "--municipality", "131016", "--gateway", "east")
     assert result.exit_code == Exit.OK
     assert Mesh.open(tmp_path).gateways == ("gateway-east",)
 
@@ -232,7 +230,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     ids=["check digit", "a prefecture", "gateway name", "same folder", "no URL", "one database", "nothing"],
 )
 def test_a_plan_that_does_not_hold_writes_nothing(tmp_path: Path, arguments: list[str]) -> None:
-    result = RUNNER.invoke(app, ["mesh", "init", str(tmp_path / "mesh"), *arguments])
+    result = jukinet("mesh", "init", str(tmp_path / "mesh"), *arguments)
     assert result.exit_code == Exit.USAGE
     assert os.listdir(tmp_path) == []
 
@@ -270,7 +268,7 @@ def test_a_node_is_found_by_its_name_or_its_code(mesh: Mesh) -> None:
 
 
 def test_a_folder_without_a_mesh_is_told_so(tmp_path: Path) -> None:
-    result = RUNNER.invoke(app, ["mesh", "status", str(tmp_path)])
+    result = jukinet("mesh", "status", str(tmp_path))
     assert result.exit_code == Exit.USAGE
     assert "mesh init" in result.stderr
 
@@ -278,7 +276,7 @@ def test_a_folder_without_a_mesh_is_told_so(tmp_path: Path) -> None:
 def test_a_spoilt_configuration_is_told_with_its_file(tmp_path: Path) -> None:
     mesh = write_mesh(tmp_path / "mesh", Plan(["131016"], ["gateway-1"]))
     mesh.config_path("center").write_text("role = 'centre'\n")
-    result = RUNNER.invoke(app, ["mesh", "status", str(mesh.root)])
+    result = jukinet("mesh", "status", str(mesh.root))
     assert result.exit_code == Exit.UNREACHABLE
     assert "center" in result.stderr
     assert "role is needed" in result.stderr

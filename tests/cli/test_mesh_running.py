@@ -15,7 +15,8 @@ import pytest
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.output import Exit
 from jukinet.cli.processes import MeshProcesses, NodeDied, NotHealthy
-from tests.cli.running import CODE, CS, RESIDENTS, Running, jukinet
+from tests.cli.running import CODE, CS, RESIDENTS, Running
+from tests.commands import jukinet
 
 
 def test_every_line_of_a_lawful_file_is_accepted(running: Running) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import ArgumentError
-from typer.testing import CliRunner
 
 import center_node.node
 from jukinet.assembly.process import PartFailed
@@ -27,9 +26,7 @@ from jukinet.purpose.decision import PolicyError
 from jukinet.purpose.statute import StatuteTableError
 from jukinet.store.engine import open_writer
 from jukinet.store.errors import SchemaMismatch, StorageFull, StoreBusy
-from tests.commands import app
-
-RUNNER = CliRunner()
+from tests.commands import jukinet
 
 
 @pytest.fixture
@@ -78,7 +75,7 @@ def test_what_keeps_a_node_from_running_is_one_sentence_and_a_code(
         raise error
 
     monkeypatch.setattr(center_node.node, "run", fail)
-    result = RUNNER.invoke(app, ["node", "run", "--config", str(mesh.config_path("center"))])
+    result = jukinet("node", "run", "--config", str(mesh.config_path("center")))
     assert result.exit_code == expected
     assert result.stderr == f"The node does not run: {error}\n"
 
@@ -88,8 +85,8 @@ def test_an_error_that_nobody_foresaw_is_not_hidden(mesh: Mesh, monkeypatch: pyt
         raise ZeroDivisionError
 
     monkeypatch.setattr(center_node.node, "run", fail)
-    result = RUNNER.invoke(app, ["node", "run", "--config", str(mesh.config_path("center"))])
-    assert isinstance(result.exception, ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        jukinet("node", "run", "--config", str(mesh.config_path("center")))
 
 
 def test_a_node_that_drained_ends_with_zero(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,14 +96,14 @@ def test_a_node_that_drained_ends_with_zero(mesh: Mesh, monkeypatch: pytest.Monk
         seen.append(config.identity.uri)
 
     monkeypatch.setattr(center_node.node, "run", run)
-    assert RUNNER.invoke(app, ["node", "run", "--config", str(mesh.config_path("center"))]).exit_code == Exit.OK
+    assert jukinet("node", "run", "--config", str(mesh.config_path("center"))).exit_code == Exit.OK
     assert seen == ["spiffe://nodes.jukinet/center"]
 
 
 def test_a_configuration_with_an_unknown_key_names_it(mesh: Mesh) -> None:
     path = mesh.config_path("center")
     path.write_text(path.read_text().replace("listen", "listens"))
-    result = RUNNER.invoke(app, ["node", "run", "--config", str(path)])
+    result = jukinet("node", "run", "--config", str(path))
     assert result.exit_code == Exit.CONFIGURATION
     assert "listens" in result.stderr
     assert "Traceback" not in result.stderr
@@ -126,7 +123,7 @@ def test_a_database_that_another_process_holds_stops_the_start(mesh: Mesh) -> No
 def test_migrate_makes_the_schema_and_leaves_a_fitting_one_alone(mesh: Mesh) -> None:
     for name in ("municipality-131016", "gateway-1", "witness-1"):
         for _ in range(2):
-            result = RUNNER.invoke(app, ["node", "migrate", "--config", str(mesh.config_path(name))])
+            result = jukinet("node", "migrate", "--config", str(mesh.config_path(name)))
             assert result.exit_code == Exit.OK, result.output
     with sqlite3.connect(mesh.folder("municipality-131016") / "register.db") as database:
         tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -140,6 +137,6 @@ def test_migrate_refuses_a_database_of_another_program(mesh: Mesh) -> None:
     database.execute("INSERT INTO alembic_version VALUES ('somebody-elses')")
     database.commit()
     database.close()
-    result = RUNNER.invoke(app, ["node", "migrate", "--config", str(mesh.config_path("center"))])
+    result = jukinet("node", "migrate", "--config", str(mesh.config_path("center")))
     assert result.exit_code == Exit.DATABASE
     assert "newer than this program" in result.stderr

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -21,14 +20,12 @@ from jukinet.ledger.layout import encode
 from jukinet.ledger.note import Signer, sign_checkpoint
 from jukinet.purpose.agencies import SPIFFE_PREFIX, format_agencies
 from jukinet.purpose.edition import program_edition
-from tests.commands import app
+from tests.commands import jukinet
 from tests.purpose.drafts import draft_text
-
-RUNNER = CliRunner()
 
 
 def run(*words: object, code: Exit = Exit.OK) -> str:
-    result = RUNNER.invoke(app, ["statutes", *map(str, words)], env={"COLUMNS": "200"})
+    result = jukinet("statutes", *map(str, words))
     assert result.exit_code == code, result.output
     return result.stdout
 
@@ -104,7 +101,7 @@ def test_what_is_wrong_with_a_draft_is_told_and_ends_with_1(tmp_path: Path) -> N
 def test_who_had_the_grants_of_a_wrong_draft_checked_is_told_that_they_were_not(tmp_path: Path, agencies: Path) -> None:
     file = tmp_path / "wrong.toml"
     file.write_bytes(draft_text(rows={"B1-72": {"bodies": ""}}))
-    result = RUNNER.invoke(app, ["statutes", "check", str(file), "--agencies", str(agencies)])
+    result = jukinet("statutes", "check", str(file), "--agencies", str(agencies))
     assert (result.exit_code, "grants were not checked" in result.stderr) == (Exit.REFUSED, True)
 
 
@@ -139,7 +136,7 @@ def test_a_grant_of_a_row_that_only_an_approved_edition_has_is_a_finding(
 
 
 def test_a_row_that_no_given_edition_has_is_wrong_usage_and_says_what_is_known(draft: Path, granted: Path) -> None:
-    result = RUNNER.invoke(app, ["statutes", "check", str(draft), "--agencies", str(granted)])
+    result = jukinet("statutes", "check", str(draft), "--agencies", str(granted))
     assert result.exit_code == Exit.USAGE
     assert "Known are the editions 2019-01, 2026-04" in result.stderr
 
@@ -157,7 +154,7 @@ def test_a_replay_refuses_the_questions_of_a_row_that_only_an_approved_edition_h
 def test_two_editions_of_one_name_are_wrong_usage(draft: Path, agencies: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_bytes(draft_text(rows={"B1-72": None}))
-    result = RUNNER.invoke(app, ["statutes", "check", str(draft), "--agencies", str(agencies), "--edition", str(other)])
+    result = jukinet("statutes", "check", str(draft), "--agencies", str(agencies), "--edition", str(other))
     assert (result.exit_code, "two different editions are called 2026-04" in result.stderr) == (Exit.USAGE, True)
 
 
@@ -256,7 +253,7 @@ def test_a_replay_refuses_an_edition_that_the_ledger_approved_otherwise(
     )  # fmt: skip
     exported = _export(tmp_path, [encode(act)])
     words = ["statutes", "replay", str(draft), "--ledger", str(exported), "--agencies", str(agencies)]
-    result = RUNNER.invoke(app, words)
+    result = jukinet(*words)
     assert (result.exit_code, "another edition called 2026-04" in result.stderr) == (Exit.USAGE, True)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.output import Exit
 from jukinet.cli.processes import MeshProcesses
-from tests.commands import app
+from tests.commands import jukinet
 
 CODE = "131016"
 CHANGES = """\
@@ -35,8 +35,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def submit(mesh: Path, file: Path, *more: str | Path) -> Result:
-    arguments = ("submit", file, "--mesh", mesh, "--municipality", CODE, *more)
-    return CliRunner().invoke(app, [str(each) for each in arguments])
+    return jukinet("submit", file, "--mesh", mesh, "--municipality", CODE, *more)
 
 
 def test_a_clerk_finds_the_version_for_the_move_out_certificate(mesh: Path, tmp_path: Path) -> None:

@@ -4,15 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from jukinet.cli.development_agencies import development_agencies
 from jukinet.cli.output import Exit
 from jukinet.purpose.agencies import format_agencies
-from tests.commands import app
+from tests.commands import jukinet
 from tests.ledger.ledger_files import APRIL, Ledger, leaf, write
-
-RUNNER = CliRunner()
 
 
 @pytest.fixture
@@ -24,7 +21,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def run(ledger: Ledger, *more: str) -> tuple[int, str, str]:
     key = str(ledger.path.with_suffix(".vkey"))
-    result = RUNNER.invoke(app, ["ledger", "report", str(ledger.path), "--key", key, "--year", "2026", *more])
+    result = jukinet("ledger", "report", str(ledger.path), "--key", key, "--year", "2026", *more)
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from typer.testing import CliRunner
 
 from jukinet.mesh.redaction import contract
-from tests.commands import app
+from tests.commands import app, jukinet
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -115,9 +114,8 @@ def test_every_command_line_exists_with_its_options(words: list[str]) -> None:
 
 
 def test_every_command_says_how_it_is_used() -> None:
-    runner = CliRunner()
     for words in (["--help"], ["mesh", "--help"], ["node", "run", "--help"]):
-        assert runner.invoke(app, words).exit_code == 0
+        assert jukinet(*words).exit_code == 0
 
 
 def test_every_rpc_that_grpcurl_calls_exists() -> None:

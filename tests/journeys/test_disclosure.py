@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import pytest
-from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
@@ -25,7 +24,7 @@ from jukinet.ledger.verify.usage import verify_usage
 from jukinet.ledger.verify.usage_report import UsageReport
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
-from tests.commands import app
+from tests.commands import jukinet
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, GATEWAY = "131016", "gateway-1"
@@ -244,6 +243,6 @@ def test_whoever_was_asked_about_more_often_than_a_part_holds_is_told_of_all_of_
 
 def run(*arguments: str) -> str:
     """Runs a command in this process, outside of any event loop."""
-    result = CliRunner().invoke(app, arguments)
+    result = jukinet(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import make_url
-from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.store.schema import residents
-from tests.commands import app
+from tests.commands import jukinet
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, CHUO, YOKOSUKA = "131016", "131024", "142018"
@@ -29,17 +28,10 @@ def network(new_network: Any, tmp_path: Path) -> Iterator[Network]:
     made.stop()
 
 
-def jukinet(*arguments: str) -> tuple[int, str]:
-    """Runs a command in this process, outside of any event loop."""
-    result = CliRunner().invoke(app, arguments)
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result.exit_code, result.stdout
-
-
 def drift(network: Network, *more: str) -> tuple[int, dict[str, Any]]:
     """Compares all, and gives what is told of each municipality."""
-    code, told = jukinet("admin", "drift", "--mesh", str(network.mesh.root), "--json", *more)
-    return code, {found["municipality"]: found for found in json.loads(told)["municipalities"]}
+    result = jukinet("admin", "drift", "--mesh", network.mesh.root, "--json", *more)
+    return result.exit_code, {found["municipality"]: found for found in json.loads(result.stdout)["municipalities"]}
 
 
 def database(network: Network, node: str) -> str:
@@ -82,9 +74,9 @@ def test_each_kind_of_drift_is_named_to_the_row_and_nothing_is_repaired(network:
     assert code == 0
     assert {each["state"] for each in found.values()} == {"equal"}
     assert (found[CHIYODA]["sequence"], found[CHIYODA]["rows"], found[YOKOSUKA]["rows"]) == (8, 6, 1)
-    assert jukinet("admin", "certificate", "verify", str(certificate), "--authority", authority)[0] == 0
+    assert jukinet("admin", "certificate", "verify", str(certificate), "--authority", authority).exit_code == 0
     certificate.write_text(certificate.read_text("utf-8").replace("sequence 8", "sequence 9"), "utf-8")
-    assert jukinet("admin", "certificate", "verify", str(certificate), "--authority", authority)[0] == 1
+    assert jukinet("admin", "certificate", "verify", str(certificate), "--authority", authority).exit_code == 1
 
     (row,) = [each[0] for each in all_rows(network, "center") if each[1] == altered]
     message = Resident.FromString(row)
@@ -180,14 +172,14 @@ def test_one_node_tells_its_digests_under_the_key_of_a_run(network: Network) -> 
     mesh = str(network.mesh.root)
     roots = set()
     for node in ("center", "prefecture-130001", f"municipality-{CHIYODA}"):
-        code, told = jukinet(
+        result = jukinet(
             "admin", "digest", "--mesh", mesh, "--node", node, "--municipality", CHIYODA, "--key", "ab" * 32, "--json"
         )
-        assert code == 0
-        (found,) = json.loads(told)["digests"]
+        assert result.exit_code == 0
+        (found,) = json.loads(result.stdout)["digests"]
         roots.add((found["sequence"], found["rows"], found["root"]))
     assert len(roots) == 1
-    assert jukinet("admin", "digest", "--mesh", mesh, "--node", "center", "--key", "ab")[0] == 2
+    assert jukinet("admin", "digest", "--mesh", mesh, "--node", "center", "--key", "ab").exit_code == 2
 
 
 def test_what_two_operators_set_aside_is_no_drift(network: Network) -> None:
@@ -210,7 +202,7 @@ def test_what_two_operators_set_aside_is_no_drift(network: Network) -> None:
     resident = asyncio.run(given_up())
     for operator in ("operator", "operator-2"):
         where = ("--mesh", str(network.mesh.root), "--node", "center", "--as", operator)
-        assert jukinet("admin", "release", CHIYODA, "1", "2", *where)[0] == 0
+        assert jukinet("admin", "release", CHIYODA, "1", "2", *where).exit_code == 0
     code, found = drift(network)
     assert (code, found[CHIYODA]["state"], found[CHIYODA]["drift"]) == (0, "equal", [])
     assert [(row["resident_code"], row["node"], row["kind"]) for row in found[CHIYODA]["waiting"]] == [

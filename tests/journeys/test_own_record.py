@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
@@ -23,7 +22,7 @@ from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
 from jukinet.purpose.identity_check import sign_check
-from tests.commands import app
+from tests.commands import jukinet
 from tests.journeys.test_disclosure import run
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -179,7 +178,7 @@ def test_what_residents_were_told_is_a_ledger_that_verifies_offline(network: Net
     taken = asyncio.run(requested(network, code))
     asyncio.run(call(network, "AnswerRequest", answering(network, code, taken.request_id)))
     out, config = tmp_path / "told.jsonl", network.mesh.config_path("disclosure")
-    CliRunner().invoke(app, ["ledger", "export", "--config", str(config), "--out", str(out)])
+    jukinet("ledger", "export", "--config", str(config), "--out", str(out))
     report = verify_files(out, network.mesh.disclosure_key)
     assert report.findings.first_ones == []
     told = [

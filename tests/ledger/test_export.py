@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from agency_gateway.node import MIGRATIONS
 from jukinet.assembly.process import needed
@@ -18,13 +18,13 @@ from jukinet.ledger.note import Signer
 from jukinet.mesh.pki import load_signing_key
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import ensure_schema
-from tests.commands import app
+from tests.commands import jukinet
 
 GATEWAY = "gateway-1"
 
 
-def jukinet(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["ledger", *(str(each) for each in arguments)])
+def ledger(*arguments: object) -> Result:
+    return jukinet("ledger", *arguments)
 
 
 @pytest.fixture
@@ -49,19 +49,19 @@ def mesh(tmp_path: Path, leaf: Callable[..., bytes]) -> Mesh:
 
 def test_the_entry_that_was_rewritten_in_the_database_is_named(mesh: Mesh, tmp_path: Path) -> None:
     out = tmp_path / "ledger.jsonl"
-    written = jukinet("export", "--config", mesh.config_path(GATEWAY), "--out", out)
+    written = ledger("export", "--config", mesh.config_path(GATEWAY), "--out", out)
     assert written.exit_code == Exit.OK, written.output
-    verified = jukinet("verify", out, "--key", mesh.ledger_key(GATEWAY), "--json")
+    verified = ledger("verify", out, "--key", mesh.ledger_key(GATEWAY), "--json")
     assert verified.exit_code == Exit.REFUSED
     report = json.loads(verified.stdout)
     assert (report["sound"], report["first_bad_index"]) == (False, 2)
-    again = jukinet("export", "--config", mesh.config_path(GATEWAY), "--out", out)
+    again = ledger("export", "--config", mesh.config_path(GATEWAY), "--out", out)
     assert (again.exit_code, "exists already" in again.stderr) == (Exit.USAGE, True)
 
 
 def test_what_has_no_ledger_gives_no_file(mesh: Mesh, tmp_path: Path) -> None:
     out = tmp_path / "ledger.jsonl"
-    assert jukinet("export", "--config", mesh.config_path("center"), "--out", out).exit_code == Exit.USAGE
+    assert ledger("export", "--config", mesh.config_path("center"), "--out", out).exit_code == Exit.USAGE
     Path(mesh.config(GATEWAY).database.removeprefix("sqlite:///")).unlink()
-    assert jukinet("export", "--config", mesh.config_path(GATEWAY), "--out", out).exit_code == Exit.DATABASE
+    assert ledger("export", "--config", mesh.config_path(GATEWAY), "--out", out).exit_code == Exit.DATABASE
     assert {path.name for path in tmp_path.iterdir()} == {"mesh"}

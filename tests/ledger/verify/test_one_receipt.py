@@ -9,7 +9,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf import json_format
 from sqlalchemy import Engine
-from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.cli.output import Exit
@@ -17,7 +16,7 @@ from jukinet.ledger import store
 from jukinet.ledger.cosignature import Cosigner
 from jukinet.ledger.note import Signer, text_of
 from jukinet.ledger.verify import Report, verify_receipt
-from tests.commands import app
+from tests.commands import jukinet
 
 MakeLeaf = Callable[..., bytes]
 WITNESSES = [
@@ -120,7 +119,7 @@ def test_the_command_says_so_by_its_exit_code(case: Case) -> None:
     command = ["ledger", "verify-receipt", str(case.folder / "receipt"), "--proof", str(case.folder / "proof")]
 
     def run(*more: str) -> Any:
-        return CliRunner().invoke(app, [*command, "--key", str(case.folder / "key"), *more])
+        return jukinet(*command, "--key", str(case.folder / "key"), *more)
 
     assert run(*options).exit_code == Exit.OK
     assert run(*options, "--quorum", "3").exit_code == Exit.REFUSED

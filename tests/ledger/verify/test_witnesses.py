@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine
-from typer.testing import CliRunner
 
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.cli.output import Exit
@@ -19,7 +18,7 @@ from jukinet.ledger.cosignature import Cosigner
 from jukinet.ledger.export import export, export_database
 from jukinet.ledger.note import Signer, text_of
 from jukinet.ledger.verify import Report, verify_files
-from tests.commands import app
+from tests.commands import jukinet
 
 MakeLeaf = Callable[..., bytes]
 SECONDS = 1_790_000_000
@@ -176,7 +175,7 @@ def test_the_command_takes_witnesses_and_a_quorum(case: Case) -> None:
     def verified(*more: str) -> Any:
         keys = [part for key in KEYS for part in ("--witness", key)]
         command = ["ledger", "verify", str(path), "--key", str(case.folder / "key"), *keys, *more]
-        return CliRunner().invoke(app, command)
+        return jukinet(*command)
 
     sound = verified()
     assert (sound.exit_code, sound.stdout.splitlines()[-1]) == (Exit.OK, "SOUND")
