@@ -16,7 +16,12 @@ from jukinet.domain.person_name import fold_spelling, unified
 
 _DIGITS = "〇一二三四五六七八九"
 _UNITS = {"十": 10, "百": 100, "千": 1000}
-_NUMERALS = _DIGITS + "十百千"
+# As deeds write them (大字), and ○ as it is typed for 〇.
+_FORMAL = str.maketrans(
+    {"壱": "一", "壹": "一", "弐": "二", "貳": "二", "弍": "二", "参": "三", "參": "三"}
+    | {"拾": "十", "廿": "二十", "卅": "三十", "○": "〇", "◯": "〇"}
+)
+_NUMERALS = _DIGITS + "".join((*_UNITS, *map(chr, _FORMAL)))
 _KANJI = "\u3400-\u9fff々"
 _DASHES = "-‐‑‒–—―−─━ー~〜のノ"
 # What a pattern begins with is what `re` looks for: a letter or a set of them it finds in a fourth of the time that it
@@ -90,7 +95,8 @@ def _town_key(town: str) -> str:
 
 
 def _number(numeral: str) -> int:
-    """Read a kanji numeral below 10,000, by place (二〇) or with units (二十一)."""
+    """Read a kanji numeral below 10,000, by place (二〇) or with units (二十一, 弐拾壱)."""
+    numeral = numeral.translate(_FORMAL)
     if not any(unit in numeral for unit in _UNITS):
         return int("".join(str(_DIGITS.index(digit)) for digit in numeral))
     total, digit = 0, 0

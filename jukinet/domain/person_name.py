@@ -2,8 +2,9 @@
 
 The legal spelling is stored and answered as the resident record writes it, with variation selectors and rare
 characters; nothing here changes it. The search key folds what clerks write differently: width, old and variant kanji,
-katakana, old kana (変体仮名), small kana, ぢ づ ゐ ゑ, marks of repetition, voiced marks that stand apart, spaces,
-separators and what cannot be seen, case. Two people may share a key: it finds candidates and proves nothing.
+katakana, old kana (変体仮名), small kana, ぢ づ ゐ ゑ, marks of repetition, voiced marks that stand apart, a dash for
+ー, spaces, separators and what cannot be seen, case. Two people may share a key: it finds candidates and proves
+nothing.
 
 Keys are stored, so a change of the folding needs a new `SEARCH_KEY_VERSION`; `jukinet.store.search_keys` then has all
 stored keys made anew.
@@ -18,15 +19,17 @@ import unicodedata
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.domain.kanji_variants import VARIANTS
 
-SEARCH_KEY_VERSION = 4
+SEARCH_KEY_VERSION = 5
 """Version of the folding of names and addresses. A stored key is of use only beside the version that made it."""
 
 _SELECTORS = (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *range(0x180B, 0x180E))
 # Joiners, marks of direction and the like: copied from somewhere and seen by nobody.
 _INVISIBLE = (0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF)
-_SEPARATORS = " 　\t・･,，、.．'’‘`-‐‑‒–—―−=＝·"
+_SEPARATORS = " 　\t・･,，、.．'’‘`-‐‑‒–—―−─━=＝·"
 _KANA = str.maketrans("ぁぃぅぇぉっゃゅょゎゕゖぢづゐゑ", "あいうえおつやゆよわかけじずいえ")
 _REPETITION = re.compile("[々〻ゝゞヽヾ]")
+# What half-width systems write for ー: シンイチロ-. Behind ん and っ no vowel is long; before a number it parts.
+_LONG_VOWEL = re.compile(r"[-‐‒–—―−─━](?<=[ぁ-ゖァ-ヺ].)(?<![んンっッ].)(?![\s\d〇一二三四五六七八九十百千])")
 
 
 def _hentaigana() -> dict[int, str]:
@@ -111,7 +114,8 @@ def former_name_key(name: identity_pb2.PersonName) -> str:
 
 
 def unified(text: str) -> str:
-    """Write a text as one who uses no width, selector, old kana or mark of repetition would: 佐佐木 for 佐々木.
+    """Write a text as one who uses no width, selector, old kana, dash for ー or mark of repetition would:
+    佐佐木 for 佐々木.
 
     Args:
         text: any spelling.
@@ -121,7 +125,7 @@ def unified(text: str) -> str:
     """
     if _NEEDS_IT.search(text):
         text = text.translate(_BEFORE_NFKC)
-    plain = unicodedata.normalize("NFKC", text)
+    plain = _LONG_VOWEL.sub("ー", unicodedata.normalize("NFKC", text))
     return _spelt_out(plain) if _REPETITION.search(plain) else plain
 
 
