@@ -23,6 +23,8 @@ from jukinet.store.schema import origins, parked, residents
 from jukinet.store.statement import Prepared
 
 _ANEW_US: Final = 1_000_000
+_AHEAD_US: Final = 1_000_000
+"""A claim that lies further ahead was heard before the clock was put back, and says nothing of what came since."""
 _JOINED = Prepared(select(origins.c.municipality))
 _AWAITED = Prepared(
     select(residents.c.holder, residents.c.status)
@@ -35,6 +37,11 @@ _AWAITED = Prepared(
     )
     .distinct()
 )
+
+
+def is_recent(at: int, now: int) -> bool:
+    """Whether what was read at a moment need not be read again yet; after the clock was put back it must."""
+    return 0 <= now - at < _ANEW_US
 
 
 class Completeness:
@@ -52,9 +59,9 @@ class Completeness:
         self.read_at = 0
         """When all together were read; 0 = not yet."""
 
-    def of_joined(self, connection: Connection, municipality: str) -> int:
-        """Up to when all that a municipality reported is here, of one that has joined."""
-        return 0 if is_held(connection, municipality) else self._complete_as_of(municipality) or 0
+    def of_joined(self, connection: Connection, municipality: str, now: int) -> int:
+        """Up to when all that a municipality reported is here at this moment, of one that has joined."""
+        return 0 if is_held(connection, municipality) else self._claimed(municipality, now)
 
     def in_effect(self, connection: Connection, municipality: str, complete_us: int, now: int) -> int:
         """Up to when all that a municipality reported has taken effect, as far as that is up to others.
@@ -80,9 +87,13 @@ class Completeness:
         return self._oldest
 
     def _read(self, connection: Connection, now: int) -> None:
-        if self.read_at and now - self.read_at < _ANEW_US:
+        if self.read_at and is_recent(self.read_at, now):
             return
         joined = {code for (code,) in _JOINED.rows(connection)} - read_held(connection).keys()
-        self._all = {code: self._complete_as_of(code) or 0 for code in joined & self._expected}
+        self._all = {code: self._claimed(code, now) for code in joined & self._expected}
         self._oldest = min((self._all.get(code, 0) for code in self._expected), default=0)
         self.read_at = now
+
+    def _claimed(self, municipality: str, now: int) -> int:
+        claimed = self._complete_as_of(municipality) or 0
+        return min(claimed, now) if claimed <= now + _AHEAD_US else 0

@@ -6,8 +6,8 @@ Rules:
    municipality that is not heard of, that its change brake holds, or of which nothing whole is here is never called
    fresh: what is not known is not claimed (`completeness`).
 2. Where what a municipality reported since may be missing, or has to wait for another one that is behind, nobody is
-   told that somebody is not there: the outcome is "not provided". The same where the municipality itself is older than
-   the asker allows, and then nobody is looked up.
+   told that somebody is not there: the outcome is "not provided", however old a record the asker allows. The same where
+   the municipality itself is older than that, and then nobody is looked up.
 3. What is said of a municipality depends on the municipality alone, never on whether somebody was found.
 4. Of all municipalities together is said what holds of each: it is as old as the oldest of them, and names none.
 
@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, bindparam, select
 
-from center_node.completeness import Completeness
+from center_node.completeness import Completeness, is_recent
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import Provision
 from jukinet.purpose.freshness import sign_freshness
@@ -30,9 +30,8 @@ from jukinet.store.statement import Prepared
 
 BEHIND_US: Final = 60_000_000
 """A municipality that was not heard of for longer is behind: three signs of life on each of two hops are missing."""
-_ANEW_US: Final = 1_000_000
 _NATION: Final = "nation"
-"""In the place of a municipality where a question names none."""
+"""In the place of a municipality where a question names none: all of them together."""
 _NOBODY, _UNKNOWN = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 _SOURCE = Prepared(select(origins.c.sequence, origins.c.as_of).where(origins.c.municipality == bindparam("code")))
 """One whose first snapshot is half in has no origin yet."""
@@ -52,7 +51,7 @@ class Said(NamedTuple):
 
     def is_fresh(self, now: int, *, maximum_age_us: int) -> bool:
         """Whether all of the municipality was there at this moment up to so long before."""
-        return now - self.complete_us <= maximum_age_us
+        return self.complete_us > 0 and now - self.complete_us <= maximum_age_us
 
 
 class Source(NamedTuple):
@@ -107,7 +106,7 @@ class Sources:
         """What is said of a municipality at this moment. One that is not of the network has not joined it."""
         last = self._said.get(municipality)
         # Never older than what was read of all: who is there would be too old, and all together fresh.
-        if last and now - last.said_us < _ANEW_US and last.said_us >= self._completeness.read_at:
+        if last and is_recent(last.said_us, now) and last.said_us >= self._completeness.read_at:
             return last
         said = self._say(connection, municipality, now)
         # A caller may name any six digits; and who joins now is provided at once.
@@ -136,24 +135,33 @@ class Sources:
         return [sources[each] for each in where]
 
     def _source(self, connection: Connection, municipality: str, maximum_age_us: int, now: int) -> Source:
-        allowed_us = maximum_age_us or BEHIND_US
+        # Who allows a year may be told of who is there, and not that nobody is.
+        allowed_us = min(maximum_age_us or BEHIND_US, BEHIND_US)
         if municipality == _NATION:
-            whole = now - self._completeness.of_nation(connection, now) <= allowed_us
-            return Source((), answers=True, otherwise=_NOBODY if whole else _UNKNOWN)
-        said = self.of(connection, municipality, now)
-        answers = said.joined and (not maximum_age_us or said.is_fresh(now, maximum_age_us=maximum_age_us))
+            said = self._of_nation(connection, now)
+            answers = True
+        else:
+            said = self.of(connection, municipality, now)
+            answers = said.joined and (not maximum_age_us or said.is_fresh(now, maximum_age_us=maximum_age_us))
         whole = said.joined and now - said.in_effect_us <= allowed_us
         return Source((said.message,), answers=answers, otherwise=_NOBODY if whole else _UNKNOWN)
 
     def of_all(self, connection: Connection, now: int) -> inquiry.Freshness:
         """What is said of all municipalities of the network together at this moment, signed."""
+        return self._of_nation(connection, now).message
+
+    def _of_nation(self, connection: Connection, now: int) -> Said:
         oldest = self._completeness.of_nation(connection, now)
+        last = self._said.get(_NATION)
+        if last and is_recent(last.said_us, now) and last.complete_us == oldest:
+            return last
         late = now - oldest > BEHIND_US
         said = inquiry.Freshness(state=inquiry.SOURCE_STATE_BEHIND if late else inquiry.SOURCE_STATE_CONNECTED)
         said.said_at.FromMicroseconds(now)
         if oldest:
             said.complete_as_of.FromMicroseconds(oldest)
-        return sign_freshness(said, self._key)
+        made = self._said[_NATION] = Said(sign_freshness(said, self._key), now, oldest, oldest, joined=True)
+        return made
 
     def _say(self, connection: Connection, municipality: str, now: int) -> Said:
         said = inquiry.Freshness(municipality=municipality, state=inquiry.SOURCE_STATE_NOT_JOINED)
@@ -163,7 +171,7 @@ class Sources:
             return Said(sign_freshness(said, self._key), now, 0, 0, joined=False)
         said.sequence = row[0]
         said.as_of.FromMicroseconds(row[1])
-        complete = self._completeness.of_joined(connection, municipality)
+        complete = self._completeness.of_joined(connection, municipality, now)
         in_effect = self._completeness.in_effect(connection, municipality, complete, now)
         said.state = inquiry.SOURCE_STATE_CONNECTED
         if complete:

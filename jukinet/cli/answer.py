@@ -119,7 +119,12 @@ def _show_freshness(sources: Iterable[inquiry_pb2.Freshness]) -> None:
     for source in sources:
         state = inquiry_pb2.SourceState.Name(source.state).removeprefix("SOURCE_STATE_").lower().replace("_", " ")
         whole = f", whole up to {source.complete_as_of.ToJsonString()}" if source.HasField("complete_as_of") else ""
-        show(f"{source.municipality}: {state}{whole}, as of {source.as_of.ToJsonString()}, change {source.sequence}")
+        said = f"said {source.said_at.ToJsonString()}"
+        if source.municipality:
+            last = f", as of {source.as_of.ToJsonString()}, change {source.sequence}"
+            show(f"{source.municipality}: {state}{whole}{last}, {said}")
+        else:
+            show(f"all municipalities 全市区町村: {state}{whole}, {said}")
 
 
 def _show_entry(receipt: Receipt) -> None:

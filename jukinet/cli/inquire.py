@@ -15,6 +15,7 @@ from jukinet.cli.connect import CALL_SECONDS, Target, TlsOptions, by_files, chan
 from jukinet.cli.layout import Mesh
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
 from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, require_new_file, show_json, tell
+from jukinet.cli.source_check import FreshnessKey, SourceCheck
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
@@ -149,6 +150,7 @@ def inquire(
     for_watch: ForWatch = False,
     held: HeldFile = None,
     seal_until: SealUntil = "",
+    freshness_key: FreshnessKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for items of the identity record (本人確認情報) of the one person who matches (照会).
@@ -157,7 +159,8 @@ def inquire(
     more than one look the same; "not provided" says that it cannot be known, since what a municipality reported may not
     all be at the center. Every question is put on record, a refused one too.
 
-    Exit codes: 0 answered (with a match or without), 2 the question is malformed, 3 no answer, 4 not allowed by law.
+    Exit codes: 0 answered (with a match or without), 1 how fresh it is was not said by the center, 2 the question is
+    malformed, 3 no answer, 4 not allowed by law.
 
     Example: jukinet inquire --mesh mesh --agency pension-service --purpose B1-77 --case 2026-0042 --operator op-7
     --field address --subject person.json --receipt receipt.json
@@ -176,7 +179,12 @@ def inquire(
             sealed_until=seal_until,
         )
         signer_of(target, mesh, agency, operator, operator_key)(request)
+        check = SourceCheck(mesh, freshness_key)
         found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))
+        # Who is found may have moved; who is not found is not found there.
+        is_match = found.outcome == inquiry_pb2.INQUIRY_OUTCOME_MATCH
+        asked_for = request.subject.four_items.address.local_government_code
+        check.require(found.freshness, municipality="" if is_match else asked_for)
         if as_json:
             show_json(answer.inquiry_as_json(found))
         else:
@@ -211,11 +219,13 @@ def verify_identity(
     request_id: RequestId = None,
     receipt: ReceiptFile = None,
     seal_until: SealUntil = "",
+    freshness_key: FreshnessKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask whether exactly one person is as stated by the four items (４情報): yes or no, and no record (本人確認).
 
-    Exit codes: 0 answered (yes or no), 2 the question is malformed, 3 no answer, 4 not allowed by law.
+    Exit codes: 0 answered (yes or no), 1 how fresh it is was not said by the center, 2 the question is malformed, 3 no
+    answer, 4 not allowed by law.
 
     Example: jukinet verify-identity --mesh mesh --agency pension-service --purpose B1-77 --case 2026-0042
     --operator op-7 --subject person.json
@@ -231,7 +241,10 @@ def verify_identity(
         context = context_of(purpose, case, operator, max_age, request_id)
         request = VerifyIdentityRequest(context=context, four_items=person.four_items, sealed_until=seal_until)
         signer_of(target, mesh, agency, operator, operator_key)(request)
+        check = SourceCheck(mesh, freshness_key)
         found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
+        asked_for = person.four_items.address.local_government_code
+        check.require(found.freshness, municipality="" if found.verified else asked_for)
         if as_json:
             show_json(answer.verification_as_json(found))
         else:

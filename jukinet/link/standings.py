@@ -6,7 +6,8 @@ passes on what it knows of each of its municipalities, and its own sequence numb
 is kept over a restart: what is not known is not claimed.
 
 The time is the municipality's own clock. One that goes ahead is taken for the moment at which it was heard; one that
-lags makes its municipality look older than it is.
+lags makes its municipality look older than it is. Where this node's own clock is put back, what it took for later than
+now is forgotten: it would hide that nobody was heard of since.
 """
 
 from collections import deque
@@ -35,9 +36,13 @@ class Standings:
         self._may_bring = may_bring
         self._complete: dict[str, int] = {}
         self._claims: dict[str, deque[_Claim]] = {}
+        self._heard_us = 0
 
     def claimed(self, sender: Identity, heartbeat: Heartbeat, *, now_us: int) -> None:
         """A sender gave a sign of life; it counts when `reached` says that what it names is on disk."""
+        if now_us < self._heard_us:
+            self._forget_after(now_us)
+        self._heard_us = now_us
         told: Iterable[Standing] = heartbeat.standings
         if sender.kind == "municipality":
             told = [Standing(municipality=sender.name, complete_at=heartbeat.complete_at)]
@@ -64,6 +69,13 @@ class Standings:
     def forget(self, source: str) -> None:
         """A sender's stream begins anew; in a new epoch its numbers may mean other changes."""
         self._claims.pop(source, None)
+
+    def _forget_after(self, now_us: int) -> None:
+        self._complete = {code: at for code, at in self._complete.items() if at <= now_us}
+        for claims in self._claims.values():
+            kept = [(mark, {code: at for code, at in told.items() if at <= now_us}) for mark, told in claims]
+            claims.clear()
+            claims.extend(kept)
 
     def complete_as_of(self, municipality: str) -> int | None:
         """Up to when all of a municipality is on disk here; None when that is not known."""

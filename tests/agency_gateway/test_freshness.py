@@ -92,12 +92,13 @@ async def test_nobody_is_looked_up_in_what_is_older_than_the_asker_allows(
     assert not looked_up(network)
 
 
-@pytest.mark.parametrize(("number", "outcome"), [(1, "MATCH"), (9, "NO_SINGLE_MATCH")])
-async def test_what_is_as_fresh_as_the_asker_wants_is_answered(
+@pytest.mark.parametrize(("number", "outcome"), [(1, "MATCH"), (9, "NOT_PROVIDED")])
+async def test_who_allows_what_is_old_is_told_of_who_is_there_and_not_that_nobody_is(
     network: Network, behind: int, number: int, outcome: str
 ) -> None:
-    answer = await network.inquire(number=number, maximum_age_seconds=1000)
-    assert inquiry.InquiryOutcome.Name(answer.outcome) == f"INQUIRY_OUTCOME_{outcome}"
+    for allowed in (1000, 2**32 - 1):
+        answer = await network.inquire(number=number, maximum_age_seconds=allowed)
+        assert inquiry.InquiryOutcome.Name(answer.outcome) == f"INQUIRY_OUTCOME_{outcome}"
 
 
 async def test_what_becomes_too_old_while_somebody_is_looked_up_does_not_make_him_not_found(
@@ -131,7 +132,11 @@ async def test_a_municipality_that_its_brake_holds_is_behind(network: Network) -
     network.enter(network.record_of(1))
     with network.register.begin() as connection:
         keep_tally(connection, CHIYODA, Tally(held_at=1))
-    assert (await network.inquire(number=9)).outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+    for allowed in (0, 86_400, 2**32 - 1):
+        subjects = [inquiry.Subject(four_items=network.four_items(network.record_of(9))), by_number(network, 9)]
+        for subject in subjects:
+            answer = await network.inquire(subject=subject, maximum_age_seconds=allowed)
+            assert answer.outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 
 
 async def test_by_number_nobody_is_missing_while_any_municipality_is_behind_and_none_is_named(
@@ -139,16 +144,41 @@ async def test_by_number_nobody_is_missing_while_any_municipality_is_behind_and_
 ) -> None:
     nobody = await network.inquire(subject=by_number(network, 9))
     assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
-    assert not nobody.freshness
+    assert said_of_all(network, nobody) == (inquiry.SOURCE_STATE_BEHIND, behind)
     assert (await network.inquire(subject=by_number(network, 1))).outcome == inquiry.INQUIRY_OUTCOME_MATCH
     too_old = [await network.inquire(subject=by_number(network, n), maximum_age_seconds=100) for n in (1, 9)]
     assert [answer.outcome for answer in too_old] == [inquiry.INQUIRY_OUTCOME_NOT_PROVIDED] * 2
-    assert not any(answer.freshness or answer.HasField("provided") for answer in too_old)
-    network.complete[CHIYODA] = now_us()
+    assert [said_of_all(network, answer) for answer in too_old] == [(inquiry.SOURCE_STATE_BEHIND, behind)] * 2
+    assert not any(answer.HasField("provided") for answer in too_old)
+    network.complete[CHIYODA] = fresh = now_us()
     network.sources._said.clear()
     network.sources._completeness.read_at = 0
     nobody = await network.inquire(subject=by_number(network, 9))
     assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+    assert said_of_all(network, nobody) == (inquiry.SOURCE_STATE_CONNECTED, fresh)
+
+
+def said_of_all(network: Network, answer: inquiry.InquireResponse) -> tuple[int, int]:
+    """State and completeness that the center signed of all municipalities together."""
+    (said,) = answer.freshness
+    assert is_signed(said, network.freshness_key.public_key())
+    assert not said.municipality
+    return said.state, said.complete_as_of.ToMicroseconds()
+
+
+async def test_a_clock_that_is_put_back_makes_nobody_fresh_who_is_silent(network: Network) -> None:
+    network.enter(network.record_of(1))
+    moment = now_us()
+    network.sources._clock = lambda: moment
+    network.complete[CHIYODA] = moment
+    assert (await network.inquire(number=9)).outcome == inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+    moment -= 1_800_000_000  # heard of last at what is half an hour from now
+    by_items = inquiry.Subject(four_items=network.four_items(network.record_of(9)))
+    for subject in (by_items, by_number(network, 9)):
+        nobody = await network.inquire(subject=subject)
+        assert nobody.outcome == inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
+        assert [said.state for said in nobody.freshness] == [inquiry.SOURCE_STATE_BEHIND]
+        assert nobody.freshness[0].said_at.ToMicroseconds() == moment
 
 
 def deletion_of(record: IdentityRecord) -> Change:
@@ -193,7 +223,7 @@ async def test_who_moved_in_from_a_municipality_that_is_behind_is_not_called_not
 ) -> None:
     move_in(network)
     assert await ask_at_yokosuka(network) == ("NOT_PROVIDED", "WAITING")
-    assert await ask_at_yokosuka(network, maximum_age_seconds=1000) == ("NO_SINGLE_MATCH", "WAITING")
+    assert await ask_at_yokosuka(network, maximum_age_seconds=1000) == ("NOT_PROVIDED", "WAITING")
     assert await ask_at_yokosuka(network, maximum_age_seconds=100) == ("NOT_PROVIDED", "WAITING")
     assert looked_up(network)
     network.complete[CHIYODA] = now_us()

@@ -43,10 +43,10 @@ async def asked(network: Network, method: str, subject: inquiry.Subject, number:
 
 
 def take_freshness(answer: Any, subject: inquiry.Subject) -> None:
-    """Takes out what is said of a municipality: of the one that was asked for, whoever is found there, or of none."""
+    """Takes out what is said of a municipality: of the one that was asked for, whoever is found there, or of all."""
     if answer.outcome != inquiry.INQUIRY_OUTCOME_MATCH:
         asked_for = subject.four_items.address.local_government_code
-        assert [said.municipality for said in answer.freshness] == ([asked_for] if asked_for else [])
+        assert [said.municipality for said in answer.freshness] == [asked_for]
     answer.ClearField("freshness")
 
 

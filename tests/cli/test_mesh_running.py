@@ -128,6 +128,30 @@ def test_an_answer_has_items_legal_basis_in_both_languages_freshness_and_receipt
     assert "left alone" in again.stderr
 
 
+def test_an_answer_whose_freshness_the_center_did_not_sign_is_not_shown(running: Running) -> None:
+    """Another key stands for another center: of whoever is found, of nobody, of all municipalities together."""
+    foreign = ("--freshness-key", running.mesh.folder("center") / "seals" / f"{CODE}.pub")
+    by_number = ("--field", "name", "--individual-number", "-")
+    by_items = ("--field", "name", "--subject", "-")
+    shown = []
+    for question, person in (
+        (by_number, running.rows[0]["individual_number"]),
+        (by_items, running.person(name="試験 無人")),
+        (by_number, "000000000019"),
+    ):
+        sound = running.ask("inquire", *question, stdin=person)
+        assert sound.exit_code == Exit.OK, sound.output
+        shown.append(sound.stdout)
+        result = running.ask("inquire", *question, *foreign, stdin=person)
+        assert (result.exit_code, result.stdout) == (Exit.REFUSED, "")
+        assert "not to be used" in result.stderr
+    assert "all municipalities 全市区町村: connected" in shown[-1]
+    verified = running.ask("verify-identity", "--subject", "-", *foreign, stdin=running.person())
+    assert (verified.exit_code, verified.stdout) == (Exit.REFUSED, "")
+    wrong = running.ask("verify-identity", "--subject", "-", "--freshness-key", __file__, stdin=running.person())
+    assert wrong.exit_code == Exit.CONFIGURATION
+
+
 def test_an_inquiry_by_individual_number_reads_it_from_standard_input(running: Running) -> None:
     number = running.rows[0]["individual_number"]
     result = running.ask("inquire", "--field", "individual-number", "--individual-number", "-", "--json", stdin=number)

@@ -85,3 +85,17 @@ def test_nothing_grows_younger_than_it_was() -> None:
         standings.claimed(TOKYO, of_prefecture(3, m131016=at), now_us=1000)
         standings.reached(TOKYO.uri, 3)
     assert [(each.municipality, each.complete_at.ToMicroseconds()) for each in standings.told()] == [("131016", 900)]
+
+
+def test_what_was_heard_before_the_clock_was_put_back_does_not_hide_who_is_silent_now() -> None:
+    standings = Standings(may_bring)
+    standings.claimed(CHIYODA, of_chiyoda(5, 9000), now_us=9000)
+    standings.claimed(CHIYODA, of_chiyoda(6, 9500), now_us=9500)
+    standings.reached(CHIYODA.uri, 5)
+    standings.claimed(KANAGAWA, of_prefecture(3), now_us=4000)
+    assert standings.complete_as_of("131016") is None
+    standings.reached(CHIYODA.uri, 6)
+    assert standings.complete_as_of("131016") is None
+    standings.claimed(CHIYODA, of_chiyoda(7, 4100), now_us=4200)
+    standings.reached(CHIYODA.uri, 7)
+    assert standings.complete_as_of("131016") == 4100
