@@ -4,19 +4,18 @@ One pass takes as long as it takes at a bounded rate; the next begins a week aft
 questions: a part is a short transaction of its own in a thread.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
+from jukinet.assembly.rounds import read_in_rounds
 from jukinet.ledger import scrub, store
 from jukinet.ledger.note import VerifierKey
 from jukinet.mesh.clock import now
-from jukinet.store.errors import StoreError
 from jukinet.store.reading import read
 
 log = logging.getLogger(__name__)
@@ -54,31 +53,38 @@ class Scrub:
         """When the last whole pass ended."""
         self.size = 0
         """Entries that it covered."""
+        self._covered = 0
 
     async def run(self) -> None:
         """Reads until cancelled. A part of the node. Raises LedgerCorrupt: the ledger is closed for good."""
-        while True:
-            began = self._clock()
-            try:
-                self.size = await self._pass()
-                self.whole_at = self._clock()
-                log.info("the whole ledger was read again and is what was signed", extra={"count": self.size})
-            except StoreError as failure:
-                log.warning("the ledger could not be read again", extra={"error_type": type(failure).__name__})
-            await asyncio.sleep((began + EVERY - self._clock()).total_seconds())
+        await read_in_rounds(self._part, _START, ended=self._ended, every=EVERY, pause=self._pause, clock=self._clock)
 
     def describe(self, status: admin.GetStatusResponse) -> None:
         """Fills in when the ledger was last read as a whole; nothing before that."""
         if self.whole_at is not None:
             status.ledger_scrubbed_at.FromDatetime(self.whole_at)
 
-    async def _pass(self) -> int:
-        end = await asyncio.to_thread(read, self._reader, store.covered_size)
-        derived = scrub.START
-        while derived.size < end:
-            derived = await asyncio.to_thread(self._part, derived, min(derived.size + PART, end))
-            await asyncio.sleep(self._pause)
-        return end
+    def _part(self, place: "_Place") -> "_Place | None":
+        return read(self._reader, lambda connection: self._derive(connection, place))
 
-    def _part(self, before: scrub.Derived, end: int) -> scrub.Derived:
-        return read(self._reader, lambda connection: scrub.derive(connection, before, end, self._verifier))
+    def _derive(self, connection: Connection, place: "_Place") -> "_Place | None":
+        end = place.end or store.covered_size(connection)
+        derived = scrub.derive(connection, place.derived, min(place.derived.size + PART, end), self._verifier)
+        if derived.size < end:
+            return _Place(derived, end)
+        self._covered = end
+        return None
+
+    def _ended(self) -> None:
+        self.size, self.whole_at = self._covered, self._clock()
+        log.info("the whole ledger was read again and is what was signed", extra={"count": self.size})
+
+
+class _Place(NamedTuple):
+    """How far a pass is, and how many entries it covers; 0 = not known before its first part."""
+
+    derived: scrub.Derived
+    end: int
+
+
+_START: Final = _Place(scrub.START, 0)

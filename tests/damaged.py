@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Engine, select, text, update
+from sqlalchemy import Connection, Engine, select, text, update
 
 from jukinet.store.schema import history, residents
 
@@ -23,6 +23,17 @@ def flip_kept(engine: Engine, position: int, column: str) -> None:
         connection.execute(text(off))
         value = flipped(connection.execute(select(history.c[column]).where(at)).scalar_one())
         connection.execute(update(history).where(at).values({column: value}))
+
+
+def ruin_text(connection: Connection, table: str, column: str, where: str) -> None:
+    """Makes of a column what is 131016 with one bit flipped, and no text any more, past the checks of the database."""
+    postgresql = connection.dialect.name == "postgresql"
+    if postgresql:
+        connection.execute(text("CREATE CAST (bytea AS text) WITHOUT FUNCTION"))
+    ruined = r"'\xB13331303136'::bytea::text" if postgresql else "CAST(x'B13331303136' AS TEXT)"
+    connection.execute(text(f"UPDATE {table} SET {column} = {ruined} WHERE {where}"))
+    if postgresql:
+        connection.execute(text("DROP CAST (bytea AS text)"))
 
 
 def flipped(value: Any, bit: int = 6) -> Any:

@@ -1,4 +1,4 @@
-"""What operators compare the tiers by (整合性確認): digests of a municipality's rows, and the rows that differ.
+"""What operators compare the tiers by (整合性確認): digests of a municipality's rows, rows that differ, damaged rows.
 
 Rule: reading holds up neither the writer nor anybody else who reads. One digest is made at a time, in a thread, in a
 read transaction of its own, and given up when its caller is gone.
@@ -16,17 +16,29 @@ from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceServicer
 from jukinet.assembly.reading import read_for_caller
 from jukinet.store import digest
+from jukinet.store.errors import StoreError, as_refusal
+from jukinet.store.scrub import Damaged, Table
 
 T = TypeVar("T")
 
 _ROWS_A_MESSAGE = 1000
+_KINDS: "dict[Table, consistency.RowKind.ValueType]" = {
+    "residents": consistency.ROW_KIND_CURRENT,
+    "history": consistency.ROW_KIND_CHANGE,
+}
 
 
 class ConsistencyService(ConsistencyServiceServicer):
-    """Answers operators from a register; `register` is an engine of `open_reader`."""
+    """Answers operators from a register.
 
-    def __init__(self, register: Engine) -> None:
+    Args:
+        register: engine of `open_reader`.
+        damaged: gives the damaged rows, in a thread; raises StoreError.
+    """
+
+    def __init__(self, register: Engine, *, damaged: Callable[[], list[Damaged]]) -> None:
         self._register = register
+        self._damaged = damaged
         self._turn = asyncio.Lock()
 
     async def ListPlaces(  # gRPC names its methods so
@@ -77,10 +89,33 @@ class ConsistencyService(ConsistencyServiceServicer):
                         digest=row.digest,
                         parked=row.parked,
                         misfiled=row.misfiled,
+                        damaged=row.damaged,
                     )
                     for row in part
                 ]
             )
+
+    async def ListDamaged(  # gRPC names its methods so
+        self,
+        request: consistency.ListDamagedRequest,
+        context: "grpc.aio.ServicerContext[consistency.ListDamagedRequest, consistency.ListDamagedResponse]",
+    ) -> consistency.ListDamagedResponse:
+        """Names the damaged rows among all that were read again since the node started."""
+        try:
+            found = await asyncio.to_thread(self._damaged)
+        except StoreError as failure:
+            raise as_refusal(failure) from None
+        return consistency.ListDamagedResponse(
+            rows=[
+                consistency.DamagedRow(
+                    kind=_KINDS[row.table],
+                    position=row.position,
+                    municipality=row.municipality,
+                    resident_code=row.resident_code,
+                )
+                for row in found
+            ]
+        )
 
     async def _in_turn(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
         gone = threading.Event()

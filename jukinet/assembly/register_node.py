@@ -18,6 +18,7 @@ from jukinet._pb.jukinet.errors.v1.errors_pb2 import ErrorReason
 from jukinet._pb.jukinet.link.v1.link_pb2 import Credit
 from jukinet.assembly.consistency import ConsistencyService
 from jukinet.assembly.process import Part, needed
+from jukinet.assembly.register_scrub import Scrub
 from jukinet.assembly.status import Acts, AdminService, readable
 from jukinet.assembly.upkeep import prune_hourly, take_up
 from jukinet.domain.brake import Brake
@@ -65,6 +66,7 @@ class RegisterNode:
         renew_keys(self._engine)
         self.reader: Engine = open_reader(config.database)
         self.writer = Writer(self._engine, on_commit=metrics.commit)
+        self._scrub = Scrub(self.reader)
         # The center has nobody above who could tell it what it lost: its senders send again from its marks.
         self.boot = _begin(config, self._engine) if config.upstream else None
         self.uplink = self._make_uplink(self.boot) if self.boot else None
@@ -150,6 +152,8 @@ class RegisterNode:
             self._show_metrics,
             lambda: take_up(self.writer, self._released, scope=self._scope),
             lambda: prune_hourly(self.writer, is_center=self._config.upstream is None),
+            self._scrub.run,
+            self._scrub.watch,
         ]
         parts += [self._run_uplink] if self.uplink else []
         return parts + ([self.snapshot_service.run] if self.snapshot_service else [])
@@ -171,7 +175,7 @@ class RegisterNode:
 
     def consistency(self) -> ConsistencyService:
         """What operators compare the tiers by."""
-        return ConsistencyService(self.reader)
+        return ConsistencyService(self.reader, damaged=self._scrub.look_again)
 
     async def end_streams(self) -> None:
         """Ends the streams from below, so that a stopping node does not wait for them."""
@@ -236,6 +240,7 @@ class RegisterNode:
     def _show(self, status: GetStatusResponse) -> None:
         metrics.parked(status.parked)
         metrics.held(len(status.held))
+        metrics.damaged(status.register_scrub.damaged_records, status.register_scrub.damaged_changes)
         since = status.oldest_waiting_at.ToMicroseconds()
         metrics.waiting((now_us() - since) / 1e6 if since else 0.0, status.waiting_too_long)
         for link in status.links:
@@ -257,6 +262,7 @@ class RegisterNode:
             await asyncio.Event().wait()
 
     def _describe(self, status: GetStatusResponse) -> None:
+        self._scrub.describe(status)
         for link in status.links:
             if link.outgoing and self.uplink:
                 link.connected = self.uplink.state.connected

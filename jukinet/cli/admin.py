@@ -42,6 +42,7 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show(f"residents {name}: {count}")
         if answer.waiting_too_long:
             show(f"ALARM: {answer.waiting_too_long} waiting too long, since {moment_in(answer, 'oldest_waiting_at')}")
+        _show_scrub(answer)
         if answer.policy_digest:
             show(f"edition in force: {answer.edition or 'none'}, policy digest {answer.policy_digest.hex()}")
         if answer.role == "gateway":
@@ -140,6 +141,7 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "ledger_entries": answer.ledger_entries,
         "published_entries": answer.published_entries,
         "ledger_scrubbed_at": moment_in(answer, "ledger_scrubbed_at"),
+        "register_scrub": scrub_as_json(answer),
         "witnesses": witnesses_as_json(answer),
         "edition": answer.edition,
         "policy_digest": answer.policy_digest.hex(),
@@ -167,6 +169,19 @@ def held_as_json(answer: "GetStatusResponse") -> list[dict[str, Any]]:
         }
         for each in answer.held
     ]
+
+
+def scrub_as_json(answer: "GetStatusResponse") -> dict[str, Any] | None:
+    """Gives what came of it that a node reads its register again, in the names of the contract; None without one."""
+    if not answer.HasField("register_scrub"):
+        return None
+    found = answer.register_scrub
+    return {
+        "damaged_records": found.damaged_records,
+        "damaged_changes": found.damaged_changes,
+        "whole_at": moment_in(found, "whole_at"),
+        "rows": found.rows,
+    }
 
 
 def held_rows(answer: "GetStatusResponse") -> list[list[str]]:
@@ -222,6 +237,20 @@ def witness_rows(answer: "GetStatusResponse") -> list[list[str]]:
         ["" if cell is None else str(cell).removeprefix("spiffe://") for cell in each.values()]
         for each in witnesses_as_json(answer)
     ]
+
+
+def damage_alarm(answer: "GetStatusResponse") -> str:
+    """Says how much of a register is not what was written; empty when all that was read again is."""
+    records, changes = answer.register_scrub.damaged_records, answer.register_scrub.damaged_changes
+    return f"ALARM: {records} records and {changes} stored changes are damaged" if records or changes else ""
+
+
+def _show_scrub(answer: "GetStatusResponse") -> None:
+    if answer.HasField("register_scrub"):
+        found = answer.register_scrub
+        if alarm := damage_alarm(answer):
+            show(alarm)
+        show(f"whole register read again: {moment_in(found, 'whole_at') or 'not yet'}; rows of the pass: {found.rows}")
 
 
 def _show_held(answer: "GetStatusResponse") -> None:

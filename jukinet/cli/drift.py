@@ -10,7 +10,7 @@ import typer
 from jukinet.cli.admin import JsonOption, MeshOption, NodeOption
 from jukinet.cli.layout import OPERATOR, Mesh
 from jukinet.cli.output import Exit, Failure, failures_told, require_new_file, show, show_json, show_table, tell
-from jukinet.cli.tiers import Compared, Drift, compare, digest_of, new_key
+from jukinet.cli.tiers import Compared, Damage, Drift, compare, digest_of, list_damaged, new_key
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.consistency.v1.consistency_pb2 import GetDigestResponse, Place
@@ -59,7 +59,9 @@ def drift(
 ) -> None:
     """Compare CS, prefecture and center row by row, and name each row that differs. Nothing is repaired.
 
-    Exit codes: 0 all equal, 1 a row differs, 3 something could not be compared.
+    Named too are the rows that a node found damaged, by their checksums, when it read its register again.
+
+    Exit codes: 0 all equal, 1 a row differs or is damaged, 3 something could not be compared.
 
     Example: jukinet admin drift --mesh mesh --certificate equal.txt
     """
@@ -68,13 +70,22 @@ def drift(
         if certify:
             require_new_file(certify)
         compared = asyncio.run(compare(opened, municipality, key))
+        damaged, silent = asyncio.run(list_damaged(opened, municipality))
         if as_json:
-            show_json({"key": key.hex(), "municipalities": [_as_json(found) for found in compared]})
+            show_json(
+                {
+                    "key": key.hex(),
+                    "municipalities": [_as_json(found) for found in compared],
+                    "damaged": [dataclasses.asdict(row) for row in damaged],
+                    "damage_not_told": silent,
+                }
+            )
         else:
             _show(compared)
+            _show_damage(damaged, silent)
         if certify:
             _certify(opened, compared, key, certify)
-    raise typer.Exit(_exit_of(compared))
+    raise typer.Exit(_exit_of(compared, damaged, silent))
 
 
 @certificate.command()
@@ -122,11 +133,11 @@ def _key(given: str | None) -> bytes:
     return key
 
 
-def _exit_of(compared: list[Compared]) -> Exit:
+def _exit_of(compared: list[Compared], damaged: list[Damage], silent: dict[str, str]) -> Exit:
     states = {found.state for found in compared}
-    if "drift" in states:
+    if "drift" in states or damaged:
         return Exit.REFUSED
-    return Exit.UNREACHABLE if "not comparable" in states or not states else Exit.OK
+    return Exit.UNREACHABLE if "not comparable" in states or not states or silent else Exit.OK
 
 
 def _show(compared: list[Compared]) -> None:
@@ -152,9 +163,18 @@ def _show(compared: list[Compared]) -> None:
         )
 
 
+def _show_damage(damaged: list[Damage], silent: dict[str, str]) -> None:
+    for name, why in silent.items():
+        tell(f"{name} does not tell what is damaged: {why}")
+    if damaged:
+        cells = [["-" if cell is None else str(cell) for cell in dataclasses.astuple(row)] for row in damaged]
+        show_table(["damaged at", "row", "position", "municipality", "resident code"], cells)
+
+
 def _cells(row: Drift) -> list[str]:
     versions = ["-" if version is None else str(version) for version in (row.version, row.reference_version)]
-    return [row.municipality, row.resident_code, row.node, row.kind, *versions, row.reference]
+    how = f"{row.kind}, damaged at {' and '.join(row.damaged_at)}" if row.damaged_at else row.kind
+    return [row.municipality, row.resident_code, row.node, how, *versions, row.reference]
 
 
 def _as_json(found: Compared) -> dict[str, Any]:

@@ -46,6 +46,22 @@ class Drift:
     reference_version: int | None
     misfiled: bool
     """At the node, or at the reference, the columns by which it is found are not those of the stored message."""
+    damaged_at: tuple[str, ...]
+    """Which of the two holds something else than what was written."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A row of a register that is not what was written, found when the node read its register again."""
+
+    node: str
+    kind: str
+    """current, or change: of the history."""
+    position: int | None
+    """In that node's history: its own, or that of the change that made the current row; None = not to be found."""
+    municipality: str | None
+    """None, as the next one, where the row cannot be read."""
+    resident_code: str | None
 
 
 @dataclass
@@ -116,6 +132,22 @@ async def compare(mesh: Mesh, municipality: str | None, key: bytes) -> list[Comp
     return [done[code] for code in sorted(done)]
 
 
+async def list_damaged(mesh: Mesh, municipality: str | None) -> tuple[list[Damage], dict[str, str]]:
+    """What the nodes that hold a municipality know of to be damaged, whoever it is of; all nodes if None.
+
+    Returns:
+        The rows by node; and why not, by the names of nodes that did not tell.
+    """
+    names = tiers_of(mesh, municipality) if municipality else tuple(mesh.registers)
+    damaged, silent = list[Damage](), dict[str, str]()
+    for name in names:
+        try:
+            damaged += await _Node(in_mesh(mesh, name), b"").damaged(name)
+        except Failure as failure:
+            silent[name] = str(failure)
+    return damaged, silent
+
+
 async def digest_of(
     mesh: Mesh, node: str, municipality: str | None, key: bytes
 ) -> "list[tuple[Place, GetDigestResponse]]":
@@ -169,6 +201,28 @@ class _Node:
         from jukinet._pb.jukinet.consistency.v1.consistency_pb2 import ListRowsRequest
 
         return await self._list(ListRowsRequest(key=self._key, at=_place(municipality, position), buckets=buckets))
+
+    async def damaged(self, name: str) -> list[Damage]:
+        import grpc
+
+        from jukinet._pb.jukinet.consistency.v1.consistency_pb2 import ListDamagedRequest, RowKind
+        from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceStub
+
+        async with channel_to(self._target) as channel:
+            try:
+                answer = await ConsistencyServiceStub(channel).ListDamaged(ListDamagedRequest(), timeout=DIGEST_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                fail_call(error, self._target.address)
+        return [
+            Damage(
+                node=name,
+                kind=RowKind.Name(row.kind).removeprefix("ROW_KIND_").lower(),
+                position=row.position or None,
+                municipality=row.municipality or None,
+                resident_code=row.resident_code or None,
+            )
+            for row in answer.rows
+        ]
 
     async def _list(self, request: "ListRowsRequest") -> "dict[str, Row]":
         import grpc
@@ -267,6 +321,9 @@ def _name(found: Compared, reference: str, right: "dict[str, Row]", held: "dict[
                     version=here.version if here else None,
                     reference_version=there.version if there else None,
                     misfiled=any(row.misfiled for row in (here, there) if row),
+                    damaged_at=tuple(
+                        name for name, row in ((node, here), (reference, there)) if row is not None and row.damaged
+                    ),
                 )
                 (found.waiting if waits else found.drift).append(row)
 

@@ -28,6 +28,7 @@ from jukinet.mesh.errors import Refused, name_of, reason_of
 from jukinet.mesh.failpoints import passing
 from jukinet.mesh.identity import Identity
 from jukinet.store import journal
+from jukinet.store.checksum import RecordDamaged
 from jukinet.store.errors import StoreError
 from jukinet.store.reading import read
 
@@ -81,7 +82,7 @@ class Snapshots:
 
         One that the node above holds (LINK_HELD) does not keep the others from getting there. Raises
         grpc.aio.AioRpcError, StoreError, and Refused: SNAPSHOT_CHUNK where this node's changes are not those of the
-        manifest.
+        manifest, RECORD_DAMAGED where one is not what was written.
         """
         outbox = await self._outbox()
         bringing = [asyncio.create_task(self._bring(channel, outbox, each)) for each in sorted(outbox.held)]
@@ -136,7 +137,11 @@ class Snapshots:
             self._beside.clear()
 
     async def _deposit(self, channel: grpc.aio.Channel) -> None:
-        signed = await self._own_manifest()
+        try:
+            signed = await self._own_manifest()
+        except Refused as refused:
+            log.error("no manifest can be signed of what is stored here", extra={"reason": name_of(refused.reason)})
+            return
         if signed:
             epoch = (await self._read(journal.read_stream)).epoch
             request = pb.DepositManifestRequest(epoch=epoch, manifest=signed)
@@ -262,7 +267,11 @@ class Snapshots:
         return await self._read(lambda connection: make_manifest(connection, self._own.name, key)) if key else None
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
-        return await asyncio.to_thread(read, self._reader, query)
+        """Raises Refused: RECORD_DAMAGED, where a change of this node is not what was written."""
+        try:
+            return await asyncio.to_thread(read, self._reader, query)
+        except RecordDamaged:
+            raise Refused(errors.ERROR_REASON_RECORD_DAMAGED) from None
 
 
 def _reason_of(failure: Exception) -> str:

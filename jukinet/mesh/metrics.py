@@ -38,6 +38,7 @@ INSTRUMENTS: Final = {
     "link_slow": ("gauge", "1", "1 while the peer owes an answer for more than fifteen seconds"),
     "parked": ("gauge", "1", "changes that are kept but not applied"),
     "held": ("gauge", "1", "municipalities that the change brake holds until two operators release them: an alarm"),
+    "damaged": ("gauge", "1", "rows of the register that are not what was written, by kind: an alarm"),
     "waiting_age": ("gauge", "s", "since when the oldest change waits for an earlier one of its resident"),
     "waiting_too_long": ("gauge", "1", "changes that wait longer than `limits.waiting_alarm_hours`: an alarm"),
     "commit_duration": ("histogram", "s", "duration of one durable commit"),
@@ -207,6 +208,13 @@ def held(municipalities: int) -> None:
     """Shows how many municipalities the change brake holds."""
     if _serving is not None:
         _serving.gauges["held"].set(municipalities)
+
+
+def damaged(records: int, changes: int) -> None:
+    """Shows how many current rows and how many rows of the history are not what was written."""
+    if _serving is not None:
+        _serving.gauges["damaged"].set(records, {"kind": "CURRENT"})
+        _serving.gauges["damaged"].set(changes, {"kind": "CHANGE"})
 
 
 def waiting(seconds: float, too_long: int) -> None:

@@ -17,15 +17,22 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet.domain.arrival import Arrival
 from jukinet.mesh.errors import Refused
+from jukinet.store.checksum import RecordDamaged
 from jukinet.store.register import Run
 from jukinet.store.rows import ReadChange
 from jukinet.store.sealed_changes import next_changes
 
 
 def not_here(connection: Connection, municipality: str, changes: Sequence[ReadChange]) -> list[ReadChange]:
-    """The changes of a chunk that are not here yet. Raises Refused: LINK_FORK where one that is here is another."""
+    """The changes of a chunk that are not here yet.
+
+    Raises Refused: LINK_FORK where one that is here is another, RECORD_DAMAGED where it is not what was written.
+    """
     first, last = changes[0].sequence, changes[-1].sequence
-    found = next_changes(connection, municipality, epoch=0, after=first - 1, until=last, limit=len(changes) + 1)
+    try:
+        found = next_changes(connection, municipality, epoch=0, after=first - 1, until=last, limit=len(changes) + 1)
+    except RecordDamaged:
+        raise Refused(errors.ERROR_REASON_RECORD_DAMAGED) from None
     here = {sequence: (epoch, change) for sequence, epoch, change in found}
     new = []
     for change in changes:

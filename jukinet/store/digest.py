@@ -27,8 +27,11 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
 from jukinet.domain.apply import row_after
 from jukinet.domain.change import resident_codes
+from jukinet.domain.refusal import ChangeRefused
 from jukinet.mesh.errors import Refused
 from jukinet.store import journal
+from jukinet.store.checksum import is_sound
+from jukinet.store.kept_changes import KEPT, KeptChange, look_at_kept
 from jukinet.store.rows import as_its_holder_left_it, columns_of
 from jukinet.store.schema import history, parked, residents, set_aside
 from jukinet.store.snapshots import half_in
@@ -59,13 +62,20 @@ class HeldRow:
     """Serialised `Resident`."""
     misfiled: dict[str, Any] | None = None
     """The columns beside the message, where they are not those that the message makes: it is not found as it stands."""
+    damaged: bool = False
+    """It is not what was written, or the change of the history is not that it was made from again."""
 
     def digest(self, key: bytes) -> bytes:
-        """Keyed digest of code, version and the whole message; of the columns too where they do not fit."""
+        """Keyed digest of code, version and the whole message; of the columns too where they do not fit.
+
+        That of a damaged row is no other row's, even where its checksum alone is damaged.
+        """
         code = self.code.encode()
         content = hashlib.blake2b(self.message, digest_size=DIGEST_BYTES)
         if self.misfiled is not None:
             content.update(repr(sorted(self.misfiled.items())).encode())
+        if self.damaged:
+            content.update(b"damaged")
         stated = len(code).to_bytes(2) + code + self.version.to_bytes(8) + content.digest()
         return hashlib.blake2b(stated, key=key, digest_size=DIGEST_BYTES, person=b"row").digest()
 
@@ -140,6 +150,7 @@ class NamedRow:
     version: int = 0
     digest: bytes = b""
     misfiled: bool = False
+    damaged: bool = False
     parked: "ErrorReason.ValueType" = field(default=errors.ERROR_REASON_UNSPECIFIED)
 
 
@@ -149,7 +160,7 @@ def rows_in(
     """The rows of some buckets by resident code, with what is parked or set aside; otherwise as `digest`."""
     wanted = frozenset(buckets)
     named = {
-        row.code: NamedRow(row.code, row.version, row.digest(key), row.misfiled is not None)
+        row.code: NamedRow(row.code, row.version, row.digest(key), row.misfiled is not None, row.damaged)
         for row in rows(connection, at, stopped=stopped, wanted=lambda code: bucket_of(code) in wanted)
     }
     for codes, reason in _parked(connection, at):
@@ -186,16 +197,16 @@ def rows(
         for row in part:
             if row.resident_code not in touched and wanted(row.resident_code):
                 yield _present(row)
-    earlier: dict[str, tuple[int, bytes]] = {}
+    earlier: dict[str, tuple[KeptChange, bool]] = {}
     values = {"municipality": at.municipality, "epoch": at.epoch, "sequence": at.sequence}
     for part in _parts(connection, _TAKEN_OVER, values, stopped):
         for row in part:
             if row.resident_code not in touched and wanted(row.resident_code):
-                _keep_last(earlier, row.resident_code, row.version, row.change)
-    for code, version, change in _LAST_OF.rows(connection, {**values, "codes": sorted(filter(wanted, touched))}):
-        _keep_last(earlier, code, version, change)
-    for code, (version, change) in earlier.items():
-        yield HeldRow(code, version, _row_after(change, at.municipality))
+                _keep_last(earlier, row)
+    for last in _LAST_OF.rows(connection, {**values, "codes": sorted(filter(wanted, touched))}):
+        _keep_last(earlier, last)
+    for code, (kept, sound) in earlier.items():
+        yield HeldRow(code, kept.version, _row_after(kept.change, at.municipality), damaged=not sound)
 
 
 def _touched_after(connection: Connection, at: Place) -> set[str]:
@@ -239,24 +250,26 @@ def _parts(
 def _present(row: Row[Any]) -> HeldRow:
     columns = row._asdict()
     message = bytes(columns.pop("resident"))
+    damaged = not is_sound(message, columns.pop("checksum"))
     try:
         made: dict[str, Any] = columns_of(Resident.FromString(message))
-        del made["resident"]
+        del made["resident"], made["checksum"]
         message = as_its_holder_left_it(message)
     except DecodeError:
         made = {}
-    return HeldRow(row.resident_code, row.version, message, None if columns == made else columns)
+    return HeldRow(row.resident_code, row.version, message, None if columns == made else columns, damaged)
 
 
-def _keep_last(last: dict[str, tuple[int, bytes]], code: str, version: int, change: bytes) -> None:
-    if code not in last or last[code][0] < version:
-        last[code] = version, change
+def _keep_last(last: dict[str, tuple[KeptChange, bool]], row: Any) -> None:
+    kept, sound = look_at_kept(row)
+    if kept.resident_code not in last or last[kept.resident_code][0].version < kept.version:
+        last[kept.resident_code] = kept, sound
 
 
 def _row_after(payload: bytes, municipality: str) -> bytes:
     try:
         return row_after(Change.FromString(payload), municipality).SerializeToString()
-    except (DecodeError, LookupError):
+    except (DecodeError, ChangeRefused):
         return payload  # a damaged history is a difference like any other
 
 
@@ -281,7 +294,7 @@ def _until(table: Any) -> Any:
     )
 
 
-_SEALED = select(history.c.resident_code, history.c.version, history.c.change).where(_until(history))
+_SEALED = select(*KEPT).where(_until(history))
 _TAKEN_OVER = _SEALED.join(residents, residents.c.resident_code == history.c.resident_code).where(
     residents.c.holder != bindparam("municipality")
 )

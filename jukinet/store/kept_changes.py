@@ -32,8 +32,14 @@ KEPT: Final = (*(history.c[name] for name in KeptChange._fields), history.c.chec
 
 def read_kept(row: Any) -> KeptChange:
     """What stands in a row of `KEPT`. Raises RecordDamaged: it is not what was written."""
-    *columns, checksum = row
-    kept = KeptChange(*columns)
-    if checksum is not None and checksum != checksum_of_kept(kept[1:-1], kept.applied_at):
+    kept, sound = look_at_kept(row)
+    if not sound:
         raise RecordDamaged
     return kept
+
+
+def look_at_kept(row: Any) -> tuple[KeptChange, bool]:
+    """What stands in a row of `KEPT`, and whether it is what was written: for those who look for damage."""
+    *columns, checksum = row
+    kept = KeptChange(*columns)
+    return kept, checksum is None or checksum == checksum_of_kept(kept[1:-1], kept.applied_at)

@@ -6,9 +6,11 @@ changes.
 """
 
 from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Column, Connection, Table, bindparam, func, select
 
+from jukinet.store.kept_changes import KEPT, read_kept
 from jukinet.store.schema import history, parked, set_aside
 from jukinet.store.statement import Prepared
 
@@ -22,13 +24,17 @@ def next_changes(
     """The next changes of a municipality after its change `after`, which was of incarnation `epoch`; `until` at most.
 
     There are fewer than `limit` only at the end, and none but in order without a gap.
+
+    Raises RecordDamaged: one of them is not what was written. A manifest would have it signed as true.
     """
     found: list[Row] = []
     of_epoch: int | None = epoch
     while of_epoch is not None and len(found) < limit:
         last = found[-1][0] if found else after
         values = {"m": municipality, "epoch": of_epoch, "after": last, "until": until, "most": limit - len(found)}
-        rows, *others = (query.rows(connection, values) for query in _OF_EPOCH)
+        kept = map(read_kept, _KEPT_OF_EPOCH.rows(connection, values))
+        rows: list[Row] = [(each.sequence, each.epoch, each.change) for each in kept]
+        others: list[list[Row]] = [query.rows(connection, values) for query in _OTHERS_OF_EPOCH]
         if any(others):
             rows = sorted((row for part in (rows, *others) for row in part), key=itemgetter(0))[: limit - len(found)]
         found += rows
@@ -48,9 +54,9 @@ def _next_epoch(connection: Connection, municipality: str, epoch: int) -> int | 
     return min((row[0] for row in later if row and row[0] is not None), default=None)
 
 
-_OF_EPOCH = [
-    Prepared(
-        select(table.c.sequence, table.c.epoch, table.c.change)
+def _of_epoch(table: Table, *columns: Column[Any]) -> Prepared:
+    return Prepared(
+        select(*columns)
         .where(
             table.c.municipality == bindparam("m"),
             table.c.epoch == bindparam("epoch"),
@@ -60,8 +66,10 @@ _OF_EPOCH = [
         .order_by(table.c.sequence)
         .limit(bindparam("most"))
     )
-    for table in (history, parked, set_aside)
-]
+
+
+_KEPT_OF_EPOCH = _of_epoch(history, *KEPT)
+_OTHERS_OF_EPOCH = [_of_epoch(table, table.c.sequence, table.c.epoch, table.c.change) for table in (parked, set_aside)]
 _LAST = [
     Prepared(
         select(table.c.epoch, table.c.sequence)

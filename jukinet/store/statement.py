@@ -35,8 +35,17 @@ class Prepared:
 
     def rows(self, connection: Connection, values: Values = _NOTHING) -> list[Row]:
         """Runs a query with named values: all rows, their columns in the order of the statement."""
-        found: list[Row] = run_on_driver(connection, self._begun(connection), values).fetchall()
-        return found
+        text = self._begun(connection)
+        driver: Any = connection.connection.driver_connection
+        try:
+            found: list[Row] = driver.execute(text, values).fetchall()
+        except connection.dialect.loaded_dbapi.Error as error:
+            failure = _as_sqlalchemy(connection, error)
+        except UnicodeDecodeError as error:  # what psycopg says of a text that is none, with the text
+            failure = StatementError("a stored text is none", None, None, error)
+        else:
+            return found
+        raise failure
 
     def rows_of_each(self, connection: Connection, values: Sequence[Values]) -> list[list[Row]]:
         """The same once for each set of values: what leads up to a query costs as much as a look-up by key."""

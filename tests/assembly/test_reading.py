@@ -26,6 +26,14 @@ async def _all(answers: Any) -> list[Any]:
     return [each async for each in answers]
 
 
+def _away() -> list[Any]:
+    raise StoreError("away")
+
+
+def _consistency(register: Engine) -> ConsistencyService:
+    return ConsistencyService(register, damaged=_away)
+
+
 def _status(register: Engine) -> Any:
     return AdminService(identity=Identity("center"), register=register, describe=lambda _: None)
 
@@ -33,13 +41,14 @@ def _status(register: Engine) -> Any:
 CALLS: dict[str, Callable[[Engine], Any]] = {
     "GetStatus": lambda register: _status(register).GetStatus(admin.GetStatusRequest(), None),
     "ListParked": lambda register: _all(_status(register).ListParked(admin.ListParkedRequest(), None)),
-    "ListPlaces": lambda register: ConsistencyService(register).ListPlaces(consistency.ListPlacesRequest(), _NOBODY),
-    "GetDigest": lambda register: ConsistencyService(register).GetDigest(
+    "ListPlaces": lambda register: _consistency(register).ListPlaces(consistency.ListPlacesRequest(), _NOBODY),
+    "GetDigest": lambda register: _consistency(register).GetDigest(
         consistency.GetDigestRequest(key=bytes(32), at=AT), _NOBODY
     ),
     "ListRows": lambda register: _all(
-        ConsistencyService(register).ListRows(consistency.ListRowsRequest(key=bytes(32), at=AT, buckets=[1]), _NOBODY)
+        _consistency(register).ListRows(consistency.ListRowsRequest(key=bytes(32), at=AT, buckets=[1]), _NOBODY)
     ),
+    "ListDamaged": lambda register: _consistency(register).ListDamaged(consistency.ListDamagedRequest(), _NOBODY),
 }
 _NOBODY: Any = None
 

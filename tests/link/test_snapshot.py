@@ -25,6 +25,7 @@ from jukinet.store import digest, journal, register
 from jukinet.store.errors import StorageFull
 from jukinet.store.outbox_start import drop_outbox
 from jukinet.store.schema import manifests
+from tests.damaged import flip_kept
 
 Mesh = Callable[..., Any]
 KEY = bytes(32)
@@ -307,6 +308,38 @@ async def test_a_chunk_that_was_altered_on_its_way_is_refused_and_nothing_of_it_
     assert all(row.sequence <= 5 for row in prefecture.rows("history"))
     await link.until(lambda: digest_of(prefecture, "131016") == digest_of(cs, "131016"))
     assert altered == 2
+
+
+async def test_a_municipality_signs_no_snapshot_with_a_damaged_change_in_it(mesh: Mesh, cs: Any, link: Any) -> None:
+    for n in range(12):
+        accept(cs, link.change(n))
+    prune_all(cs)
+    flip_kept(cs.engine, 3, "change")
+    prefecture = mesh("prefecture", "130001")
+    await prefecture.serve(forwards=False)
+    cs.dial(prefecture)
+    await link.until(lambda: cs.uplink.state.last_error == errors.ERROR_REASON_RECORD_DAMAGED)
+    assert not prefecture.rows("history")
+    flip_kept(cs.engine, 3, "change")
+    await link.until(lambda: cs.uplink.state.neighbour_mark == 12)
+    assert digest_of(prefecture, "131016") == digest_of(cs, "131016")
+
+
+async def test_a_municipality_with_a_damaged_change_sends_on_while_its_manifest_is_wanted(
+    tiers: Any, mesh: Mesh, link: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    flip_kept(tiers.chiyoda.engine, 3, "change")
+    await lose(tiers.center)
+    await tiers.prefecture.stop_dialling()
+    center = mesh("center", instance="rebuilt")
+    await center.serve(forwards=False)
+    tiers.prefecture.dial(center)
+    await link.until(lambda: "no manifest can be signed of what is stored here" in caplog.messages)
+    accept(tiers.chiyoda, link.change(50, 1, "131016"))
+    await link.until(lambda: tiers.chiyoda.uplink.state.neighbour_mark == 21)
+    assert tiers.chiyoda.uplink.state.connected
+    lost = [record.__dict__["reason"] for record in caplog.records if record.message == "link lost"]
+    assert "RECORD_DAMAGED" not in lost, "its stream stays"
 
 
 async def test_changes_that_are_taken_while_a_snapshot_is_brought_follow_it(

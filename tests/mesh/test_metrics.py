@@ -52,6 +52,7 @@ def record_everything() -> None:
     metrics.link_slow(PEER, False)
     metrics.parked(3)
     metrics.held(1)
+    metrics.damaged(1, 2)
     metrics.waiting(90.0, 1)
     metrics.commit(40, 0.004)
     metrics.batch(500)
@@ -88,6 +89,8 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         f'jukinet_link_slow{{peer="{PEER.uri}"}}': 0,
         "jukinet_parked": 3,
         "jukinet_held": 1,
+        'jukinet_damaged{kind="CURRENT"}': 1,
+        'jukinet_damaged{kind="CHANGE"}': 2,
         "jukinet_waiting_age_seconds": 90,
         "jukinet_waiting_too_long": 1,
         'jukinet_commit_duration_seconds_bucket{le="0.005"}': 1,
@@ -132,7 +135,7 @@ def test_time_until_the_certificate_ends_is_absent_until_it_is_known(address: st
 def test_labels_are_names_of_the_contract_or_nodes(address: str) -> None:
     record_everything()
     labels = {label for labels in re.findall(r"\{([^}]*)\}", scrape(address)) for label in labels.split(",")}
-    known = {"reason", "refusal", "outcome", "result", "detector", "peer", "le"}
+    known = {"reason", "refusal", "outcome", "result", "detector", "kind", "peer", "le"}
     assert {label.partition("=")[0] for label in labels} <= known
     assert not any("agencies.jukinet" in label for label in labels)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, insert, text, update
+from sqlalchemy import Connection, Engine, insert, select, text, update
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
@@ -20,6 +20,7 @@ from jukinet.store.current_rows import look_up
 from jukinet.store.digest import BUCKETS, Place, Stopped, bucket_of, digest, places, rows_in
 from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import residents, set_aside
+from tests.damaged import flip_kept, flipped
 from tests.month_of_life import MUNICIPALITIES, merged, month_of_life
 
 SCOPES = ("13", "14", "")
@@ -197,6 +198,51 @@ def test_the_row_that_differs_is_found_in_its_bucket_and_no_other(
         after = {row.code: row for row in rows_in(connection, KEY, at, differing, stopped=never)}
         assert [code for code, row in after.items() if row != before[code]] == [victim]
         assert after[victim].misfiled
+
+
+@pytest.mark.parametrize("column", ["resident", "checksum"])
+def test_a_damaged_row_differs_and_is_named_as_damaged(
+    engine: Engine, change: Callable[..., Any], arrive: Callable[..., Arrival], column: str
+) -> None:
+    at = Place("131016", 1, 3)
+    with node(engine, "", [[arrive(change(number, 1)) for number in (1, 2, 3)]]) as connection:
+        before = {row.code: row for row in rows_in(connection, KEY, at, range(BUCKETS), stopped=never)}
+        assert not any(row.damaged for row in before.values())
+        victim, value = connection.execute(select(residents.c.resident_code, residents.c[column]).limit(1)).one()
+        ruined = update(residents).where(residents.c.resident_code == victim)
+        connection.execute(ruined.values({column: flipped(value)}))
+        after = {row.code: row for row in rows_in(connection, KEY, at, range(BUCKETS), stopped=never)}
+    assert [code for code, row in after.items() if row.digest != before[code].digest] == [victim]
+    assert [code for code, row in after.items() if row.damaged] == [victim]
+
+
+@pytest.mark.parametrize("column", ["change", "applied_at"])
+def test_a_row_that_is_made_again_of_a_damaged_change_differs_and_is_named_as_damaged(
+    engine: Engine, change: Callable[..., Any], arrive: Callable[..., Arrival], column: str
+) -> None:
+    at = Place("131016", 1, 2)
+    stream = [change(1, 1), change(2, 1), change(1, 2, reason="CORRECTION_MOVE_WITHIN", town="二丁目")]
+    with engine.begin() as connection:
+        take(connection, "", [arrive(each) for each in stream])
+        before = {row.code: row for row in rows_in(connection, KEY, at, range(BUCKETS), stopped=never)}
+    flip_kept(engine, 1, column)
+    with engine.connect() as connection:
+        after = {row.code: row for row in rows_in(connection, KEY, at, range(BUCKETS), stopped=never)}
+    code = stream[0].record.resident_code
+    assert [code for code, row in after.items() if row.digest != before[code].digest] == [code]
+    assert [code for code, row in after.items() if row.damaged] == [code]
+
+
+def test_a_row_without_a_checksum_is_equal_to_the_same_with_one(
+    engine: Engine, change: Callable[..., Any], arrive: Callable[..., Arrival]
+) -> None:
+    """Rows of an earlier version have none at a tier that was upgraded, and one at a tier that was made again."""
+    at = Place("131016", 1, 1)
+    with node(engine, "", [[arrive(change(1, 1))]]) as connection:
+        before = digest(connection, KEY, at, stopped=never)
+        connection.execute(update(residents).values(checksum=None))
+        after = digest(connection, KEY, at, stopped=never)
+    assert (after.root, after.misfiled) == (before.root, 0)
 
 
 def test_a_parked_change_is_named_beside_the_rows(engine: Engine, change: Callable[..., Any]) -> None:

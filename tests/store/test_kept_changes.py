@@ -11,12 +11,14 @@ from sqlalchemy import Engine, select, text, update
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.domain.arrival import Arrival
+from jukinet.mesh.errors import Refused
 from jukinet.store import watches
 from jukinet.store.checksum import RecordDamaged
+from jukinet.store.chunk import not_here
 from jukinet.store.corrections import is_readable, read_corrections
 from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
 from jukinet.store.register import apply_arrivals
-from jukinet.store.rows import checksum_of_kept
+from jukinet.store.rows import ReadChange, checksum_of_kept
 from jukinet.store.schema import history
 from jukinet.store.watch_start import put_on
 from jukinet.store.watches import WatchList
@@ -149,3 +151,18 @@ def test_a_list_waits_in_front_of_a_damaged_change_and_is_told_nothing_of_it(
     run(lambda connection: connection.execute(text("DELETE FROM watched")))
     with pytest.raises(RecordDamaged):
         run(put)
+
+
+def test_no_chunk_is_compared_with_a_damaged_row(engine: Engine, applied: Apply, change: Make, arrive: Make) -> None:
+    arrivals = [arrive(change(number, 1)) for number in (1, 2)]
+    applied(*arrivals)
+    chunk = [
+        ReadChange(each.sequence, each.epoch, each.change.record.resident_code, "", 1, each.payload, None, None)
+        for each in arrivals
+    ]
+    with engine.connect() as connection:
+        assert not_here(connection, "131016", chunk) == []
+    flip_kept(engine, 2, "change")
+    with engine.connect() as connection, pytest.raises(Refused) as caught:
+        not_here(connection, "131016", chunk)
+    assert caught.value.reason == errors.ERROR_REASON_RECORD_DAMAGED

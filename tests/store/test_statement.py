@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, bindparam, select
 
+from jukinet.store.errors import StoreError
 from jukinet.store.journal import Origin, write_origin
+from jukinet.store.reading import read
 from jukinet.store.schema import origins
-from jukinet.store.statement import one_of
+from jukinet.store.statement import Prepared, one_of
+from tests.damaged import ruin_text
 
 CODES = ["131016", "131024", "271004"]
 OF_EPOCH = one_of(
@@ -15,6 +18,7 @@ OF_EPOCH = one_of(
     codes=origins.c.municipality,
     sequences=origins.c.sequence,
 )
+ALL = Prepared(select(origins.c.municipality))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,17 @@ def test_one_value_finds_what_a_list_of_it_finds(
             write_origin(connection, code, Origin(2 if code == "271004" else 1, 1, b"1", 1))
         rows = OF_EPOCH.rows(connection, {"epoch": 1, "codes": codes, "sequences": sequences})
     assert [code for (code,) in rows] == found
+
+
+def test_a_text_that_is_none_is_a_failure_of_the_database_and_is_not_quoted(engine: Engine) -> None:
+    """Drivers find out while they hand the rows over, each in its own way."""
+    with engine.begin() as connection:
+        write_origin(connection, CODES[0], Origin(1, 1, b"1", 1))
+        ruin_text(connection, "origins", "municipality", "epoch = 1")
+    with pytest.raises(StoreError) as caught:
+        read(engine, ALL.rows)
+    assert "31016" not in repr(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 _SQL = [

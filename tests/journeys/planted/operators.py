@@ -55,7 +55,7 @@ async def plant_bodies(canaries: Canaries, network: Network, known: identity_pb2
 
 
 async def plant_in_a_comparison(canaries: Canaries, network: Network) -> None:
-    """An operator compares a municipality's rows: the one answer to an operator in which codes stand."""
+    """An operator compares a municipality's rows, and asks for damaged ones: the answers in which codes stand."""
     async with network.channel(CS) as channel:
         compare = ConsistencyServiceStub(channel)
         places = await compare.ListPlaces(consistency.ListPlacesRequest(), timeout=5)
@@ -66,6 +66,10 @@ async def plant_in_a_comparison(canaries: Canaries, network: Network) -> None:
         await canaries.attempt(
             compare.ListRows(consistency.ListRowsRequest(key=bytes(32), at=early, buckets=[0]), timeout=10), at
         )
+        damaged = await canaries.attempt(compare.ListDamaged(consistency.ListDamagedRequest(), timeout=10))
+        # No row of the shared mesh is; `test_damaged_rows` searches what nodes tell of some that are.
+        assert not damaged.rows
+        canaries.plant(consistency.DamagedRow(resident_code=network.code()))
 
 
 async def plant_on_the_command_line(canaries: Canaries, network: Network, folder: Path) -> None:
