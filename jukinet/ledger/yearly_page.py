@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from jukinet.ledger.yearly_report import SMALLEST, YearlyReport
+from jukinet.ledger.yearly_report import PARTS, SMALLEST, YearlyReport
 
 FORMAT = "jukinet-yearly-report/1"
 _COLUMNS = ("kind", "receiver", "name_ja", "name_en", "month", "method", "reason", "number")
@@ -35,6 +35,10 @@ KINDS_EN = {
 _METHODS = {"immediate": "即時提供 immediate", "batch": "一括提供 batch", "changes": "異動情報 changes"}
 
 
+_NOT_YET = "—"
+"""Of a month after the last entry of all ledgers: nobody knows, and 0 would be a claim."""
+
+
 class Name(NamedTuple):
     """How an agency is called."""
 
@@ -47,7 +51,7 @@ Names = Mapping[str, Name]
 
 
 def as_json(report: YearlyReport, names: Names) -> str:
-    """One JSON object, ending in a newline. A number of null is one under ten."""
+    """One JSON object, ending in a newline. A number of null is kept back: it, or what it would tell, is under ten."""
     content = {
         "format": FORMAT,
         "year": report.year,
@@ -62,7 +66,7 @@ def as_json(report: YearlyReport, names: Names) -> str:
 
 
 def as_csv(report: YearlyReport, names: Names) -> str:
-    """One row a number, with a header; an empty number is one under ten. Line ends are those of RFC 4180."""
+    """One row a number, with a header; an empty number is kept back. Line ends are those of RFC 4180."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS)
     writer.writeheader()
@@ -92,19 +96,30 @@ def _receivers(report: YearlyReport) -> list[str]:
 def _tables(report: YearlyReport, names: Names) -> list[dict[str, Any]]:
     """For each kind: its rows, each with a number a month and the sum of those that are published."""
     months = [f"{report.year + (month > 12)}-{(month - 1) % 12 + 1:02}" for month in range(4, 16)]
+    covered = max((source.covered_to[:7] for source in report.sources), default="")
+    begun = {month: 0 if month <= covered else _NOT_YET for month in months}
     tables = []
     for kind, japanese in KINDS_JA.items():
         rows: dict[tuple[str, ...], dict[str, Any]] = {}
         for line in report.lines:
             if line.kind == kind:
-                row = rows.setdefault((line.receiver, line.method, line.reason), dict.fromkeys(months, 0))
+                row = rows.setdefault((line.receiver, line.method, line.reason), dict(begun))
                 row[line.month] = line.number
         shown = [
-            {"label": _label(key, names), "numbers": list(row.values()), "sum": sum(filter(None, row.values()))}
+            {
+                "label": _label(key, names),
+                "numbers": list(row.values()),
+                "sum": _sum(row),
+            }
             for key, row in rows.items()
         ]
-        tables.append({"ja": japanese, "en": KINDS_EN[kind], "months": months, "rows": shown})
+        is_part = kind in PARTS
+        tables.append({"ja": japanese, "en": KINDS_EN[kind], "months": months, "rows": shown, "is_part": is_part})
     return tables
+
+
+def _sum(row: Mapping[str, Any]) -> int:
+    return sum(number for number in row.values() if isinstance(number, int))
 
 
 def _label(key: tuple[str, ...], names: Names) -> str:
@@ -112,4 +127,4 @@ def _label(key: tuple[str, ...], names: Names) -> str:
     name = names.get(receiver)
     who = f"{name.ja} {name.en}" if name else receiver
     how = _METHODS.get(method, "")
-    return " · ".join(part for part in (who, how, reason) if part)
+    return " · ".join(part for part in (who, how, reason) if part) or "全体 all"

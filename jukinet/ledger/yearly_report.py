@@ -5,7 +5,8 @@ Rules:
 1. It is computed from the ledger alone, up to a signed checkpoint: whoever has the ledger gets the same bytes. Entries
    are read and hashed by the stand-alone verifier, and counted only if they add up to the signed root.
 2. No number under ten stands in it, for a small one beside a place and a month may point at a person. Sums are of the
-   numbers that stand in it, so that none that is missing can be found by subtraction.
+   numbers that stand in it, and what part of a month's provisions had something is counted among those whose number
+   stands there, and shown only where ten others had it not, or none; so none that is missing is found by subtraction.
 3. Attempts of private organisations (Act art. 30-38) are counted to the last one: they are about no person.
 
 Months are Japan's; a year (年度) begins in April. Source: Act art. 30-16, Rules art. 22 (receiver, year and month,
@@ -13,8 +14,8 @@ number, method; resident codes by month and number).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,9 @@ from jukinet.ledger.verify.tree import GrowingTree, SignedTree, hash_leaf
 
 SMALLEST = 10
 """The smallest number that is published."""
+
+PARTS = ("resident_code", "sealed")
+"""Kinds that are a part of what was provided in a month."""
 
 _JAPAN = timezone(timedelta(hours=9))
 _METHODS = {
@@ -51,11 +55,13 @@ class Source:
     size: int
     root: str
     """32 bytes in hex digits."""
+    covered_to: str = ""
+    """When its last entry was made, ISO 8601 in Japan's time, to the second; empty without entries."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One number of the report; `number` is None where it is under ten, and where a column says nothing it is empty.
+    """One number of the report; `number` is None where it is kept back, and where a column says nothing it is empty.
 
     `kind` is `provided`, `resident_code` (provisions that held a 住民票コード), `sealed` (those shown to the person
     later, 封印), `private_attempt`, `refused`, `no_single_match` or `not_provided`; `month` is `2026-04`, `receiver` an
@@ -120,7 +126,7 @@ def report_year(
     if unused := ends.keys() - set(origins):
         raise Unsound(f"a checkpoint is of no given ledger: {', '.join(sorted(unused))}")
     report.sources.sort(key=lambda source: source.origin)
-    report.lines = sorted((_published(line, number) for line, number in counted.items()), key=_order)
+    report.lines = sorted(_published(counted), key=_order)
     return report
 
 
@@ -138,15 +144,22 @@ def _count(
         raise Unsound(f"{name}: no key of {header.origin} is given")
     note = ends.get(header.origin, header.checkpoint)
     signed = read_checkpoint(note, key)
-    tree = GrowingTree()
+    tree, last = GrowingTree(), 0
     for line in read_lines(file):
         if tree.size == signed.size:
             break
         if isinstance(line, EntryLine):
             tree.add(hash_leaf(line.leaf))
-            counted.update(_lines_of(read_entry(line.leaf), report, name))
+            entry = read_entry(line.leaf)
+            last = max(last, entry.time.seconds)
+            counted.update(_lines_of(entry, report, name))
     _require_same(tree, signed, name)
-    return Source(header.origin, note, signed.size, signed.root.hex())
+    covered_to = _in_japan(last).isoformat() if tree.size else ""
+    return Source(header.origin, note, signed.size, signed.root.hex(), covered_to)
+
+
+def _in_japan(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC).astimezone(_JAPAN)
 
 
 def _require_same(tree: GrowingTree, signed: SignedTree, name: str) -> None:
@@ -156,7 +169,7 @@ def _require_same(tree: GrowingTree, signed: SignedTree, name: str) -> None:
 
 def _lines_of(entry: ledger_pb2.Entry, report: YearlyReport, name: str) -> Iterable[Line]:
     """What an entry adds one to; nothing for those of other years."""
-    at = datetime.fromtimestamp(entry.time.seconds, UTC).astimezone(_JAPAN)
+    at = _in_japan(entry.time.seconds)
     if not report.first_day <= at.date() <= report.last_day:
         return
     month = f"{at:%Y-%m}"
@@ -166,9 +179,9 @@ def _lines_of(entry: ledger_pb2.Entry, report: YearlyReport, name: str) -> Itera
             raise Unsound(f"{name}: it holds a kind of provision that this version does not know")
         yield Line("provided", entry.agency, month, method)
         if inquiry_pb2.IDENTITY_FIELD_RESIDENT_CODE in entry.fields:
-            yield Line("resident_code", month=month)
+            yield Line("resident_code", entry.agency, month, method)
         if entry.sealed_until:
-            yield Line("sealed", month=month)
+            yield Line("sealed", entry.agency, month, method)
     elif entry.result == ledger_pb2.RESULT_NO_SINGLE_MATCH:
         yield Line("no_single_match", month=month)
     elif entry.result == ledger_pb2.RESULT_NOT_PROVIDED:
@@ -184,9 +197,21 @@ def _reason(number: int) -> str:
     return known.name.removeprefix("ERROR_REASON_") if known else f"REASON_{number}"
 
 
-def _published(line: Line, number: int) -> Line:
-    shown = number if number >= SMALLEST or line.kind == "private_attempt" else None
-    return Line(line.kind, line.receiver, line.month, line.method, line.reason, shown)
+def _published(counted: Mapping[Line, int]) -> Iterator[Line]:
+    """What is shown of what was counted; parts of a month's provisions are counted by receiver and method too."""
+    months: Counter[str] = Counter()
+    parts: Counter[Line] = Counter()
+    for line, number in counted.items():
+        if line.kind in PARTS:
+            whole = counted[replace(line, kind="provided")]
+            parts[Line(line.kind, month=line.month)] += number if whole >= SMALLEST else 0
+        else:
+            shown = number if number >= SMALLEST or line.kind == "private_attempt" else None
+            months[line.month] += (shown or 0) if line.kind == "provided" else 0
+            yield replace(line, number=shown)
+    for line, number in parts.items():
+        is_shown = number >= SMALLEST and not 0 < months[line.month] - number < SMALLEST
+        yield replace(line, number=number if is_shown else None)
 
 
 _KINDS = ("provided", "resident_code", "sealed", "private_attempt", "refused", "no_single_match", "not_provided")

@@ -65,17 +65,18 @@ def test_only_what_was_provided_counts_as_provided_and_what_was_not_is_told_apar
 
 
 def test_resident_codes_are_counted_beside(tmp_path: Path) -> None:
-    leaves = [leaf(number, APRIL, fields=(1, 6)) for number in range(10)] + [leaf(10, APRIL)]
+    leaves = [leaf(number, APRIL, fields=(1, 6)) for number in range(10)]
+    leaves += [leaf(number, APRIL) for number in range(10, 20)]
     report = year_of(write(tmp_path / "ledger", leaves))
     assert numbers(report, "resident_code") == {("", "2026-04", ""): 10}
-    assert numbers(report, "provided") == {("pension-service", "2026-04", ""): 11}
+    assert numbers(report, "provided") == {("pension-service", "2026-04", ""): 20}
 
 
 def test_sealed_provisions_are_counted_at_once_and_beside(tmp_path: Path) -> None:
-    leaves = [leaf(number, APRIL, sealed_until="2027-04-01") for number in range(10)] + [leaf(10, APRIL)]
+    leaves = [leaf(number, APRIL, sealed_until="2027-04-01") for number in range(10)]
     report = year_of(write(tmp_path / "ledger", leaves))
     assert numbers(report, "sealed") == {("", "2026-04", ""): 10}
-    assert numbers(report, "provided") == {("pension-service", "2026-04", ""): 11}
+    assert numbers(report, "provided") == {("pension-service", "2026-04", ""): 10}
     assert "from a later day on" in as_page(report, {})
 
 
@@ -100,6 +101,57 @@ def test_no_number_under_ten_stands_anywhere_nor_can_be_subtracted(
     for agency in {who for who, *_ in truth}:
         row = page.split(f"{spiffe(agency)} · 即時提供", 1)[1].split("</tr>", 1)[0]
         assert row.endswith(f"<td>{sums[agency]}</td>")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(AGENCIES), st.sampled_from((APRIL, MAY)), st.booleans(), st.integers(0, 25)),
+        max_size=6,
+    )
+)
+def test_no_part_of_a_month_gives_away_a_number_under_ten(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[str, datetime, bool, int]]
+) -> None:
+    """With every shown number at hand, each group that can be told apart has ten members or none."""
+    leaves = [
+        leaf(
+            0,
+            time,
+            agency=spiffe(agency),
+            sealed_until="2027-04-01" if sealed else "",
+            fields=(1, 6) if sealed else (1,),
+        )
+        for agency, time, sealed, count in drawn
+        for _ in range(count)
+    ]
+    report = year_of(write(tmp_path_factory.mktemp("ledger") / "ledger", leaves))
+    shown = numbers(report, "provided")
+    for kind in ("sealed", "resident_code"):
+        for (_, month, _), part in numbers(report, kind).items():
+            if part is not None:
+                whole = sum(number or 0 for (_, at, _), number in shown.items() if at == month)
+                assert part >= SMALLEST
+                assert whole == part or whole - part >= SMALLEST
+
+
+def test_a_hidden_receiver_counts_in_no_part(tmp_path: Path) -> None:
+    leaves = [leaf(number, APRIL, fields=(1, 6)) for number in range(12)]
+    leaves += [leaf(number, APRIL, fields=(1, 6), agency=spiffe(AGENCIES[1])) for number in range(12, 21)]
+    report = year_of(write(tmp_path / "ledger", leaves))
+    assert numbers(report, "resident_code") == {("", "2026-04", ""): 12}
+
+
+def test_a_month_that_no_record_has_come_to_is_not_called_zero(tmp_path: Path) -> None:
+    leaves = [leaf(number, APRIL, fields=(1, 6)) for number in range(10)] + [leaf(10, MAY, agency=spiffe(AGENCIES[1]))]
+    report = year_of(write(tmp_path / "ledger", leaves))
+    (source,) = report.sources
+    assert source.covered_to == "2026-05-10T09:00:00+09:00"
+    page = as_page(report, {})
+    row = page.split(f"{spiffe(AGENCIES[0])} · 即時提供", 1)[1].split("</tr>", 1)[0]
+    assert row.count("<td>0</td>") == 1
+    assert row.count("<td>—</td>") == 10
+    assert '<th scope="row">全体 all</th><td>10</td><td>0</td><td>—</td>' in page
+    assert source.covered_to in page
 
 
 def test_ledgers_of_several_gateways_are_one_report(tmp_path: Path) -> None:
