@@ -27,7 +27,7 @@ from jukinet.cli.inquire import (
 )
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
-from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json
+from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json, tell
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchResponse
@@ -76,6 +76,9 @@ def inquire_batch(
     Each person is one question with one ledger entry and one receipt. Answers come in the order of the file and are on
     disk before more is asked for. Interrupt it at any time: the same command goes on behind the last answer.
 
+    A wrong line has a problem in the place of its answer and stops no other. Mend such lines in a file of their own,
+    and ask about those persons with another --out.
+
     With --held, an agency that asks about the same persons again, as every month, gets only what changed since; whoever
     did not change is on record all the same, and the values stand in the earlier file.
 
@@ -120,6 +123,7 @@ def inquire_batch(
             matches = f"{run.matches} matches, {run.unchanged} of them unchanged"
             show(f"{answers.answered} records are answered in {out}; now {matches}, {run.faulty} faulty")
         if run.faulty:
+            tell("Mend lines with a problem in a file of their own, and ask about them with another --out.")
             raise typer.Exit(Exit.REFUSED)
 
 

@@ -28,6 +28,7 @@ from jukinet.cli.csv_records import records, split
 from jukinet.cli.output import Exit, Failure
 from jukinet.domain.local_government import is_municipality_code
 from jukinet.domain.refusal import ChangeRefused
+from jukinet.mesh.errors import BrokenMessage, check_message
 
 _NUMBER: Final = "individual_number"
 _MUNICIPALITY: Final = "local_government_code"
@@ -54,7 +55,8 @@ def read_subjects(source: Path) -> Iterator[tuple[int, Subject | Failure]]:
         source: the first character decides: `{` begins JSON lines, anything else a CSV header.
 
     Returns:
-        For each record its first physical line, from 1, and who it names, or what is wrong with it.
+        For each record its first physical line, from 1, and who it names, or what is wrong with it. Whoever is named
+        here is taken by a gateway.
 
     Raises:
         Failure: the file cannot be read, or its header names an unknown column.
@@ -95,41 +97,35 @@ def subject_of(values: dict[str, str], source: Path) -> Subject:
         source: for the text of a failure.
 
     Raises:
-        Failure: it names nobody in one of the two ways.
+        Failure: it names nobody in one of the two ways, or breaks a rule of the contract.
     """
+    who = Subject()
     if set(values) == {_NUMBER}:
-        return Subject(individual_number=values[_NUMBER])
+        _set(source, who, _NUMBER, values[_NUMBER])
+        return _sound(source, who)
     missing, more = _NEEDED - set(values), set(values) - _ITEMS
     if missing or more:
         wrong = [*(f"{name} is missing" for name in sorted(missing)), *(f"{name} is too much" for name in sorted(more))]
         raise Failure(
             f"{source}: name a person by the four items, or by individual_number alone; {', '.join(wrong)}.", Exit.USAGE
         )
-    return Subject(four_items=_four_items(source, values))
+    who.four_items.CopyFrom(_four_items(source, values))
+    return _sound(source, who)
 
 
 def read_individual_number(source: Path) -> Subject:
     """Reads an individual number from a text file; `-` = standard input.
 
     Raises:
-        Failure: the file cannot be read.
+        Failure: the file cannot be read, or holds something else.
     """
-    return Subject(individual_number=_read_text(source).strip())
+    return subject_of({_NUMBER: _read_text(source).strip()}, source)
 
 
 def _four_items(source: Path, values: dict[str, str]) -> FourItems:
     items = FourItems()
     for name, text in values.items():
-        column = BY_HEADER[name]
-        try:
-            value = column.read(text)
-        except (ValueError, ChangeRefused):
-            raise Failure(f"{source}: {name} must be {column.expects}.", Exit.USAGE) from None
-        target: Any = items.address if "address" in column.path else items
-        if isinstance(value, Message):
-            getattr(target, name).CopyFrom(value)
-        else:
-            setattr(target, name, value)
+        _set(source, items.address if "address" in BY_HEADER[name].path else items, name, text)
     # The network could only say that it holds nothing of such a municipality, which sounds as if it would come.
     if not is_municipality_code(items.address.local_government_code):
         raise Failure(
@@ -138,6 +134,29 @@ def _four_items(source: Path, values: dict[str, str]) -> FourItems:
             Exit.USAGE,
         )
     return items
+
+
+def _set(source: Path, target: Any, name: str, text: str) -> None:
+    column = BY_HEADER[name]
+    try:
+        value = column.read(text)
+        if isinstance(value, Message):
+            getattr(target, name).CopyFrom(value)
+        else:
+            setattr(target, name, value)
+    # What was raised may quote the value, so it goes no further.
+    except (ValueError, ChangeRefused):
+        raise Failure(f"{source}: {name} must be {column.expects}.", Exit.USAGE) from None
+
+
+def _sound(source: Path, who: Subject) -> Subject:
+    """The same, if a gateway takes it: it would refuse all who travel with one whom it does not take."""
+    try:
+        check_message(who)
+    except BrokenMessage as broken:
+        rules = ", ".join(f"{each.field}: {each.rule}" for each in broken.violations)
+        raise Failure(f"{source}: no person as the contract wants one named ({rules}).", Exit.USAGE) from None
+    return who
 
 
 def _parse(source: Path, text: str) -> dict[str, str]:
