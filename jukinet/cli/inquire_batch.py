@@ -1,8 +1,7 @@
 """`jukinet inquire-batch`: an agency's client for many persons (一括提供)."""
 
 import asyncio
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,17 +93,20 @@ def inquire_batch(
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquiryContext
         from jukinet.cli.batch_answers import BatchAnswers
         from jukinet.cli.batch_stream import BatchStream
+        from jukinet.cli.held_marks import read_marks
+        from jukinet.cli.subject import check_subjects
 
         batch = {
-            "questions_sha256": _digest(file),
+            "questions_sha256": check_subjects(file),
             "purpose": purpose,
             "fields": sorted({each.value for each in field}),
             # Who goes on without it would have the rest shown at once.
             **({"sealed_until": seal_until} if seal_until else {}),
         }
+        marks = read_marks(held)
         with BatchAnswers(out, batch) as answers:
             progress = LinesSettled()
-            run = _Run(file, held, answers, progress)
+            run = _Run(file, marks, answers, progress)
             asked = InquireBatchRequest(
                 context=InquiryContext(
                     purpose=purpose, case_reference=case, operator=operator, maximum_age_seconds=max_age
@@ -130,9 +132,11 @@ def inquire_batch(
 class _Run:
     """One run of the command: it keeps the answers to what was not answered yet."""
 
-    def __init__(self, file: Path, held: Path | None, answers: "BatchAnswers", progress: LinesSettled) -> None:
+    def __init__(
+        self, file: Path, marks: Mapping[bytes, bytes], answers: "BatchAnswers", progress: LinesSettled
+    ) -> None:
         self._file = file
-        self._held = held
+        self._marks = marks
         self._answers = answers
         self._progress = progress
         self.matches = 0
@@ -147,7 +151,7 @@ class _Run:
 
         after = self._answers.last_line
         left = ((number, who) for number, who in read_subjects(self._file) if number > after)
-        return messages_of(with_marks(left, self._held))
+        return messages_of(with_marks(left, self._marks))
 
     def keep(self, message: "Message", response: "InquireBatchResponse | None") -> None:
         """Keeps what was answered about each record of a message, or what is wrong with it."""
@@ -165,11 +169,3 @@ class _Run:
         self.faulty += sum("problem" in line or "refusal" in line for line in lines)
         self._answers.keep(lines)
         self._progress.settled(self._answers.answered)
-
-
-def _digest(file: Path) -> str:
-    try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise Failure(f"{file}: {error.strerror}.", Exit.USAGE) from None

@@ -11,6 +11,8 @@ The file is one JSON object of texts; its keys are columns of a change file, in 
     {"individual_number": "…"}
 """
 
+import codecs
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +36,7 @@ _NUMBER: Final = "individual_number"
 _MUNICIPALITY: Final = "local_government_code"
 _NEEDED: Final = frozenset({"name", "birth_date", "sex", _MUNICIPALITY, "town"})
 _ITEMS: Final = _NEEDED | {"block", "building"}
+_BLOCK_BYTES: Final = 1 << 20
 
 
 def read_subject(source: Path) -> Subject:
@@ -46,6 +49,25 @@ def read_subject(source: Path) -> Subject:
         Failure: the file cannot be read or names nobody in one of the two ways.
     """
     return subject_of(_parse(source, _read_text(source)), source)
+
+
+def check_subjects(source: Path) -> str:
+    """Looks at a file of many persons as a whole, before anybody is asked about.
+
+    Returns:
+        SHA-256 of the file, in hexadecimal digits.
+
+    Raises:
+        Failure: it cannot be read, is not UTF-8 to its end, or has no header as `read_subjects` wants it.
+    """
+    digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
+    with _told_of(source), source.open("rb") as content:
+        while block := content.read(_BLOCK_BYTES):
+            digest.update(block)
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    next(read_subjects(source), None)
+    return digest.hexdigest()
 
 
 def read_subjects(source: Path) -> Iterator[tuple[int, Subject | Failure]]:
@@ -187,6 +209,6 @@ def _told_of(source: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError:
-        raise Failure(f"{source} is not UTF-8.", Exit.USAGE) from None
+        raise Failure(f"{source} is not UTF-8; save it as that.", Exit.USAGE) from None
     except OSError as error:
         raise Failure(f"{source}: {error.strerror}.", Exit.USAGE) from None
