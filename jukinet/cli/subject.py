@@ -9,11 +9,12 @@ The file is one JSON object of texts; its keys are columns of a change file, in 
     {"name": "…", "birth_date": "1948-05-03", "sex": "male", "local_government_code": "131016",
      "town": "…", "block": "…", "building": "…"}
     {"individual_number": "…"}
+
+A key or column that stands twice, in whichever language, is wrong: of two names the last would be asked about.
 """
 
 import codecs
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,7 +26,8 @@ from typing import Any, Final, TextIO
 from google.protobuf.message import Message
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, Subject
-from jukinet.cli.change_columns import BY_HEADER
+from jukinet.cli.change_columns import BY_HEADER, COLUMNS, LineRefused
+from jukinet.cli.change_file import HeaderRefused, columns_of, json_object
 from jukinet.cli.csv_records import records, split
 from jukinet.cli.output import Exit, Failure
 from jukinet.domain.local_government import is_municipality_code
@@ -81,7 +83,7 @@ def read_subjects(source: Path) -> Iterator[tuple[int, Subject | Failure]]:
         here is taken by a gateway.
 
     Raises:
-        Failure: the file cannot be read, or its header names an unknown column.
+        Failure: the file cannot be read, or its header names an unknown column or one twice.
     """
     with _told_of(source), _opened(source) as stream:
         header = stream.readline()
@@ -90,11 +92,17 @@ def read_subjects(source: Path) -> Iterator[tuple[int, Subject | Failure]]:
                 if line.strip():
                     yield number, _named(source, line, _parse)
             return
-        columns = split(header.rstrip("\n")) or []
-        if not columns or any(name not in BY_HEADER for name in columns) or len(set(columns)) != len(columns):
-            raise Failure(f"{source}: the first line must name columns of a change file, each once.", Exit.USAGE)
+        columns = _columns(source, header)
         for number, record in records(stream, len(columns)):
             yield number, _named(source, record, partial(_of_record, columns))
+
+
+def _columns(source: Path, header: str) -> list[str]:
+    try:
+        return columns_of(split(header.rstrip("\n")) or [""])
+    except HeaderRefused as refused:
+        text = f"{source}: the first line must name columns of a change file, each once ({refused})."
+        raise Failure(text, Exit.USAGE) from None
 
 
 def _named(source: Path, text: str, read: Callable[[Path, str], dict[str, str]]) -> Subject | Failure:
@@ -108,7 +116,7 @@ def _of_record(columns: list[str], source: Path, record: str) -> dict[str, str]:
     fields = split(record)
     if fields is None or len(fields) != len(columns):
         raise Failure(f"{source}: the line has not {len(columns)} fields, or its quotes do not match.", Exit.USAGE)
-    return {BY_HEADER[name].name: value for name, value in zip(columns, fields, strict=True) if value}
+    return {name: value for name, value in zip(columns, fields, strict=True) if value}
 
 
 def subject_of(values: dict[str, str], source: Path) -> Subject:
@@ -183,15 +191,17 @@ def _sound(source: Path, who: Subject) -> Subject:
 
 def _parse(source: Path, text: str) -> dict[str, str]:
     try:
-        content = json.loads(text)
-    # What was raised may quote the file, so it goes no further.
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        content = json_object(text)
+    except LineRefused as refused:
+        raise Failure(f"{source} is not one JSON object of texts: {refused}.", Exit.USAGE) from None
+    if not all(isinstance(value, str) for value in content.values()):
         raise Failure(f"{source} is not one JSON object of texts.", Exit.USAGE)
     unknown = [name for name in content if name not in BY_HEADER]
     if unknown:
         raise Failure(f"{source}: {len(unknown)} keys are not columns of a change file.", Exit.USAGE)
+    # One of the two would be asked about, and the answer could be that of another person.
+    if twice := [column.name for column in COLUMNS if {column.name, column.japanese} <= content.keys()]:
+        raise Failure(f"{source}: {', '.join(twice)} stands there in English and in Japanese.", Exit.USAGE)
     return {BY_HEADER[name].name: value for name, value in content.items() if value}
 
 

@@ -10,7 +10,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
 from jukinet.cli.batch_answers import FORMAT, BatchAnswers
 from jukinet.cli.output import Failure
 from jukinet.cli.subject import read_subject, read_subjects
-from tests.cli.test_inquire_subject import PERSON
+from tests.cli.test_inquire_subject import PERSON, TWICE
 
 BATCH = {"questions_sha256": "00", "purpose": "B1-77", "fields": ["name"]}
 
@@ -87,8 +87,22 @@ def test_many_persons_are_read_from_csv(tmp_path: Path) -> None:
     assert isinstance(read[3], Failure)
 
 
-def test_a_csv_with_an_unknown_column_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("name,shoe_size", "column 2 "),
+        ("name,name", "column 2 .* repeats name"),
+        ("氏名,name", "column 2 .* repeats name"),
+    ],
+)
+def test_a_csv_with_an_unknown_or_doubled_column_is_refused(tmp_path: Path, header: str, says: str) -> None:
     people = tmp_path / "people"
-    people.write_text("name,shoe_size\n", encoding="utf-8")
-    with pytest.raises(Failure, match="columns"):
+    people.write_text(f"{header}\n", encoding="utf-8")
+    with pytest.raises(Failure, match=f"columns.*{says}"):
         list(read_subjects(people))
+
+
+def test_a_line_in_which_an_item_stands_twice_is_named_and_nobody_is_chosen(tmp_path: Path) -> None:
+    people = tmp_path / "people"
+    people.write_text("\n".join(TWICE), encoding="utf-8")
+    assert [type(who) for _, who in read_subjects(people)] == [Failure] * len(TWICE)

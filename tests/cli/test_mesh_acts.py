@@ -91,7 +91,8 @@ def test_an_operator_has_a_key_of_his_own_and_signs_for_any_client(running: Runn
     signed = jukinet("operator", "sign", "-", *where, stdin=json.dumps(question))
     assert signed.exit_code == Exit.OK, signed.output
     assert json.loads(signed.stdout)["context"]["operator_proof"]["signature"]
-    for odd in ("{", '{"subject": 1}', "[]"):
+    twice = f'{json.dumps(question)[:-1]}, "fields": ["IDENTITY_FIELD_SEX"]}}'
+    for odd in ("{", '{"subject": 1}', "[]", twice):
         assert jukinet("operator", "sign", "-", *where, stdin=odd).exit_code == Exit.USAGE
     assert jukinet("operator", "sign", "-", stdin=json.dumps(question)).exit_code == Exit.USAGE
 
