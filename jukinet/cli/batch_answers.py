@@ -46,13 +46,15 @@ class BatchAnswers:
 
     Args:
         path: a new file, or one that the same batch began.
-        batch: what makes the batch the same: digest of the questions, row, items.
+        batch: what makes the batch the same: who asks, digest of the questions, row, items, all that an answer would
+            lack or differ by if the rest were asked otherwise.
         kind: format of the file and its version.
         closed_by: key that stands in the last line of what was kept together alone; without that line, all of it is
             asked again. None = each line is good by itself.
 
     Raises:
-        Failure: the file belongs to something else, another process writes it, or it cannot be written.
+        Failure: the file belongs to something else or was begun otherwise, another process writes it, or it cannot be
+            written.
     """
 
     def __init__(
@@ -118,20 +120,36 @@ class BatchAnswers:
         content: Any = None
         try:
             content = json.loads(raw)
-            same = content == self._header if first else type(content["line"]) is int
+            known = content["format"] == self._header["format"] if first else type(content["line"]) is int
         except (ValueError, KeyError, TypeError):
-            same = False
-        if not same:
+            known = False
+        if not known:
+            raise Failure(f"{self._path} holds something else than such answers; name another file.", Exit.USAGE)
+        found: dict[str, Any] = content
+        if first:
+            self._require_same(found)
+        return found
+
+    def _require_same(self, begun: Mapping[str, Any]) -> None:
+        if unsaid := self._header.keys() - begun.keys():
             raise Failure(
-                f"{self._path} holds something else than answers to these questions for this row and these items; "
-                "name another file.",
+                f"{self._path} does not say its {_in_words(unsaid)}: an older version began it, and the rest could be "
+                "asked otherwise. Name another file.",
                 Exit.USAGE,
             )
-        found: dict[str, Any] = content
-        return found
+        if other := {key for key in begun if key not in self._header or begun[key] != self._header[key]}:
+            raise Failure(
+                f"{self._path} was begun otherwise, by its {_in_words(other)}. Go on as it was begun, or name another "
+                "file.",
+                Exit.USAGE,
+            )
 
     def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
         text = "".join(f"{spell(line)}\n" for line in lines).encode()
         while text:
             text = text[os.write(self._file, text) :]
         os.fsync(self._file)
+
+
+def _in_words(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(key.removesuffix("_sha256").replace("_", " ") for key in keys))

@@ -73,7 +73,9 @@ def inquire_batch(
     """Ask for items of the identity records (本人確認情報) of many persons in one affair (一括提供).
 
     Each person is one question with one ledger entry and one receipt. Answers come in the order of the file and are on
-    disk before more is asked for. Interrupt it at any time: the same command goes on behind the last answer.
+    disk before more is asked for. Interrupt it at any time: the same command goes on behind the last answer,
+    at another gateway or by another operator too. With another file, row, item, --max-age, --for-watch or --seal-until,
+    or for another agency, it does not.
 
     A wrong line has a problem in the place of its answer and stops no other. Mend such lines in a file of their own,
     and ask about those persons with another --out.
@@ -96,12 +98,16 @@ def inquire_batch(
         from jukinet.cli.held_marks import read_marks
         from jukinet.cli.subject import check_subjects
 
+        # With another one of these the rest would be answered otherwise: older, without handles, shown at once. Another
+        # gateway or operator changes nothing of it.
         batch = {
+            "agency": signing.agency,
             "questions_sha256": check_subjects(file),
             "purpose": purpose,
             "fields": sorted({each.value for each in field}),
-            # Who goes on without it would have the rest shown at once.
-            **({"sealed_until": seal_until} if seal_until else {}),
+            "max_age": max_age,
+            "for_watch": for_watch,
+            "sealed_until": seal_until,
         }
         marks = read_marks(held)
         with BatchAnswers(out, batch) as answers:

@@ -51,7 +51,7 @@ def test_a_header_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["diary\n", json.dumps({"format": FORMAT, **BATCH, "purpose": "B1-72"}) + "\n", '{"line": 1}\n', "[]\n"],
+    ["diary\n", json.dumps({**BATCH, "format": "of tomorrow"}) + "\n", '{"line": 1}\n', "[]\n"],
 )
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "answers"
@@ -59,6 +59,26 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: str) ->
     with pytest.raises(Failure, match="holds something else"):
         BatchAnswers(path, BATCH)
     assert path.read_text(encoding="utf-8") == content
+
+
+@pytest.mark.parametrize(
+    ("begun", "says"),
+    [
+        ({**BATCH, "purpose": "B1-72"}, "begun otherwise, by its purpose"),
+        ({**BATCH, "questions_sha256": "01", "fields": []}, "begun otherwise, by its fields, questions"),
+        ({**BATCH, "of_tomorrow": 1}, "begun otherwise, by its of tomorrow"),
+        ({"questions_sha256": "00"}, "does not say its fields, purpose: an older version began it"),
+    ],
+)
+def test_a_file_that_was_begun_otherwise_is_left_alone_and_by_what_is_told(
+    tmp_path: Path, begun: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "answers"
+    path.write_text(json.dumps({"format": FORMAT, **begun}) + "\n", encoding="utf-8")
+    before = path.read_bytes()
+    with pytest.raises(Failure, match=says):
+        BatchAnswers(path, BATCH)
+    assert path.read_bytes() == before
 
 
 def test_many_persons_are_read_from_json_lines_and_each_wrong_line_is_named(tmp_path: Path) -> None:

@@ -144,6 +144,42 @@ def test_what_was_asked_is_kept_though_the_file_cannot_be_read_on(batch: Batch) 
     assert len(lines) > 4 * TOGETHER
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "says"),
+    [
+        (("--for-watch",), (), "for watch"),
+        (("--max-age", "60"), ("--max-age", "1"), "max age"),
+        ((), ("--seal-until", "2027-04-01"), "sealed until"),
+    ],
+)
+def test_a_batch_goes_on_only_as_it_was_begun(
+    batch: Batch, first: tuple[str, ...], then: tuple[str, ...], says: str
+) -> None:
+    batch.people.write_text(HEADER + LINE, "utf-8")
+    assert batch.ask(*first)[0] == Exit.OK
+    begun = batch.out.read_bytes()
+    code, told = batch.ask(*then)
+    assert (code, f"by its {says}. Go on as it was begun" in told) == (Exit.USAGE, True), told
+    assert (batch.out.read_bytes(), len(batch.gateway.asked)) == (begun, 1)
+    assert batch.ask(*first)[0] == Exit.OK
+
+
+def test_a_batch_of_another_agency_or_of_an_older_version_does_not_go_on(batch: Batch) -> None:
+    batch.people.write_text(HEADER + LINE, "utf-8")
+    assert batch.ask()[0] == Exit.OK
+    header, *rest = batch.out.read_text("utf-8").splitlines(keepends=True)
+    begun = json.loads(header)
+    assert begun["agency"] == Identity("agency", PENSION_SERVICE).uri
+    batch.out.write_text("".join([json.dumps({**begun, "agency": "another"}) + "\n", *rest]), "utf-8")
+    code, told = batch.ask()
+    assert (code, "by its agency" in told) == (Exit.USAGE, True)
+    former = {key: begun[key] for key in ("format", "questions_sha256", "purpose", "fields")}
+    batch.out.write_text("".join([json.dumps(former) + "\n", *rest]), "utf-8")
+    code, told = batch.ask()
+    assert (code, "does not say its agency, for watch, max age, sealed until" in told) == (Exit.USAGE, True)
+    assert len(batch.gateway.asked) == 1
+
+
 def test_a_signed_job_that_names_nobody_is_told_and_not_asked(batch: Batch, tmp_path: Path) -> None:
     batch.people.write_text(SOUND, "utf-8")
     job, key = tmp_path / "job", load_signing_key(batch.mesh.operator_key(Identity("agency", PENSION_SERVICE), "op-7"))
