@@ -66,6 +66,8 @@ class BatchAnswers:
         self.last_line = 0
         """Line of the last record that is answered; 0 when none is."""
         self.answered = 0
+        self.faulty = 0
+        """How many of them have a problem or a refusal in the place of an answer, of earlier runs too."""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -91,6 +93,7 @@ class BatchAnswers:
         self._write(lines)
         self.last_line = lines[-1]["line"]
         self.answered += sum(self._closed_by not in line for line in lines)
+        self.faulty += sum(map(_is_faulty, lines))
 
     def _lock(self) -> None:
         try:
@@ -100,16 +103,18 @@ class BatchAnswers:
 
     def _go_on(self) -> None:
         with open(self._file, "rb", closefd=False) as file:
-            whole = read = answered = 0
+            whole = read = answered = faulty = 0
             for raw in file:
                 if not raw.endswith(b"\n"):
                     break
                 content = self._taken(raw, first=read == 0)
                 closing = self._closed_by in content
                 answered += read > 0 and not closing
+                faulty += _is_faulty(content)
                 read += len(raw)
                 if closing or whole == 0 or self._closed_by is None:
-                    whole, self.answered, self.last_line = read, answered, content.get("line", 0)
+                    whole, self.last_line = read, content.get("line", 0)
+                    self.answered, self.faulty = answered, faulty
         os.ftruncate(self._file, whole)
         os.lseek(self._file, 0, os.SEEK_END)
         if not whole:
@@ -149,6 +154,10 @@ class BatchAnswers:
         while text:
             text = text[os.write(self._file, text) :]
         os.fsync(self._file)
+
+
+def _is_faulty(line: Mapping[str, Any]) -> bool:
+    return "problem" in line or "refusal" in line
 
 
 def _in_words(keys: Iterable[str]) -> str:

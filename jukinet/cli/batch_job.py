@@ -161,12 +161,12 @@ def run(
             with progress:
                 asyncio.run(stream.ask(target, seconds))
         if as_json:
-            told = {"matches": work.matches, "unchanged": work.unchanged, "refused": work.refused}
+            told = {"matches": work.matches, "unchanged": work.unchanged, "refused": answers.faulty}
             show_json({"answered": answers.answered, **told})
         else:
             matches = f"{work.matches} matches, {work.unchanged} of them unchanged"
-            show(f"{answers.answered} persons are answered; now {matches}, {work.refused} refused")
-        if work.refused:
+            show(f"{answers.answered} persons are answered, {answers.faulty} of them refused; now {matches}")
+        if answers.faulty:
             raise typer.Exit(Exit.REFUSED)
 
 
@@ -206,7 +206,6 @@ class _Work:
         self._progress = progress
         self.matches = 0
         self.unchanged = 0
-        self.refused = 0
 
     def messages(self) -> "Iterator[Message]":
         """What is not answered yet. Raises Failure."""
@@ -241,7 +240,6 @@ class _Work:
         lines = [answer_line(number, person, each) for (number, _), person, each in given]
         self.unchanged += sum("unchanged" in line for line in lines)
         self.matches += sum(line.get("outcome") == "INQUIRY_OUTCOME_MATCH" for line in lines)
-        self.refused += sum("refusal" in line for line in lines)
         self._answers.keep([*lines, {"line": lines[-1]["line"], "operator": self._operator, "message": told}])
         self._progress.settled(self._answers.answered)
 

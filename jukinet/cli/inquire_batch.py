@@ -125,12 +125,12 @@ def inquire_batch(
             with progress:
                 asyncio.run(stream.ask(target, seconds))
         if as_json:
-            told = {"matches": run.matches, "unchanged": run.unchanged, "faulty": run.faulty}
+            told = {"matches": run.matches, "unchanged": run.unchanged, "faulty": answers.faulty}
             show_json({"answered": answers.answered, **told})
         else:
             matches = f"{run.matches} matches, {run.unchanged} of them unchanged"
-            show(f"{answers.answered} records are answered in {out}; now {matches}, {run.faulty} faulty")
-        if run.faulty:
+            show(f"{answers.answered} records are answered in {out}, {answers.faulty} of them faulty; now {matches}")
+        if answers.faulty:
             tell("Mend lines with a problem in a file of their own, and ask about them with another --out.")
             raise typer.Exit(Exit.REFUSED)
 
@@ -147,7 +147,6 @@ class _Run:
         self._progress = progress
         self.matches = 0
         self.unchanged = 0
-        self.faulty = 0
 
     def messages(self) -> "Iterator[Message]":
         """What is not answered yet."""
@@ -172,6 +171,5 @@ class _Run:
         ]
         self.unchanged += sum("unchanged" in line for line in lines)
         self.matches += sum(line.get("outcome") == "INQUIRY_OUTCOME_MATCH" for line in lines)
-        self.faulty += sum("problem" in line or "refusal" in line for line in lines)
         self._answers.keep(lines)
         self._progress.settled(self._answers.answered)

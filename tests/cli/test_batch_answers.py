@@ -41,6 +41,16 @@ def test_the_same_batch_goes_on_behind_its_last_whole_line(tmp_path: Path) -> No
     assert [line.get("line") for line in lines(path)] == [None, 1, 4, 5]
 
 
+def test_who_was_not_answered_in_an_earlier_run_still_counts(tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    for wanted in (2, 4):
+        with BatchAnswers(path, BATCH) as answers:
+            answers.keep([{"line": 1, "problem": "x"}, {"line": 2, "outcome": "a"}, {"line": 3, "refusal": "x"}])
+            assert answers.faulty == wanted
+    with BatchAnswers(path, BATCH) as answers:
+        assert (answers.faulty, answers.answered) == (4, 6)
+
+
 def test_a_header_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "answers"
     path.write_bytes(b'{"format": "jukinet-ba')

@@ -100,6 +100,8 @@ def test_a_record_that_breaks_the_contract_is_told_in_its_line_and_stops_no_othe
         f" {name}" in problem or f"({name}" in problem for (name, _), (_, problem) in zip(wrong, problems, strict=True)
     )
     assert len(batch.gateway.asked) == TOGETHER + 1
+    code, told = batch.ask()
+    assert (code, "a file of their own" in told) == (Exit.REFUSED, True), "whoever goes on with it hears of them too"
 
 
 HEADER = "氏名,生年月日,性別,市区町村コード,町字\n"
