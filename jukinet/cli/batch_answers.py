@@ -46,13 +46,15 @@ class BatchAnswers:
 
     Args:
         path: a new file, or one that the same batch began.
-        batch: what makes the batch the same: digest of the questions, row, items.
+        batch: what makes the batch the same: who asks, digest of the questions, row, items, all that an answer would
+            lack or differ by if the rest were asked otherwise.
         kind: format of the file and its version.
         closed_by: key that stands in the last line of what was kept together alone; without that line, all of it is
             asked again. None = each line is good by itself.
 
     Raises:
-        Failure: the file belongs to something else, another process writes it, or it cannot be written.
+        Failure: the file belongs to something else or was begun otherwise, another process writes it, or it cannot be
+            written.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class BatchAnswers:
         self.last_line = 0
         """Line of the last record that is answered; 0 when none is."""
         self.answered = 0
+        self.faulty = 0
+        """How many of them have a problem or a refusal in the place of an answer, of earlier runs too."""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -89,6 +93,7 @@ class BatchAnswers:
         self._write(lines)
         self.last_line = lines[-1]["line"]
         self.answered += sum(self._closed_by not in line for line in lines)
+        self.faulty += sum(map(_is_faulty, lines))
 
     def _lock(self) -> None:
         try:
@@ -98,16 +103,18 @@ class BatchAnswers:
 
     def _go_on(self) -> None:
         with open(self._file, "rb", closefd=False) as file:
-            whole = read = answered = 0
+            whole = read = answered = faulty = 0
             for raw in file:
                 if not raw.endswith(b"\n"):
                     break
                 content = self._taken(raw, first=read == 0)
                 closing = self._closed_by in content
                 answered += read > 0 and not closing
+                faulty += _is_faulty(content)
                 read += len(raw)
                 if closing or whole == 0 or self._closed_by is None:
-                    whole, self.answered, self.last_line = read, answered, content.get("line", 0)
+                    whole, self.last_line = read, content.get("line", 0)
+                    self.answered, self.faulty = answered, faulty
         os.ftruncate(self._file, whole)
         os.lseek(self._file, 0, os.SEEK_END)
         if not whole:
@@ -118,20 +125,40 @@ class BatchAnswers:
         content: Any = None
         try:
             content = json.loads(raw)
-            same = content == self._header if first else type(content["line"]) is int
+            known = content["format"] == self._header["format"] if first else type(content["line"]) is int
         except (ValueError, KeyError, TypeError):
-            same = False
-        if not same:
+            known = False
+        if not known:
+            raise Failure(f"{self._path} holds something else than such answers; name another file.", Exit.USAGE)
+        found: dict[str, Any] = content
+        if first:
+            self._require_same(found)
+        return found
+
+    def _require_same(self, begun: Mapping[str, Any]) -> None:
+        if unsaid := self._header.keys() - begun.keys():
             raise Failure(
-                f"{self._path} holds something else than answers to these questions for this row and these items; "
-                "name another file.",
+                f"{self._path} does not say its {_in_words(unsaid)}: an older version began it, and the rest could be "
+                "asked otherwise. Name another file.",
                 Exit.USAGE,
             )
-        found: dict[str, Any] = content
-        return found
+        if other := {key for key in begun if key not in self._header or begun[key] != self._header[key]}:
+            raise Failure(
+                f"{self._path} was begun otherwise, by its {_in_words(other)}. Go on as it was begun, or name another "
+                "file.",
+                Exit.USAGE,
+            )
 
     def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
         text = "".join(f"{spell(line)}\n" for line in lines).encode()
         while text:
             text = text[os.write(self._file, text) :]
         os.fsync(self._file)
+
+
+def _is_faulty(line: Mapping[str, Any]) -> bool:
+    return "problem" in line or "refusal" in line
+
+
+def _in_words(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(key.removesuffix("_sha256").replace("_", " ") for key in keys))

@@ -76,7 +76,7 @@ def sign(
     --case 2026-0042 --operator op-7 --field address
     """
     with failures_told():
-        from jukinet.cli.held_marks import with_marks
+        from jukinet.cli.held_marks import read_marks, with_marks
         from jukinet.cli.job_file import write_job
         from jukinet.cli.subject import read_subjects
         from jukinet.ledger.verify.batch_job import Order, format_time
@@ -103,7 +103,7 @@ def sign(
             raise Failure(str(error), Exit.CONFIGURATION) from None
         except IdentityError as error:
             raise Failure(f"--agency: {error}", Exit.USAGE) from None
-        order = write_job(out, order, with_marks(read_subjects(file), held), key)
+        order = write_job(out, order, with_marks(read_subjects(file), read_marks(held)), key)
         if as_json:
             show_json({"persons": order.persons, "ordered_at": order.ordered_at})
         else:
@@ -161,12 +161,12 @@ def run(
             with progress:
                 asyncio.run(stream.ask(target, seconds))
         if as_json:
-            told = {"matches": work.matches, "unchanged": work.unchanged, "refused": work.refused}
+            told = {"matches": work.matches, "unchanged": work.unchanged, "refused": answers.faulty}
             show_json({"answered": answers.answered, **told})
         else:
             matches = f"{work.matches} matches, {work.unchanged} of them unchanged"
-            show(f"{answers.answered} persons are answered; now {matches}, {work.refused} refused")
-        if work.refused:
+            show(f"{answers.answered} persons are answered, {answers.faulty} of them refused; now {matches}")
+        if answers.faulty:
             raise typer.Exit(Exit.REFUSED)
 
 
@@ -206,17 +206,23 @@ class _Work:
         self._progress = progress
         self.matches = 0
         self.unchanged = 0
-        self.refused = 0
 
     def messages(self) -> "Iterator[Message]":
-        """What is not answered yet."""
+        """What is not answered yet. Raises Failure."""
         from jukinet.cli.batch_stream import messages_of
         from jukinet.ledger.verify.batch_job import person_lines, read_head, read_person
+        from jukinet.ledger.verify.findings import Unsound
 
         after = self._answers.last_line
-        with self._job.open("rb") as file:
-            read_head(file)
-            yield from messages_of((number, read_person(line)) for number, line in person_lines(file) if number > after)
+        try:
+            with self._job.open("rb") as file:
+                read_head(file)
+                people = ((number, read_person(line)) for number, line in person_lines(file) if number > after)
+                yield from messages_of(people)
+        except Unsound as error:
+            raise Failure(f"{self._job} is no job that may be carried out: {error}.") from None
+        except OSError as error:
+            raise Failure(f"{self._job}: {error.strerror}.", Exit.USAGE) from None
 
     def keep(self, message: "Message", response: "InquireBatchResponse | None") -> None:
         """Keeps the answers about the persons of a message, and the gateway's signature on them.
@@ -234,7 +240,6 @@ class _Work:
         lines = [answer_line(number, person, each) for (number, _), person, each in given]
         self.unchanged += sum("unchanged" in line for line in lines)
         self.matches += sum(line.get("outcome") == "INQUIRY_OUTCOME_MATCH" for line in lines)
-        self.refused += sum("refusal" in line for line in lines)
         self._answers.keep([*lines, {"line": lines[-1]["line"], "operator": self._operator, "message": told}])
         self._progress.settled(self._answers.answered)
 

@@ -1,7 +1,8 @@
 """The agency's end of a batch (一括提供): messages go out ahead of their answers, and go on where a stream broke.
 
 Rule: what is answered is kept before more is asked for. On an interruption (Ctrl-C, SIGTERM) no more is asked, and what
-was asked is waited for, so that nobody is asked about again who needs not be; a second one ends at once.
+was asked is waited for, so that nobody is asked about again who needs not be; a second one ends at once. It is the same
+where the questions cannot be read on.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ class BatchStream:
     Args:
         asked: what is asked of everybody: a message without id and persons.
         signing: puts the operator's proof into each message.
-        messages: gives those that are not answered yet; called anew for each stream.
+        messages: gives those that are not answered yet; called anew for each stream. What it raises is raised by `ask`.
         keep: takes a message with the response to it, in order, and returns when both are on disk; the response is None
             for a message that names nobody.
         kept: how much is kept; it grows.
@@ -112,18 +113,23 @@ class BatchStream:
         """One stream, from behind the last answer on."""
         sent: deque[Message] = deque()
         room = asyncio.Semaphore(_AHEAD)
+        failures: list[Exception] = []
 
         async def requests() -> AsyncIterator[InquireBatchRequest]:
-            for message in self._messages():
-                persons = message.persons
-                if persons:
-                    await room.acquire()
-                if self._interrupted:
-                    self._left_out = True
-                    return
-                sent.append(message)
-                if persons:
-                    yield self._request(persons)
+            try:
+                for message in self._messages():
+                    persons = message.persons
+                    if persons:
+                        await room.acquire()
+                    if self._interrupted:
+                        self._left_out = True
+                        return
+                    sent.append(message)
+                    if persons:
+                        yield self._request(persons)
+            # gRPC would cancel the call, tell nobody why, and what is under way would be lost.
+            except Exception as error:
+                failures.append(error)
 
         call: Any = InquiryServiceStub(channel).InquireBatch(requests(), timeout=seconds)
         async with streaming(call):
@@ -131,6 +137,8 @@ class BatchStream:
                 await asyncio.to_thread(self._keep_first, sent, response)
                 room.release()
         await asyncio.to_thread(self._keep_first, sent, None)
+        if failures:
+            raise failures[0]
 
     def _request(self, persons: list[Person]) -> InquireBatchRequest:
         request = InquireBatchRequest()

@@ -9,7 +9,7 @@ begins JSON lines, anything else a CSV header.
 
 import json
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
@@ -126,7 +126,9 @@ def open_change_file(path: Path) -> ChangeFile:
     header = split(first.rstrip("\r\n"))
     if header is None:
         raise HeaderRefused("the quotes of the header line do not match")
-    _check_header(header)
+    named = columns_of(header, REJECT_COLUMNS)
+    if missing := [name for name in REQUIRED if name not in named]:
+        raise HeaderRefused(f"the header line lacks {', '.join(missing)}")
     return ChangeFile(path, encoding, tuple(header), line_end)
 
 
@@ -177,22 +179,31 @@ def _first_failure(raw: BinaryIO, codec: str) -> tuple[int, int] | None:
     return None
 
 
-def _check_header(header: Sequence[str]) -> None:
-    """Unknown headers are named by position only: without a header line they would be somebody's data."""
-    seen: set[str] = set()
+def columns_of(header: Sequence[str], more: Collection[str] = ()) -> list[str]:
+    """Which columns a header line names, by their English names, each once.
+
+    Unknown headers are told by position only: without a header line they would be somebody's data.
+
+    Args:
+        header: its fields, in English or in Japanese.
+        more: what it may have beside the columns of a change file.
+
+    Raises:
+        HeaderRefused: a column is unknown, or stands twice in whichever language.
+    """
+    named: list[str] = []
     for position, name in enumerate(header, start=1):
-        known = name if name in REJECT_COLUMNS else BY_HEADER[name].name if name in BY_HEADER else None
+        known = name if name in more else BY_HEADER[name].name if name in BY_HEADER else None
         if known is None:
             raise HeaderRefused(f"column {position} of the header line is not a column of a change file")
-        if known in seen:
+        if known in named:
             raise HeaderRefused(f"column {position} of the header line repeats {known}")
-        seen.add(known)
-    if missing := [name for name in REQUIRED if name not in seen]:
-        raise HeaderRefused(f"the header line lacks {', '.join(missing)}")
+        named.append(known)
+    return named
 
 
 def _read_csv(stream: TextIO, header: Sequence[str]) -> Iterator[ChangeLine]:
-    names = [BY_HEADER[name].name if name in BY_HEADER else name for name in header]
+    names = columns_of(header, REJECT_COLUMNS)
     called = dict(zip(names, header, strict=True))
     stream.readline()
     for number, text in records(stream, len(header)):

@@ -21,24 +21,33 @@ _FORMATS = (batch_answers.FORMAT, batch_result.FORMAT)
 
 
 def with_marks(
-    people: Iterable[tuple[int, Subject | Failure]], held: Path | None
+    people: Iterable[tuple[int, Subject | Failure]], marks: Mapping[bytes, bytes]
 ) -> Iterator[tuple[int, Person | Failure]]:
     """Who is asked about, each with the mark of what is held of him, if any.
 
     Args:
         people: each with the line where he stands, or what is wrong there.
-        held: earlier answers; None where nothing is held.
-
-    Raises:
-        Failure: the file cannot be read or is not what it should be; it is read before the first person is given.
+        marks: of `read_marks`.
     """
-    marks = _read_marks(held) if held else {}
     for number, who in people:
         yield number, who if isinstance(who, Failure) else Person(who, marks.get(bytes.fromhex(digest_of(who)), b""))
 
 
-def _read_marks(path: Path) -> Mapping[bytes, bytes]:
+def read_marks(path: Path | None) -> Mapping[bytes, bytes]:
+    """Reads what is held.
+
+    Args:
+        path: earlier answers; None where nothing is held.
+
+    Returns:
+        The marks, by digest of how the person was named.
+
+    Raises:
+        Failure: the file cannot be read or is not what it should be.
+    """
     marks: dict[bytes, bytes] = {}
+    if path is None:
+        return marks
     try:
         with path.open("rb") as file:
             if _object(file.readline()).get("format") not in _FORMATS:

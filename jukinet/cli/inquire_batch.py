@@ -1,8 +1,7 @@
 """`jukinet inquire-batch`: an agency's client for many persons (一括提供)."""
 
 import asyncio
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +26,7 @@ from jukinet.cli.inquire import (
 )
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
-from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json
+from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json, tell
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchResponse
@@ -74,7 +73,12 @@ def inquire_batch(
     """Ask for items of the identity records (本人確認情報) of many persons in one affair (一括提供).
 
     Each person is one question with one ledger entry and one receipt. Answers come in the order of the file and are on
-    disk before more is asked for. Interrupt it at any time: the same command goes on behind the last answer.
+    disk before more is asked for. Interrupt it at any time: the same command goes on behind the last answer,
+    at another gateway or by another operator too. With another file, row, item, --max-age, --for-watch or --seal-until,
+    or for another agency, it does not.
+
+    A wrong line has a problem in the place of its answer and stops no other. Mend such lines in a file of their own,
+    and ask about those persons with another --out.
 
     With --held, an agency that asks about the same persons again, as every month, gets only what changed since; whoever
     did not change is on record all the same, and the values stand in the earlier file.
@@ -91,17 +95,24 @@ def inquire_batch(
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquiryContext
         from jukinet.cli.batch_answers import BatchAnswers
         from jukinet.cli.batch_stream import BatchStream
+        from jukinet.cli.held_marks import read_marks
+        from jukinet.cli.subject import check_subjects
 
+        # With another one of these the rest would be answered otherwise: older, without handles, shown at once. Another
+        # gateway or operator changes nothing of it.
         batch = {
-            "questions_sha256": _digest(file),
+            "agency": signing.agency,
+            "questions_sha256": check_subjects(file),
             "purpose": purpose,
             "fields": sorted({each.value for each in field}),
-            # Who goes on without it would have the rest shown at once.
-            **({"sealed_until": seal_until} if seal_until else {}),
+            "max_age": max_age,
+            "for_watch": for_watch,
+            "sealed_until": seal_until,
         }
+        marks = read_marks(held)
         with BatchAnswers(out, batch) as answers:
             progress = LinesSettled()
-            run = _Run(file, held, answers, progress)
+            run = _Run(file, marks, answers, progress)
             asked = InquireBatchRequest(
                 context=InquiryContext(
                     purpose=purpose, case_reference=case, operator=operator, maximum_age_seconds=max_age
@@ -114,26 +125,28 @@ def inquire_batch(
             with progress:
                 asyncio.run(stream.ask(target, seconds))
         if as_json:
-            told = {"matches": run.matches, "unchanged": run.unchanged, "faulty": run.faulty}
+            told = {"matches": run.matches, "unchanged": run.unchanged, "faulty": answers.faulty}
             show_json({"answered": answers.answered, **told})
         else:
             matches = f"{run.matches} matches, {run.unchanged} of them unchanged"
-            show(f"{answers.answered} records are answered in {out}; now {matches}, {run.faulty} faulty")
-        if run.faulty:
+            show(f"{answers.answered} records are answered in {out}, {answers.faulty} of them faulty; now {matches}")
+        if answers.faulty:
+            tell("Mend lines with a problem in a file of their own, and ask about them with another --out.")
             raise typer.Exit(Exit.REFUSED)
 
 
 class _Run:
     """One run of the command: it keeps the answers to what was not answered yet."""
 
-    def __init__(self, file: Path, held: Path | None, answers: "BatchAnswers", progress: LinesSettled) -> None:
+    def __init__(
+        self, file: Path, marks: Mapping[bytes, bytes], answers: "BatchAnswers", progress: LinesSettled
+    ) -> None:
         self._file = file
-        self._held = held
+        self._marks = marks
         self._answers = answers
         self._progress = progress
         self.matches = 0
         self.unchanged = 0
-        self.faulty = 0
 
     def messages(self) -> "Iterator[Message]":
         """What is not answered yet."""
@@ -143,7 +156,7 @@ class _Run:
 
         after = self._answers.last_line
         left = ((number, who) for number, who in read_subjects(self._file) if number > after)
-        return messages_of(with_marks(left, self._held))
+        return messages_of(with_marks(left, self._marks))
 
     def keep(self, message: "Message", response: "InquireBatchResponse | None") -> None:
         """Keeps what was answered about each record of a message, or what is wrong with it."""
@@ -158,14 +171,5 @@ class _Run:
         ]
         self.unchanged += sum("unchanged" in line for line in lines)
         self.matches += sum(line.get("outcome") == "INQUIRY_OUTCOME_MATCH" for line in lines)
-        self.faulty += sum("problem" in line or "refusal" in line for line in lines)
         self._answers.keep(lines)
         self._progress.settled(self._answers.answered)
-
-
-def _digest(file: Path) -> str:
-    try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise Failure(f"{file}: {error.strerror}.", Exit.USAGE) from None

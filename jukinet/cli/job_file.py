@@ -16,12 +16,10 @@ from typing import IO
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf import json_format
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
 from jukinet.cli.output import Exit, Failure, tell
 from jukinet.cli.reject_file import sync_folder
 from jukinet.ledger.verify.batch_job import CONTEXT, FORMAT, Order, Person
 from jukinet.ledger.verify.json_lines import spell
-from jukinet.mesh.errors import BrokenMessage, check_message
 
 _WRONG_SHOWN = 20
 
@@ -34,7 +32,7 @@ def write_job(
     Args:
         path: of a new file.
         order: complete but for number and digest of the persons.
-        people: who is asked about, each with the line where he stands, or what is wrong there.
+        people: who is asked about, of `read_subjects`, each with the line where he stands, or what is wrong there.
         key: of the operator who orders.
 
     Returns:
@@ -68,11 +66,10 @@ def _write_persons(file: IO[bytes], people: Iterable[tuple[int, Person | Failure
     """Gives number and digest of the persons; those who are not named as they must be are told."""
     digest, count, wrong = hashlib.sha256(), 0, 0
     for number, who in people:
-        problem = str(who) if isinstance(who, Failure) else _broken(who.subject)
-        if isinstance(who, Failure) or problem:
+        if isinstance(who, Failure):
             wrong += 1
             if wrong <= _WRONG_SHOWN:
-                tell(f"line {number}: {problem}")
+                tell(f"line {number}: {who}")
             continue
         content = json_format.MessageToDict(who.subject, preserving_proto_field_name=True)
         if who.held:
@@ -86,12 +83,3 @@ def _write_persons(file: IO[bytes], people: Iterable[tuple[int, Person | Failure
     if not count:
         raise Failure("The file names nobody; no job was made.", Exit.USAGE)
     return count, digest.hexdigest()
-
-
-def _broken(who: Subject) -> str:
-    """Which rules of the contract it breaks, by their fields and names alone."""
-    try:
-        check_message(who)
-    except BrokenMessage as broken:
-        return ", ".join(f"{each.field}: {each.rule}" for each in broken.violations)
-    return ""

@@ -89,11 +89,13 @@ def _question(file: Path) -> "Question":
     from jukinet._pb.jukinet.watch.v1 import watch_pb2
 
     try:
-        content = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        content = json.loads(text)
         (kind,) = (name for field, name in _QUESTIONS.items() if field in content or _camel(field) in content)
         file_of_kind = next(each for each in (inquiry_pb2, watch_pb2, recall_pb2) if hasattr(each, kind))
         question: Question = getattr(file_of_kind, kind)()
-        return json_format.ParseDict(content, question)
+        # From the text: of a key that stands twice `content` has the last, and nobody would know which one was signed.
+        return json_format.Parse(text, question)
     # The errors' own texts quote what stands in the file.
     except (OSError, ValueError, TypeError, json_format.ParseError) as error:
         raise Failure(f"{file} holds no question as JSON ({type(error).__name__}).", Exit.USAGE) from None

@@ -69,6 +69,9 @@ def begin(
     key: Key = None,
     nodes_ca: NodesCa = None,
     operator_key: OperatorKey = None,
+    leave_out: Annotated[
+        bool, typer.Option("--leave-out", help="Go on though matches have no handle; those persons are not watched.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put persons on a list, by the handles of earlier answers for the same row.
@@ -76,7 +79,8 @@ def begin(
     Prints the list and, in the order of the file, each person's number on it. The id of a new list is told on standard
     error before anybody is put on it. Running it again with that --list changes no number.
 
-    Exit codes: 0 they are on the list, 2 a file or the request is malformed, 3 no answer, 4 not allowed by law.
+    Exit codes: 0 they are on the list, 2 a file or the request is malformed or a match has no handle, 3 no answer,
+    4 not allowed by law.
 
     Example: jukinet watch begin answers.jsonl --expires 2027-03-31 --mesh mesh --agency pension-service
     --purpose B1-77 --case 2026-0042 --operator op-7 --field address --field change
@@ -87,7 +91,7 @@ def begin(
         from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
         from jukinet._pb.jukinet.watch.v1 import watch_pb2
 
-        chosen, handles = list_id or str(uuid.uuid4()), _handles(file)
+        chosen, handles = list_id or str(uuid.uuid4()), _handles(file, leave_out)
         if list_id is None:
             # Before the first call: should a later one fail, the persons before it are on a list that can be named.
             tell(f"The new list is {chosen}; to go on after a failure, run this again with --list {chosen}")
@@ -197,18 +201,28 @@ def end(
         show(f"list {list_id} ended")
 
 
-def _handles(file: Path) -> Iterator[bytes]:
-    """The handles in a file of answers. Raises Failure."""
+def _handles(file: Path, leave_out: bool) -> Iterator[bytes]:
+    """The handles in a file of answers. Raises Failure, for a match without one too unless such may be left out."""
+    found, without = [], 0
     try:
         text = file.read_text(encoding="utf-8")
-        whole = [json.loads(text)] if text.lstrip().startswith("{\n") else map(json.loads, text.splitlines())
-        found = [base64.b64decode(each["handle"], validate=True) for each in whole if "handle" in each]
+        for each in [json.loads(text)] if text.lstrip().startswith("{\n") else map(json.loads, text.splitlines()):
+            if "handle" in each:
+                found.append(base64.b64decode(each["handle"], validate=True))
+            elif each.get("outcome") == "INQUIRY_OUTCOME_MATCH":
+                without += 1
     except OSError as error:
         raise Failure(f"{file}: {error.strerror}.", Exit.USAGE) from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise Failure(f"{file} is not a file of answers.", Exit.USAGE) from None
     if not found:
         raise Failure(f"{file} has no handle. Ask with --for-watch.", Exit.USAGE)
+    if without:
+        text = f"{without} of {without + len(found)} matches in {file} have no handle"
+        if not leave_out:
+            ways = "Ask about those persons again with --for-watch, or say --leave-out to go on without them."
+            raise Failure(f"{text}; nobody was put on a list. {ways}", Exit.USAGE)
+        tell(f"{text} and are left out.")
     return iter(found)
 
 

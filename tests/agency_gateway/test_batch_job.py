@@ -19,7 +19,7 @@ from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.cli.batch_answers import BatchAnswers
 from jukinet.cli.batch_job import _Work
-from jukinet.cli.held_marks import with_marks
+from jukinet.cli.held_marks import read_marks, with_marks
 from jukinet.cli.job_file import write_job
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.output import Failure
@@ -77,7 +77,7 @@ class Case:
             }
         )
         people = [inquiry.Subject(four_items=self.network.four_items(self.network.record_of(each))) for each in numbers]
-        persons = with_marks(enumerate(people, 1), held)
+        persons = with_marks(enumerate(people, 1), read_marks(held))
         return write_job(self.job, order, persons, load_signing_key(self.private))
 
     def head(self) -> Job:

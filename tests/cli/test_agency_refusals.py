@@ -125,6 +125,25 @@ def test_whoever_is_on_a_new_list_is_on_one_whose_id_was_told_though_a_later_cal
     assert rest[0].startswith("LEDGER_UNAVAILABLE: ")
 
 
+def test_a_match_without_a_handle_is_left_out_of_a_list_only_on_demand(mesh: Mesh, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    handle, match = base64.b64encode(bytes(64)).decode(), "INQUIRY_OUTCOME_MATCH"
+    told = [{"line": 1, "outcome": match, "handle": handle}, *({"line": line, "outcome": match} for line in (2, 3))]
+    nobody = {"line": 4, "outcome": "INQUIRY_OUTCOME_NO_SINGLE_MATCH"}
+    lines = [{"format": "x"}, *told, nobody, {"line": 5, "problem": "x"}]
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    expires = (today_in_japan() + timedelta(days=30)).isoformat()
+    words = ("watch", "begin", answers, "--expires", expires, "--field", "address")
+    watching = Watching()
+    with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, watching)):
+        refused = run(mesh, *words)
+        assert (refused.exit_code, watching.lists) == (Exit.USAGE, [])
+        assert refused.stderr.startswith(f"2 of 3 matches in {answers} have no handle; nobody was put on a list.")
+        begun = run(mesh, *words, "--leave-out", "--json")
+    assert (begun.exit_code, json.loads(begun.stdout)["numbers"]) == (Exit.OK, [1])
+    assert begun.stderr.startswith(f"2 of 3 matches in {answers} have no handle and are left out.")
+
+
 def test_a_list_that_cannot_go_on_is_told_with_the_remedy_and_the_field(mesh: Mesh, tmp_path: Path) -> None:
     list_id = "5f7d1c1e-0000-4000-8000-000000000001"
     with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, Watching())):

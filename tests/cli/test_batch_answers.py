@@ -10,7 +10,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
 from jukinet.cli.batch_answers import FORMAT, BatchAnswers
 from jukinet.cli.output import Failure
 from jukinet.cli.subject import read_subject, read_subjects
-from tests.cli.test_inquire_subject import PERSON
+from tests.cli.test_inquire_subject import PERSON, TWICE
 
 BATCH = {"questions_sha256": "00", "purpose": "B1-77", "fields": ["name"]}
 
@@ -41,6 +41,16 @@ def test_the_same_batch_goes_on_behind_its_last_whole_line(tmp_path: Path) -> No
     assert [line.get("line") for line in lines(path)] == [None, 1, 4, 5]
 
 
+def test_who_was_not_answered_in_an_earlier_run_still_counts(tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    for wanted in (2, 4):
+        with BatchAnswers(path, BATCH) as answers:
+            answers.keep([{"line": 1, "problem": "x"}, {"line": 2, "outcome": "a"}, {"line": 3, "refusal": "x"}])
+            assert answers.faulty == wanted
+    with BatchAnswers(path, BATCH) as answers:
+        assert (answers.faulty, answers.answered) == (4, 6)
+
+
 def test_a_header_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "answers"
     path.write_bytes(b'{"format": "jukinet-ba')
@@ -51,7 +61,7 @@ def test_a_header_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["diary\n", json.dumps({"format": FORMAT, **BATCH, "purpose": "B1-72"}) + "\n", '{"line": 1}\n', "[]\n"],
+    ["diary\n", json.dumps({**BATCH, "format": "of tomorrow"}) + "\n", '{"line": 1}\n', "[]\n"],
 )
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "answers"
@@ -59,6 +69,26 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: str) ->
     with pytest.raises(Failure, match="holds something else"):
         BatchAnswers(path, BATCH)
     assert path.read_text(encoding="utf-8") == content
+
+
+@pytest.mark.parametrize(
+    ("begun", "says"),
+    [
+        ({**BATCH, "purpose": "B1-72"}, "begun otherwise, by its purpose"),
+        ({**BATCH, "questions_sha256": "01", "fields": []}, "begun otherwise, by its fields, questions"),
+        ({**BATCH, "of_tomorrow": 1}, "begun otherwise, by its of tomorrow"),
+        ({"questions_sha256": "00"}, "does not say its fields, purpose: an older version began it"),
+    ],
+)
+def test_a_file_that_was_begun_otherwise_is_left_alone_and_by_what_is_told(
+    tmp_path: Path, begun: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "answers"
+    path.write_text(json.dumps({"format": FORMAT, **begun}) + "\n", encoding="utf-8")
+    before = path.read_bytes()
+    with pytest.raises(Failure, match=says):
+        BatchAnswers(path, BATCH)
+    assert path.read_bytes() == before
 
 
 def test_many_persons_are_read_from_json_lines_and_each_wrong_line_is_named(tmp_path: Path) -> None:
@@ -87,8 +117,22 @@ def test_many_persons_are_read_from_csv(tmp_path: Path) -> None:
     assert isinstance(read[3], Failure)
 
 
-def test_a_csv_with_an_unknown_column_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("name,shoe_size", "column 2 "),
+        ("name,name", "column 2 .* repeats name"),
+        ("氏名,name", "column 2 .* repeats name"),
+    ],
+)
+def test_a_csv_with_an_unknown_or_doubled_column_is_refused(tmp_path: Path, header: str, says: str) -> None:
     people = tmp_path / "people"
-    people.write_text("name,shoe_size\n", encoding="utf-8")
-    with pytest.raises(Failure, match="columns"):
+    people.write_text(f"{header}\n", encoding="utf-8")
+    with pytest.raises(Failure, match=f"columns.*{says}"):
         list(read_subjects(people))
+
+
+def test_a_line_in_which_an_item_stands_twice_is_named_and_nobody_is_chosen(tmp_path: Path) -> None:
+    people = tmp_path / "people"
+    people.write_text("\n".join(TWICE), encoding="utf-8")
+    assert [type(who) for _, who in read_subjects(people)] == [Failure] * len(TWICE)

@@ -9,7 +9,7 @@ import pytest
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import FourItems, InquireBatchRequest, Subject
 from jukinet.cli.batch_answers import FORMAT, BatchAnswers, answer_line
-from jukinet.cli.held_marks import with_marks
+from jukinet.cli.held_marks import read_marks, with_marks
 from jukinet.cli.output import Failure
 from jukinet.ledger.verify import batch_result
 from jukinet.ledger.verify.batch_job import Person, put_persons
@@ -33,7 +33,7 @@ def test_each_person_has_the_mark_of_the_answer_about_him_in_whichever_line(tmp_
     held = answers(tmp_path / "answers", 2, 0, kind=kind)
     failure = Failure("no object")
     asked: list[tuple[int, Subject | Failure]] = [*enumerate(PEOPLE, 1)]
-    found = dict(with_marks([*asked, (5, failure)], held))
+    found = dict(with_marks([*asked, (5, failure)], read_marks(held)))
     assert found.pop(5) is failure
     assert found == {
         1: Person(PEOPLE[0], MARKS[0]),
@@ -41,7 +41,7 @@ def test_each_person_has_the_mark_of_the_answer_about_him_in_whichever_line(tmp_
         3: Person(PEOPLE[2], MARKS[2]),
         4: Person(PEOPLE[3]),
     }
-    assert [who for _, who in with_marks(enumerate(PEOPLE), None)] == [Person(each) for each in PEOPLE]
+    assert [who for _, who in with_marks(enumerate(PEOPLE), {})] == [Person(each) for each in PEOPLE]
 
 
 def test_the_newest_of_two_answers_counts_and_one_that_was_cut_off_does_not(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_the_newest_of_two_answers_counts_and_one_that_was_cut_off_does_not(tmp_
     mark = base64.b64encode(MARKS[1]).decode()
     line = json.dumps(answer_line(1, Person(PEOPLE[0]), {"held": mark})).encode()
     held.write_bytes(held.read_bytes() + line)
-    assert dict(with_marks([(1, PEOPLE[0])], held)) == {1: Person(PEOPLE[0], MARKS[0])}
+    assert dict(with_marks([(1, PEOPLE[0])], read_marks(held))) == {1: Person(PEOPLE[0], MARKS[0])}
     held.write_bytes(held.read_bytes() + b"\n")
-    assert dict(with_marks([(1, PEOPLE[0])], held)) == {1: Person(PEOPLE[0], MARKS[1])}
+    assert dict(with_marks([(1, PEOPLE[0])], read_marks(held))) == {1: Person(PEOPLE[0], MARKS[1])}
 
 
 def _with_a_line(path: Path, line: Any) -> None:
@@ -77,7 +77,7 @@ def test_a_file_of_something_else_is_refused_and_not_quoted(tmp_path: Path, spoi
     held = answers(tmp_path / "answers", 0)
     spoil(held)
     with pytest.raises(Failure) as refused:
-        list(with_marks([(1, PEOPLE[0])], held))
+        list(with_marks([(1, PEOPLE[0])], read_marks(held)))
     assert "secret" not in str(refused.value)
 
 

@@ -94,6 +94,19 @@ def test_what_names_nobody_is_refused_without_repeating_it(tmp_path: Path, conte
     assert "SECRET" not in str(failure.value)
 
 
+TWICE = [json.dumps(PERSON)[:-1] + more for more in (', "name": "SECRET"}', ', "氏名": "SECRET"}', ', "氏名": ""}')]
+"""Objects in which a key stands twice, by its spelling or by its meaning."""
+
+
+@pytest.mark.parametrize("content", TWICE)
+def test_an_item_that_stands_twice_is_refused_and_nobody_is_chosen(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "person.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(Failure, match="name") as failure:
+        read_subject(path)
+    assert (failure.value.code, "SECRET" in str(failure.value)) == (Exit.USAGE, False)
+
+
 @pytest.mark.parametrize("code", ["131010", "999999", "130001", "13101", "１３１０１６"])
 def test_a_code_that_no_municipality_can_have_is_refused_before_anybody_is_asked(tmp_path: Path, code: str) -> None:
     with pytest.raises(Failure, match="local_government_code must be") as failure:

@@ -63,6 +63,7 @@ def test_a_job_says_who_ordered_what_and_about_whom(folder: Path) -> None:
         '{"name": "somebody secret"}',
         json.dumps({**PERSON, "local_government_code": "130001"}),
         '{"individual_number": "12345"}',
+        '{"individual_number": "123456789018", "個人番号": "123456789026"}',
     ],
 )
 def test_one_wrong_line_and_there_is_no_job(folder: Path, wrong: str) -> None:
