@@ -26,6 +26,7 @@ from jukinet.mesh.identity import Identity
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import ensure_schema
 from jukinet.store.writer import Writer
+from tests.disclosure.answers import CODE, MADE_AT, OTHER, Files, us
 
 TOKEN_KEY = b"\x09" * 32
 SIGNER = Signer("jukinet/gateway-1", Ed25519PrivateKey.from_private_bytes(b"\x03" * 32))
@@ -74,6 +75,7 @@ class Gateway:
         self.shown: list[bytes] | None = None
         """What it gives as entries instead of those that it signed."""
         self.signer, self.cosigners, self.away = SIGNER, 2, False
+        self.witnesses = [str(each.key) for each in COSIGNERS]
         self.fetched = 0
 
     async def GetCheckpoint(self, _request: Any, *, timeout: float) -> ledger_pb2.GetCheckpointResponse:
@@ -167,3 +169,21 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     path = folder / "ledger.vkey"
     path.write_text(f"{SIGNER.verifier}\n")
     return {"ledger": path}
+
+
+@pytest.fixture
+async def filled(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """Entries about two residents, in turn, and some about nobody; two days apart, from March on."""
+    about = [CODE, OTHER, "", CODE]
+    node.gateway.leaves = [
+        leaf_of(number, about[number % 4], time=datetime(2026, 3, 20, tzinfo=UTC) + timedelta(days=2 * number))
+        for number in range(24)
+    ]
+    monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda: us(MADE_AT))
+    await node.mirror.look()
+    return node
+
+
+@pytest.fixture
+def files(filled: Node, keys: dict[str, Path], tmp_path: Path) -> Files:
+    return Files(tmp_path, filled, keys["ledger"])

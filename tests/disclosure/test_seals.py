@@ -12,7 +12,7 @@ from jukinet.disclosure.usage import Period
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.seal import seal_key, sealed_token
 from jukinet.mesh.clock import JAPAN
-from tests.disclosure.test_usage import APRIL, CHECK, CODE, LOOK, MADE_AT, NOBODY, OFFICE, OTHER, Files, indexes, us
+from tests.disclosure.answers import APRIL, CHECK, CODE, LOOK, MADE_AT, NOBODY, OFFICE, OTHER, Files, indexes, us
 
 Node = Any  # the fixture's own class lives in conftest.py
 JULY = "2026-07-01"

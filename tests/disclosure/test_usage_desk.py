@@ -25,7 +25,7 @@ from jukinet.mesh import clock
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from jukinet.purpose.identity_check import sign_check
-from tests.disclosure.test_usage import CODE, KEY, OFFICE, OTHER
+from tests.disclosure.answers import CODE, KEY, OFFICE, OTHER
 
 Node = Any  # the fixture's own class lives in conftest.py
 COUNTER = Identity("counter", "131016").uri
