@@ -53,6 +53,8 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show(f"residents' requests open: {answer.open_requests}")
         if answer.overdue_requests:
             show(f"ALARM: {answer.overdue_requests} of them are overdue")
+        for line in awaited_lines(answer):
+            show(line)
         _show_held(answer)
         show_table(LINK_HEADERS, [link_row(link) for link in answer.links])
 
@@ -147,6 +149,7 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "open_requests": answer.open_requests,
         "overdue_requests": answer.overdue_requests,
         "held": held_as_json(answer),
+        "awaited": awaited_as_json(answer),
         "links": [_link_as_json(link) for link in answer.links],
     }
 
@@ -166,6 +169,27 @@ def held_as_json(answer: "GetStatusResponse") -> list[dict[str, Any]]:
             "lifted_until": moment_in(each, "lifted_until"),
         }
         for each in answer.held
+    ]
+
+
+def awaited_as_json(answer: "GetStatusResponse") -> list[dict[str, Any]]:
+    """Gives the municipalities for which agencies' lists wait, in the names of the contract."""
+    return [
+        {
+            "municipality": each.municipality,
+            "lists": each.lists,
+            "waiting_since": moment_in(each, "waiting_since"),
+        }
+        for each in answer.awaited
+    ]
+
+
+def awaited_lines(answer: "GetStatusResponse") -> list[str]:
+    """Says for people which lists wait, a line a municipality."""
+    return [
+        f"{each['lists']} lists of later changes wait for {each['municipality']}, which is half in, "
+        f"since {each['waiting_since']}"
+        for each in awaited_as_json(answer)
     ]
 
 

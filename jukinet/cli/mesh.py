@@ -148,6 +148,7 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
         LINK_HEADERS,
         MIRROR_HEADERS,
         WITNESS_HEADERS,
+        awaited_lines,
         held_rows,
         link_row,
         mirror_rows,
@@ -172,6 +173,8 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
         mirrors += [[name, *row] for row in mirror_rows(answer)]
         if answer.overdue_requests:
             tell(f"{name}: ALARM: {answer.overdue_requests} requests of residents are overdue")
+        for line in awaited_lines(answer):
+            tell(f"{name}: {line}")
     show_table(["node", "state", "version", "residents", "parked", "ledger (published)"], nodes)
     if links:
         show("")

@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import date
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Resident
@@ -150,24 +150,6 @@ def waiting(connection: Connection, list_id: str, *, after: int, limit: int) -> 
             break
         found.append(Waiting(kept.position, number, method, present, kept.municipality, kept.change))
     return found
-
-
-class Standing(NamedTuple):
-    """How all lists together stand."""
-
-    lists: int
-    waiting_since_us: int | None
-    """When the oldest change that waits came into the history, in microseconds since 1970; None where none waits."""
-
-
-def standing(connection: Connection) -> Standing:
-    """How all lists together stand; looks at one change a list, however many wait."""
-    first = select(func.min(watch_events.c.position)).where(watch_events.c.list_id == watch_lists.c.list_id)
-    lists, oldest = connection.execute(
-        select(func.count(), func.min(first.scalar_subquery())).select_from(watch_lists)
-    ).one()
-    since = select(history.c.applied_at).where(history.c.position == oldest)
-    return Standing(lists, None if oldest is None else connection.execute(since).scalar_one())
 
 
 def look_through(connection: Connection) -> int:
