@@ -33,6 +33,7 @@ from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import watches
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read, read_soon
+from jukinet.store.watch_look import LOOKED_THROUGH, is_looked_through, look_through
 from jukinet.store.watch_standing import Awaited, standing
 from jukinet.store.watch_start import put_on
 from jukinet.store.watches import WatchList
@@ -184,7 +185,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             if found:
                 came, self._came = self._came, asyncio.Event()
                 came.set()
-            if found < watches.LOOKED_THROUGH:
+            if found < LOOKED_THROUGH:
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def show(self) -> None:
@@ -295,7 +296,7 @@ def _last_day(order: watch.WatchOrder, today: date) -> str:
 
 def _look(connection: Connection) -> tuple[int, bool]:
     """How many changes were looked through, and whether none is left; damage may stand in front of some."""
-    return watches.look_through(connection), watches.is_looked_through(connection)
+    return look_through(connection), is_looked_through(connection)
 
 
 def _end_what_ran_out(connection: Connection) -> None:

@@ -11,12 +11,13 @@ from sqlalchemy import Connection, Engine, delete, func, select
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.domain.arrival import Arrival
-from jukinet.store import watches
+from jukinet.store import watch_look, watches
 from jukinet.store.checksum import RecordDamaged
 from jukinet.store.journal import Origin, write_origin
 from jukinet.store.register import apply_arrivals
 from jukinet.store.schema import origins
 from jukinet.store.snapshots import end_offer, note_chunk, write_offer
+from jukinet.store.watch_look import look_through
 from jukinet.store.watch_schema import watch_events
 from jukinet.store.watch_standing import Awaited, standing
 from jukinet.store.watch_start import put_on
@@ -54,7 +55,7 @@ class Register:
 
     def look(self) -> int:
         with self.engine.begin() as connection:
-            return watches.look_through(connection)
+            return look_through(connection)
 
     def waiting(self, list_id: str, after: int = 0) -> list[tuple[int, str]]:
         """Number on the list and town of what waits, in order."""
@@ -96,7 +97,7 @@ def test_only_later_changes_of_persons_on_the_list_wait(register: Register, code
 def test_looking_again_finds_nothing_twice(
     register: Register, code: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watches, "LOOKED_THROUGH", 2)
+    monkeypatch.setattr(watch_look, "LOOKED_THROUGH", 2)
     register.begin(LISTS[0], code(1))
     register.report(*((1, version) for version in range(2, 9)))
     looked: list[int] = []
