@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from center_node.freshness import Sources
 from center_node.telling import Telling, items_of
+from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -32,6 +33,8 @@ from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import watches
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read, read_soon
+from jukinet.store.watch_look import LOOKED_THROUGH, is_looked_through, look_through
+from jukinet.store.watch_standing import Awaited, standing
 from jukinet.store.watch_start import put_on
 from jukinet.store.watches import WatchList
 from jukinet.store.writer import Writer
@@ -46,7 +49,7 @@ LONGEST: Final = timedelta(days=366)
 _LOOK_SECONDS: Final = 0.5
 """How often the history is looked through."""
 _SHOW_SECONDS: Final = 5.0
-"""How often the metrics are set."""
+"""How often it is counted how the lists stand."""
 
 
 class ChangeProvisionService(ChangeProvisionServiceServicer):
@@ -82,6 +85,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         self._came = asyncio.Event()
         self._looked_through = 0.0
         """When the last look at the history began that came to its end; of the event loop's clock."""
+        self._awaited: tuple[Awaited, ...] = ()
 
     async def KeepWatch(  # gRPC names its methods so
         self,
@@ -181,18 +185,39 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             if found:
                 came, self._came = self._came, asyncio.Event()
                 came.set()
-            if found < watches.LOOKED_THROUGH:
+            if found < LOOKED_THROUGH:
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def show(self) -> None:
-        """Shows in the metrics how the lists stand; to be run beside the server."""
+        """Shows again and again how the lists stand; to be run beside the server."""
         while True:
-            try:
-                lists, since = await asyncio.to_thread(read, self._reader, watches.standing)
-                metrics.watches(lists, 0.0 if since is None else max(now_us() - since, 0) / 1e6)
-            except StoreError as failure:
-                log.warning("lists could not be counted", extra={"error_type": type(failure).__name__})
+            await self.show_now()
             await asyncio.sleep(_SHOW_SECONDS)
+
+    async def show_now(self) -> None:
+        """Shows in metrics, status and log how the lists stand."""
+        try:
+            lists, since, awaited = await asyncio.to_thread(read, self._reader, standing)
+        except StoreError as failure:
+            log.warning("lists could not be counted", extra={"error_type": type(failure).__name__})
+            return
+        metrics.watches(lists, 0.0 if since is None else max(now_us() - since, 0) / 1e6)
+        self._become(awaited)
+
+    def describe(self, status: admin.GetStatusResponse) -> None:
+        """Fills in for which municipalities lists wait."""
+        for municipality, lists, since_us in self._awaited:
+            status.awaited.add(municipality=municipality, lists=lists).waiting_since.FromMicroseconds(since_us)
+
+    def _become(self, awaited: tuple[Awaited, ...]) -> None:
+        before, now_awaited = ({each.municipality for each in some} for some in (self._awaited, awaited))
+        for each in awaited:
+            if each.municipality not in before:
+                facts = {"municipality": each.municipality, "count": each.lists}
+                log.warning("lists wait for a municipality that is half in", extra=facts)
+        for municipality in sorted(before - now_awaited):
+            log.info("no list waits for the municipality any more", extra={"municipality": municipality})
+        self._awaited = awaited
 
     def _ticket(self, signed: provision.SignedTickets, order: Message, moment: datetime) -> provision.Ticket:
         """The one ticket of an order, used now. Raises Refused: TICKET_INVALID, REQUEST_ID_REUSED."""
@@ -271,7 +296,7 @@ def _last_day(order: watch.WatchOrder, today: date) -> str:
 
 def _look(connection: Connection) -> tuple[int, bool]:
     """How many changes were looked through, and whether none is left; damage may stand in front of some."""
-    return watches.look_through(connection), watches.is_looked_through(connection)
+    return look_through(connection), is_looked_through(connection)
 
 
 def _end_what_ran_out(connection: Connection) -> None:

@@ -81,6 +81,7 @@ async def run(config: NodeConfig) -> None:
 
     def describe(status: GetStatusResponse) -> None:
         status.edition, status.policy_digest = policy.in_force(today_in_japan())
+        changes.describe(status)
 
     try:
         await serve(

@@ -54,6 +54,8 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show(f"residents' requests open: {answer.open_requests}")
         if answer.overdue_requests:
             show(f"ALARM: {answer.overdue_requests} of them are overdue")
+        for line in awaited_lines(answer):
+            show(line)
         _show_held(answer)
         show_table(LINK_HEADERS, [link_row(link) for link in answer.links])
 
@@ -149,6 +151,7 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "open_requests": answer.open_requests,
         "overdue_requests": answer.overdue_requests,
         "held": held_as_json(answer),
+        "awaited": awaited_as_json(answer),
         "links": [_link_as_json(link) for link in answer.links],
     }
 
@@ -182,6 +185,27 @@ def scrub_as_json(answer: "GetStatusResponse") -> dict[str, Any] | None:
         "whole_at": moment_in(found, "whole_at"),
         "rows": found.rows,
     }
+
+
+def awaited_as_json(answer: "GetStatusResponse") -> list[dict[str, Any]]:
+    """Gives the municipalities for which agencies' lists wait, in the names of the contract."""
+    return [
+        {
+            "municipality": each.municipality,
+            "lists": each.lists,
+            "waiting_since": moment_in(each, "waiting_since"),
+        }
+        for each in answer.awaited
+    ]
+
+
+def awaited_lines(answer: "GetStatusResponse") -> list[str]:
+    """Says for people which lists wait, a line a municipality."""
+    return [
+        f"{each['lists']} lists of later changes wait for {each['municipality']}, which is half in, "
+        f"since {each['waiting_since']}"
+        for each in awaited_as_json(answer)
+    ]
 
 
 def held_rows(answer: "GetStatusResponse") -> list[list[str]]:
@@ -243,6 +267,13 @@ def damage_alarm(answer: "GetStatusResponse") -> str:
     """Says how much of a register is not what was written; empty when all that was read again is."""
     records, changes = answer.register_scrub.damaged_records, answer.register_scrub.damaged_changes
     return f"ALARM: {records} records and {changes} stored changes are damaged" if records or changes else ""
+
+
+def alarms_in(answer: "GetStatusResponse") -> list[str]:
+    """Says for people what somebody has to look at, a line each."""
+    overdue = answer.overdue_requests
+    alarms = [f"ALARM: {overdue} requests of residents are overdue"] if overdue else []
+    return [*alarms, *filter(None, [damage_alarm(answer)]), *awaited_lines(answer)]
 
 
 def _show_scrub(answer: "GetStatusResponse") -> None:

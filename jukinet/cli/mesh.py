@@ -148,7 +148,7 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
         LINK_HEADERS,
         MIRROR_HEADERS,
         WITNESS_HEADERS,
-        damage_alarm,
+        alarms_in,
         held_rows,
         link_row,
         mirror_rows,
@@ -171,10 +171,8 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
         held += [[name, *row] for row in held_rows(answer)]
         witnesses += [[name, *row] for row in witness_rows(answer)]
         mirrors += [[name, *row] for row in mirror_rows(answer)]
-        if answer.overdue_requests:
-            tell(f"{name}: ALARM: {answer.overdue_requests} requests of residents are overdue")
-        if alarm := damage_alarm(answer):
-            tell(f"{name}: {alarm}")
+        for line in alarms_in(answer):
+            tell(f"{name}: {line}")
     show_table(["node", "state", "version", "residents", "parked", "ledger (published)"], nodes)
     if links:
         show("")

@@ -6,10 +6,12 @@ Rules:
    over all that are here, with them at its end, is what such a checkpoint has (its root), or begins with (consistency
    proof). So a ledger of any length is taken in pieces, and each piece is verified before it is kept.
 2. A ledger that shows anything else is contradicted: an alarm, with what it showed kept as evidence. What verified
-   before stays, and goes on to be told from; the answer says where it ends.
+   before stays, and goes on to be told from; the answer says where it ends. It is contradicted until it verifies again.
 3. A ledger that does not answer is away. That is no contradiction, and is told apart from it.
+4. What verified is all that there was up to the look, or up to the first entry that waits for a quorum: while witnesses
+   are away a gateway shows what they saw last, and that is not all.
 
-Source: RFC 9162 section 2.1.4; c2sp.org/tlog-witness; decision 0062.
+Source: RFC 9162 section 2.1.4; c2sp.org/tlog-witness; decisions 0062 and 0082.
 """
 
 import asyncio
@@ -93,13 +95,12 @@ class Mirror:
         self._reader = reader
         self._writer = writer
         self._entries = 0
+        self._kept: tuple[str, str] | None = None
+        self.is_contradicted = False
+        """Whether what the ledger showed last did not verify, since this process began; it may be away by now."""
         self.verified_at = 0
-        """When it was asked for what verified last, microseconds since 1970; 0 = not since this process began."""
-
-    @property
-    def is_contradicted(self) -> bool:
-        """Whether what the ledger showed last did not verify."""
-        return self.state == admin.MIRROR_STATE_CONTRADICTED
+        """Up to when it showed no more than what verified last, microseconds since 1970; 0 = not since this process
+        began."""
 
     @property
     def was_looked_at(self) -> bool:
@@ -116,7 +117,7 @@ class Mirror:
         """Looks at the ledger once; afterwards `state` says how that went."""
         asked_at = now_us()
         try:
-            await self._take(asked_at)
+            known_until = await self._take(asked_at)
         except Contradicted as contradicted:
             await self._keep_evidence(contradicted)
         except grpc.aio.AioRpcError as error:
@@ -124,7 +125,8 @@ class Mirror:
         except StoreError as failure:
             log.warning("a mirrored ledger could not be kept", extra={"error_type": type(failure).__name__})
         else:
-            self.verified_at = asked_at
+            self.verified_at = max(self.verified_at, known_until)
+            self.is_contradicted, self._kept = False, None
             self._become(admin.MIRROR_STATE_VERIFIED, "")
         metrics.mirror(self._ledger.gateway, self._entries, verified=self.state == admin.MIRROR_STATE_VERIFIED)
 
@@ -134,15 +136,29 @@ class Mirror:
         if self.verified_at:
             status.verified_at.FromMicroseconds(self.verified_at)
 
-    async def _take(self, asked_at: int) -> None:
+    async def _take(self, asked_at: int) -> int:
+        """Mirrors what is published. Gives up to when there is no more than that."""
         here = await self._read(lambda connection: mirror_store.frontier(connection, self.origin))
         self._entries = here.size
         published, note = await self._published_after(here)
+        known_until = min([asked_at, *await self._waiting_since(published, note)])
         while here.size < published.size:
             here = await self._take_piece(here, published, note)
             self._entries = here.size
-        verified = Verified(published.size, note, asked_at)
+        verified = Verified(published.size, note, known_until)
         await self._writer.run(lambda connection: mirror_store.keep_checkpoint(connection, self.origin, verified))
+        return known_until
+
+    async def _waiting_since(self, published: SignedTree, note: str) -> list[int]:
+        """The moment of the first entry that no quorum cosigned yet, if there is one.
+
+        It is not proved, and can but make the node claim less.
+        """
+        request = ledger_pb2.ListEntriesRequest(first_index=published.size, limit=1)
+        waiting = [
+            leaf async for message in self._stub.ListEntries(request, timeout=CALL_SECONDS) for leaf in message.entries
+        ]
+        return [entry.time.ToMicroseconds() for _, entry in _decoded(waiting, note)]
 
     async def _published_after(self, here: merkle.Frontier) -> tuple[SignedTree, str]:
         """The published checkpoint, once it is proved that its tree begins with what is here."""
@@ -177,10 +193,7 @@ class Mirror:
 
     async def _take_piece(self, here: merkle.Frontier, published: SignedTree, note: str) -> merkle.Frontier:
         leaves = await self._fetch(here.size, min(PIECE, published.size - here.size))
-        try:
-            entries = [(leaf, layout.decode(leaf)) for leaf in leaves]
-        except EntryInvalid as error:
-            raise Contradicted(str(error), note) from None
+        entries = _decoded(leaves, note)
         growth = await asyncio.to_thread(merkle.append, here, [merkle.leaf_hash(leaf) for leaf in leaves])
         if growth.frontier.size < published.size:
             await self._published_after(growth.frontier)
@@ -205,8 +218,11 @@ class Mirror:
         return leaves
 
     async def _keep_evidence(self, shown: Contradicted) -> None:
+        self.is_contradicted = True
         self._become(admin.MIRROR_STATE_CONTRADICTED, shown.why)
         size = self._entries
+        if self._kept == (shown.note, shown.why):
+            return
         try:
             await self._writer.run(
                 lambda connection: mirror_store.keep_contradiction(
@@ -215,6 +231,8 @@ class Mirror:
             )
         except StoreError as failure:
             log.warning("evidence could not be kept", extra={"error_type": type(failure).__name__})
+        else:
+            self._kept = shown.note, shown.why
 
     def _become(self, state: "admin.MirrorState.ValueType", why: str) -> None:
         if state == self.state:
@@ -230,3 +248,10 @@ class Mirror:
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
         return await asyncio.to_thread(read, self._reader, query)
+
+
+def _decoded(leaves: Sequence[bytes], note: str) -> list[tuple[bytes, ledger_pb2.Entry]]:
+    try:
+        return [(leaf, layout.decode(leaf)) for leaf in leaves]
+    except EntryInvalid as error:
+        raise Contradicted(str(error), note) from None

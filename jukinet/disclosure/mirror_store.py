@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
 from jukinet.disclosure import schema
@@ -73,15 +73,16 @@ def keep_checkpoint(connection: Connection, origin: str, verified: Verified) -> 
 
 
 def keep_contradiction(connection: Connection, origin: str, *, shown_at: int, size: int, note: str, why: str) -> None:
-    """Keeps what a ledger showed that did not verify; the same thing shown again is kept once."""
+    """Keeps what a ledger showed that did not verify."""
+    row = {"origin": origin, "shown_at": shown_at, "size": size, "note": note, "why": why}
+    _ADD[schema.contradictions].write(connection, [row])
+
+
+def is_contradicted_after(connection: Connection, origin: str, moment: int) -> bool:
+    """Whether a ledger showed what did not verify after a moment, microseconds since 1970."""
     table = schema.contradictions
-    last = connection.execute(
-        select(table.c.note, table.c.why).where(table.c.origin == origin).order_by(table.c.shown_at.desc()).limit(1)
-    ).first()
-    if last is None or (last.note, last.why) != (note, why):
-        connection.execute(
-            insert(table), {"origin": origin, "shown_at": shown_at, "size": size, "note": note, "why": why}
-        )
+    shown = select(table.c.shown_at).where(table.c.origin == origin, table.c.shown_at > moment).limit(1)
+    return connection.execute(shown).first() is not None
 
 
 def latest(connection: Connection, origin: str) -> Verified | None:

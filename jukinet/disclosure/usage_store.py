@@ -18,7 +18,7 @@ class Look(NamedTuple):
     origin: str
     contradicted: bool
     verified_at: int
-    """When it was last found to fit what is here, microseconds since 1970; 0 = not since the node was started."""
+    """Up to when it showed no more than what is here, microseconds since 1970; 0 = not since the node was started."""
 
 
 class Told(NamedTuple):
@@ -90,7 +90,8 @@ def search_now(connection: Connection, looks: Sequence[Look]) -> tuple[Searched,
             raise Refused(errors.ERROR_REASON_LEDGER_NOT_MIRRORED)
         # A node that was started anew and does not reach the ledger knows when its last checkpoint came.
         until = max(look.verified_at, verified.verified_at)
-        searched.append(Searched(look.origin, verified, look.contradicted, until))
+        contradicted = look.contradicted or mirror_store.is_contradicted_after(connection, look.origin, until)
+        searched.append(Searched(look.origin, verified, contradicted, until))
     return tuple(searched)
 
 

@@ -19,8 +19,8 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import Change
 from jukinet.domain.correction import may_correct, wrong_versions
 from jukinet.store.checksum import RecordDamaged
 from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
+from jukinet.store.present import is_kept_back, present_code
 from jukinet.store.schema import history
-from jukinet.store.watches import is_kept_back, present_code
 
 log = logging.getLogger(__name__)
 

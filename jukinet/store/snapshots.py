@@ -82,13 +82,18 @@ def half_in(connection: Connection, municipalities: Collection[str]) -> set[str]
     return {name for (name,) in _BEGUN.rows(connection) if name in municipalities}
 
 
+def unprovided(connection: Connection) -> list[str]:
+    """The municipalities that are half in for the first time."""
+    return [name for (name,) in _UNPROVIDED.rows(connection)]
+
+
 def is_provided(holder: Column[str]) -> ColumnElement[bool]:
     """The condition of a query that the municipality which holds a row is not half in for the first time."""
-    known = exists().where(origins.c.municipality == snapshots.c.municipality)
-    return ~exists().where(snapshots.c.municipality == holder, _IS_BEGUN, ~known)
+    return ~exists().where(snapshots.c.municipality == holder, *_IS_UNPROVIDED)
 
 
 _IS_BEGUN = snapshots.c.begun == literal_column("1")
+_IS_UNPROVIDED = (_IS_BEGUN, ~exists().where(origins.c.municipality == snapshots.c.municipality))
 _OFFER = Prepared(
     select(snapshots.c.source, snapshots.c.manifest, snapshots.c.seal, snapshots.c.begun).where(
         snapshots.c.municipality == bindparam("m")
@@ -97,6 +102,7 @@ _OFFER = Prepared(
 _KEEP_OFFER = keep(snapshots, "municipality")
 _BEGIN = Prepared(update(snapshots).where(snapshots.c.municipality == bindparam("m")).values(begun=1))
 _BEGUN = Prepared(select(snapshots.c.municipality).where(_IS_BEGUN))
+_UNPROVIDED = Prepared(select(snapshots.c.municipality).where(*_IS_UNPROVIDED))
 _CHUNKS = Prepared(
     select(snapshot_chunks.c.digest, snapshot_chunks.c.last_sequence)
     .where(snapshot_chunks.c.municipality == bindparam("m"))

@@ -17,9 +17,10 @@ from sqlalchemy import Connection, func, insert, select
 from jukinet._pb.jukinet.register.v1.change_pb2 import CHANGE_REASON_PROTECTION_END, Change
 from jukinet.domain.change import Act, facts_of
 from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
+from jukinet.store.present import codes_since
 from jukinet.store.schema import history, residents
+from jukinet.store.watch_look import is_overtaken
 from jukinet.store.watch_schema import watch_events, watch_lists, watch_mark, watched
-from jukinet.store.watches import codes_since, is_overtaken
 
 
 class Begun(NamedTuple):

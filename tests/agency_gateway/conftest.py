@@ -73,6 +73,7 @@ BANK = Identity("agency", "example-bank")
 STRANGER = Identity("agency", "unlisted")
 MAYOR = Identity("agency", "municipality-131016")
 CONTEXT = ("purpose", "request_id", "operator", "maximum_age_seconds")
+KEYS = EntryKeys(bytes(32))
 OPERATOR_KEYS = {name: Ed25519PrivateKey.generate() for name in ("op-1", "op-2", "op-3")}
 """Of the operators of the pension service."""
 
@@ -215,23 +216,26 @@ class Network:
             ticket_key=self.ticket_key,
         )
         self.directory = directory
-        keys = EntryKeys(bytes(32))
         self.ledger_reader = open_reader(self.database)
-        self.freezes = Freezes(
-            record=self.record,
-            reader=self.ledger_reader,
-            keys=keys,
-            gateway=GATEWAY.uri,
-            policy_digest=lambda: bytes(32),
-        )
-        self.admission = Admission(directory=directory, keys=keys, freezes=self.freezes)
-        self.desk = Desk(policy=policy, admission=self.admission, keys=keys, record=self.record)
+        self.begin_admission()
+        self.desk = Desk(policy=policy, admission=self.admission, keys=KEYS, record=self.record)
         self.inquiry = InquiryService(desk=self.desk, center=self.asking, answer_key=self.ledger_key)
         self.watch = WatchService(
             desk=self.desk, center=DirectCalls(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
         )
         self.recalls = self.new_recalls()
         self.recall = RecallService(desk=self.desk, recalls=self.recalls, reader=self.ledger_reader)
+
+    def begin_admission(self) -> None:
+        """Lets the gateway know nothing of those who ask, as when it starts."""
+        self.freezes = Freezes(
+            record=self.record,
+            reader=self.ledger_reader,
+            keys=KEYS,
+            gateway=GATEWAY.uri,
+            policy_digest=lambda: bytes(32),
+        )
+        self.admission = Admission(directory=self.directory, keys=KEYS, freezes=self.freezes)
 
     def new_recalls(self) -> Recalls:
         """What follows the center's corrections, as at a start of the gateway."""
@@ -241,7 +245,7 @@ class Network:
             reader=self.ledger_reader,
             writer=self.writer,
             record=self.record,
-            keys=EntryKeys(bytes(32)),
+            keys=KEYS,
             gateway=GATEWAY.uri,
             policy_digest=lambda: bytes(32),
         )

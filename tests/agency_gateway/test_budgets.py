@@ -207,6 +207,11 @@ def limited(network: Network, **limits: Any) -> None:
     object.__setattr__(own, "budget", Budget(**limits))
 
 
+def at_another_gateway(network: Network) -> None:
+    """Who asks next is at a gateway that was asked nothing yet; the center stays the same."""
+    network.admission._budgets = Budgets(network.directory)
+
+
 async def limit_of(call: Any) -> str:
     """The limit that a call is told to have reached."""
     with pytest.raises(Refused) as caught:
@@ -230,7 +235,7 @@ async def test_whoever_is_over_a_limit_that_the_center_counts_is_told_which_one(
     limited(network, operator_searches_day=1, agency_batch_day=1)
     await network.inquire()
     await network.inquire_batch(network.batch_of(1))
-    network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+    at_another_gateway(network)
     assert await limit_of(network.inquire()) == "operator_searches_day"
     assert await limit_of(network.inquire_batch(network.batch_of(1))) == "agency_batch_day"
 
@@ -369,7 +374,7 @@ async def test_what_was_asked_at_another_gateway_counts_at_the_center(network: N
     await network.inquire()
     await network.verify(network.four_items(network.record_of(2)))
     await network.inquire_batch(network.batch_of(1, 2))
-    network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+    at_another_gateway(network)
     before = len(network.reads)
     assert await network.refusal_of(network.inquire()) == OVER
     assert await network.refusal_of(network.inquire_batch(network.batch_of(1))) == OVER
@@ -381,9 +386,9 @@ async def test_an_operator_who_goes_to_another_gateway_begins_no_new_day(network
     network.enter(network.record_of(1))
     limited(network, operator_searches_day=2)
     for number in (1, 2):
-        network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+        at_another_gateway(network)
         await network.inquire(number=number)
-    network.admission._budgets = Budgets(network.directory)
+    at_another_gateway(network)
     before = len(network.reads)
     assert await network.refusal_of(network.inquire()) == OVER
     assert network.reads[before:] == []
@@ -394,7 +399,7 @@ async def test_an_operator_who_takes_his_batch_to_another_gateway_begins_no_new_
     network.enter(network.record_of(1))
     limited(network, agency_batch_day=100, operator_batch_day=3)
     await network.inquire_batch(network.batch_of(1, 2))
-    network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+    at_another_gateway(network)
     before = len(network.reads)
     assert await network.refusal_of(network.inquire_batch(network.batch_of(1, 2))) == OVER
     assert network.reads[before:] == []
@@ -406,9 +411,9 @@ async def test_an_agency_that_goes_to_another_gateway_asks_about_no_more_persons
     network.enter(network.record_of(1))
     limited(network, agency_subjects_day=2)
     for number in (1, 2):
-        network.admission._budgets = Budgets(network.directory)  # of a gateway that was asked nothing yet
+        at_another_gateway(network)
         await network.inquire(number=number)
-    network.admission._budgets = Budgets(network.directory)
+    at_another_gateway(network)
     assert await network.refusal_of(network.inquire(number=3)) == OVER
     await network.inquire(number=1)
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from agency_gateway.admission import Admission
 from agency_gateway.detectors import CROWD, WINDOW, Detectors, Finding, Seen
-from agency_gateway.freezes import Freezes, read_frozen
+from agency_gateway.freezes import read_frozen
 from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -269,15 +268,7 @@ async def test_when_a_freeze_cannot_be_put_on_record_the_answer_does_not_leave(n
 
 async def restart(network: Network) -> None:
     """What the gateway knows of its operators is what its database tells it."""
-    keys = EntryKeys(bytes(32))
-    network.freezes = Freezes(
-        record=network.record,
-        reader=network.ledger_reader,
-        keys=keys,
-        gateway=GATEWAY.uri,
-        policy_digest=lambda: bytes(32),
-    )
-    network.admission = Admission(directory=network.directory, keys=keys, freezes=network.freezes)
+    network.begin_admission()
     with network.ledger_engine.connect() as connection:
         network.admission.restore(todays_entries(connection, now()))
     network.desk._admission = network.admission

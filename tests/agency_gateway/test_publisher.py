@@ -348,56 +348,39 @@ async def test_whoever_waits_for_the_published_checkpoint_gets_it_when_it_is_the
     assert house.publisher.size == 4
 
 
-async def rolled_back(house: House, *, to: int) -> None:
-    """The gateway goes on with an older copy of its database."""
-    await house.close()
-    (house.folder / "ledger.db").unlink()
-    for name in ("ledger.db-wal", "ledger.db-shm"):
-        (house.folder / name).unlink(missing_ok=True)
-    (house.folder / f"copy-{to}.db").rename(house.folder / "ledger.db")
-    house._open()
-
-
-async def copied(house: House) -> None:
-    """Keeps a copy of the database as it is, by its number of entries."""
-    with contextlib.closing(sqlite3.connect(house.folder / "ledger.db")) as connection:
-        connection.execute("VACUUM INTO ?", (f"{house.folder}/copy-{house.record.size}.db",))
-
-
-async def test_a_ledger_that_was_put_back_does_not_open(house: House) -> None:
+async def put_back(house: House) -> None:
+    """The gateway goes on with a copy of its database of three entries; the witnesses saw five."""
     await house.publisher.begin()
     await house.keep(3)
     await house.publish()
-    await copied(house)
+    path, copy = house.folder / "ledger.db", house.folder / "copy.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
     await house.keep(2)
     await house.publish()
-    await rolled_back(house, to=3)
+    await house.close()
+    for name in ("ledger.db-wal", "ledger.db-shm"):
+        (house.folder / name).unlink(missing_ok=True)
+    copy.replace(path)
+    house._open()
+
+
+async def test_a_ledger_that_was_put_back_does_not_open(house: House) -> None:
+    await put_back(house)
     with pytest.raises(LedgerContradicted, match=r"saw 5 entries, the database has 3"):
         await house.publisher.begin()
     assert not house.publisher.is_open
 
 
 async def test_one_witness_alone_proves_that_a_ledger_was_put_back(house: House) -> None:
-    await house.publisher.begin()
-    await house.keep(3)
-    await house.publish()
-    await copied(house)
-    await house.keep(2)
-    await house.publish()
-    await rolled_back(house, to=3)
+    await put_back(house)
     house.direct[0].away = house.direct[1].away = True
     with pytest.raises(LedgerContradicted):
         await house.publisher.begin()
 
 
 async def test_a_ledger_that_went_another_way_is_found_whether_it_is_as_long_or_longer(house: House) -> None:
-    await house.publisher.begin()
-    await house.keep(3)
-    await house.publish()
-    await copied(house)
-    await house.keep(2)
-    await house.publish()
-    await rolled_back(house, to=3)
+    await put_back(house)
     for each in house.direct:
         each.away = True
     house.publisher._confirmed = True  # what an insider would do who lets the ledger go on

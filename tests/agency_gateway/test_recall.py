@@ -22,7 +22,8 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import BirthDate
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused
-from jukinet.store import corrections, watches
+from jukinet.store import corrections
+from jukinet.store.watch_look import look_through
 from tests.agency_gateway.conftest import MAYOR, PENSION
 from tests.agency_gateway.office import Office
 from tests.agency_gateway.test_seals import later
@@ -357,7 +358,7 @@ async def test_a_change_that_is_told_is_recalled_even_where_it_is_told_after_the
     office.report(2, block="7番")
     assert await office.recalled() == {}
     with office.network.register.begin() as connection:
-        while watches.look_through(connection):
+        while look_through(connection):
             pass
     *_, before, wrong, _right = await house.changes()
     entries = {entry.request_id: entry for entry in office.network.leaves()}
@@ -374,7 +375,7 @@ async def test_a_deletion_that_is_told_of_a_record_entered_in_error_is_recalled_
     await house.begin(await house.handle(2))
     office.report(2, DELETED)
     with office.network.register.begin() as connection:
-        watches.look_through(connection)
+        look_through(connection)
     (told,) = await house.changes()
     entries = {entry.request_id: entry.SerializeToString() for entry in office.network.leaves()}
     assert told.receipt.entry in [entries[request_id] for request_id in await office.recalled()]

@@ -28,6 +28,7 @@ from jukinet.mesh.identity import Identity
 from jukinet.purpose.ticket import question_id, sign_tickets, subject_digest
 from jukinet.store import watches
 from jukinet.store.register import apply_arrivals
+from jukinet.store.watch_look import look_through
 from tests.agency_gateway.calls import GATEWAY, called_by
 from tests.agency_gateway.conftest import signed
 
@@ -95,7 +96,7 @@ class House:
         change = change_pb2.Change(reason=reason, event_date=day, record=record, version=version, **parts)  # type: ignore[arg-type]  # number of an enum
         self.network.change(change)
         with self.network.register.begin() as connection:
-            while watches.look_through(connection):
+            while look_through(connection):
                 pass
         return record
 

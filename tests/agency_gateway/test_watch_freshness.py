@@ -25,7 +25,7 @@ from jukinet.store.schema import history
 from tests.agency_gateway.calls import called_by
 from tests.agency_gateway.conftest import signed
 from tests.agency_gateway.test_watch import CHIYODA, MOVED, PENSION, YOKOSUKA, House
-from tests.agency_gateway.test_watch_waits import move_to
+from tests.agency_gateway.test_watch_waits import half_in, move_to, whole
 from tests.damaged import flip_kept
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -100,6 +100,23 @@ async def test_while_a_municipality_never_joined_it_is_not_known_that_nothing_is
     said = (await hear(house)).freshness
     assert not said.HasField("complete_as_of")
     assert (said.state, said.HasField("said_at")) == (inquiry.SOURCE_STATE_BEHIND, True)
+
+
+async def test_silence_in_front_of_a_municipality_that_is_half_in_is_the_same_whether_a_list_waits_or_not(
+    house: House,
+) -> None:
+    other = House(house.network)
+    await other.begin(await other.handle(2))
+    house.report(1, block="2番")
+    half_in(house.network, CHIYODA)
+    house.network.sources._completeness.read_at = 0
+    waits, rests = await hear(house), await hear(other)
+    assert (list(waits.changes), list(rests.changes)) == ([], [])
+    assert [(each.freshness.state, each.freshness.HasField("complete_as_of")) for each in (waits, rests)] == [
+        (inquiry.SOURCE_STATE_BEHIND, False)
+    ] * 2
+    whole(house.network, CHIYODA)
+    assert len((await hear(house)).changes) == 1
 
 
 async def test_what_was_not_looked_through_is_not_called_complete(house: House) -> None:

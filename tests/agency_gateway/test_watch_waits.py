@@ -1,15 +1,18 @@
 """A list waits in front of what cannot be told yet: a damaged row, a municipality that is half in."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 from sqlalchemy import delete
 
 from center_node import changes as center_changes
+from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
+from jukinet.mesh.clock import now_us
 from jukinet.store.journal import Origin, write_origin
 from jukinet.store.schema import origins
 from jukinet.store.snapshots import end_offer, note_chunk, write_offer
@@ -81,6 +84,34 @@ async def test_who_moves_to_a_municipality_that_is_half_in_is_told_once_it_is_wh
     _out, moved, behind = await house.changes()
     assert moved.provided.record.address.local_government_code == YOKOSUKA
     assert behind.provided.record.address.block == "3番"
+
+
+async def test_the_operator_reads_for_which_municipality_lists_wait_and_the_log_tells_it_once(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, center_changes.log.name)
+
+    async def awaited() -> list[tuple[str, int]]:
+        await house.network.changes.show_now()
+        status = admin.GetStatusResponse()
+        house.network.changes.describe(status)
+        assert all(began < each.waiting_since.ToMicroseconds() <= now_us() for each in status.awaited)
+        return [(each.municipality, each.lists) for each in status.awaited]
+
+    await house.begin(await house.handle(1))
+    began = now_us()
+    house.report(1, block="1番")
+    assert await awaited() == []
+    half_in(house.network, CHIYODA)
+    assert [await awaited() for _ in range(2)] == [[(CHIYODA, 1)]] * 2
+    whole(house.network, CHIYODA)
+    assert [await awaited() for _ in range(2)] == [[]] * 2
+    assert [
+        (each.levelname, vars(each)["municipality"]) for each in caplog.records if "municipality" in vars(each)
+    ] == [
+        ("WARNING", CHIYODA),
+        ("INFO", CHIYODA),
+    ]
 
 
 async def test_a_list_does_not_wait_for_who_may_not_be_told_of_in_a_municipality_that_is_half_in(house: House) -> None:

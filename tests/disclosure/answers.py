@@ -47,12 +47,18 @@ def us(moment: datetime) -> int:
 
 
 def told(
-    node: Node, code: str = CODE, period: Period = APRIL, *, look: usage_store.Look = LOOK, first_row: int = 0
+    node: Node,
+    code: str = CODE,
+    period: Period = APRIL,
+    *,
+    look: usage_store.Look = LOOK,
+    made_at: datetime = MADE_AT,
+    first_row: int = 0,
 ) -> disclosure.FindUsageResponse:
     with node.reader.connect() as connection:
         searched = usage_store.search_now(connection, [look])
         return OFFICE.answer(
-            connection, code, period, searched, check_id=CHECK, made_at=us(MADE_AT), first_row=first_row
+            connection, code, period, searched, check_id=CHECK, made_at=us(made_at), first_row=first_row
         )
 
 

@@ -74,6 +74,8 @@ class Gateway:
         self.leaves: list[bytes] = []
         self.shown: list[bytes] | None = None
         """What it gives as entries instead of those that it signed."""
+        self.waiting: list[bytes] = []
+        """Entries after those, which no quorum of witnesses cosigned yet."""
         self.signer, self.cosigners, self.away = SIGNER, 2, False
         self.witnesses = [str(each.key) for each in COSIGNERS]
         self.fetched = 0
@@ -94,7 +96,7 @@ class Gateway:
 
     async def ListEntries(self, request: Any, *, timeout: float) -> AsyncIterator[ledger_pb2.ListEntriesResponse]:
         leaves = self.leaves if self.shown is None else self.shown
-        wanted = leaves[request.first_index : request.first_index + request.limit]
+        wanted = [*leaves, *self.waiting][request.first_index : request.first_index + request.limit]
         self.fetched += len(wanted)
         for start in range(0, len(wanted), 3):
             yield ledger_pb2.ListEntriesResponse(

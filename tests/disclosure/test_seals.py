@@ -1,7 +1,6 @@
 """What is sealed is counted at once, shown from its day on and not before, and nothing else can hide behind it."""
 
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,11 +52,6 @@ async def filled(node: Node, leaf: Any, monkeypatch: pytest.MonkeyPatch) -> Node
     monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda: us(MADE_AT))
     await node.mirror.look()
     return node
-
-
-@pytest.fixture
-def files(filled: Node, keys: dict[str, Path], tmp_path: Path) -> Files:
-    return Files(tmp_path, filled, keys["ledger"])
 
 
 async def test_until_its_day_a_sealed_entry_is_counted_and_not_shown(filled: Node, files: Files) -> None:

@@ -101,6 +101,24 @@ async def test_an_answer_holds_until_the_last_look_that_verified_and_says_what_c
     assert (shown["verifiedUntil"], shown["contradicted"]) == ("2026-05-29T05:35:00+09:00", ["jukinet/gateway-1"])
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_who_contradicted_itself_and_went_away_is_told_of_until_it_verifies_again(
+    node: Node, desk: Desk, usage: UsageDesk, restarted: bool
+) -> None:
+    await node.mirror.look()
+    whole = node.gateway.leaves
+    node.gateway.leaves = whole[:1]
+    await node.mirror.look()
+    mirror = node.begin() if restarted else node.mirror
+    at_the_desk = UsageDesk(desk, office=OFFICE, mirrors=[mirror], reader=node.reader)
+    node.gateway.away = True
+    await mirror.look()
+    assert ledger_of(await told(at_the_desk, check())).contradicted
+    node.gateway.away, node.gateway.leaves = False, whole
+    await mirror.look()
+    assert not ledger_of(await told(at_the_desk, check(2, OTHER))).contradicted
+
+
 async def test_the_same_is_told_again_though_the_ledger_was_looked_at_since(node: Node, usage: UsageDesk) -> None:
     await node.mirror.look()
     signed = check()

@@ -39,11 +39,49 @@ async def test_what_a_ledger_has_after_the_search_is_counted_and_what_is_about_t
     assert json.loads(report.to_json())["later"] == report.later
 
 
+async def test_an_answer_holds_no_longer_than_until_the_first_entry_that_waits_for_its_witnesses(
+    filled: Node, files: Files, leaf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Witnesses were away for an hour, and the gateway was closed after ten minutes of it."""
+    began = MADE_AT + timedelta(days=1)
+    filled.gateway.waiting = [leaf(24, OTHER, time=began), leaf(25, CODE, time=began + timedelta(minutes=9))]
+    monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda: us(began + timedelta(hours=1)))
+    await filled.mirror.look()
+    look = LOOK._replace(verified_at=filled.mirror.verified_at)
+    answer = told(filled, look=look, made_at=began + timedelta(hours=1))
+    grown(files, filled, *filled.gateway.waiting)
+    report = files.verify(answer)
+    assert (report.findings.first_ones, report.until) == ([], began)
+    assert report.later == ["entry 25 of jukinet/gateway-1, 2026-04-25T12:09:00+09:00"]
+
+
+async def test_an_entry_that_says_to_have_waited_for_years_takes_back_nothing_that_was_known(
+    filled: Node, leaf: Any
+) -> None:
+    filled.gateway.waiting = [leaf(24, time=MADE_AT - timedelta(days=999))]
+    await filled.mirror.look()
+    assert filled.mirror.verified_at == us(MADE_AT)
+
+
+async def test_what_waited_and_was_cosigned_is_in_the_answer_up_to_the_look(
+    filled: Node, leaf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = MADE_AT + timedelta(days=1)
+    for hours, waiting in enumerate([0, 1, 2, 0], start=1):
+        filled.gateway.leaves += filled.gateway.waiting
+        filled.gateway.waiting = [
+            leaf(30 * hours + n, time=began + timedelta(hours=hours, minutes=-5)) for n in range(waiting)
+        ]
+        monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda at=began + timedelta(hours=hours): us(at))
+        await filled.mirror.look()
+        late = timedelta(minutes=5 if waiting else 0)
+        assert filled.mirror.verified_at == us(began + timedelta(hours=hours) - late)
+
+
 @pytest.mark.parametrize(("earlier", "found"), [(timedelta(minutes=11), ["outdated"]), (timedelta(minutes=9), [])])
 async def test_an_answer_that_ends_before_the_moment_up_to_which_it_claims_to_hold_is_found_out(
     filled: Node, files: Files, leaf: Any, earlier: timedelta, found: list[str]
 ) -> None:
-    """A gateway may add entries for ten minutes that no quorum cosigned yet."""
     grown(files, filled, leaf(90, CODE, time=MADE_AT - earlier), leaf(91, time=MADE_AT - timedelta(days=9)))
     report = files.verify(told(filled))
     assert [finding.check for finding in report.findings.first_ones] == found

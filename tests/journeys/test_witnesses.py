@@ -21,6 +21,7 @@ from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from jukinet._pb.jukinet.witness.v1.witness_pb2 import AddCheckpointRequest, GetLatestRequest
 from jukinet._pb.jukinet.witness.v1.witness_pb2_grpc import WitnessServiceStub
 from jukinet.cli.init import free_addresses
+from jukinet.cli.layout import DISCLOSURE
 from jukinet.cli.ledger import fetch_ledger
 from jukinet.cli.output import Exit
 from jukinet.ledger import merkle, schema
@@ -128,6 +129,36 @@ def copied(database: Path, to: Path) -> Path:
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source:
         source.execute("VACUUM INTO ?", (str(to),))
     return to
+
+
+@pytest.mark.slow
+async def test_while_its_witness_is_away_a_ledger_is_known_until_the_first_entry_that_waits(
+    new_network: MakeNetwork, tmp_path: Path
+) -> None:
+    network = new_network(tmp_path, [CHIYODA], disclosure=True)
+
+    async def mirrored(size: int) -> Any:
+        """How the disclosure node finds the ledger, once it has verified so much of it."""
+
+        async def came() -> bool:
+            mirror = (await network.status(DISCLOSURE)).mirrors[0]
+            return bool(mirror.HasField("verified_at") and mirror.entries == size)
+
+        await network.until(came)
+        return (await network.status(DISCLOSURE)).mirrors[0]
+
+    async with network.nodes:
+        ledger = Ledger(network, tmp_path)
+        await ledger.start(CENTER, W1, GATEWAY)
+        await ledger.ask()
+        await ledger.until(ledger.all_is_published)
+        ledger.nodes.kill(W1)
+        await ledger.ask(2)
+        _, first, _ = await network.ledger()
+        await ledger.start(DISCLOSURE)
+        assert (await mirrored(1)).verified_at == first.time
+        await ledger.start(W1)
+        assert (await mirrored(3)).verified_at.ToMicroseconds() > first.time.ToMicroseconds()
 
 
 @pytest.mark.slow

@@ -98,6 +98,21 @@ async def test_the_tree_can_be_rebuilt_from_what_is_listed(
     assert (growth.frontier.size, growth.root) == (signed.size, signed.root)
 
 
+async def test_an_entry_that_waits_for_its_witnesses_is_listed_beyond_the_published_checkpoint(
+    sqlite: Engine, signer: Signer, leaf: MakeLeaf
+) -> None:
+    with sqlite.begin() as connection:
+        state, _ = store.append(connection, store.load(connection, signer), [leaf(0)], signer)
+        published.publish(connection, 1, state.checkpoint, {})
+        store.append(connection, state, [leaf(1), leaf(2)], signer)
+    context: Any = None  # it is not used
+    service = LedgerService(sqlite, covering=at_once)
+    request = ledger_pb2.ListEntriesRequest(first_index=1, limit=1)
+    assert [list(message.entries) async for message in service.ListEntries(request, context)] == [[leaf(1)]]
+    answer = await service.GetConsistencyProof(ledger_pb2.GetConsistencyProofRequest(), context)
+    assert open_checkpoint(answer.checkpoint, signer.verifier).size == 1
+
+
 @pytest.mark.parametrize(
     ("first", "limit", "runs"),
     [

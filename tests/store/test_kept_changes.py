@@ -20,6 +20,7 @@ from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
 from jukinet.store.register import apply_arrivals
 from jukinet.store.rows import ReadChange, checksum_of_kept
 from jukinet.store.schema import history
+from jukinet.store.watch_look import look_through
 from jukinet.store.watch_start import put_on
 from jukinet.store.watches import WatchList
 from tests.damaged import flip_kept, flipped
@@ -138,11 +139,11 @@ def test_a_list_waits_in_front_of_a_damaged_change_and_is_told_nothing_of_it(
     applied(*(arrive(change(1, v, reason="CORRECTION_MOVE_WITHIN", town=f"{v}丁目")) for v in (2, 3)))
     waiting = partial(watches.waiting, list_id=LIST, limit=9)
     flip_kept(engine, 3, "change")
-    assert run(watches.look_through) == 2
+    assert run(look_through) == 2
     with pytest.raises(RecordDamaged):
-        run(watches.look_through)
+        run(look_through)
     flip_kept(engine, 3, "change")
-    assert run(watches.look_through) == 1
+    assert run(look_through) == 1
     assert [each.position for each in run(partial(waiting, after=0))] == [2, 3]
     flip_kept(engine, 3, "change")
     assert [each.position for each in run(partial(waiting, after=0))] == [2]

@@ -6,15 +6,20 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, delete, func, select
 
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.domain.arrival import Arrival
-from jukinet.store import watches
+from jukinet.store import watch_look, watches
 from jukinet.store.checksum import RecordDamaged
+from jukinet.store.journal import Origin, write_origin
 from jukinet.store.register import apply_arrivals
+from jukinet.store.schema import origins
+from jukinet.store.snapshots import end_offer, note_chunk, write_offer
+from jukinet.store.watch_look import look_through
 from jukinet.store.watch_schema import watch_events
+from jukinet.store.watch_standing import Awaited, standing
 from jukinet.store.watch_start import put_on
 from jukinet.store.watches import WatchList
 from tests.damaged import flip
@@ -50,7 +55,7 @@ class Register:
 
     def look(self) -> int:
         with self.engine.begin() as connection:
-            return watches.look_through(connection)
+            return look_through(connection)
 
     def waiting(self, list_id: str, after: int = 0) -> list[tuple[int, str]]:
         """Number on the list and town of what waits, in order."""
@@ -92,7 +97,7 @@ def test_only_later_changes_of_persons_on_the_list_wait(register: Register, code
 def test_looking_again_finds_nothing_twice(
     register: Register, code: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watches, "LOOKED_THROUGH", 2)
+    monkeypatch.setattr(watch_look, "LOOKED_THROUGH", 2)
     register.begin(LISTS[0], code(1))
     register.report(*((1, version) for version in range(2, 9)))
     looked: list[int] = []
@@ -187,24 +192,49 @@ def test_what_is_acknowledged_waits_no_longer_and_a_list_goes_on_behind_what_it_
 def test_the_oldest_change_that_waits_of_all_lists_is_known_with_its_time(
     register: Register, code: Callable[[int], str]
 ) -> None:
-    assert register.run(watches.standing) == (0, None)
+    assert register.run(standing) == (0, None, ())
     register.begin(LISTS[0], code(1))
     register.begin(LISTS[1], code(2))
     register.begin(LISTS[2], code(3))
     register.report((4, 2))
-    assert register.run(watches.standing) == (3, None)
+    assert register.run(standing) == (3, None, ())
     for change in ((2, 2), (1, 2), (2, 3)):  # at 7, 8 and 9, behind five entries and a change of somebody else
         register.report(change)
     while register.look():
         pass
-    assert register.run(watches.standing) == (3, 7)
+    assert register.run(standing) == (3, 7, ())
     (first, *_) = register.run(
         lambda connection: watches.waiting(connection, LISTS[1], after=0, limit=1),
     )
     register.run(lambda connection: watches.acknowledge(connection, LISTS[1], first.position))
-    assert register.run(watches.standing) == (3, 8)
+    assert register.run(standing) == (3, 8, ())
     register.run(lambda connection: watches.end_lists(connection, [LISTS[0]]))
-    assert register.run(watches.standing) == (2, 9)
+    assert register.run(standing) == (2, 9, ())
+
+
+def test_lists_that_wait_for_a_municipality_that_is_half_in_are_counted_with_the_oldest_change(
+    register: Register, code: Callable[[int], str]
+) -> None:
+    for list_id, number in zip(LISTS, (1, 2, 4), strict=True):
+        register.begin(list_id, code(number))
+    for change in ((3, 2), (1, 2), (2, 2), (1, 3)):  # at 6 to 9; the first one is of somebody who is on no list
+        register.report(change)
+    while register.look():
+        pass
+
+    def begin(connection: Connection) -> None:
+        write_origin(connection, "131016", Origin(1, 1, b"", 1))
+        write_offer(connection, "131016", source="cs", manifest=b"", seal=b"", digests=[])
+        note_chunk(connection, "131016", number=0, digest=b"", last_sequence=1)
+
+    register.run(begin)
+    assert register.run(standing).awaited == ()  # it was here before: its residents are told of
+    register.run(lambda connection: connection.execute(delete(origins)))
+    assert register.run(standing).awaited == (Awaited("131016", 2, 7),)
+    register.run(lambda connection: watches.end_lists(connection, [LISTS[0]]))
+    assert register.run(standing).awaited == (Awaited("131016", 1, 8),)
+    register.run(lambda connection: end_offer(connection, "131016"))
+    assert register.run(standing).awaited == ()
 
 
 def test_a_list_ends_with_its_last_day_and_leaves_nothing(register: Register, code: Callable[[int], str]) -> None:

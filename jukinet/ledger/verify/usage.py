@@ -36,8 +36,9 @@ from jukinet.ledger.verify.usage_parts import join_parts, read_parts
 from jukinet.ledger.verify.usage_report import CONTRADICTED, UsageReport
 
 _JAPAN = timezone(timedelta(hours=9))
-_UNPUBLISHED = timedelta(minutes=10)
-"""For so long a gateway adds entries that no checkpoint of a quorum covers yet, and that nobody else can know of."""
+_LATE = timedelta(minutes=10)
+"""An entry has its time before it is on the gateway's disk, and clocks differ. For so long, too, a gateway adds entries
+that no quorum cosigned, and the first nodes did not look for those."""
 
 
 def verify_usage(
@@ -206,7 +207,7 @@ class _Verification:
 
     def _look_after(self, origin: str, leaves: Iterator[bytes], growing: GrowingTree) -> None:
         """Names what a ledger has after what was searched."""
-        known = self._until[origin] - _UNPUBLISHED
+        known = self._until[origin] - _LATE
         for leaf in leaves:
             entry, place = read_entry(leaf), f"entry {growing.size} of {origin}"
             growing.add(hash_leaf(leaf))
