@@ -47,7 +47,7 @@ def check_edition(content: bytes, *, on: date | None = None) -> list[Finding]:
 
     Args:
         content: as in `jukinet.purpose.edition`.
-        on: day in Japan against which validity is held; the edition's first day if None.
+        on: day in Japan against which validity is held; the edition's first day if that is later, or for None.
 
     Returns:
         All findings; none when it may be proposed.
@@ -63,7 +63,7 @@ def check_edition(content: bytes, *, on: date | None = None) -> list[Finding]:
         table = build_statute(parts)
     except StatuteTableError as error:
         return [Finding("malformed", "edition", str(error))]
-    day = on or table.in_force_from
+    day = max(on or table.in_force_from, table.in_force_from)
     rows = [finding for row in table.rows.values() for finding in _of_row(table, row, day)]
     return rows + list(_between_rows(table))
 

@@ -124,3 +124,5 @@ def test_a_grant_that_opens_nothing_to_its_agency_is_named(change: dict[str, Any
     found = check_grants(load_statute(), {agency.spiffe_id: changed}, on=DAY)
     assert len(found) == len(agency.rows)
     assert all(told in finding.text for finding in found)
+    early = draft_text(rows={"B1-77": {"valid_to": "2026-03-31"}})
+    assert kinds(check_edition(early, on=date(2026, 3, 1))) == {("expired", "B1-77")}
