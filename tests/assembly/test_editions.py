@@ -123,6 +123,12 @@ def test_an_edition_whose_rows_have_ended_since_can_be_proposed_where_it_was_los
     assert node.editions() == ["2019-01", "2026-04"]
 
 
+def test_an_edition_that_opens_a_table_to_other_bodies_is_not_proposed(node: Node) -> None:
+    mayors = draft_text("2026-04", date(2026, 4, 1), rows={"B1-77": {"bodies": "municipal-mayor"}})
+    assert node.refusal_of(node.propose, mayors) == "EDITION_INVALID"
+    assert node.editions() == ["2019-01"]
+
+
 def test_proposing_again_changes_nothing_whoever_does_it(node: Node) -> None:
     digest = node.propose(NEXT)
     node.propose(NEXT)

@@ -91,9 +91,11 @@ def test_the_programs_own_edition_is_clean(agencies: Path) -> None:
 
 def test_what_is_wrong_with_a_draft_is_told_and_ends_with_1(tmp_path: Path) -> None:
     file = tmp_path / "wrong.toml"
-    file.write_bytes(draft_text(rows={"B1-72": {"bodies": ""}}))
+    file.write_bytes(
+        draft_text(rows={"B1-77": {"bodies": "municipal-mayor"}, "B2-1": {"bodies": "national-tax-agency"}})
+    )
     found: list[dict[str, Any]] = json.loads(run("check", file, "--json", code=Exit.REFUSED))["findings"]
-    assert [(each["kind"], each["where"]) for each in found] == [("contradiction", "B1-72")]
+    assert [(each["kind"], each["where"]) for each in found] == [("contradiction", "B1-77"), ("contradiction", "B2-1")]
 
 
 def test_what_has_ended_is_told_as_of_today_unless_another_day_is_given(tmp_path: Path) -> None:
