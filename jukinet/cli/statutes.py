@@ -52,7 +52,7 @@ def check(
     Prints the digest by which an edition is approved.
     A directory may grant rows of all editions that its node knows: of the program's, and of those given by --edition.
 
-    Exit codes: 0 nothing found, 1 something found, 2 a file cannot be read.
+    Exit codes: 0 nothing found, 1 something found, 2 a file cannot be read, or is a directory that no node would load.
 
     Example: jukinet statutes check draft.toml --agencies mesh/nodes/center/agencies.toml
     """

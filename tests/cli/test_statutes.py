@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
-from jukinet.cli.development_agencies import PENSION_SERVICE, development_agencies
+from jukinet.cli.development_agencies import PENSION_SERVICE, TAX_AGENCY, development_agencies
 from jukinet.cli.output import Exit
 from jukinet.ledger import merkle
 from jukinet.ledger.entry import EntryKeys, make_act, make_entry
@@ -108,6 +108,14 @@ def test_what_has_ended_is_told_as_of_today_unless_another_day_is_given(tmp_path
     coming = tmp_path / "coming.toml"
     coming.write_bytes(draft_text("2026-05", today + timedelta(days=60), rows=ended))
     assert "expired" in run("check", coming, "--on", today - timedelta(days=1), code=Exit.REFUSED)
+
+
+def test_two_agencies_that_are_one_body_are_told(agencies: Path) -> None:
+    text = agencies.read_text("utf-8").replace('bodies = ["national-tax-agency"]', 'bodies = ["japan-pension-service"]')
+    agencies.write_text(text, "utf-8")
+    result = jukinet("statutes", "check", "--agencies", str(agencies))
+    assert result.exit_code == Exit.USAGE
+    assert f"agencies {PENSION_SERVICE} and {TAX_AGENCY} both have the body japan-pension-service" in result.stderr
 
 
 def test_who_had_the_grants_of_a_wrong_draft_checked_is_told_that_they_were_not(tmp_path: Path, agencies: Path) -> None:
