@@ -60,6 +60,7 @@ def sound_edition(content: bytes) -> StatuteTable:
     Raises:
         Refused: EDITION_INVALID, when the checks find anything.
     """
+    # By its first day: one that was lost is proposed again after rows of it have ended.
     findings = check_edition(content)
     if findings:
         # What stands in the file is told by the command line alone: somebody may have sent another file by mistake.

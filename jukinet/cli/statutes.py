@@ -48,28 +48,30 @@ def check(
 ) -> None:
     """Find rows that contradict each other, overlap or expired, and grants of rows that are gone.
 
-    Validity is held against --on, or else the edition's first day. Prints the digest by which an edition is approved.
+    Validity is held against --on, or else today; against the first day of an edition that is not in force by then.
+    Prints the digest by which an edition is approved.
     A directory may grant rows of all editions that its node knows: of the program's, and of those given by --edition.
 
-    Exit codes: 0 nothing found, 1 something found, 2 a file cannot be read.
+    Exit codes: 0 nothing found, 1 something found, 2 a file cannot be read, or is a directory that no node would load.
 
     Example: jukinet statutes check draft.toml --agencies mesh/nodes/center/agencies.toml
     """
     with failures_told():
         from hashlib import sha256
 
+        from jukinet.mesh.clock import today_in_japan
         from jukinet.purpose.edition import parse_edition, program_edition
         from jukinet.purpose.statute_check import check_edition, check_grants
 
         content = program_edition() if file is None else read_file(file)
-        day = on.date() if on else None
+        day = on.date() if on else today_in_japan()
         findings = check_edition(content, on=day)
         if agencies is not None and findings:
             tell("The agencies' grants were not checked: correct the edition first.")
         elif agencies is not None:
             table = parse_edition(content)
             directory = read_directory(agencies, known_editions(approved or [], table))
-            findings = check_grants(table, directory, on=day or table.in_force_from)
+            findings = check_grants(table, directory, on=max(day, table.in_force_from))
         digest = sha256(content).hexdigest()
         if as_json:
             show_json({"digest": digest, "findings": [finding._asdict() for finding in findings]})

@@ -3,7 +3,8 @@
 Rule: the directory can only narrow what the law opens. A row granted to a body that the row does not open stays shut
 at the decision, and a private organisation stays shut whatever the directory grants it (Act art. 30-38). Such a
 grant is a mistake that must not stop the network, so it loads and is refused when it is used; a directory that
-cannot be understood does not load at all.
+cannot be understood does not load at all. Nor does one in which two public agencies are, on one day, a body that one
+organisation only can be (`receivers`): one of them is somebody else, and would be told in the body's name.
 
 The directory is a TOML file with one table per organisation:
 
@@ -157,7 +158,8 @@ def parse_agencies(text: str, editions: Editions) -> AgencyDirectory:
 
     Raises:
         AgencyDirectoryError: the text is no TOML, has an unknown key, lacks one, names a row, body or kind that does
-            not exist, or lists a key, of an operator or a certificate, that is not his or its alone.
+            not exist, lists a key, of an operator or a certificate, that is not his or its alone, or has two agencies
+            that are one body which one organisation only can be.
     """
     directory: dict[str, Agency] = {}
     keys: set[object] = set()
@@ -169,8 +171,21 @@ def parse_agencies(text: str, editions: Editions) -> AgencyDirectory:
         if len({*own, *keys}) < len(own) + len(keys):
             raise AgencyDirectoryError(f"agency {agency.id}: a key stands twice in the directory")
         keys.update(own)
+        _require_own_bodies(agency, directory.values(), editions.single_bodies)
         directory[agency.spiffe_id] = agency
     return MappingProxyType(directory)
+
+
+def _require_own_bodies(agency: Agency, others: Iterable[Agency], single: frozenset[str]) -> None:
+    for other in others:
+        shared = agency.bodies & other.bodies & single
+        # A private organisation stays shut whatever it is listed as; a successor may follow upon a listing that ended.
+        on_one_day = max(agency.valid_from, other.valid_from) <= min(agency.valid_to, other.valid_to)
+        if shared and on_one_day and agency.kind == other.kind == "public":
+            raise AgencyDirectoryError(
+                f"agencies {other.id} and {agency.id} both have the body {', '.join(sorted(shared))}, which one "
+                "organisation only can be: take it from the one that is not, or end its listing"
+            )
 
 
 def _entries(text: str) -> list[dict[str, object]]:

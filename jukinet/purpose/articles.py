@@ -4,6 +4,9 @@ Rule: an article only narrows. What a row of its table says of codes and methods
 article allows it, and no further. A ground without a table (an ordinance, consent, resident record affairs) stands in
 the file because the list is closed (art. 30-25), and opens nothing here: no row can name it.
 
+`receiver` of an article with a table must be the one that the program knows for that table (`receivers`): whose
+residents are told of follows from the table, and another receiver would be told of somebody else's.
+
 `individual_number` is `number-act-9` where the article gives it as far as the Number Use Act (番号利用法) art. 9(1)
 lets the receiver use it, `no` where it gives none, `unstated` where no source was found, which counts as none.
 `provisions` are the methods of provision: `immediate` (即時提供), `batch` (一括提供), `changes` (異動情報). The Order
@@ -14,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, get_args
+
+from jukinet.purpose.receivers import RECEIVERS
 
 Provision = Literal["immediate", "batch", "changes"]
 """Method of provision (提供の方法): one person at once, a file of many, later changes of registered persons."""
@@ -26,7 +31,8 @@ COLUMNS: Final = (
 _TRUTH: Final = {"yes": True, "no": False}
 _GIVES_NUMBER: Final = {"number-act-9": True, "no": False, "unstated": False}
 _PROVIDERS: Final = frozenset({"center", "prefecture", "municipality"})
-_CERTAINTIES: Final = frozenset({"verified", "secondary", "memory", "derived"})
+CERTAINTIES: Final = frozenset({"verified", "secondary", "memory", "derived"})
+"""How well a fact of an edition is known."""
 
 
 class ArticlesError(ValueError):
@@ -91,11 +97,13 @@ def _article(record: Mapping[str, str]) -> Article:
             raise ValueError(f"there is no table {table}")
         for column, known in (
             ("provider", _PROVIDERS),
-            ("certainty", _CERTAINTIES),
-            ("provisions_certainty", _CERTAINTIES),
+            ("certainty", CERTAINTIES),
+            ("provisions_certainty", CERTAINTIES),
         ):
             if record[column] not in known:
                 raise ValueError(f"{column} must be one of {', '.join(sorted(known))}")
+        if table and record["receiver"] != RECEIVERS[table].name:
+            raise ValueError(f"table {table} is for {RECEIVERS[table].name}, not for {record['receiver']}")
         return Article(
             article=record["article"],
             table=table,

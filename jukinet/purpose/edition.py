@@ -10,7 +10,7 @@ The file is TOML; the tables stand in it as CSV, with the columns of the files b
     sources = ["…"]                      # where its facts come from: texts and their dates
     articles = '''…'''                   # `articles.csv`
     rows = '''…'''                       # `statute.csv`
-    bodies = '''…'''                     # `statute_bodies.csv`
+    bodies = '''…'''                     # `statute_bodies.csv`; in editions of before, without tier and holders
     items = '''…'''                      # `statute_items.csv`
     seals = '''…'''                      # may be left out: the rows whose questions may be sealed (封印), each with the
                                          # most months and the ground; columns purpose_key,months,ground
@@ -59,6 +59,8 @@ _FILES: Final = {
     "items": "statute_items.csv",
 }
 _OPTIONAL: Final = {"seals": SEAL_COLUMNS}
+# What was approved is read for ever: the columns that a table had before, the others being empty.
+_BEFORE: Final = {"bodies": ("body", "name_en", "name_ja")}
 _KEYS: Final = frozenset({"name", "in_force_from", "sources", *_COLUMNS})
 
 
@@ -168,12 +170,12 @@ def _records(key: str, text: object, columns: tuple[str, ...]) -> list[Record]:
         records = list(reader)
     except csv.Error as error:
         raise StatuteTableError(f"{key} is not CSV: {error}") from error
-    if tuple(reader.fieldnames or ()) != columns:
+    if tuple(reader.fieldnames or ()) not in (columns, _BEFORE.get(key)):
         raise StatuteTableError(f"{key} must have the columns {','.join(columns)}")
     for number, record in enumerate(records, 2):
         if None in record or not all(isinstance(value, str) and value.isprintable() for value in record.values()):
             raise StatuteTableError(f"line {number} of {key} has fields too many, too few, or not printable")
-    return list(records)
+    return [dict.fromkeys(columns, "") | record for record in records]
 
 
 def _name(value: object) -> str:

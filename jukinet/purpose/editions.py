@@ -57,6 +57,11 @@ class Editions:
         return frozenset().union(*(table.rows for table in self._all))
 
     @cached_property
+    def single_bodies(self) -> frozenset[str]:
+        """Those that one organisation only can be, as any edition says."""
+        return frozenset(key for table in self._all for key, body in table.bodies.items() if body.is_single)
+
+    @cached_property
     def bodies(self) -> frozenset[str]:
         """Bodies of all editions."""
         return frozenset().union(*(table.bodies for table in self._all))

@@ -8,12 +8,13 @@ holds each row once; what changes is a new edition (`edition`), and `editions` k
   been taken out of the Act. A row of status `ordinance_only` (key ending in `*`) is known from the ordinance alone;
   as only the Act can open the network to a body, such a row is refused until a newer edition holds it.
   `valid_from` is the day of the edition, because the days on which single rows came into force are not recorded;
-  `as_of` is the text that the row was read in. `provisions` narrows the methods of provision; empty = all that the
-  article allows.
+  `as_of` is the text that the row was read in, by year and month. `provisions` narrows the methods of provision;
+  empty = all that the article allows. `items` counts the row's affairs in the file of items.
 - `statute_items.csv`: the affairs that the ordinance (平成14年総務省令第13号) numbers within a row, as of October 2020.
   Both texts have their own numbering. For 18 keys the same number means different affairs, and 14 of the ordinance's
   rows have no counterpart: those items have an empty `purpose_key` and can be named by nobody.
-- `statute_bodies.csv`: the bodies that the rows open. Bodies designated under different laws are different bodies.
+- `statute_bodies.csv`: the bodies that the rows open (`receivers`). Bodies designated under different laws are
+  different bodies.
 - `articles.csv`: what the articles open (`articles`).
 
 `individual_number` says whether the Number Use Act (番号利用法) art. 9(1) lets the row's bodies use the individual
@@ -31,7 +32,15 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from jukinet.domain.seal import MOST_MONTHS
-from jukinet.purpose.articles import PROVISIONS, Articles, ArticlesError, build_articles, read_provisions
+from jukinet.purpose.articles import (
+    CERTAINTIES,
+    PROVISIONS,
+    Articles,
+    ArticlesError,
+    build_articles,
+    read_provisions,
+)
+from jukinet.purpose.receivers import Body, ReceiversError, build_bodies, strangers
 
 RowStatus = Literal["in_force", "deleted", "ordinance_only"]
 Record = Mapping[str, str]
@@ -42,7 +51,7 @@ ROW_COLUMNS: Final = (
     "provisions",
 )
 ITEM_COLUMNS: Final = ("ordinance_row", "item", "purpose_key", "as_of")
-BODY_COLUMNS: Final = ("body", "name_en", "name_ja")
+BODY_COLUMNS: Final = ("body", "name_en", "name_ja", "tier", "holders")
 SEAL_COLUMNS: Final = ("purpose_key", "months", "ground")
 
 _STATUSES: dict[str, RowStatus] = {
@@ -51,9 +60,12 @@ _STATUSES: dict[str, RowStatus] = {
     "ordinance_only": "ordinance_only",
 }
 _TRUTH = {"yes": True, "no": False}
-# As in `ledger.proto`: what could not be named in a question or stand in an entry is no row.
-_KEY: Final = re.compile(r"B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?")
-_ITEM: Final = re.compile(r"[0-9]{1,3}")
+_CERTAINTY: Final = re.compile("|".join(sorted(CERTAINTIES | {"default"})))
+# What could not be named in a question or stand in an entry (`ledger.proto`) is no row, and each has one spelling.
+_KEY: Final = re.compile(r"B[1-6]-[1-9][0-9]{0,2}(-[1-9][0-9]{0,2}){0,2}[*]?")
+_ITEM: Final = re.compile(r"[1-9][0-9]{0,2}")
+_MONTH: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+_COUNT: Final = re.compile(r"0|[1-9][0-9]{0,2}")
 _MONTHS: Final = re.compile(r"[0-9]{1,2}")
 
 
@@ -83,6 +95,8 @@ class StatuteRow:
     valid_to: date
     as_of: str
     items: frozenset[str]
+    affairs: int
+    """How many affairs the ordinance has for it: its column `items`."""
 
 
 class Allowance(NamedTuple):
@@ -95,7 +109,7 @@ class Allowance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StatuteTable:
-    """One edition: all rows by key, and all bodies by key with their English and Japanese names."""
+    """One edition: all rows and all bodies by key."""
 
     edition: str
     """Name, such as `2019-01`."""
@@ -103,7 +117,7 @@ class StatuteTable:
     """First day on which it decides."""
     sources: tuple[str, ...]
     rows: Mapping[str, StatuteRow]
-    bodies: Mapping[str, tuple[str, str]]
+    bodies: Mapping[str, Body]
     articles: Articles
     digest: bytes
     """SHA-256 of its file, 32 bytes."""
@@ -172,12 +186,12 @@ def build_statute(parts: Parts) -> StatuteTable:
         The edition.
 
     Raises:
-        StatuteTableError: a line is malformed, doubled, or speaks of something that does not exist.
+        StatuteTableError: a line is malformed, doubled, speaks of something that does not exist, or opens a row to a
+            body of another kind than its table is for.
     """
-    names = {body["body"]: (body["name_en"], body["name_ja"]) for body in parts.bodies}
     try:
-        articles = build_articles(parts.articles)
-    except ArticlesError as error:
+        articles, bodies = build_articles(parts.articles), build_bodies(parts.bodies)
+    except (ArticlesError, ReceiversError) as error:
         raise StatuteTableError(str(error)) from error
     items = items_by_row(parts.items)
     table: dict[str, StatuteRow] = {}
@@ -185,8 +199,10 @@ def build_statute(parts: Parts) -> StatuteTable:
         row = build_row(record, frozenset(items.pop(record["purpose_key"], ())))
         if row.key in table:
             raise StatuteTableError(f"row {row.key} stands twice in one edition")
-        if unknown := set(row.bodies) - names.keys():
+        if unknown := set(row.bodies) - bodies.keys():
             raise StatuteTableError(f"row {row.key} names bodies that do not exist: {', '.join(sorted(unknown))}")
+        if wrong := strangers(row.table, row.bodies, bodies):
+            raise StatuteTableError(f"row {row.key}: {wrong}")
         table[row.key] = row
     if items:
         raise StatuteTableError(f"there are items of rows that do not exist: {', '.join(sorted(items))}")
@@ -195,7 +211,7 @@ def build_statute(parts: Parts) -> StatuteTable:
         in_force_from=parts.in_force_from,
         sources=parts.sources,
         rows=MappingProxyType(table),
-        bodies=MappingProxyType(names),
+        bodies=bodies,
         articles=articles,
         digest=parts.digest,
         seals=MappingProxyType(_seals(parts.seals, table)),
@@ -218,13 +234,18 @@ def _seals(records: Sequence[Record], rows: Mapping[str, StatuteRow]) -> dict[st
 
 
 def items_by_row(records: Sequence[Record]) -> dict[str, set[str]]:
-    """The items that can be named, by their row. Raises StatuteTableError for one that is no number."""
+    """The items that can be named, by their row. Raises StatuteTableError for what is no number, or stands twice."""
     found: dict[str, set[str]] = {}
+    lines: set[tuple[str, ...]] = set()
     for item in records:
-        if item["item"] and not _ITEM.fullmatch(item["item"]):
-            raise StatuteTableError(
-                f"row {item['ordinance_row']} has an item that is no number of at most three digits"
-            )
+        where, number = f"row {item['ordinance_row']}", item["item"]
+        if number and not _ITEM.fullmatch(number):
+            raise StatuteTableError(f"{where} has an item that is no number of at most three digits")
+        if not _MONTH.fullmatch(item["as_of"]):
+            raise StatuteTableError(f"{where} has an item whose as_of is no year and month such as 2020-10")
+        if (item["ordinance_row"], number) in lines or number in found.get(item["purpose_key"], ()):
+            raise StatuteTableError(f"{where} has item {number or 'without a number'} twice")
+        lines.add((item["ordinance_row"], number))
         if item["purpose_key"] and item["item"]:
             found.setdefault(item["purpose_key"], set()).add(item["item"])
     return found
@@ -247,20 +268,35 @@ def build_row(record: Record, items: frozenset[str]) -> StatuteRow:
             label_en=record["label_en"],
             label_ja=record["label_ja"],
             individual_number=_TRUTH[record["individual_number"]],
-            individual_number_certainty=record["individual_number_certainty"],
+            individual_number_certainty=_matched(record, "individual_number_certainty", _CERTAINTY),
             resident_code=_TRUTH[record["resident_code"]],
             provisions=read_provisions(record["provisions"]) or PROVISIONS,
             valid_from=_day(record["valid_from"], date.min),
             valid_to=_day(record["valid_to"], date.max),
-            as_of=record["as_of"],
+            as_of=_matched(record, "as_of", _MONTH),
             items=items,
+            affairs=int(_matched(record, "items", _COUNT)),
         )
     except (KeyError, ValueError) as error:
         raise StatuteTableError(f"row {key} of the statute table is malformed: {error}") from error
     if row.table not in range(1, 7) or not key.startswith(f"B{row.table}-"):
         raise StatuteTableError(f"row {key} of the statute table stands under table {row.table}")
+    if key.removesuffix("*") != f"B{row.table}-{record['row']}":
+        raise StatuteTableError(f"row {key} of the statute table has {record['row']!r} in the column row")
     return row
 
 
+def _matched(record: Record, column: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(record[column]):
+        raise ValueError(f"{column} cannot be {record[column]!r}")
+    return record[column]
+
+
 def _day(text: str, otherwise: date) -> date:
-    return date.fromisoformat(text) if text else otherwise
+    if not text:
+        return otherwise
+    day = date.fromisoformat(text)
+    # Python reads weeks and days without hyphens too; people and `statutes check` compare the texts.
+    if day.isoformat() != text:
+        raise ValueError(f"{text} is not a day such as 2026-04-01")
+    return day

@@ -4,21 +4,25 @@ Rule: an edition with a finding is proposed to nobody. The kinds:
 
 - `malformed`: a line cannot be understood, or speaks of something that does not exist.
 - `overlap`: one row stands twice, and both are valid on some day.
-- `contradiction`: a line denies itself, its article or another line, such as a row that is in force and opens to
-  nobody, one that gives what its article does not, or two rows for one affair that differ in what they give.
+- `contradiction`: a line denies itself, its table, its article, another line or the program's own edition, such as a
+  row that is in force and opens to nobody, one of national bodies that opens to a mayor, one that gives what its
+  article does not, two rows for one affair of one body that differ in what they give, or a body that became another.
 - `expired`: a row counts as in force, but its validity ended before the day.
 - `grant`: the agency directory grants a row that is gone on the day, or that opens nothing to that agency.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import combinations
 from typing import NamedTuple
 
 from jukinet.purpose.agencies import Agency, AgencyDirectory
-from jukinet.purpose.edition import read_parts
+from jukinet.purpose.edition import load_statute, read_parts
+from jukinet.purpose.receivers import Body, ReceiversError, build_bodies, strangers
 from jukinet.purpose.statute import (
+    BODY_COLUMNS,
     Parts,
     Record,
     StatuteRow,
@@ -37,7 +41,7 @@ class Finding(NamedTuple):
     kind: str
     """As above."""
     where: str
-    """Row such as `B1-77`, agency, or `edition`."""
+    """Row such as `B1-77`, body, agency, or `edition`."""
     text: str
     """What it is, for people; of the law and the directory alone."""
 
@@ -47,7 +51,7 @@ def check_edition(content: bytes, *, on: date | None = None) -> list[Finding]:
 
     Args:
         content: as in `jukinet.purpose.edition`.
-        on: day in Japan against which validity is held; the edition's first day if None.
+        on: day in Japan against which validity is held; the edition's first day if that is later, or for None.
 
     Returns:
         All findings; none when it may be proposed.
@@ -63,9 +67,9 @@ def check_edition(content: bytes, *, on: date | None = None) -> list[Finding]:
         table = build_statute(parts)
     except StatuteTableError as error:
         return [Finding("malformed", "edition", str(error))]
-    day = on or table.in_force_from
+    day = max(on or table.in_force_from, table.in_force_from)
     rows = [finding for row in table.rows.values() for finding in _of_row(table, row, day)]
-    return rows + list(_between_rows(table))
+    return [*rows, *_between_rows(table), *_miscounted(table, parts.items), *_other_bodies(table.bodies)]
 
 
 def check_grants(table: StatuteTable, directory: AgencyDirectory, *, on: date) -> list[Finding]:
@@ -91,15 +95,24 @@ def _malformed(parts: Parts) -> Iterator[Finding]:
     except StatuteTableError as error:
         yield Finding("malformed", "edition", str(error))
         items = {}
-    bodies = {body["body"] for body in parts.bodies}
+    bodies: Mapping[str, Body] = {}
+    try:
+        bodies = build_bodies(parts.bodies)
+    except ReceiversError as error:
+        yield Finding("malformed", "edition", str(error))
+    if any(body.tier is None for body in bodies.values()):
+        yield Finding("malformed", "edition", f"bodies must have the columns {','.join(BODY_COLUMNS)}, all filled in")
+    names = {body["body"] for body in parts.bodies}
     for record in parts.rows:
         try:
             row = build_row(record, frozenset(items.get(record["purpose_key"], ())))
         except StatuteTableError as error:
             yield Finding("malformed", record["purpose_key"] or "edition", str(error))
             continue
-        if unknown := set(row.bodies) - bodies:
+        if unknown := set(row.bodies) - names:
             yield Finding("malformed", row.key, f"bodies that do not exist: {', '.join(sorted(unknown))}")
+        if wrong := strangers(row.table, row.bodies, bodies):
+            yield Finding("contradiction", row.key, wrong)
 
 
 def _twice(parts: Parts) -> Iterator[Finding]:
@@ -117,20 +130,30 @@ def _twice(parts: Parts) -> Iterator[Finding]:
 
 
 def _of_row(table: StatuteTable, row: StatuteRow, day: date) -> Iterator[Finding]:
+    yield from _denying_itself(row)
     article = table.articles.get(row.table)
-    if row.valid_to < row.valid_from:
-        yield Finding("contradiction", row.key, "it ends before it begins")
     if article is None:
         yield Finding("contradiction", row.key, f"no article opens table {row.table}")
     elif article.article != row.article:
         yield Finding("contradiction", row.key, f"it cites article {row.article}, its table has {article.article}")
     elif row.status == "in_force":
         yield from _beyond_article(table, row)
+    if row.status == "in_force" and row.valid_to < day:
+        yield Finding("expired", row.key, f"it ended on {row.valid_to}")
+
+
+def _denying_itself(row: StatuteRow) -> Iterator[Finding]:
+    if row.valid_to < row.valid_from:
+        yield Finding("contradiction", row.key, "it ends before it begins")
+    if len(set(row.bodies)) < len(row.bodies):
+        yield Finding("contradiction", row.key, "it names a body twice")
+    if (row.status == "ordinance_only") != row.key.endswith("*"):
+        yield Finding("contradiction", row.key, "a key ends in * if the row is known from the ordinance alone")
+    if row.individual_number and row.individual_number_certainty == "default":
+        yield Finding("contradiction", row.key, "it gives the individual number by default, which gives none")
     if row.status == "in_force":
         if not (row.bodies and row.law_ja and row.label_ja and row.label_en):
             yield Finding("contradiction", row.key, "it is in force and lacks bodies, law or label")
-        if row.valid_to < day:
-            yield Finding("expired", row.key, f"it ended on {row.valid_to}")
     elif row.individual_number or row.resident_code:
         yield Finding("contradiction", row.key, "it is not in force and gives a number or a code")
     if row.status == "deleted" and row.bodies:
@@ -148,17 +171,35 @@ def _beyond_article(table: StatuteTable, row: StatuteRow) -> Iterator[Finding]:
 
 
 def _between_rows(table: StatuteTable) -> Iterator[Finding]:
-    """Rows for one affair of the same bodies, valid on one day, that differ in what they give."""
+    """Rows for one affair of one body, valid on one day, that differ in what they give."""
     affairs: defaultdict[tuple[object, ...], list[StatuteRow]] = defaultdict(list)
     for row in table.rows.values():
         if row.status == "in_force":
-            affairs[row.table, frozenset(row.bodies), row.law_ja, row.label_ja].append(row)
+            affairs[row.table, _folded(row.law_ja), _folded(row.label_ja)].append(row)
     for rows in affairs.values():
         for one, other in combinations(rows, 2):
             on_one_day = max(one.valid_from, other.valid_from) <= min(one.valid_to, other.valid_to)
-            if on_one_day and table.allowance(one) != table.allowance(other):
-                text = f"it opens the same affair to the same bodies as {one.key} and gives something else"
+            both = sorted({*one.bodies} & {*other.bodies})
+            if both and on_one_day and table.allowance(one) != table.allowance(other):
+                text = f"it opens the same affair to {', '.join(both)} as {one.key} and gives something else"
                 yield Finding("contradiction", other.key, text)
+
+
+def _miscounted(table: StatuteTable, items: Sequence[Record]) -> Iterator[Finding]:
+    lines = Counter(item["purpose_key"] for item in items)
+    for row in table.rows.values():
+        if row.affairs != lines[row.key]:
+            text = f"its column items says {row.affairs}, and {lines[row.key]} of its items are listed"
+            yield Finding("contradiction", row.key, text)
+
+
+def _other_bodies(bodies: Mapping[str, Body]) -> Iterator[Finding]:
+    """Bodies that are something else in the program's own edition: a directory names one body under all editions."""
+    for key, own in load_statute().bodies.items():
+        body = bodies.get(key, own)
+        if (body.tier, body.is_single) != (own.tier, own.is_single):
+            text = "its tier or holders are others in the program's own edition: what is another body needs another key"
+            yield Finding("contradiction", key, text)
 
 
 def _opens_nothing(agency: Agency, row: StatuteRow | None, on: date) -> str:
@@ -176,6 +217,11 @@ def _opens_nothing(agency: Agency, row: StatuteRow | None, on: date) -> str:
     if not covers_anybody(row, agency):
         return "is about residents of certain prefectures: without `prefecture` nobody is found for the agency"
     return ""
+
+
+def _folded(text: str) -> str:
+    """A text without spaces, in whatever width it was written."""
+    return "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _end(record: Record) -> str:

@@ -22,6 +22,7 @@ from jukinet.assembly.editions import (
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.edition import load_statute, program_edition
 from jukinet.purpose.statute import StatuteTable
+from jukinet.purpose.statute_check import check_edition
 from jukinet.store.editions import Act, read_proposed
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
@@ -112,6 +113,19 @@ def test_only_what_was_proposed_can_be_approved(node: Node) -> None:
             approve_edition, connection, title_of(never), operator=BOB, in_force=title_of(node.in_force), now_us=7
         )
         assert node.refusal_of(approve) == "EDITION_UNKNOWN"
+    assert node.editions() == ["2019-01"]
+
+
+def test_an_edition_whose_rows_have_ended_since_can_be_proposed_where_it_was_lost(node: Node) -> None:
+    ended = draft_text("2026-04", date(2026, 4, 1), rows={"B1-77": {"valid_to": "2026-06-30"}})
+    assert check_edition(ended, on=date(2026, 7, 1))
+    node.approve(node.propose(ended))
+    assert node.editions() == ["2019-01", "2026-04"]
+
+
+def test_an_edition_that_opens_a_table_to_other_bodies_is_not_proposed(node: Node) -> None:
+    mayors = draft_text("2026-04", date(2026, 4, 1), rows={"B1-77": {"bodies": "municipal-mayor"}})
+    assert node.refusal_of(node.propose, mayors) == "EDITION_INVALID"
     assert node.editions() == ["2019-01"]
 
 

@@ -1,7 +1,7 @@
 """`jukinet statutes` on files: what is wrong with an edition, what a row opens, what a draft would change."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
-from jukinet.cli.development_agencies import PENSION_SERVICE, development_agencies
+from jukinet.cli.development_agencies import PENSION_SERVICE, TAX_AGENCY, development_agencies
 from jukinet.cli.output import Exit
 from jukinet.ledger import merkle
 from jukinet.ledger.entry import EntryKeys, make_act, make_entry
 from jukinet.ledger.export import export
 from jukinet.ledger.layout import encode
 from jukinet.ledger.note import Signer, sign_checkpoint
+from jukinet.mesh.clock import today_in_japan
 from jukinet.purpose.agencies import SPIFFE_PREFIX, format_agencies
 from jukinet.purpose.edition import program_edition
 from tests.commands import jukinet
@@ -90,12 +91,31 @@ def test_the_programs_own_edition_is_clean(agencies: Path) -> None:
 
 def test_what_is_wrong_with_a_draft_is_told_and_ends_with_1(tmp_path: Path) -> None:
     file = tmp_path / "wrong.toml"
-    file.write_bytes(draft_text(rows={"B1-77": {"valid_to": "2026-04-30"}, "B1-72": {"bodies": ""}}))
+    file.write_bytes(
+        draft_text(rows={"B1-77": {"bodies": "municipal-mayor"}, "B2-1": {"bodies": "national-tax-agency"}})
+    )
     found: list[dict[str, Any]] = json.loads(run("check", file, "--json", code=Exit.REFUSED))["findings"]
-    assert [(each["kind"], each["where"]) for each in found] == [("contradiction", "B1-72")]
-    told = run("check", file, "--on", "2026-05-01", code=Exit.REFUSED)
-    assert "expired" in told
-    assert "2 findings" in told
+    assert [(each["kind"], each["where"]) for each in found] == [("contradiction", "B1-77"), ("contradiction", "B2-1")]
+
+
+def test_what_has_ended_is_told_as_of_today_unless_another_day_is_given(tmp_path: Path) -> None:
+    today = today_in_japan()
+    ended = {"B1-77": {"valid_to": (today - timedelta(days=1)).isoformat()}}
+    file = tmp_path / "in-force.toml"
+    file.write_bytes(draft_text("2026-04", today - timedelta(days=60), rows=ended))
+    assert "expired" in run("check", file, code=Exit.REFUSED)
+    run("check", file, "--on", today - timedelta(days=1))
+    coming = tmp_path / "coming.toml"
+    coming.write_bytes(draft_text("2026-05", today + timedelta(days=60), rows=ended))
+    assert "expired" in run("check", coming, "--on", today - timedelta(days=1), code=Exit.REFUSED)
+
+
+def test_two_agencies_that_are_one_body_are_told(agencies: Path) -> None:
+    text = agencies.read_text("utf-8").replace('bodies = ["national-tax-agency"]', 'bodies = ["japan-pension-service"]')
+    agencies.write_text(text, "utf-8")
+    result = jukinet("statutes", "check", "--agencies", str(agencies))
+    assert result.exit_code == Exit.USAGE
+    assert f"agencies {PENSION_SERVICE} and {TAX_AGENCY} both have the body japan-pension-service" in result.stderr
 
 
 def test_who_had_the_grants_of_a_wrong_draft_checked_is_told_that_they_were_not(tmp_path: Path, agencies: Path) -> None:

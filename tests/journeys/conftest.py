@@ -492,7 +492,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> I
 
 
 def _further_agencies() -> list[Agency]:
-    """One whose listing has ended, and a private organisation that was taken for a public body as well."""
+    """One that was listed before its successor was, and a private organisation taken for a public body as well."""
     rows, bodies = frozenset({"B1-77", "B1-72"}), frozenset({"japan-pension-service"})
     ended = Agency(
         id="former-agency",
@@ -502,8 +502,8 @@ def _further_agencies() -> list[Agency]:
         kind="public",
         bodies=bodies,
         rows=rows,
-        valid_from=date(2019, 1, 7),
-        valid_to=date(2020, 3, 31),
+        valid_from=date(2018, 4, 1),
+        valid_to=date(2019, 1, 6),
     )
     insurer = Agency(
         id="example-insurer",

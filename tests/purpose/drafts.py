@@ -28,7 +28,9 @@ def draft_text(
         seals: rows whose questions may be sealed, and for how many months.
         renamed: other keys of rows, which lose their items with it.
     """
-    changed = dict(rows or {}) | {key: {"purpose_key": new} for key, new in (renamed or {}).items()}
+    changed = dict(rows or {}) | {
+        key: {"purpose_key": new, "row": new.partition("-")[2], "items": "0"} for key, new in (renamed or {}).items()
+    }
     kept = [record for record in OWN.rows if changed.get(record["purpose_key"], {}) is not None]
     gone = {key for key, change in changed.items() if change is None or "purpose_key" in change}
     return format_edition(

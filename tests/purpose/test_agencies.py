@@ -62,6 +62,32 @@ def test_private_organisation_with_rows_granted_by_mistake_loads() -> None:
     assert agency.rows == set(TABLE.rows)
 
 
+def named(name: str, **changes: str) -> str:
+    return entry(id=f'"{name}"', spiffe_id=f'"spiffe://agencies.jukinet/agency/{name}"', **changes)
+
+
+def test_two_agencies_are_never_one_body_that_only_one_can_be() -> None:
+    told = "japan-pension-service and example-bank both have the body japan-pension-service, which one organisation"
+    with pytest.raises(AgencyDirectoryError, match=told):
+        parse_agencies(
+            entry() + named("example-bank", bodies='["national-tax-agency", "japan-pension-service"]'), EDITIONS
+        )
+    with pytest.raises(AgencyDirectoryError, match=told):
+        parse_agencies(entry(valid_to="2026-03-31") + named("example-bank", valid_from="2026-03-31"), EDITIONS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"bodies": '["municipal-mayor"]'}, {"bodies": '["municipal-mayor"]'}, id="a body of many"),
+        pytest.param({"valid_to": "2026-03-31"}, {"valid_from": "2026-04-01"}, id="a successor"),
+        pytest.param({}, {"kind": '"private"'}, id="a private organisation, which stays shut"),
+    ],
+)
+def test_agencies_that_can_both_be_what_they_are_load(one: dict[str, str], other: dict[str, str]) -> None:
+    assert len(parse_agencies(entry(**one) + named("acme", **other), EDITIONS)) == 2
+
+
 def test_directory_that_was_written_reads_back_the_same() -> None:
     other = entry(
         id='"acme"',

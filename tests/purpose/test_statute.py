@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from datetime import date
 from importlib import resources
 
@@ -108,7 +109,20 @@ def test_pension_service_has_its_fourteen_rows(table: StatuteTable) -> None:
 def test_every_body_has_names_and_is_opened_by_some_row(table: StatuteTable) -> None:
     used = {body for row in table.rows.values() for body in row.bodies}
     assert used == set(table.bodies)
-    assert all(english and JAPANESE.search(japanese) for english, japanese in table.bodies.values())
+    assert all(body.name_en and JAPANESE.search(body.name_ja) for body in table.bodies.values())
+
+
+def test_every_body_says_what_it_is_and_whether_several_can_be_it(table: StatuteTable) -> None:
+    tiers = Counter(body.tier for body in table.bodies.values())
+    assert tiers == {"national": 80, "municipality": 14, "governor": 2, "prefecture": 2}
+    assert table.bodies["japan-pension-service"].is_single
+    assert table.bodies["fukushima-governor"].is_single
+    local = [key for key, body in table.bodies.items() if body.tier != "national" and key != "fukushima-governor"]
+    plural = [
+        key for key in table.bodies if re.search(r"^(?!federation).*(associations|societies|councils.*|bodies.*)$", key)
+    ]
+    designated = [key for key, body in table.bodies.items() if "指定" in body.name_ja]
+    assert not any(table.bodies[key].is_single for key in [*local, *plural, *designated])
 
 
 def test_purpose_is_found_by_row_or_by_row_and_item(table: StatuteTable) -> None:
@@ -162,12 +176,38 @@ def one_row(**changes: str) -> dict[str, str]:
         ({"table": "7"}, "stands under table 7"),
         ({"valid_from": "spring"}, "malformed"),
         ({"provisions": "immediate, batch"}, "malformed"),
+        ({"valid_from": "2026-W49-2"}, "2026-W49-2 is not a day such as 2026-04-01"),
+        ({"valid_to": "20260401"}, "20260401 is not a day such as"),
+        ({"as_of": "2019-13"}, "as_of cannot be '2019-13'"),
+        ({"individual_number_certainty": "xyz"}, "individual_number_certainty cannot be 'xyz'"),
+        ({"items": "a few"}, "items cannot be 'a few'"),
+        ({"row": "2"}, "has '2' in the column row"),
         ({"bodies": "nobody"}, "bodies that do not exist"),
     ],
 )
 def test_broken_table_is_refused_with_the_row_named(changes: dict[str, str], told: str) -> None:
     with pytest.raises(StatuteTableError, match=rf"row B1-1 .*{told}"):
         build_statute(PARTS._replace(rows=[one_row(**changes)], items=[]))
+
+
+@pytest.mark.parametrize(
+    ("table", "body"),
+    [
+        ("1", "municipal-mayor"),
+        ("1", "prefectural-governor"),
+        ("2", "japan-pension-service"),
+        ("2", "prefectural-governor"),
+        ("3", "municipal-mayor"),
+        ("4", "prefectural-board-of-education"),
+        ("5", "prefectural-board-of-education"),
+        ("6", "fukushima-governor"),
+    ],
+)
+def test_a_row_that_opens_its_table_to_another_kind_of_body_is_refused(table: str, body: str) -> None:
+    own = next(record for record in PARTS.rows if record["table"] == table and record["status"] == "in_force")
+    row = {**own, "bodies": f"{own['bodies']} {body}"}
+    with pytest.raises(StatuteTableError, match=rf"{row['purpose_key']}: table {table} is for .*, not for {body}$"):
+        build_statute(PARTS._replace(rows=[row], items=[]))
 
 
 def test_table_with_a_row_twice_is_refused() -> None:

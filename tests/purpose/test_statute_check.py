@@ -42,6 +42,15 @@ def test_the_programs_own_edition_is_clean_today_and_on_its_first_day() -> None:
         ({"status": "ordinance_only"}, "contradiction"),
         ({"bodies": "nobody"}, "malformed"),
         ({"status": "soon"}, "malformed"),
+        ({"bodies": "municipal-mayor"}, "contradiction"),
+        ({"bodies": "japan-pension-service prefectural-governor"}, "contradiction"),
+        ({"bodies": "japan-pension-service japan-pension-service"}, "contradiction"),
+        ({"items": "14"}, "contradiction"),
+        ({"individual_number_certainty": "default"}, "contradiction"),
+        ({"individual_number_certainty": "xyz"}, "malformed"),
+        ({"row": "78"}, "malformed"),
+        ({"valid_from": "2026-W49-2"}, "malformed"),
+        ({"as_of": "soon"}, "malformed"),
     ],
 )
 def test_a_row_that_denies_itself_or_its_article_is_named(change: Mapping[str, str], kind: str) -> None:
@@ -62,14 +71,54 @@ def test_an_article_that_takes_away_what_rows_give_is_a_contradiction() -> None:
 
 def test_two_rows_of_one_affair_that_give_different_things_contradict_each_other() -> None:
     row = next(record for record in OWN.rows if record["purpose_key"] == "B1-77")
-    twin = {**row, "purpose_key": "B1-400", "row": "400"}
+    twin = {**row, "purpose_key": "B1-400", "row": "400", "items": "0"}
     same = OWN._replace(rows=[*OWN.rows, twin])
     assert check_edition(format_edition(same)) == []
     other = OWN._replace(rows=[*OWN.rows, {**twin, "individual_number": "no"}])
     assert kinds(check_edition(format_edition(other))) == {("contradiction", "B1-400")}
+    for near in (
+        {"bodies": "japan-pension-service"},
+        {"bodies": f"{row['bodies']} national-tax-agency"},
+        {"law_ja": f" {row['law_ja']} "},
+        {"label_ja": " ".join(row["label_ja"])},
+    ):
+        assert check_edition(format_edition(OWN._replace(rows=[*OWN.rows, {**twin, **near}]))) == []
+        found = check_edition(
+            format_edition(OWN._replace(rows=[*OWN.rows, {**twin, **near, "individual_number": "no"}]))
+        )
+        assert kinds(found) == {("contradiction", "B1-400")}
+    others = {"bodies": "national-tax-agency", "individual_number": "no"}
+    assert check_edition(format_edition(OWN._replace(rows=[*OWN.rows, {**twin, **others}]))) == []
     later = {**twin, "individual_number": "no", "valid_from": "2030-01-01"}
     ended = [{**record, "valid_to": "2029-12-31"} if record is row else record for record in OWN.rows]
     assert check_edition(format_edition(OWN._replace(rows=[*ended, later]))) == []
+
+
+def test_a_row_that_lost_its_items_says_more_than_are_listed() -> None:
+    items = [item for item in OWN.items if item["purpose_key"] != "B1-77"]
+    (finding,) = check_edition(format_edition(OWN._replace(items=items)))
+    told = "its column items says 15, and 0 of its items are listed"
+    assert finding == Finding("contradiction", "B1-77", told)
+
+
+@pytest.mark.parametrize("change", [{"tier": "national"}, {"holders": "one"}])
+def test_a_body_that_becomes_another_under_its_name_is_a_contradiction(change: Mapping[str, str]) -> None:
+    bodies = [{**body, **change} if body["body"] == "municipal-mayor" else body for body in OWN.bodies]
+    rows = [record for record in OWN.rows if "municipal-mayor" not in record["bodies"].split()]
+    items = [item for item in OWN.items if item["purpose_key"] in {record["purpose_key"] for record in rows}]
+    found = check_edition(format_edition(OWN._replace(bodies=bodies, rows=rows, items=items)))
+    assert kinds(found) == {("contradiction", "municipal-mayor")}
+
+
+def test_a_body_that_stands_twice_is_malformed() -> None:
+    twice = OWN._replace(bodies=[*OWN.bodies, {**OWN.bodies[0], "name_ja": "別物"}])
+    assert kinds(check_edition(format_edition(twice))) == {("malformed", "edition")}
+
+
+def test_a_key_with_a_star_is_known_from_the_ordinance_alone() -> None:
+    found = check_edition(draft_text(rows={"B1-40-2*": {"status": "in_force", "bodies": "national-tax-agency"}}))
+    assert ("contradiction", "B1-40-2*") in kinds(found)
+    assert any("ends in *" in finding.text for finding in found)
 
 
 def test_a_row_that_stands_twice_overlaps_where_both_are_valid() -> None:
@@ -91,6 +140,8 @@ def test_expiry_is_held_against_the_day_that_is_asked_for() -> None:
     content = draft_text(rows={"B1-77": {"valid_to": "2027-03-31"}})
     assert check_edition(content) == []
     assert check_edition(content, on=date(2027, 3, 31)) == []
+    early = draft_text(rows={"B1-77": {"valid_to": "2026-03-31"}})
+    assert kinds(check_edition(early, on=date(2026, 3, 1))) == {("expired", "B1-77")}
     assert kinds(check_edition(content, on=date(2027, 4, 1))) == {("expired", "B1-77")}
 
 
