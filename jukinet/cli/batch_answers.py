@@ -61,8 +61,8 @@ class BatchAnswers:
         self._path = path
         self._header = {"format": kind, **batch}
         self._closed_by = closed_by
-        self.last_line = 0
-        """Line of the last record that is answered; 0 when none is."""
+        self.last: Mapping[str, Any] = {}
+        """The last line: of the record that was answered last, or the first line, which answers none."""
         self.answered = 0
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -83,11 +83,16 @@ class BatchAnswers:
     ) -> None:
         os.close(self._file)
 
+    @property
+    def last_line(self) -> int:
+        """Line of the last record that is answered; 0 when none is."""
+        return int(self.last.get("line", 0))
+
     def keep(self, answers: Iterable[Mapping[str, Any]]) -> None:
         """Adds answers, each with the `line` of its record; returns when they are on disk."""
         lines = [*answers]
         self._write(lines)
-        self.last_line = lines[-1]["line"]
+        self.last = lines[-1]
         self.answered += sum(self._closed_by not in line for line in lines)
 
     def _lock(self) -> None:
@@ -107,7 +112,7 @@ class BatchAnswers:
                 answered += read > 0 and not closing
                 read += len(raw)
                 if closing or whole == 0 or self._closed_by is None:
-                    whole, self.answered, self.last_line = read, answered, content.get("line", 0)
+                    whole, self.answered, self.last = read, answered, content
         os.ftruncate(self._file, whole)
         os.lseek(self._file, 0, os.SEEK_END)
         if not whole:
@@ -122,13 +127,18 @@ class BatchAnswers:
         except (ValueError, KeyError, TypeError):
             same = False
         if not same:
-            raise Failure(
-                f"{self._path} holds something else than answers to these questions for this row and these items; "
-                "name another file.",
-                Exit.USAGE,
-            )
+            whose = self._whose(content) if first else ""
+            raise Failure(f"{self._path} holds something else{whose}; name another file.", Exit.USAGE)
         found: dict[str, Any] = content
         return found
+
+    def _whose(self, first_line: Any) -> str:
+        """How a first line of ours differs from what it should be: `: purpose B1-77, gateway not said`."""
+        # Of a file of somebody else nothing is shown: it may hold anything.
+        if not isinstance(first_line, dict) or first_line.get("format") != self._header["format"]:
+            return ""
+        other = [name for name, own in self._header.items() if first_line.get(name) != own]
+        return ": " + ", ".join(f"{name} {first_line.get(name, 'not said')}" for name in other) if other else ""
 
     def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
         text = "".join(f"{spell(line)}\n" for line in lines).encode()

@@ -231,7 +231,9 @@ class Network:
             desk=self.desk, center=DirectCalls(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
         )
         self.recalls = self.new_recalls()
-        self.recall = RecallService(desk=self.desk, recalls=self.recalls, reader=self.ledger_reader)
+        self.recall = RecallService(
+            desk=self.desk, recalls=self.recalls, reader=self.ledger_reader, keys=keys, gateway=GATEWAY.uri
+        )
 
     def new_recalls(self) -> Recalls:
         """What follows the center's corrections, as at a start of the gateway."""

@@ -85,11 +85,11 @@ class Office:
         while await self.network.recalls.step():
             pass
 
-    async def told(self, acknowledged: int = 0, **whose: Any) -> list[recall.Recall]:
+    async def told(self, acknowledged: bytes = b"", **whose: Any) -> list[recall.Recall]:
         return list((await self.hear(acknowledged, **whose)).recalls)
 
     async def hear(
-        self, acknowledged: int = 0, *, agency: str = PENSION.name, purpose: str = "B1-77.12"
+        self, acknowledged: bytes = b"", *, agency: str = PENSION.name, purpose: str = "B1-77.12"
     ) -> recall.TellRecallsResponse:
         request = recall.TellRecallsRequest(context=self.network.context(purpose=purpose), acknowledged=acknowledged)
 

@@ -186,9 +186,9 @@ class Story:
 
     async def acknowledge(self, _: None = None) -> None:
         """Takes all that there is, and says so; nothing may be missing where the gateway says that it knows all."""
-        position, as_of = 0, self.network.recalls.as_of
-        while told := await self.office.told(position):
-            position = told[-1].position
+        place, as_of = b"", self.network.recalls.as_of
+        while told := await self.office.told(place):
+            place = told[-1].place
             self.acknowledged.update((each.request_id, tuple(each.items)) for each in told)
         if as_of is not None and as_of >= self.moved:
             assert self.acknowledged == self.due()
