@@ -102,6 +102,42 @@ async def test_a_yes_is_recalled_where_one_of_the_four_items_was_wrong(office: O
     assert await office.recalled() == {yes.request_id: [NAME]}
 
 
+MINOR: dict[str, tuple[int, dict[str, Any]]] = {
+    "reading": (NAME, {"name": "試験花代"}),
+    "building": (ADDRESS, {"block": "9番9号"}),
+}
+"""A part of an item that no search compares; the item; a part of it that one does."""
+
+
+@pytest.mark.parametrize("part", MINOR)
+async def test_a_yes_that_holds_is_not_recalled_and_who_was_provided_with_what_was_wrong_is(
+    office: Office, part: str
+) -> None:
+    item, compared = MINOR[part]
+    yes, asked = await office.verify(1), await office.ask(1)
+    mended: dict[str, Any] = {part: "テスト"}
+    office.report(1, **mended)
+    assert await office.recalled() == {asked: [item]}
+    office.report(1, **compared)
+    assert await office.recalled() == {asked: [item], yes: [item]}, "what the yes said was wrong all the time"
+
+
+@pytest.mark.parametrize("part", MINOR)
+async def test_a_yes_that_was_under_way_is_recalled_where_it_does_not_hold_alone(office: Office, part: str) -> None:
+    item, compared = MINOR[part]
+    arrive = await office.ask_slowly(1, office.verify)
+    mended: dict[str, Any] = {part: "テスト"}
+    office.report(1, **mended)
+    await office.look()
+    first = await arrive()
+    assert await office.recalled() == {}
+    arrive = await office.ask_slowly(1, office.verify)
+    office.report(1, **compared)
+    await office.look()
+    second = await arrive()
+    assert await office.recalled() == {first: [item], second: [item]}
+
+
 async def test_a_wrong_value_is_recalled_from_when_it_came_and_through_other_changes(office: Office) -> None:
     await office.ask(1)
     office.report(1, MOVED, was_wrong=False, block="8番8号")
