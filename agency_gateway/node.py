@@ -123,7 +123,7 @@ async def run(config: NodeConfig) -> None:
         gateway=config.identity.uri,
         policy_digest=lambda: policy.digest_on(today_in_japan()),
     )
-    recall = RecallService(desk=desk, recalls=recalls, reader=reader)
+    recall = RecallService(desk=desk, recalls=recalls, reader=reader, keys=keys, gateway=config.identity.uri)
 
     carry_out = acts_on_record(record, keys, policy, config.identity)
     statutes = StatuteService(policy=policy, reader=reader, carry_out=carry_out)

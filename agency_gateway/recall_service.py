@@ -2,9 +2,14 @@
 
 A recall was on record when it was noted, so it is told without another entry, as often as it takes. Each
 acknowledgement is an entry, in one transaction with its effect.
+
+Rule: what is acknowledged was told by this gateway, to this agency, for this purpose. Each gateway counts its recalls
+from 1, so a position alone would acknowledge what nobody was ever told, at whichever gateway it is said. A recall is
+acknowledged by its place: the position and a tag over all these names, by a key that only this gateway has.
 """
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import datetime
@@ -25,6 +30,7 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.recall.v1.recall_pb2_grpc import RecallServiceServicer
 from jukinet.assembly.reading import read_for_caller
+from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import Decision
@@ -32,6 +38,8 @@ from jukinet.purpose.decision import Decision
 MOST_TOLD: Final = 64
 WAIT_SECONDS: Final = 5.0
 """How long a request for recalls waits for one."""
+_POSITION_BYTES: Final = 8
+"""Of a place; its tag follows."""
 _R = TypeVar("_R")
 
 
@@ -42,12 +50,16 @@ class RecallService(RecallServiceServicer):
         desk: of all questions.
         recalls: notes them.
         reader: of the ledger database.
+        keys: of the ledger's pseudonyms, digests and tags.
+        gateway: SPIFFE ID of the gateway.
     """
 
-    def __init__(self, *, desk: Desk, recalls: Recalls, reader: Engine) -> None:
+    def __init__(self, *, desk: Desk, recalls: Recalls, reader: Engine, keys: EntryKeys, gateway: str) -> None:
         self._desk = desk
         self._recalls = recalls
         self._reader = reader
+        self._keys = keys
+        self._gateway = gateway
         self._stopping = asyncio.Event()
 
     async def TellRecalls(  # gRPC names its methods so
@@ -92,18 +104,22 @@ class RecallService(RecallServiceServicer):
             )
             left = end - asyncio.get_running_loop().time()
             if found or left <= 0:
-                return recall.TellRecallsResponse(
-                    request_id=asked.request_id, recalls=map(_told, found), as_of=_stamp(as_of)
-                )
+                told = [self._told(asked, each) for each in found]
+                return recall.TellRecallsResponse(request_id=asked.request_id, recalls=told, as_of=_stamp(as_of))
             try:
                 async with asyncio.timeout(left):
                     await came.wait()
             except TimeoutError:
                 pass
 
-    async def _acknowledge(self, asked: Asked, decision: Decision, position: int) -> None:
+    async def _acknowledge(self, asked: Asked, decision: Decision, place: bytes) -> None:
         """Raises Refused: RECALL_POSITION, after that is on record; LEDGER_UNAVAILABLE."""
-        if not await self._read(lambda connection: store.is_position(connection, *_whose(asked), position)):
+        position = int.from_bytes(place[:_POSITION_BYTES], "big")
+        told_here = hmac.compare_digest(place, self._place(asked, position))
+        # A database that was put back has lost what it told.
+        if not told_here or not await self._read(
+            lambda connection: store.is_position(connection, *_whose(asked), position)
+        ):
             await self._desk.refuse(asked, errors.ERROR_REASON_RECALL_POSITION, decision)
         while found := await self._read(
             lambda connection: store.unacknowledged(connection, *_whose(asked), limit=MOST_TOLD, until=position)
@@ -115,9 +131,20 @@ class RecallService(RecallServiceServicer):
         await self._desk.carry_out(
             asked,
             decision,
-            _told(each).SerializeToString(),
+            self._told(asked, each).SerializeToString(),
             partial(store.acknowledge, position=each.position, now_us=at),
         )
+
+    def _told(self, asked: Asked, each: store.Recalled) -> recall.Recall:
+        answered = ledger.Entry.FromString(each.entry)
+        told = as_told(each.position, each.leaf_index, each.corrected_on, each.item_bits, answered)
+        told.place = self._place(asked, each.position)
+        return told
+
+    def _place(self, asked: Asked, position: int) -> bytes:
+        """What the recall at a position is acknowledged by."""
+        tag = self._keys.recall_tag(self._gateway, *_whose(asked), position)
+        return position.to_bytes(_POSITION_BYTES, "big") + tag
 
     async def _read(self, query: Callable[[Connection], _R]) -> _R:
         return await read_for_caller(self._reader, query)
@@ -133,8 +160,3 @@ def _stamp(moment: datetime | None) -> Timestamp | None:
 
 def _whose(asked: Asked) -> tuple[str, str]:
     return asked.agency, asked.context.purpose
-
-
-def _told(each: store.Recalled) -> recall.Recall:
-    answered = ledger.Entry.FromString(each.entry)
-    return as_told(each.position, each.leaf_index, each.corrected_on, each.item_bits, answered)

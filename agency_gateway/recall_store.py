@@ -34,7 +34,7 @@ from sqlalchemy import (
 from agency_gateway.provided import ITEMS, metadata, provided, under
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
-from jukinet._pb.jukinet.provision.v1.correction_pb2 import Correction
+from jukinet._pb.jukinet.provision.v1.correction_pb2 import CorrectedMark, Correction
 from jukinet.ledger.schema import entries
 
 _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
@@ -81,6 +81,9 @@ recall_place = Table(
     Column("leaves", BigInteger, nullable=False, comment="entries that were held against them"),
 )
 
+_COMPARED: Final = 16
+"""From this bit on stand the items of which an answer told no more than a search compares. A yes that was kept before
+they did has the bits of what is provided, and is recalled with it."""
 _FOUR_ITEMS: Final = (
     inquiry.IDENTITY_FIELD_NAME,
     inquiry.IDENTITY_FIELD_BIRTH_DATE,
@@ -133,19 +136,20 @@ class Standing(NamedTuple):
 
 
 def items_in(entry: ledger.Entry) -> int:
-    """The items that an answer told, as bits: those provided; a yes says that the four items are so."""
-    told = _FOUR_ITEMS if entry.action == ledger.ACTION_VERIFY_IDENTITY else entry.fields
-    return bits_of(told)
+    """The items that an answer told, as bits: those provided; a yes says of the four items what a search compares."""
+    if entry.action == ledger.ACTION_VERIFY_IDENTITY:
+        return bits_of(compared=_FOUR_ITEMS)
+    return bits_of(entry.fields)
 
 
-def bits_of(items: Iterable[int]) -> int:
-    """Items as bits."""
-    return sum(1 << item for item in items)
+def bits_of(items: Iterable[int] = (), *, compared: Iterable[int] = ()) -> int:
+    """Items as bits: as they are provided, and as far as a search compares them."""
+    return sum(1 << item for item in items) + sum(1 << item + _COMPARED for item in compared)
 
 
 def items_of(bits: int) -> "list[inquiry.IdentityField.ValueType]":
-    """Items out of their bits, by rising numbers."""
-    return [item for item in inquiry.IdentityField.values() if bits >> item & 1]
+    """Items out of their bits, by rising numbers; whether as provided or as compared."""
+    return [item for item in inquiry.IdentityField.values() if (bits | bits >> _COMPARED) >> item & 1]
 
 
 def read_place(connection: Connection) -> Place:
@@ -166,7 +170,7 @@ def add_corrected(connection: Connection, corrections: Sequence[Correction]) -> 
     for each in corrections:
         for mark in each.marks:
             if mark.recent:
-                row = _corrected_row(each, mark.mark, bits_of(mark.items))
+                row = _corrected_row(each, mark.mark, _wrong_in(mark))
                 same = (corrected.c.mark == mark.mark, corrected.c.correction == each.correction_id)
                 _add_once(connection, corrected, row, *same)
 
@@ -254,10 +258,14 @@ def _of(agency: str, purpose: str) -> tuple[ColumnElement[bool], ColumnElement[b
 
 
 def _due_of_one(connection: Connection, correction: Correction) -> Iterator[Due]:
-    wrong, day = {mark.mark: bits_of(mark.items) for mark in correction.marks}, _day(correction)
+    wrong, day = {mark.mark: _wrong_in(mark) for mark in correction.marks}, _day(correction)
     for leaf_index, mark, items in under(connection, wrong):
         if both := items & wrong[mark]:
             yield Due(leaf_index, correction.correction_id, day, both)
+
+
+def _wrong_in(mark: CorrectedMark) -> int:
+    return bits_of(mark.items, compared=mark.compared)
 
 
 def _add_once(connection: Connection, table: Table, row: dict[str, object], *same: ColumnElement[bool]) -> bool:

@@ -242,7 +242,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
     ) -> int:
         """The number of a handle's person on a list. Raises Refused: HANDLE_INVALID: a change of before is too late."""
         begun = put_on(connection, kept.list_id, handle.resident_code, handle.method, version=handle.version)
-        if begun.too_late and self._telling.concerns(connection, kept, begun.resident_code, handle.method, day):
+        if self._telling.misses(connection, kept, begun, handle.method, day):
             raise Refused(errors.ERROR_REASON_HANDLE_INVALID, field=f"order.handles[{place}]")
         return begun.number
 

@@ -104,7 +104,7 @@ class CorrectionService(CorrectionServiceServicer):
             corrected_on=CalendarDate(year=day.year, month=day.month, day=day.day),
             marks=[
                 correction.CorrectedMark(
-                    mark=mark, items=sorted(ITEM_NUMBERS[item] for item in each.items), recent=recent
+                    mark=mark, items=_numbers(each.items), compared=_numbers(each.compared), recent=recent
                 )
                 for each in corrected.wrong
                 for mark, recent in self._marks.all_of(

@@ -1,14 +1,17 @@
 """Which of the changes that wait for a list (異動情報) are told, and what of each (Act art. 30-9 to 30-12).
 
 Rule 1: what is told is decided when it is told: by the law of that day, for the agency and row of the list, about a
-person whom the agency may hear of then and who is not protected. What may not be told leaves no trace in what is:
-positions have gaps anyway.
-Rule 2: what cannot be told yet is not passed over, since the agency would acknowledge it with what comes behind it. The
+person who is not protected then. What may not be told leaves no trace in what is: positions have gaps anyway.
+Rule 2: whose residents the row speaks of is asked of the municipality that sealed the change. Who holds the record
+when the agency happens to come says nothing of it: a move-out from a prefecture would be lost to that prefecture, and
+what was reported elsewhere would be told to it after a return.
+Rule 3: what cannot be told yet is not passed over, since the agency would acknowledge it with what comes behind it. The
 list waits in front of the change of a person whose row is damaged, so that nobody can decide, and of one whom a
 municipality holds that is half in for the first time, of whose residents nothing is provided until all of it is here.
 """
 
 import logging
+from collections.abc import Set
 from datetime import date, datetime
 from typing import Final
 
@@ -31,6 +34,7 @@ from jukinet.store import watches
 from jukinet.store.checksum import RecordDamaged, is_sound
 from jukinet.store.schema import residents
 from jukinet.store.snapshots import is_provided
+from jukinet.store.watch_start import Begun
 from jukinet.store.watches import Waiting, WatchList
 
 log = logging.getLogger(__name__)
@@ -64,7 +68,9 @@ class Telling:
         while not told and (found := watches.waiting(connection, kept.list_id, after=after, limit=MOST_TOLD)):
             for each in found:
                 try:
-                    may_tell = self._may_tell(connection, kept, each.resident_code, each.method, day)
+                    may_tell = self._may_tell(
+                        connection, kept, each.resident_code, each.method, day, {each.municipality}
+                    )
                 except RecordDamaged:
                     log.critical("a list waits at a damaged record", extra={"position": each.position})
                     if not told:
@@ -78,18 +84,26 @@ class Telling:
             after = found[-1].position
         return told
 
-    def concerns(self, connection: Connection, kept: WatchList, code: str, named: int, day: date) -> bool:
-        """Whether the agency may hear of this person, today or once all of the municipality is here.
+    def misses(self, connection: Connection, kept: WatchList, begun: Begun, named: int, day: date) -> bool:
+        """Whether a list came too late for a change that may be told, today or once all of the municipality is here.
 
         Raises RecordDamaged: the row cannot be read.
         """
+        if begun.missed == frozenset():
+            return False
         try:
-            return self._may_tell(connection, kept, code, named, day)
+            return self._may_tell(connection, kept, begun.resident_code, named, day, begun.missed)
         except _NotYet:
             return True
 
-    def _may_tell(self, connection: Connection, kept: WatchList, code: str, named: int, day: date) -> bool:
-        """Whether the agency may hear of this person today. Raises RecordDamaged: the row cannot be read; _NotYet."""
+    def _may_tell(
+        self, connection: Connection, kept: WatchList, code: str, named: int, day: date, sealed_by: Set[str] | None
+    ) -> bool:
+        """Whether the agency may hear today of this person, of what any of these municipalities sealed.
+
+        None stands for changes of which nobody knows whose they are. Raises RecordDamaged: the row cannot be read;
+        _NotYet.
+        """
         row = connection.execute(
             select(residents.c.resident, residents.c.checksum, is_provided(residents.c.holder).label("whole")).where(
                 residents.c.resident_code == code
@@ -105,7 +119,7 @@ class Telling:
         may_tell = (
             not is_protected(resident)
             and self._policy.decide(question).allowed
-            and self._policy.territory(kept.agency, kept.purpose, day)(resident.holder)
+            and (sealed_by is None or any(map(self._policy.territory(kept.agency, kept.purpose, day), sealed_by)))
         )
         if may_tell and not row.whole:
             raise _NotYet

@@ -63,8 +63,8 @@ class BatchAnswers:
         self._path = path
         self._header = {"format": kind, **batch}
         self._closed_by = closed_by
-        self.last_line = 0
-        """Line of the last record that is answered; 0 when none is."""
+        self.last: Mapping[str, Any] = {}
+        """The last line: of the record that was answered last, or the first line, which answers none."""
         self.answered = 0
         self.faulty = 0
         """How many of them have a problem or a refusal in the place of an answer, of earlier runs too."""
@@ -87,11 +87,16 @@ class BatchAnswers:
     ) -> None:
         os.close(self._file)
 
+    @property
+    def last_line(self) -> int:
+        """Line of the last record that is answered; 0 when none is."""
+        return int(self.last.get("line", 0))
+
     def keep(self, answers: Iterable[Mapping[str, Any]]) -> None:
         """Adds answers, each with the `line` of its record; returns when they are on disk."""
         lines = [*answers]
         self._write(lines)
-        self.last_line = lines[-1]["line"]
+        self.last = lines[-1]
         self.answered += sum(self._closed_by not in line for line in lines)
         self.faulty += sum(map(_is_faulty, lines))
 
@@ -113,7 +118,7 @@ class BatchAnswers:
                 faulty += _is_faulty(content)
                 read += len(raw)
                 if closing or whole == 0 or self._closed_by is None:
-                    whole, self.last_line = read, content.get("line", 0)
+                    whole, self.last = read, content
                     self.answered, self.faulty = answered, faulty
         os.ftruncate(self._file, whole)
         os.lseek(self._file, 0, os.SEEK_END)

@@ -1,6 +1,8 @@
 """`jukinet recalls` and `jukinet admin recalls`: answers that held what was corrected since as wrong (旧値の回収)."""
 
 import asyncio
+import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,7 +23,7 @@ from jukinet.cli.inquire import (
 )
 from jukinet.cli.layout import OPERATOR, Mesh
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
-from jukinet.cli.output import JSON_HELP, fail_call, failures_told, show, show_json, show_table
+from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, show, show_json, show_table
 
 FORMAT: Final = "jukinet-recalls/1"
 _HEADERS: Final = ["agency", "purpose", "recalls", "since"]
@@ -52,7 +54,8 @@ def recalls(
 
     A line says which question is concerned (`request_id`), when it was answered, which items were wrong and since when
     that is known; what holds now is asked for anew. What is in the file is acknowledged and not told again. Interrupt
-    it at any time: the same command goes on behind the last line. Recalls are those of one gateway: a file for each.
+    it at any time: the same command goes on behind the last line. Recalls are those of one gateway: a file for each,
+    whose first line names the purpose, the agency and the gateway. With a file of another nothing is acknowledged.
     Of what was corrected later than it says (`as_of`), recalls may be missing: take them again.
 
     Exit codes: 0 all that there was is in the file, 2 the file is not what it should be or of another gateway,
@@ -69,11 +72,13 @@ def recalls(
         from jukinet.cli.batch_answers import BatchAnswers
         from jukinet.cli.taking import Taking
 
-        def request(on_disk: int) -> TellRecallsRequest:
+        def request(on_disk: Mapping[str, Any]) -> TellRecallsRequest:
             context = context_of(purpose, case, operator, 0, None)
-            return signing(TellRecallsRequest(context=context, acknowledged=on_disk))
+            return signing(TellRecallsRequest(context=context, acknowledged=_place(out, on_disk)))
 
-        with BatchAnswers(out, {"purpose": purpose}, kind=FORMAT) as kept:
+        whose = {"purpose": purpose, "agency": signing.agency, "gateway": target.server.uri}
+        with BatchAnswers(out, whose, kind=FORMAT) as kept:
+            _place(out, kept.last)  # before anything is asked
             taking = Taking(kept, request, lambda channel: RecallServiceStub(channel).TellRecalls, "recalls", follow)
             new = asyncio.run(taking.take(target, seconds))
             as_of = None if taking.last is None else moment_in(taking.last, "as_of")
@@ -109,6 +114,22 @@ def unacknowledged(mesh: MeshOption, node: NodeOption, as_json: JsonOption = Fal
         else:
             show_table(_HEADERS, [[str(value or "") for value in row.values()] for row in rows])
             show(_how_far(moment_in(listed, "as_of")))
+
+
+def _place(out: Path, last: Mapping[str, Any]) -> bytes:
+    """What the recalls in a file are acknowledged by, out of its last line; empty where there is none yet.
+
+    Raises:
+        Failure: the line does not say.
+    """
+    if "line" not in last:
+        return b""
+    try:
+        if place := base64.b64decode(last["place"], validate=True):
+            return place
+    except (KeyError, ValueError, TypeError):
+        pass
+    raise Failure(f"{out} does not say what its last recall is acknowledged by; name another file.", Exit.USAGE)
 
 
 def _how_far(as_of: str | None) -> str:

@@ -4,7 +4,7 @@ Each request says what is on disk and asks for what comes next, so each line is 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jukinet.cli.connect import Target, channel_to, traced
@@ -21,7 +21,7 @@ class Taking:
 
     Args:
         kept: the file; a line's number is a position.
-        request: makes the request that says up to which position all is on disk.
+        request: makes the request that says what is on disk, out of the last line of the file.
         rpc: the call of a channel.
         field: which field of a response holds what is told.
         follow: whether to wait for more when there is none.
@@ -30,7 +30,7 @@ class Taking:
     def __init__(
         self,
         kept: "BatchAnswers",
-        request: "Callable[[int], Message]",
+        request: "Callable[[Mapping[str, Any]], Message]",
         rpc: Callable[[Any], Any],
         field: str,
         follow: bool,
@@ -77,7 +77,7 @@ class Taking:
                 await on_disk.acquire()
                 if not going_on:
                     return
-                yield self._request(self._kept.last_line)
+                yield self._request(self._kept.last)
 
         call: Any = self._rpc(channel)(requests(), timeout=seconds)
         async with streaming(call):

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -152,8 +152,8 @@ def changes(
         from jukinet.cli.batch_answers import BatchAnswers
         from jukinet.cli.taking import Taking
 
-        def request(on_disk: int) -> WatchChangesRequest:
-            place = WatchPlace(list_id=list_id, after=on_disk)
+        def request(on_disk: Mapping[str, Any]) -> WatchChangesRequest:
+            place = WatchPlace(list_id=list_id, after=on_disk.get("line", 0))
             return signing(WatchChangesRequest(context=context_of(purpose, case, operator, 0, None), place=place))
 
         with BatchAnswers(out, {"list_id": list_id, "purpose": purpose}) as kept:

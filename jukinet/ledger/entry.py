@@ -30,9 +30,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EntryKeys:
-    """The gateway's own keys for pseudonyms, commitments and digests, derived from one root key of 32 bytes."""
+    """The gateway's own keys for pseudonyms, commitments, digests and tags, derived from one root key of 32 bytes."""
 
-    __slots__ = ("_answer", "_case", "_proof", "_pseudonym")
+    __slots__ = ("_answer", "_case", "_proof", "_pseudonym", "_recall")
 
     def __init__(self, root_key: bytes) -> None:
         operator = _derive(root_key, "operator")
@@ -41,6 +41,7 @@ class EntryKeys:
         self._case = _derive(root_key, "case")
         self._answer = _derive(root_key, "answer")
         self._proof = _derive(root_key, "proof")
+        self._recall = _derive(root_key, "recall place")
 
     def operator_pseudonym(self, agency: str, operator: str) -> bytes:
         """32 bytes that stand for an operator (操作者) of this agency, the same ones each time."""
@@ -58,6 +59,11 @@ class EntryKeys:
     def answer_digest(self, answer: bytes) -> bytes:
         """32 bytes that bind the gateway to the serialised answer without telling it."""
         return mac(self._answer, _framed(answer))
+
+    def recall_tag(self, gateway: str, agency: str, purpose: str, position: int) -> bytes:
+        """16 bytes that only this gateway can make, and tells this agency alone: that it told the recall there."""
+        names = map(str.encode, (gateway, agency, purpose))
+        return _mac(self._recall, *names, position.to_bytes(8, "big"))[:16]
 
 
 def month_key(root_key: bytes, time: datetime) -> bytes:

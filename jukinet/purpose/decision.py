@@ -190,7 +190,8 @@ class PurposePolicy:
             purpose: row, or row and item.
             day: of the question, in Japan.
 
-        Returns: whether of those of a municipality, by the six-digit code of the one that holds the record.
+        Returns: whether of those of a municipality, by the six-digit code of the one that holds the record; of a later
+        change, that sealed it.
         """
         row, listed = self.editions.on(day).find(purpose), self._directory.get(agency)
         if row is None or listed is None:

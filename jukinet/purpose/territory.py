@@ -33,7 +33,8 @@ def covers(row: StatuteRow, agency: Agency, holder: str) -> bool:
     Args:
         row: of the statute table.
         agency: who asks.
-        holder: 全国地方公共団体コード of the municipality that holds the record, six digits.
+        holder: 全国地方公共団体コード, six digits, of the municipality that holds the record; of a later change, that
+            sealed it.
     """
     if row.table in _EVERYONE:
         return True

@@ -20,6 +20,7 @@ from jukinet.domain.correction import may_correct, wrong_versions
 from jukinet.store.checksum import RecordDamaged
 from jukinet.store.kept_changes import KEPT, KeptChange, read_kept
 from jukinet.store.present import is_kept_back, present_code
+from jukinet.store.rows import compared_of
 from jukinet.store.schema import history
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ class WrongVersion(NamedTuple):
     version: int
     items: frozenset[str]
     """Names of what was wrong in it."""
+    compared: frozenset[str]
+    """Names of the items of which what a search compares was wrong."""
     change: Change
     """By which it came about."""
     applied_at: int
@@ -130,9 +133,11 @@ def _corrected(connection: Connection, row: KeptChange) -> Corrected | None:
             yield Change.FromString(each.change)
 
     wrong = tuple(
-        WrongVersion(each.resident_code, each.version, items, made_by, each.applied_at, replaced_at)
-        for made_by, items in wrong_versions(back())
-        for each, replaced_at in (versions[made_by.version],)
+        WrongVersion(
+            kept.resident_code, kept.version, each.items, each.compared, each.change, kept.applied_at, replaced_at
+        )
+        for each in wrong_versions(back(), compared_of)
+        for kept, replaced_at in (versions[each.change.version],)
     )
     return Corrected(row.resident_code, row.change, row.applied_at, wrong) if wrong else None
 

@@ -88,6 +88,17 @@ def keys_of(record: IdentityRecord) -> dict[str, str | None]:
     }
 
 
+def compared_of(record: IdentityRecord) -> dict[str, frozenset[str | None]]:
+    """The keys by which the four items (４情報) find a record, item by item; of a name there may be several."""
+    keys, born = keys_of(record), record.birth_date
+    return {
+        "name": frozenset(keys[column] for column in ("name_key", "alias_key", "former_name_key") if keys[column]),
+        "birth_date": frozenset({_written(born.year, born.month, born.day)}),
+        "sex": frozenset({str(record.sex)}),
+        "address": frozenset({keys["address_key"]}),
+    }
+
+
 def as_its_holder_left_it(message: bytes) -> bytes:
     """A row's message without the protection (支援措置) of which its holder may know nothing."""
     resident = Resident.FromString(message)

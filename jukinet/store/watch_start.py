@@ -30,8 +30,9 @@ class Begun(NamedTuple):
     """The same one for who was on it already."""
     resident_code: str
     """The present one."""
-    too_late: bool = False
-    """Whether something changed since the answer that cannot be told in its place any more."""
+    missed: frozenset[str] | None = frozenset()
+    """Municipalities that sealed what changed since the answer and cannot be told in its place any more; None where the
+    history lacks some of it, and nobody knows whose."""
 
 
 def put_on(connection: Connection, list_id: str, resident_code: str, method: int, *, version: int = 0) -> Begun:
@@ -57,14 +58,16 @@ def put_on(connection: Connection, list_id: str, resident_code: str, method: int
     row = {"list_id": list_id, "resident_code": codes[-1], "method": method, "since": since}
     number = connection.execute(insert(watched).values(row).returning(watched.c.number)).scalar_one()
     if version and not _are_all(connection, codes[-1], version, rows):
-        return Begun(number, codes[-1], too_late=True)
-    missed = [position for position in _told(connection, rows) if position <= mark]
+        return Begun(number, codes[-1], missed=None)
+    waiting = [row for row in _told(connection, rows) if row.position <= mark]
     of_list = select(watch_lists.c.told, watch_lists.c.acknowledged).where(watch_lists.c.list_id == list_id)
     told = max(connection.execute(of_list).one())
-    events = [{"list_id": list_id, "position": each, "number": number} for each in missed if each > told]
+    events = [
+        {"list_id": list_id, "position": row.position, "number": number} for row in waiting if row.position > told
+    ]
     if events:
         connection.execute(insert(watch_events), events)
-    return Begun(number, codes[-1], too_late=len(events) < len(missed))
+    return Begun(number, codes[-1], frozenset(row.municipality for row in waiting if row.position <= told))
 
 
 def _changes(connection: Connection, codes: list[str], version: int) -> list[KeptChange]:
@@ -80,9 +83,9 @@ def _are_all(connection: Connection, code: str, version: int, rows: list[KeptCha
     return [row.version for row in rows] == list(range(version + 1, last + 1))
 
 
-def _told(connection: Connection, rows: list[KeptChange]) -> list[int]:
-    """Positions of those changes that are told at all."""
-    told: list[int] = []
+def _told(connection: Connection, rows: list[KeptChange]) -> list[KeptChange]:
+    """Those changes that are told at all."""
+    told: list[KeptChange] = []
     protected = False
     for row in rows:
         change = Change.FromString(row.change)
@@ -90,5 +93,5 @@ def _told(connection: Connection, rows: list[KeptChange]) -> list[int]:
         if protected or facts_of(change.reason).act is Act.PROTECTION:
             continue
         if not is_overtaken(connection, row.resident_code, row.version, row.position):
-            told.append(row.position)
+            told.append(row)
     return told

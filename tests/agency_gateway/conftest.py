@@ -224,7 +224,9 @@ class Network:
             desk=self.desk, center=DirectCalls(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
         )
         self.recalls = self.new_recalls()
-        self.recall = RecallService(desk=self.desk, recalls=self.recalls, reader=self.ledger_reader)
+        self.recall = RecallService(
+            desk=self.desk, recalls=self.recalls, reader=self.ledger_reader, keys=KEYS, gateway=GATEWAY.uri
+        )
 
     def begin_admission(self) -> None:
         """Lets the gateway know nothing of those who ask, as when it starts."""

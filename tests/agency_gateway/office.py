@@ -17,6 +17,8 @@ from tests.agency_gateway.conftest import PENSION, signed
 Network = Any  # the fixture's own class lives in conftest.py
 EX_OFFICIO = change_pb2.CHANGE_REASON_CORRECTION_EX_OFFICIO
 
+_Arriving = Callable[[], Awaitable[str]]
+
 
 class Office:
     """A municipality that reports changes of residents, and agencies that ask for recalls."""
@@ -28,12 +30,14 @@ class Office:
         network.enter(*self.records.values())
 
     def report(self, number: int, reason: int = EX_OFFICIO, *, was_wrong: bool = True, **changed: Any) -> None:
-        """One more change of a resident; `changed` are items of the record, or `block` of its address."""
+        """One more change of a resident; `changed` are items of the record, or parts of its name or address."""
         parts = {name: changed.pop(name) for name in ("protected", "previous_resident_code") if name in changed}
         record = IdentityRecord()
         record.CopyFrom(self.records[number])
         record.address.block = changed.pop("block", record.address.block)
+        record.address.building = changed.pop("building", record.address.building)
         record.name.legal = changed.pop("name", record.name.legal)
+        record.name.furigana = changed.pop("reading", record.name.furigana)
         for item, value in changed.items():
             if isinstance(value, Message):
                 getattr(record, item).CopyFrom(value)
@@ -59,8 +63,14 @@ class Office:
         assert answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH
         return str(answer.request_id)
 
-    async def ask_slowly(self, number: int = 1) -> Callable[[], Awaitable[str]]:
-        """Asks for name and address; the center answers now, the gateway when what this gives is called."""
+    async def verify(self, number: int = 1) -> str:
+        """Asks whether a resident is as recorded now (本人確認); gives the request id of the yes."""
+        answer = await self.network.verify(self.network.four_items(self.records[number]))
+        assert answer.outcome == inquiry.INQUIRY_OUTCOME_MATCH
+        return str(answer.request_id)
+
+    async def ask_slowly(self, number: int = 1, ask: Callable[[int], Awaitable[str]] | None = None) -> _Arriving:
+        """Asks, for name and address by default; the center answers now, the gateway when what this gives is called."""
         answered, on, desk = asyncio.Event(), asyncio.Event(), self.network.desk
         keep = desk.keep
 
@@ -71,7 +81,7 @@ class Office:
             return await keep(entries)
 
         desk.keep = keep_later
-        asking = asyncio.ensure_future(self.ask(number))
+        asking = asyncio.ensure_future((ask or self.ask)(number))
         await answered.wait()
 
         async def arrive() -> str:
@@ -85,11 +95,11 @@ class Office:
         while await self.network.recalls.step():
             pass
 
-    async def told(self, acknowledged: int = 0, **whose: Any) -> list[recall.Recall]:
+    async def told(self, acknowledged: bytes = b"", **whose: Any) -> list[recall.Recall]:
         return list((await self.hear(acknowledged, **whose)).recalls)
 
     async def hear(
-        self, acknowledged: int = 0, *, agency: str = PENSION.name, purpose: str = "B1-77.12"
+        self, acknowledged: bytes = b"", *, agency: str = PENSION.name, purpose: str = "B1-77.12"
     ) -> recall.TellRecallsResponse:
         request = recall.TellRecallsRequest(context=self.network.context(purpose=purpose), acknowledged=acknowledged)
 

@@ -1,10 +1,12 @@
 """Exactly those who were provided with what was corrected as wrong are told so, once, until they acknowledge it."""
 
 import asyncio
+import uuid
 from datetime import UTC, date, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import protovalidate
 import pytest
 from sqlalchemy import select, text
 
@@ -19,11 +21,13 @@ from jukinet._pb.jukinet.provision.v1.correction_pb2 import ListCorrectionsReque
 from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import BirthDate
+from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.store import corrections
 from jukinet.store.watch_look import look_through
+from tests.agency_gateway.calls import GATEWAY
 from tests.agency_gateway.conftest import MAYOR, PENSION
 from tests.agency_gateway.office import Office
 from tests.agency_gateway.test_seals import later
@@ -97,6 +101,42 @@ async def test_a_yes_is_recalled_where_one_of_the_four_items_was_wrong(office: O
     await office.network.verify(items)
     office.report(1, name="試験花代")
     assert await office.recalled() == {yes.request_id: [NAME]}
+
+
+MINOR: dict[str, tuple[int, dict[str, Any]]] = {
+    "reading": (NAME, {"name": "試験花代"}),
+    "building": (ADDRESS, {"block": "9番9号"}),
+}
+"""A part of an item that no search compares; the item; a part of it that one does."""
+
+
+@pytest.mark.parametrize("part", MINOR)
+async def test_a_yes_that_holds_is_not_recalled_and_who_was_provided_with_what_was_wrong_is(
+    office: Office, part: str
+) -> None:
+    item, compared = MINOR[part]
+    yes, asked = await office.verify(1), await office.ask(1)
+    mended: dict[str, Any] = {part: "テスト"}
+    office.report(1, **mended)
+    assert await office.recalled() == {asked: [item]}
+    office.report(1, **compared)
+    assert await office.recalled() == {asked: [item], yes: [item]}, "what the yes said was wrong all the time"
+
+
+@pytest.mark.parametrize("part", MINOR)
+async def test_a_yes_that_was_under_way_is_recalled_where_it_does_not_hold_alone(office: Office, part: str) -> None:
+    item, compared = MINOR[part]
+    arrive = await office.ask_slowly(1, office.verify)
+    mended: dict[str, Any] = {part: "テスト"}
+    office.report(1, **mended)
+    await office.look()
+    first = await arrive()
+    assert await office.recalled() == {}
+    arrive = await office.ask_slowly(1, office.verify)
+    office.report(1, **compared)
+    await office.look()
+    second = await arrive()
+    assert await office.recalled() == {first: [item], second: [item]}
 
 
 async def test_a_wrong_value_is_recalled_from_when_it_came_and_through_other_changes(office: Office) -> None:
@@ -255,9 +295,9 @@ async def test_each_recall_and_each_acknowledgement_is_on_record_once(office: Of
     await office.look()
     first, second = await office.told()
     assert await office.told() == [first, second], "until it is acknowledged it is told again, at its position"
-    assert await office.told(first.position) == [second]
-    assert await office.told(first.position) == [second]
-    assert await office.told(second.position) == []
+    assert await office.told(first.place) == [second]
+    assert await office.told(first.place) == [second]
+    assert await office.told(second.place) == []
     await office.look()
     entries = office.network.leaves()[2:]
     noted, known = ledger.ACTION_RECALL, ledger.ACTION_ACKNOWLEDGE_RECALL
@@ -270,17 +310,50 @@ async def test_each_recall_and_each_acknowledgement_is_on_record_once(office: Of
         read_entry(leaf)
 
 
-async def test_nothing_is_acknowledged_that_was_not_told_here(office: Office) -> None:
-    await office.ask(1)
+async def test_nothing_is_acknowledged_that_this_gateway_did_not_tell_this_agency_for_this_purpose(
+    office: Office,
+) -> None:
+    for purpose in ("B1-77.12", "B1-77.2"):
+        await office.ask(1, purpose=purpose)
     office.report(1, block="9番9号")
     await office.look()
-    (told,) = await office.told()
-    for position, whose in ((told.position + 1, {}), (told.position, {"purpose": "B1-77.2"})):
+    (told,), (other,) = await office.told(), await office.told(purpose="B1-77.2")
+    places = {
+        "of another purpose": other.place,
+        "of another agency": place_of(told.position, agency=MAYOR.uri),
+        "of another gateway": place_of(told.position, gateway="spiffe://nodes.jukinet/gateway/gateway-2"),
+        "of another gateway's key": place_of(told.position, root=bytes([1] * 32)),
+        "of a recall that is not there": place_of(other.position + 1),
+        "the position alone": told.place[:8],
+        "of this tag at another position": other.position.to_bytes(8, "big") + told.place[8:],
+        "without its end": told.place[:-1],
+        "with more behind it": told.place + b"0",
+        "of zeros": bytes(24),
+    }
+    for what, place in places.items():
         with pytest.raises(Refused) as refused:
-            await office.told(position, **whose)
-        assert refused.value.reason == errors.ERROR_REASON_RECALL_POSITION
-        assert office.network.leaves()[-1].refusal == errors.ERROR_REASON_RECALL_POSITION
-    assert await office.told() == [told]
+            await office.told(place)
+        assert refused.value.reason == errors.ERROR_REASON_RECALL_POSITION, what
+        assert office.network.leaves()[-1].refusal == errors.ERROR_REASON_RECALL_POSITION, what
+        assert await office.told() == [told], what
+    assert told.place == place_of(told.position)
+    assert await office.told(told.place) == []
+
+
+def test_a_recall_is_not_acknowledged_by_a_bare_position_as_older_programs_do() -> None:
+    context = inquiry.InquiryContext(
+        request_id=str(uuid.uuid4()), purpose="B1-77.12", case_reference="case-1", operator="op-2"
+    )
+    asked = recall.TellRecallsRequest(context=context)
+    assert not protovalidate.collect_violations(asked)
+    asked.acknowledged_position = 5
+    (broken,) = protovalidate.collect_violations(asked)
+    assert broken.proto.rule_id == "acknowledged_position.is_by_place_now"
+
+
+def place_of(position: int, *, gateway: str = GATEWAY.uri, agency: str = PENSION.uri, root: bytes = bytes(32)) -> bytes:
+    """What a gateway of this name and key tells an agency that a recall is acknowledged by."""
+    return position.to_bytes(8, "big") + EntryKeys(root).recall_tag(gateway, agency, "B1-77.12", position)
 
 
 async def test_who_may_not_ask_is_told_no_recall(office: Office) -> None:
@@ -298,7 +371,7 @@ async def test_what_stands_unacknowledged_is_listed_by_agency_and_purpose(office
         office.report(number, block="9番9号")
     await office.look()
     (first, _) = await office.told()
-    await office.told(first.position)
+    await office.told(first.place)
     listed = await office.network.recall.ListUnacknowledged(recall.ListUnacknowledgedRequest(), None)
     rows = [(each.agency, each.purpose, each.recalls) for each in listed.unacknowledged]
     assert rows == [(PENSION.uri, "B1-77.12", 1), (PENSION.uri, "B1-77.2", 1)]
@@ -485,6 +558,6 @@ async def test_without_its_entry_nothing_is_noted_and_nothing_acknowledged(offic
     (told,) = await office.told()
     record._is_open = lambda: False
     with pytest.raises(Refused, match="LEDGER_UNAVAILABLE"):
-        await office.told(told.position)
+        await office.told(told.place)
     record._is_open = is_open
     assert await office.told() == [told]

@@ -1,6 +1,7 @@
 """The commands and the metrics by which agencies and operators follow recalls, at a gateway in this process."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -27,6 +28,7 @@ from tests.commands import jukinet
 from tests.mesh.test_metrics import scrape, value
 
 Network = Any  # the fixture's own class lives in conftest.py
+HEADER = {"format": "jukinet-recalls/1", "purpose": "B1-77.12", "agency": PENSION.uri, "gateway": GATEWAY.uri}
 
 
 @pytest.fixture
@@ -96,10 +98,10 @@ async def test_recalls_are_taken_into_a_file_and_acknowledged_once_and_the_same_
     assert first == f"1 recalls are new in {tmp_path / 'recalls.jsonl'}, up to position 2"
     assert second.startswith("Complete up to ")
     header, *lines = map(json.loads, (tmp_path / "recalls.jsonl").read_text("utf-8").splitlines())
-    assert header == {"format": "jukinet-recalls/1", "purpose": "B1-77.12"}
+    assert header == HEADER
     assert [(each["line"], each["request_id"]) for each in lines] == [*enumerate(asked, 1)]
     for line in lines:
-        assert {*line} == {"line", "request_id", "answered_at", "answer_index", "items", "corrected_on"}
+        assert {*line} == {"line", "request_id", "answered_at", "answer_index", "items", "corrected_on", "place"}
 
 
 async def test_the_operators_list_is_a_table_too(office: Office, mesh: Mesh) -> None:
@@ -125,15 +127,52 @@ async def test_a_file_of_something_else_is_not_written_and_who_may_not_ask_gets_
     assert (refused.exit_code, refused.stderr.partition(":")[0]) == (Exit.FORBIDDEN, "PRIVATE_SECTOR_BANNED")
 
 
-async def test_a_file_that_took_recalls_at_another_gateway_is_refused(
-    office: Office, take: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"gateway": "spiffe://nodes.jukinet/gateway/gateway-2"}, "was begun otherwise, by its gateway."),
+        ({"agency": BANK.uri}, "was begun otherwise, by its agency."),
+        ({"gateway": None, "agency": None}, "does not say its agency, gateway:"),
+    ],
+)
+async def test_with_a_file_of_another_gateway_or_agency_nothing_is_acknowledged(
+    office: Office, mesh: Mesh, take: Callable[..., Any], tmp_path: Path, changed: dict[str, str], told: str
 ) -> None:
-    lines = ({"format": "jukinet-recalls/1", "purpose": "B1-77.12"}, {"line": 7})
-    (tmp_path / "other.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines), "utf-8")
+    assert (await take("mine.jsonl")).exit_code == Exit.OK
+    await office.ask(1)
+    office.report(1, block="9番9号")
+    await office.look()
+    header = {name: value for name, value in {**HEADER, **changed}.items() if value}
+    write(tmp_path / "other.jsonl", header, {"line": 1, "place": "AAAA"})
     refused = await take("other.jsonl")
+    assert refused.exit_code == Exit.USAGE
+    assert refused.stderr.startswith(f"{tmp_path / 'other.jsonl'} {told}")
+    ((row),) = await unacknowledged(mesh)
+    assert row["recalls"] == 1
+
+
+async def test_what_this_gateway_did_not_tell_is_not_acknowledged_whatever_the_file_says(
+    office: Office, mesh: Mesh, take: Callable[..., Any], tmp_path: Path
+) -> None:
+    await office.ask(1)
+    office.report(1, block="9番9号")
+    await office.look()
+    write(tmp_path / "told.jsonl", HEADER, {"line": 1, "place": base64.b64encode(bytes(24)).decode()})
+    refused = await take("told.jsonl")
     assert (refused.exit_code, refused.stderr.partition(":")[0]) == (Exit.USAGE, "RECALL_POSITION")
     assert "name the gateway that told them" in refused.stderr
     assert refused.stderr.endswith("\nWhat came is kept.\n")
+    for line in ({"line": 1}, {"line": 1, "place": "?"}, {"line": 1, "place": ""}, {"line": 1, "place": 1}):
+        write(tmp_path / "unsaid.jsonl", HEADER, line)
+        refused = await take("unsaid.jsonl")
+        assert refused.exit_code == Exit.USAGE
+        assert "does not say what its last recall is acknowledged by" in refused.stderr
+    ((row),) = await unacknowledged(mesh)
+    assert row["recalls"] == 1
+
+
+def write(file: Path, *lines: dict[str, Any]) -> None:
+    file.write_text("".join(f"{json.dumps(each)}\n" for each in lines), "utf-8")
 
 
 async def test_metrics_say_how_many_recalls_wait_for_agencies_and_since_when(office: Office) -> None:

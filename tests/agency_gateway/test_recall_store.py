@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, event, insert
+from sqlalchemy import Connection, Engine, event, insert, update
 
 from agency_gateway import provided
 from agency_gateway import recall_store as store
@@ -69,6 +69,18 @@ def test_an_answer_is_due_for_what_it_told_and_was_wrong(connection: Connection)
     (due,) = store.due_of(connection, [correction(1, *marks, *unknown)])
     assert (due.leaf_index, due.corrected_on, store.items_of(due.item_bits)) == (1, "2026-05-01", [ADDRESS])
     assert store.due_of(connection, [correction(2)]) == []
+
+
+def test_a_yes_is_due_for_what_was_compared_and_one_that_was_kept_before_for_what_was_provided(
+    connection: Connection,
+) -> None:
+    yes = store.items_in(ledger.Entry(action=ledger.ACTION_VERIFY_IDENTITY))
+    connection.execute(update(provided.provided).where(provided.provided.c.leaf_index == 1).values(item_bits=yes))
+    marks = [CorrectedMark(mark=mark(each), items=[NAME, ADDRESS], compared=[NAME], recent=True) for each in (1, 2)]
+    known = [correction(1, *marks)]
+    store.add_corrected(connection, known)
+    for found in (store.due_of(connection, known), store.due_since(connection, 0)):
+        assert [(due.leaf_index, store.items_of(due.item_bits)) for due in found] == [(1, [NAME]), (2, [NAME, ADDRESS])]
 
 
 def test_an_answer_that_came_later_is_held_against_what_is_known(connection: Connection) -> None:

@@ -22,7 +22,10 @@ Network = Any  # the fixture's own class lives in conftest.py
 NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
 DELETED, ENTERED = change_pb2.CHANGE_REASON_DELETION_EX_OFFICIO, change_pb2.CHANGE_REASON_ENTRY_EX_OFFICIO
 FOUR_ITEMS = (NAME, inquiry.IDENTITY_FIELD_BIRTH_DATE, inquiry.IDENTITY_FIELD_SEX, ADDRESS)
-ITEMS = {"name": NAME, "block": ADDRESS}
+ITEMS = {"name": NAME, "reading": NAME, "block": ADDRESS, "building": ADDRESS}
+"""The item that each part belongs to."""
+COMPARED = ("name", "block")
+"""Parts that a search compares, so that a yes says them."""
 ANY_ITEM = st.tuples(st.sampled_from(list(ITEMS)), st.integers(0, 1))
 STEPS: dict[str, st.SearchStrategy[Any]] = {
     "ask": st.sampled_from([(NAME, ADDRESS), (NAME, ADDRESS), (ADDRESS,), ()]),
@@ -52,11 +55,12 @@ _numbers = count(1000)
 
 
 class Answer(NamedTuple):
-    """What an agency was told: as of which version, and which items."""
+    """What an agency was told: as of which version, and which items; a yes says what a search compares of them."""
 
     request_id: str
     version: int
     items: tuple[int, ...]
+    yes: bool = False
 
 
 class Crash(Exception):
@@ -72,8 +76,8 @@ class Story:
         self.network = network
         self.versions: list[dict[str, str]] = [self.values()]
         self.answers: list[Answer] = []
-        self.wrong: list[tuple[tuple[int, ...], range]] = []
-        """Items, and in which versions they were wrong, correction by correction."""
+        self.wrong: list[tuple[bool, tuple[int, ...], range]] = []
+        """Whether to a yes, items, and in which versions they were wrong, correction by correction."""
         self.entered = 1
         """As of which version the record is the present one, and no other was deleted before it."""
         self.recalled = 1
@@ -85,16 +89,15 @@ class Story:
 
     def values(self) -> dict[str, str]:
         record = self.office.records[self.number]
-        return {"name": record.name.legal, "block": record.address.block}
+        name, address = record.name, record.address
+        return {"name": name.legal, "reading": name.furigana, "block": address.block, "building": address.building}
 
     async def ask(self, items: tuple[int, ...]) -> None:
         version = len(self.versions)
         if items:
-            request_id = await self.office.ask(self.number, fields=items)
+            self.answers.append(Answer(await self.office.ask(self.number, fields=items), version, items))
         else:
-            record = self.office.records[self.number]
-            request_id, items = (await self.network.verify(self.network.four_items(record))).request_id, FOUR_ITEMS
-        self.answers.append(Answer(request_id, version, items))
+            self.answers.append(Answer(await self.office.verify(self.number), version, FOUR_ITEMS, yes=True))
 
     async def ask_slowly(self, _: None) -> None:
         self.under_way.append((await self.office.ask_slowly(self.number), len(self.versions)))
@@ -120,11 +123,20 @@ class Story:
         changed: dict[str, Any] = {item: new}
         self.report(EX_OFFICIO, was_wrong=was_wrong, **changed)
 
-    def was_wrong(self, item: str) -> None:
-        first, value = len(self.versions), self.versions[-1][item]
-        while first > self.recalled and self.versions[first - 2][item] == value:
+    def was_wrong(self, part: str) -> None:
+        item = ITEMS[part]
+        self.wrong.append((False, (item,), self.standing([each for each in ITEMS if ITEMS[each] == item])))
+        if part in COMPARED:
+            self.wrong.append((True, (item,), self.standing([part])))
+
+    def standing(self, parts: list[str]) -> range:
+        """The versions up to the last one in which these parts stood as in that."""
+        first = len(self.versions)
+        while first > self.recalled and all(
+            self.versions[first - 2][part] == self.versions[-1][part] for part in parts
+        ):
             first -= 1
-        self.wrong.append(((ITEMS[item],), range(first, len(self.versions) + 1)))
+        return range(first, len(self.versions) + 1)
 
     async def entered_anew(self, how: tuple[bool, bool, tuple[str, int]]) -> None:
         """The record is deleted and entered again, perhaps with another value; either may be said to mend an error."""
@@ -132,7 +144,8 @@ class Story:
         new = f"値{self.number}の{value}"
         self.report(DELETED, was_wrong=deleted_as_wrong)
         if deleted_as_wrong:
-            self.wrong.append((FOUR_ITEMS, range(self.entered, len(self.versions) + 1)))
+            stood = range(self.entered, len(self.versions) + 1)
+            self.wrong += [(yes, FOUR_ITEMS, stood) for yes in (False, True)]
             self.recalled = len(self.versions) + 1
         elif entered_as_wrong and new != self.versions[-1][item]:
             self.was_wrong(item)
@@ -186,9 +199,9 @@ class Story:
 
     async def acknowledge(self, _: None = None) -> None:
         """Takes all that there is, and says so; nothing may be missing where the gateway says that it knows all."""
-        position, as_of = 0, self.network.recalls.as_of
-        while told := await self.office.told(position):
-            position = told[-1].position
+        place, as_of = b"", self.network.recalls.as_of
+        while told := await self.office.told(place):
+            place = told[-1].place
             self.acknowledged.update((each.request_id, tuple(each.items)) for each in told)
         if as_of is not None and as_of >= self.moved:
             assert self.acknowledged == self.due()
@@ -197,9 +210,9 @@ class Story:
         """Each answer with each correction of something that was wrong in it."""
         told = (
             (answer.request_id, tuple(item for item in answer.items if item in items))
-            for items, versions in self.wrong
+            for yes, items, versions in self.wrong
             for answer in self.answers
-            if answer.version in versions
+            if answer.version in versions and answer.yes == yes
         )
         return Counter(each for each in told if each[1])
 

@@ -55,7 +55,7 @@ async def asked(network: Network, monkeypatch: pytest.MonkeyPatch) -> Network:
     office.report(1, block="9番9号")
     await office.look()
     recalled = await office.told()
-    await office.told(acknowledged=max(each.position for each in recalled))
+    await office.told(acknowledged=recalled[-1].place)
     for lawless in (
         network.inquire(fields=[CODE]),
         network.inquire(purpose="B1-999"),

@@ -92,7 +92,7 @@ class House:
         code = parts.get("previous_resident_code") or record.resident_code
         version = self._versions.get(code, 1) + 1
         self._versions[code] = self._versions[record.resident_code] = version
-        day = CalendarDate(year=2026, month=5, day=1)
+        day = parts.pop("day", CalendarDate(year=2026, month=5, day=1))
         change = change_pb2.Change(reason=reason, event_date=day, record=record, version=version, **parts)  # type: ignore[arg-type]  # number of an enum
         self.network.change(change)
         with self.network.register.begin() as connection:

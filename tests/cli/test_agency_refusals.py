@@ -155,6 +155,17 @@ def test_a_list_that_cannot_go_on_is_told_with_the_remedy_and_the_field(mesh: Me
     assert error_id.startswith("  error id ")
 
 
+def test_a_file_of_another_list_is_named_and_left_alone(mesh: Mesh, tmp_path: Path) -> None:
+    out, other = tmp_path / "changes.jsonl", "5f7d1c1e-0000-4000-8000-000000000002"
+    header = {"format": "jukinet-batch-answers/1", "list_id": other, "purpose": "B1-77.12"}
+    out.write_text(f'{json.dumps(header)}\n{{"line": 7}}\n')
+    before = out.read_bytes()
+    taken = run(mesh, "watch", "changes", "--list", "5f7d1c1e-0000-4000-8000-000000000001", "--out", out)
+    assert taken.exit_code == Exit.USAGE
+    assert taken.stderr.startswith(f"{out} was begun otherwise, by its list id.")
+    assert out.read_bytes() == before
+
+
 def test_to_end_a_list_that_is_not_there_is_an_error_of_usage(mesh: Mesh) -> None:
     list_id = "5f7d1c1e-0000-4000-8000-000000000001"
     with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, Watching())):

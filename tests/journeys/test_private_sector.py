@@ -258,7 +258,8 @@ def filled(descriptor: Descriptor, network: Network, purpose: str, record: Any =
         ),
         "jukinet.watch.v1.WatchPlace": watch.WatchPlace(list_id=str(uuid.uuid4())),
         "jukinet.watch.v1.EndWatchRequest.list_id": str(uuid.uuid4()),
-        "jukinet.recall.v1.TellRecallsRequest.acknowledged": 1,
+        "jukinet.recall.v1.TellRecallsRequest.acknowledged_position": 0,
+        "jukinet.recall.v1.TellRecallsRequest.acknowledged": bytes(24),
     }
     request = message_factory.GetMessageClass(descriptor)(
         **{field.name: _value(field, parts) for field in descriptor.fields}

@@ -164,10 +164,10 @@ def test_where_the_list_was_told_already_nothing_comes_in_between(
     register.report((1, 3))
     register.look()
     begun = register.run(partial(put_on, list_id=LISTS[0], resident_code=code(1), method=1, version=1))
-    assert begun.too_late
+    assert begun.missed == {"131016"}
     assert [town for _, town in register.waiting(LISTS[0], told)] == ["3番"]
     again = register.run(partial(put_on, list_id=LISTS[0], resident_code=code(3), method=1, version=1))
-    assert not again.too_late
+    assert again.missed == frozenset()
 
 
 def test_what_is_acknowledged_waits_no_longer_and_a_list_goes_on_behind_what_it_told_alone(
