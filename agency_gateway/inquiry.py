@@ -17,7 +17,7 @@ from agency_gateway.asked import Asked, asked_by_call
 from agency_gateway.batch import in_order
 from agency_gateway.batch_seal import sign_answers
 from agency_gateway.center import Center
-from agency_gateway.desk import Desk
+from agency_gateway.desk import STANDING, Desk
 from agency_gateway.entries import Answered, Refusal
 from agency_gateway.named_today import NamedToday
 from agency_gateway.record import Recorded
@@ -178,7 +178,7 @@ class InquiryService(InquiryServiceServicer):
         try:
             ticket = whole.batch_ticket(subjects, decision, for_watch=request.for_watch)
             found = await self._center.provide_all(ticket, subjects, held=request.held)
-            _raise_if_over_budget(found)
+            _raise_if_of_the_whole(found)
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision, limit=refused.limit)
         await self._desk.go_on(whole, decision)  # what his other messages told him is on record by now
@@ -229,10 +229,11 @@ def _as_named(asked: Asked, subject: inquiry.Subject) -> tuple[bytes, ...]:
     return *affair, subject.SerializeToString(deterministic=True)
 
 
-def _raise_if_over_budget(found: Sequence[provision.Provision | Refused]) -> None:
-    """A message that is over the budget which the center counts is refused as a whole. Raises Refused."""
+def _raise_if_of_the_whole(found: Sequence[provision.Provision | Refused]) -> None:
+    """A message that is over a budget of the center, or of an operator who is frozen at another gateway, is refused as
+    a whole. Raises Refused."""
     for each in found:
-        if isinstance(each, Refused) and each.reason == errors.ERROR_REASON_BUDGET_EXCEEDED:
+        if isinstance(each, Refused) and each.reason in STANDING:
             raise each
 
 

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from sqlalchemy import Connection, Engine
 
 from center_node.freshness import Sources
+from center_node.frozen import FrozenOperators
 from center_node.telling import Telling, items_of
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -59,6 +60,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         tickets: the same office as of all other questions.
         token_key: root of the person tokens and of the handles, 32 bytes.
         sources: how fresh each municipality's reports are.
+        frozen: whose orders are not taken.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         tickets: TicketOffice,
         token_key: bytes,
         sources: Sources,
+        frozen: FrozenOperators,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -78,6 +81,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         self._token_key = token_key
         self._handles = HandleKeys(token_key)
         self._sources = sources
+        self._frozen = frozen
         self._telling = Telling(policy=policy, token_key=token_key, sources=sources)
         self._came = asyncio.Event()
         self._looked_through = 0.0
@@ -195,7 +199,10 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             await asyncio.sleep(_SHOW_SECONDS)
 
     def _ticket(self, signed: provision.SignedTickets, order: Message, moment: datetime) -> provision.Ticket:
-        """The one ticket of an order, used now. Raises Refused: TICKET_INVALID, REQUEST_ID_REUSED."""
+        """The one ticket of an order, used now.
+
+        Raises Refused: TICKET_INVALID, REQUEST_ID_REUSED, OPERATOR_FROZEN.
+        """
         try:
             sheet = self._tickets.accept(signed, caller=current_caller().uri, now=moment)
             if len(sheet.tickets) != 1 or sheet.tickets[0].kind != provision.PROVISION_KIND_CHANGES:
@@ -204,6 +211,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             self._tickets.use(ticket, subjects=[order], now=moment)
         except TicketInvalid as invalid:
             raise Refused(invalid.reason, detail=invalid.why) from None
+        self._frozen.require_free(ticket)
         return ticket
 
     def _handle(self, ticket: provision.Ticket, handle: bytes, place: int, moment: datetime) -> provision.HandleContent:
