@@ -8,7 +8,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from typing import Final, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
 from agency_gateway.appending import Act
@@ -32,9 +32,7 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-STANDING: Final = {errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN}
-"""Refusals that stand for a while, of whatever the operator asks next too, whether the gateway or the center says so:
-they are deferred."""
+_DEFERRED = {errors.ERROR_REASON_BUDGET_EXCEEDED, errors.ERROR_REASON_OPERATOR_FROZEN}
 
 
 class Desk:
@@ -144,7 +142,7 @@ class Desk:
                 await self.keep_refusal(asked, reason, decision)
             log.info("question refused", extra={"reason": name_of(reason), "peer": asked.agency})
 
-        await (self._deferred.keep(put_on_record) if reason in STANDING else put_on_record())
+        await (self._deferred.keep(put_on_record) if reason in _DEFERRED else put_on_record())
         raise Refused(reason, limit=limit)
 
     async def settle(self) -> None:

@@ -17,7 +17,7 @@ from agency_gateway.asked import Asked, asked_by_call
 from agency_gateway.batch import in_order
 from agency_gateway.batch_seal import sign_answers
 from agency_gateway.center import Center
-from agency_gateway.desk import STANDING, Desk
+from agency_gateway.desk import Desk
 from agency_gateway.entries import Answered, Refusal
 from agency_gateway.named_today import NamedToday
 from agency_gateway.record import Recorded
@@ -46,6 +46,14 @@ _ACTIONS = {
 
 _TOLD_BY_THE_LEDGER = {errors.ERROR_REASON_PRIVATE_SECTOR_BANNED, errors.ERROR_REASON_LEDGER_UNAVAILABLE}
 """What a handler says to a private organisation once the attempt is on record, or could not be put there."""
+
+
+_OF_THE_WHOLE = {
+    errors.ERROR_REASON_BUDGET_EXCEEDED,
+    errors.ERROR_REASON_OPERATOR_FROZEN,
+    errors.ERROR_REASON_OPERATOR_ELSEWHERE,
+}
+"""What the center knows of an agency or its operator from all gateways."""
 
 
 class InquiryService(InquiryServiceServicer):
@@ -230,10 +238,12 @@ def _as_named(asked: Asked, subject: inquiry.Subject) -> tuple[bytes, ...]:
 
 
 def _raise_if_of_the_whole(found: Sequence[provision.Provision | Refused]) -> None:
-    """A message that is over a budget of the center, or of an operator who is frozen at another gateway, is refused as
-    a whole. Raises Refused."""
+    """A message that the center refuses for its operator or its agency, and not for one person, is refused as a whole.
+
+    Raises Refused.
+    """
     for each in found:
-        if isinstance(each, Refused) and each.reason in STANDING:
+        if isinstance(each, Refused) and each.reason in _OF_THE_WHOLE:
             raise each
 
 

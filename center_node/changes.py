@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from center_node.freshness import Sources
 from center_node.frozen import FrozenOperators
 from center_node.telling import Telling, items_of
+from center_node.terminals import Terminals
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -61,6 +62,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         token_key: root of the person tokens and of the handles, 32 bytes.
         sources: how fresh each municipality's reports are.
         frozen: whose orders are not taken.
+        terminals: where their operators sit.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         token_key: bytes,
         sources: Sources,
         frozen: FrozenOperators,
+        terminals: Terminals,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -82,6 +85,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         self._handles = HandleKeys(token_key)
         self._sources = sources
         self._frozen = frozen
+        self._terminals = terminals
         self._telling = Telling(policy=policy, token_key=token_key, sources=sources)
         self._came = asyncio.Event()
         self._looked_through = 0.0
@@ -201,7 +205,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
     def _ticket(self, signed: provision.SignedTickets, order: Message, moment: datetime) -> provision.Ticket:
         """The one ticket of an order, used now.
 
-        Raises Refused: TICKET_INVALID, REQUEST_ID_REUSED, OPERATOR_FROZEN.
+        Raises Refused: TICKET_INVALID, REQUEST_ID_REUSED, OPERATOR_FROZEN, OPERATOR_ELSEWHERE.
         """
         try:
             sheet = self._tickets.accept(signed, caller=current_caller().uri, now=moment)
@@ -212,6 +216,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         except TicketInvalid as invalid:
             raise Refused(invalid.reason, detail=invalid.why) from None
         self._frozen.require_free(ticket)
+        self._terminals.require_seat(ticket, moment)
         return ticket
 
     def _handle(self, ticket: provision.Ticket, handle: bytes, place: int, moment: datetime) -> provision.HandleContent:

@@ -12,6 +12,7 @@ from center_node.frozen import FrozenOperators
 from center_node.frozen_service import FreezeService, FrozenService
 from center_node.provision import ProvisionService
 from center_node.record import RecordService
+from center_node.terminals import Terminals
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
 from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import add_FreezeServiceServicer_to_server
 from jukinet._pb.jukinet.body.v1.body_pb2_grpc import add_BodyKeyServiceServicer_to_server
@@ -60,7 +61,7 @@ async def run(config: NodeConfig) -> None:
         clock=now_us,
     )
     tickets = TicketOffice(gateways.get, opened=now())
-    frozen = FrozenOperators(node.reader, node.writer, token_key=token_key)
+    frozen, terminals = FrozenOperators(node.reader, node.writer, token_key=token_key), Terminals()
     provision = ProvisionService(
         reader=node.reader,
         policy=policy,
@@ -70,6 +71,7 @@ async def run(config: NodeConfig) -> None:
         sources=sources,
         asked_today=AskedToday(agencies, node.reader, node.writer, today_in_japan(), token_key=token_key),
         frozen=frozen,
+        terminals=terminals,
     )
     changes = ChangeProvisionService(
         reader=node.reader,
@@ -79,6 +81,7 @@ async def run(config: NodeConfig) -> None:
         token_key=token_key,
         sources=sources,
         frozen=frozen,
+        terminals=terminals,
     )
     # The center keeps no ledger: its record of the act is the row of the operator.
     statutes = StatuteService(policy=policy, reader=node.reader, carry_out=lambda _act, job: node.writer.run(job))

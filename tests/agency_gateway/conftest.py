@@ -37,6 +37,7 @@ from center_node.freshness import Sources
 from center_node.frozen import FrozenOperators
 from center_node.frozen_service import FrozenService
 from center_node.provision import ProvisionService
+from center_node.terminals import Terminals
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
@@ -191,6 +192,7 @@ class Network:
             directory, self.register_reader, self.register_writer, today_in_japan(), token_key=bytes(32)
         )
         self.frozen = FrozenOperators(self.register_reader, self.register_writer, token_key=bytes(32))
+        self.terminals = Terminals()
         self.body_keys = BodyKeys(folder / "body-keys.db", bytes(32))
         self.center_service = ProvisionService(
             reader=self.register_reader,
@@ -201,6 +203,7 @@ class Network:
             body_keys=self.body_keys,
             asked_today=self.asked_today,
             frozen=self.frozen,
+            terminals=self.terminals,
         )
         self.changes = ChangeProvisionService(
             reader=self.register_reader,
@@ -210,6 +213,7 @@ class Network:
             token_key=bytes(32),
             sources=self.sources,
             frozen=self.frozen,
+            terminals=self.terminals,
         )
         self._folder = folder
         self.begin_gateway(GATEWAY, token_key=bytes(32))

@@ -1,4 +1,5 @@
-"""Two gateways and a center as processes: who is frozen at one gateway gets nothing at the other, whoever is killed."""
+"""Two gateways and a center as processes: who is frozen at one gets nothing at the other, whoever is killed, and nobody
+asks at both from two terminals."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,8 +21,10 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet.cli.development_agencies import PENSION_SERVICE
 from jukinet.cli.layout import OPERATOR, SECOND_OPERATOR
+from jukinet.mesh import pki
 from jukinet.mesh.errors import name_of, reason_of
 from jukinet.mesh.identity import Identity
+from jukinet.mesh.tls import TlsFiles
 from jukinet.purpose.agencies import format_agencies, load_agencies
 from jukinet.purpose.edition import load_statute
 from jukinet.purpose.editions import Editions
@@ -48,10 +51,12 @@ class Story:
         self.network = network
         self._guesses = guessed_numbers(Random(7))
 
-    async def ask(self, gateway: str, operator: str = "op-7", questions: int = 1) -> str:
+    async def ask(
+        self, gateway: str, operator: str = "op-7", questions: int = 1, terminal: Identity | TlsFiles = AGENCY
+    ) -> str:
         """Guesses; why the last question was refused, empty where it was answered."""
         told = ""
-        async with self.network.channel(gateway, AGENCY) as channel:
+        async with self.network.channel(gateway, terminal) as channel:
             for subject in islice(self._guesses, questions):
                 question = inquiry.InquireRequest(
                     context=self.network.context(operator=operator),
@@ -151,3 +156,15 @@ async def test_who_guesses_at_one_gateway_gets_nothing_at_another_through_kills_
     assert await story.ask(SECOND, operator="op-8") == ""
     for name in (CENTER, FIRST, SECOND):
         assert "op-7" not in network.log(name)
+
+
+async def test_an_operator_asks_at_both_gateways_from_one_terminal_alone(story: Story, tmp_path: Path) -> None:
+    network = story.network
+    leaf = pki.issue(network.authority(AGENCY), AGENCY, days=1, server=False, key=network.listed_key(AGENCY))
+    pki.write_leaf(leaf, tmp_path, "tls")
+    second = TlsFiles(tmp_path / "tls.pem", tmp_path / "tls.key", network.mesh.authority("nodes"))
+    assert [await story.ask(gateway) for gateway in (FIRST, SECOND)] == ["", ""]
+    assert await story.ask(SECOND, operator="op-8", terminal=second) == ""
+    assert await story.ask(FIRST, operator="op-8") == "OPERATOR_ELSEWHERE"
+    assert "an operator asked from a second terminal" in network.log(CENTER)
+    assert "an operator asked from a second terminal" not in network.log(FIRST)
