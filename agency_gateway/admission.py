@@ -136,15 +136,7 @@ class Admission:
 
     def _freezes_for(self, finding: Finding) -> bool:
         listed = self._directory.get(finding.agency)
-        if listed is None:
-            return True
-        reactions = {
-            "misses": listed.on_misses,
-            "crowd": listed.on_crowd,
-            "case": listed.on_case,
-            "outside": listed.on_outside,
-        }
-        return reactions[finding.detector] == "freeze"
+        return listed is None or getattr(listed, f"on_{finding.detector}") == "freeze"
 
     def _charge(self, asked: Asked, persons: int) -> Charge:
         kind: Kind = "number" if asked.method == inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER else "search"

@@ -13,6 +13,7 @@ from jukinet.purpose.articles import Provision
 from jukinet.purpose.decision import Decision
 from jukinet.purpose.kinds import KINDS, way_of
 from jukinet.purpose.operator_proof import Question, statement_of
+from jukinet.purpose.seats import terminal_tag
 from jukinet.purpose.ticket import subject_digest, subject_digests
 
 NOWHERE: Final = Terminal(b"", "")
@@ -67,6 +68,7 @@ class Asked(NamedTuple):
             maximum_age_seconds=self.context.maximum_age_seconds,
             sealed_until=self.sealed_until,
             operator=self.context.operator,
+            terminal=terminal_tag(self.terminal, self.agency, self.context.operator),
             **about,
         )
 

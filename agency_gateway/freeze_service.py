@@ -6,6 +6,8 @@ from agency_gateway.freezes import RELEASE, Freezes
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.admin.v1 import freeze_pb2 as freeze
 from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import FreezeServiceServicer
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.agencies import AgencyDirectory
 
@@ -48,3 +50,11 @@ class FreezeService(FreezeServiceServicer):
         act, proposed_by = await self._freezes.release(request.agency, request.operator, current_caller().uri)
         step = admin.RELEASE_STEP_CARRIED_OUT if act == RELEASE else admin.RELEASE_STEP_PROPOSED
         return freeze.ReleaseOperatorResponse(step=step, proposed_by=proposed_by)
+
+    async def ForgetFrozen(  # gRPC names its methods so
+        self,
+        request: freeze.ForgetFrozenRequest,
+        context: "grpc.aio.ServicerContext[freeze.ForgetFrozenRequest, freeze.ForgetFrozenResponse]",
+    ) -> freeze.ForgetFrozenResponse:
+        """Forgets nobody: that is done at the center. Raises Refused: OPERATOR_NOT_FROZEN."""
+        raise Refused(errors.ERROR_REASON_OPERATOR_NOT_FROZEN, detail="only the center forgets")

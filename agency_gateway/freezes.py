@@ -124,6 +124,8 @@ class Freezes:
         self._unrecorded: dict[Who, Detector] = {}
         self._acting = asyncio.Lock()
         self._acts: set[asyncio.Task[Any]] = set()
+        self.changed = asyncio.Event()
+        """Set when others may be frozen than before."""
         self._stand(read(reader, read_frozen))
 
     def holds(self, who: Who) -> bool:
@@ -135,11 +137,17 @@ class Freezes:
         """All who are frozen, on record."""
         return dict(self._frozen)
 
+    @property
+    def in_effect(self) -> dict[Who, Detector]:
+        """All who are frozen, on record or not yet, each with what was found."""
+        return {who: each.detector for who, each in self._frozen.items()} | self._unrecorded
+
     def freeze(self, finding: Finding) -> None:
         """Freezes an operator from now on; `settle` puts it on record."""
         who = finding.agency, finding.operator
         if not self.holds(who):
             self._unrecorded[who] = finding.detector
+            self.changed.set()
             facts = {"peer": finding.agency, "reason": finding.detector, "request_id": finding.request_id}
             # By what `jukinet admin frozen` and the ledger name him.
             facts["operator_pseudonym"] = finding.operator.hex()
@@ -197,6 +205,7 @@ class Freezes:
         self._frozen = frozen
         for who in frozen:
             self._unrecorded.pop(who, None)
+        self.changed.set()
         metrics.operators_frozen(len(self._frozen) + len(self._unrecorded))
 
     def _entry(self, act: str, who: Who, by: str, at_us: int) -> ledger.Entry:

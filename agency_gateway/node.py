@@ -14,6 +14,7 @@ from agency_gateway.admission import Admission
 from agency_gateway.appending import MIGRATIONS, load, open_ledger, signer_of
 from agency_gateway.body_service import BodyService
 from agency_gateway.center import Center
+from agency_gateway.declarations import Declarations
 from agency_gateway.desk import Desk
 from agency_gateway.freeze_service import FreezeService
 from agency_gateway.freezes import Freezes
@@ -34,6 +35,7 @@ from jukinet._pb.jukinet.body.v1.body_pb2_grpc import add_BodyServiceServicer_to
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import add_InquiryServiceServicer_to_server
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.correction_pb2_grpc import CorrectionServiceStub
+from jukinet._pb.jukinet.provision.v1.frozen_pb2_grpc import FrozenServiceStub
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import ChangeProvisionServiceStub, ProvisionServiceStub
 from jukinet._pb.jukinet.recall.v1.recall_pb2_grpc import add_RecallServiceServicer_to_server
 from jukinet._pb.jukinet.statute.v1.statute_pb2_grpc import add_StatuteServiceServicer_to_server
@@ -100,6 +102,7 @@ async def run(config: NodeConfig) -> None:
     admission = Admission(directory=agencies, keys=keys, freezes=freezes)
     with reader.connect() as connection:
         admission.restore(todays_entries(connection, now()))
+    declarations = Declarations(center=FrozenServiceStub(channel), freezes=freezes, keys=keys, directory=agencies)
     center = Center(
         identity=config.identity.uri,
         stub=ProvisionServiceStub(channel),
@@ -140,6 +143,7 @@ async def run(config: NodeConfig) -> None:
     def describe(status: admin.GetStatusResponse) -> None:
         status.ledger_entries = record.size
         status.edition, status.policy_digest = policy.in_force(today_in_japan())
+        status.freezes_undeclared = not declarations.is_known
         publisher.describe(status, record.size)
         scrub.describe(status)
 
@@ -171,6 +175,7 @@ async def run(config: NodeConfig) -> None:
                 writer.watch,
                 record.grouping.run,
                 *center.parts,
+                declarations.run,
                 recalls.run,
                 recalls.show,
                 publisher.run,

@@ -2,7 +2,8 @@
 
 Rule: a question is answered only if its operator signed it, and logged on or asked from this very terminal within the
 last five minutes (`IDLE`). A terminal is a certificate of the agency at one network address; ports change with every
-connection and tell nothing. Who asks from a second terminal meanwhile is refused, and the network hears of it.
+connection and tell nothing. Who asks from a second terminal meanwhile is refused, and the network hears of it; through
+another gateway the center refuses him (`center_node/terminals.py`).
 
 Sessions are kept in memory alone: after a restart every operator logs on again.
 
@@ -11,9 +12,7 @@ left logged on served a detective.
 """
 
 import logging
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import OperatorProof
@@ -21,19 +20,9 @@ from jukinet.mesh import metrics
 from jukinet.mesh.interceptors import Terminal
 from jukinet.purpose.agencies import AgencyDirectory
 from jukinet.purpose.operator_proof import is_of_this_moment, is_signed, moment_of
+from jukinet.purpose.seats import IDLE, Seats
 
 log = logging.getLogger(__name__)
-
-IDLE: Final = timedelta(minutes=5)
-_SWEPT_AT: Final = 4096
-"""Sessions that are kept before those that have ended are let go."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    terminal: Terminal
-    asked_at: float
-    """Seconds since 1970."""
 
 
 class Operators:
@@ -45,7 +34,7 @@ class Operators:
 
     def __init__(self, directory: AgencyDirectory) -> None:
         self._directory = directory
-        self._sessions: dict[tuple[str, str], _Session] = {}
+        self._seats: Seats[Terminal] = Seats()
 
     def admit(
         self,
@@ -73,17 +62,14 @@ class Operators:
         refusal = self._judge_proof(agency, operator, proof, statement, now)
         if proof is None or refusal:
             return refusal
-        who, moment = (agency, operator), now.timestamp()
-        session = self._sessions.get(who)
-        active = session is not None and moment - session.asked_at <= IDLE.total_seconds()
-        if session is not None and active and session.terminal != terminal:
+        seat = self._seats.of(agency, operator, now)
+        if seat not in (None, terminal):
             metrics.operator_elsewhere()
             log.warning("an operator asked from a second terminal", extra={"peer": agency})
             return errors.ERROR_REASON_OPERATOR_ELSEWHERE
-        if not active and moment - moment_of(proof.logged_on_at) > IDLE.total_seconds():
+        if seat is None and now.timestamp() - moment_of(proof.logged_on_at) > IDLE.total_seconds():
             return errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED
-        self._sessions[who] = _Session(terminal, moment)
-        self._sweep(moment)
+        self._seats.take(agency, operator, terminal, now)
         return errors.ERROR_REASON_UNSPECIFIED
 
     def _judge_proof(
@@ -100,8 +86,3 @@ class Operators:
         if not is_signed(statement, proof.signature, key):
             return errors.ERROR_REASON_OPERATOR_PROOF_INVALID
         return errors.ERROR_REASON_UNSPECIFIED
-
-    def _sweep(self, moment: float) -> None:
-        if len(self._sessions) > _SWEPT_AT:
-            oldest = moment - IDLE.total_seconds()
-            self._sessions = {who: each for who, each in self._sessions.items() if each.asked_at >= oldest}

@@ -90,8 +90,6 @@ class AskedToday:
         self._day_key = secrets.token_bytes(32)
         self._named: set[bytes] = set()
         """Who was asked about; no more of an agency than its limit of different persons."""
-        self._operators: dict[tuple[str, str], str] = {}
-        """Their digests, by agency and id."""
         self._counts: Counter[Account] = Counter()
         self._on_disk: dict[Account, int] = {}
         self._short: set[Account] = set()
@@ -148,14 +146,10 @@ class AskedToday:
             yield row
 
     def _operator(self, ticket: provision.Ticket) -> str:
-        """The operator's digest of the day."""
-        who = ticket.agency, ticket.operator
-        known = self._operators.get(who)
-        if known is None:
-            # No identity of an agency has a zero byte.
-            whose = "\0".join(["jukinet asked today v1 operator", self._day.isoformat(), *who]).encode()
-            known = self._operators[who] = hmac.digest(self._token_key, whose, "sha256")[:_DIGEST_BYTES].hex()
-        return known
+        """The operator's digest of the day, made anew each time: a gateway may name as many as it likes."""
+        # No identity of an agency has a zero byte.
+        whose = f"jukinet asked today v1 operator\0{self._day}\0{ticket.agency}\0{ticket.operator}"
+        return hmac.digest(self._token_key, whose.encode(), "sha256")[:_DIGEST_BYTES].hex()
 
     def _person(self, agency: str, subject: Subject) -> bytes:
         named = agency.encode() + b"\0" + subject.SerializeToString(deterministic=True)

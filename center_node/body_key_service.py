@@ -11,7 +11,7 @@ from functools import partial
 import grpc
 from sqlalchemy import Engine
 
-from center_node import key_acts
+from center_node import acts_of_two
 from center_node.body_keys import BodyKeys, first_kept, month_of
 from jukinet._pb.jukinet.body.v1 import body_pb2
 from jukinet._pb.jukinet.body.v1.body_pb2_grpc import BodyKeyServiceServicer
@@ -51,7 +51,7 @@ class BodyKeyService(BodyKeyServiceServicer):
         """
         try:
             key = await self._keys.key_of(request.place, request.agency, request.request_id)
-            proposed_by, carried_out = await self._act(key_acts.OPEN, key_acts.question_name(request))
+            proposed_by, carried_out = await self._act(acts_of_two.OPEN, acts_of_two.question_name(request))
         except StoreError as failure:
             raise as_refusal(failure) from None
         return body_pb2.OpenBodyResponse(proposed_by=proposed_by, key=key if carried_out else b"")
@@ -71,7 +71,7 @@ class BodyKeyService(BodyKeyServiceServicer):
         try:
             if not await self._keys.holds(key):
                 raise Refused(errors.ERROR_REASON_BODY_KEY_DESTROYED)
-            proposed_by, carried_out = await self._act(key_acts.DESTROY, key)
+            proposed_by, carried_out = await self._act(acts_of_two.DESTROY, key)
             if carried_out:
                 await self._keys.destroy([(key, now_us())])
                 log.warning("two operators destroyed a key of ledger bodies")
@@ -81,12 +81,12 @@ class BodyKeyService(BodyKeyServiceServicer):
 
     async def _act(self, kind: str, key: str) -> tuple[str, bool]:
         operator = current_caller().uri
-        return await self._writer.run(partial(key_acts.act, kind=kind, key=key, operator=operator, now_us=now_us()))
+        return await self._writer.run(partial(acts_of_two.act, kind=kind, name=key, operator=operator, now_us=now_us()))
 
 
 async def destroy_again(keys: BodyKeys, register: Engine) -> None:
     """Destroys what operators destroyed before, should a backup have brought it back. Raises StoreError."""
-    again = await keys.destroy(await asyncio.to_thread(read, register, key_acts.destroyed))
+    again = await keys.destroy(await asyncio.to_thread(read, register, acts_of_two.destroyed))
     if again:
         log.warning("keys of ledger bodies that were destroyed had come back, and are destroyed again")
 

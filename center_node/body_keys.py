@@ -9,7 +9,7 @@ Rules:
 3. A person's secret has the name that the center gives to the person, not the resident code: the file alone tells
    nobody who was asked about.
 4. The newest secrets of a backup that was put back are missing and the destroyed ones are back, so what was destroyed
-   is destroyed again at each start (`key_acts`).
+   is destroyed again at each start (`acts_of_two`).
 5. A month whose retention is over is destroyed by itself, the oldest one first and no more than one a day: a clock that
    is wrong by years must not take seven years of bodies with it before somebody looks.
 """

@@ -15,7 +15,9 @@ from google.protobuf.message import Message
 from sqlalchemy import Connection, Engine
 
 from center_node.freshness import Sources
+from center_node.frozen import FrozenOperators
 from center_node.telling import Telling, items_of
+from center_node.terminals import Terminals
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -62,6 +64,8 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         tickets: the same office as of all other questions.
         token_key: root of the person tokens and of the handles, 32 bytes.
         sources: how fresh each municipality's reports are.
+        frozen: whose orders are not taken.
+        terminals: where their operators sit.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         tickets: TicketOffice,
         token_key: bytes,
         sources: Sources,
+        frozen: FrozenOperators,
+        terminals: Terminals,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -81,6 +87,8 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         self._token_key = token_key
         self._handles = HandleKeys(token_key)
         self._sources = sources
+        self._frozen = frozen
+        self._terminals = terminals
         self._telling = Telling(policy=policy, token_key=token_key, sources=sources)
         self._came = asyncio.Event()
         self._looked_through = 0.0
@@ -220,7 +228,10 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         self._awaited = awaited
 
     def _ticket(self, signed: provision.SignedTickets, order: Message, moment: datetime) -> provision.Ticket:
-        """The one ticket of an order, used now. Raises Refused: TICKET_INVALID, REQUEST_ID_REUSED."""
+        """The one ticket of an order, used now.
+
+        Raises Refused: TICKET_INVALID, REQUEST_ID_REUSED, OPERATOR_FROZEN, OPERATOR_ELSEWHERE.
+        """
         try:
             sheet = self._tickets.accept(signed, caller=current_caller().uri, now=moment)
             if len(sheet.tickets) != 1 or sheet.tickets[0].kind != provision.PROVISION_KIND_CHANGES:
@@ -229,6 +240,8 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
             self._tickets.use(ticket, subjects=[order], now=moment)
         except TicketInvalid as invalid:
             raise Refused(invalid.reason, detail=invalid.why) from None
+        self._frozen.require_free(ticket)
+        self._terminals.require_seat(ticket, moment)
         return ticket
 
     def _handle(self, ticket: provision.Ticket, handle: bytes, place: int, moment: datetime) -> provision.HandleContent:

@@ -8,15 +8,20 @@ from center_node.body_keys import BodyKeys
 from center_node.changes import ChangeProvisionService
 from center_node.corrections import CorrectionService
 from center_node.freshness import Sources
+from center_node.frozen import FrozenOperators
+from center_node.frozen_service import FreezeService, FrozenService
 from center_node.provision import ProvisionService
 from center_node.record import RecordService
+from center_node.terminals import Terminals
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
+from jukinet._pb.jukinet.admin.v1.freeze_pb2_grpc import add_FreezeServiceServicer_to_server
 from jukinet._pb.jukinet.body.v1.body_pb2_grpc import add_BodyKeyServiceServicer_to_server
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import add_ConsistencyServiceServicer_to_server
 from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import add_RecordServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.link_pb2_grpc import add_LinkServiceServicer_to_server
 from jukinet._pb.jukinet.link.v1.snapshot_pb2_grpc import add_SnapshotServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.correction_pb2_grpc import add_CorrectionServiceServicer_to_server
+from jukinet._pb.jukinet.provision.v1.frozen_pb2_grpc import add_FrozenServiceServicer_to_server
 from jukinet._pb.jukinet.provision.v1.provision_pb2_grpc import (
     add_ChangeProvisionServiceServicer_to_server,
     add_ProvisionServiceServicer_to_server,
@@ -56,6 +61,7 @@ async def run(config: NodeConfig) -> None:
         clock=now_us,
     )
     tickets = TicketOffice(gateways.get, opened=now())
+    frozen, terminals = FrozenOperators(node.reader, node.writer, token_key=token_key), Terminals()
     provision = ProvisionService(
         reader=node.reader,
         policy=policy,
@@ -64,6 +70,8 @@ async def run(config: NodeConfig) -> None:
         body_keys=body_keys,
         sources=sources,
         asked_today=AskedToday(agencies, node.reader, node.writer, today_in_japan(), token_key=token_key),
+        frozen=frozen,
+        terminals=terminals,
     )
     changes = ChangeProvisionService(
         reader=node.reader,
@@ -72,6 +80,8 @@ async def run(config: NodeConfig) -> None:
         tickets=tickets,
         token_key=token_key,
         sources=sources,
+        frozen=frozen,
+        terminals=terminals,
     )
     # The center keeps no ledger: its record of the act is the row of the operator.
     statutes = StatuteService(policy=policy, reader=node.reader, carry_out=lambda _act, job: node.writer.run(job))
@@ -96,6 +106,8 @@ async def run(config: NodeConfig) -> None:
                     add_CorrectionServiceServicer_to_server,
                     CorrectionService(reader=node.reader, token_key=token_key),
                 ),
+                (add_FrozenServiceServicer_to_server, FrozenService(frozen, gateways)),
+                (add_FreezeServiceServicer_to_server, FreezeService(frozen, node.reader, agencies)),
                 (add_ConsistencyServiceServicer_to_server, node.consistency()),
                 (add_StatuteServiceServicer_to_server, statutes),
                 (add_BodyKeyServiceServicer_to_server, BodyKeyService(keys=body_keys, writer=node.writer)),

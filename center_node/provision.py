@@ -20,6 +20,8 @@ from center_node.answers import Answers, Asked, Moment, Opened, Told
 from center_node.asked_today import AskedToday
 from center_node.body_keys import BodyKeys
 from center_node.freshness import Sources
+from center_node.frozen import FrozenOperators
+from center_node.terminals import Terminals
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
@@ -56,6 +58,8 @@ class ProvisionService(ProvisionServiceServicer):
         sources: how fresh each municipality's reports are.
         body_keys: gives each answer the key under which its gateway seals what was asked.
         asked_today: charges each question to its agency.
+        frozen: whose questions get no answer.
+        terminals: where their operators sit; the same as of all other questions.
     """
 
     def __init__(
@@ -68,12 +72,16 @@ class ProvisionService(ProvisionServiceServicer):
         sources: Sources,
         body_keys: BodyKeys,
         asked_today: AskedToday,
+        frozen: FrozenOperators,
+        terminals: Terminals,
     ) -> None:
         self._reader = reader
         self._policy = policy
         self._tickets = tickets
         self._body_keys = body_keys
         self._asked_today = asked_today
+        self._frozen = frozen
+        self._terminals = terminals
         self._answers = Answers(policy=policy, token_key=token_key, sources=sources)
 
     async def Provide(  # gRPC names its methods so
@@ -122,12 +130,17 @@ class ProvisionService(ProvisionServiceServicer):
             with _span(questions[0], ticket.purpose):
                 self._tickets.use(ticket, subjects=subjects, now=moment.now)
                 self._decide(ticket, {method_of(subject) for subject in subjects}, moment.day)
+                self._frozen.require_free(ticket)
+                self._terminals.require_seat(ticket, moment.now)
                 self._asked_today.charge(ticket, subjects, moment.day)
         except TicketInvalid as invalid:
             log.warning("a ticket was refused: %s", invalid.why)
             return Refused(invalid.reason)
         except Refused as refused:
-            log.warning("a gateway asked beyond the law or a budget", extra={"reason": name_of(refused.reason)})
+            log.warning(
+                "a gateway asked beyond the law or a budget, or for who may not ask now",
+                extra={"reason": name_of(refused.reason)},
+            )
             return refused
         return None
 

@@ -49,6 +49,8 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show(f"ledger entries: {answer.ledger_entries}, published: {answer.published_entries}")
             show(f"whole ledger read again: {moment_in(answer, 'ledger_scrubbed_at') or 'not yet'}")
             show_table(WITNESS_HEADERS, witness_rows(answer))
+        if answer.freezes_undeclared:
+            show("ALARM: the center does not know who is frozen here")
         if answer.mirrors:
             show_table(MIRROR_HEADERS, mirror_rows(answer))
             show(f"residents' requests open: {answer.open_requests}")
@@ -145,6 +147,7 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "ledger_scrubbed_at": moment_in(answer, "ledger_scrubbed_at"),
         "register_scrub": scrub_as_json(answer),
         "witnesses": witnesses_as_json(answer),
+        "freezes_undeclared": answer.freezes_undeclared,
         "edition": answer.edition,
         "policy_digest": answer.policy_digest.hex(),
         "mirrors": mirrors_as_json(answer),

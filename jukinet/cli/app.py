@@ -40,6 +40,7 @@ _PLACES: Final = {
     "admin destroy-key": "bodies.destroy_key",
     "admin frozen": "frozen.frozen",
     "admin release-operator": "frozen.release_operator",
+    "admin forget-frozen": "frozen.forget_frozen",
     "admin recalls": "recalls.unacknowledged",
     "admin digest": "drift.digest",
     "admin drift": "drift.drift",

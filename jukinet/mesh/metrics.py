@@ -54,6 +54,7 @@ INSTRUMENTS: Final = {
     "budget_exceeded": ("counter", "1", "questions refused because a budget is used up"),
     "detector_findings": ("counter", "1", "operators whose questions have to be explained, by detector: an alarm"),
     "operators_frozen": ("gauge", "1", "operators of agencies who are frozen until two people released them: an alarm"),
+    "freezes_undeclared": ("gauge", "1", "1 while the center does not know who is frozen here: an alarm"),
     "questions_outside": (
         "counter",
         "1",
@@ -278,6 +279,12 @@ def operators_frozen(operators: int) -> None:
     """Shows how many operators of agencies are frozen."""
     if _serving is not None:
         _serving.gauges["operators_frozen"].set(operators)
+
+
+def freezes_undeclared(undeclared: bool) -> None:
+    """Shows whether the center has yet to learn who is frozen at this gateway."""
+    if _serving is not None:
+        _serving.gauges["freezes_undeclared"].set(int(undeclared))
 
 
 def questions_outside(persons: int) -> None:

@@ -77,8 +77,13 @@ _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 """What happens within a node. A commit has no span, for the changes of many traces share it: its time stands in the
 metric `jukinet_commit_duration_seconds`."""
 
-_UNTRACED: Final = frozenset({"jukinet.witness.v1.WitnessService/AddCheckpoint"})
-"""Made once a second, for nobody's change or question; the status and the metrics of the gateway tell of it."""
+_UNTRACED: Final = frozenset(
+    {
+        "jukinet.witness.v1.WitnessService/AddCheckpoint",
+        "jukinet.provision.v1.FrozenService/DeclareFrozen",
+    }
+)
+"""Made again and again, for nobody's change or question; the status and the metrics of the gateway tell of it."""
 
 
 _SHARED: Final = frozenset({"jukinet.provision.v1.ProvisionService/Provide"})
@@ -90,8 +95,8 @@ def spans() -> Mapping[str, tuple[str, ...]]:
     """Gives the allowed attributes of every span name.
 
     RPCs are in it by `package.Service/Method`. Streams that stay open are not: their span would last for ever, so each
-    change that they carry has its own. Neither are calls that many traces share, health checks, reflection and the
-    asking of witnesses.
+    change that they carry has its own. Neither are calls that many traces share, health checks, reflection, the
+    asking of witnesses and what gateways declare.
     """
     without = {rpc.removeprefix("/") for rpc in network_callers().without_deadline} | _SHARED | _UNTRACED
     rpcs = (

@@ -1,4 +1,5 @@
-"""What operators did: to what is parked or held, to an edition, to the key of a body. One row an act, never changed.
+"""What operators did: to what is parked or held, to an edition, to the key of a body, about a gateway that is gone. One
+row an act, never changed.
 
 An act on a held municipality has epoch 0, which no change has, and in the place of the sequence number since when it is
 held: so each hold has proposals of its own.
@@ -50,7 +51,7 @@ def note(
 
 
 def note_about(connection: Connection, act: str, about: str, *, operator: str, now_us: int) -> None:
-    """Puts an act on record that concerns no municipality: on an edition, or on the key of a body, by its name."""
+    """Puts an act on record that concerns no municipality: on an edition, a key of bodies or a gateway, by its name."""
     connection.execute(
         insert(operator_acts).values(
             act=act,

@@ -1,9 +1,11 @@
 """A gateway and a center in one process, on real databases, joined by a direct call instead of a channel."""
 
 import asyncio
+import copy
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from agency_gateway import record as record_module
 from agency_gateway.admission import Admission
 from agency_gateway.appending import load
 from agency_gateway.center import Center
+from agency_gateway.declarations import Declarations
 from agency_gateway.desk import Desk
 from agency_gateway.freezes import Freezes
 from agency_gateway.inquiry import InquiryService
@@ -31,7 +34,10 @@ from center_node.body_keys import BodyKeys
 from center_node.changes import ChangeProvisionService
 from center_node.corrections import CorrectionService
 from center_node.freshness import Sources
+from center_node.frozen import FrozenOperators
+from center_node.frozen_service import FrozenService
 from center_node.provision import ProvisionService
+from center_node.terminals import Terminals
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
@@ -73,7 +79,6 @@ BANK = Identity("agency", "example-bank")
 STRANGER = Identity("agency", "unlisted")
 MAYOR = Identity("agency", "municipality-131016")
 CONTEXT = ("purpose", "request_id", "operator", "maximum_age_seconds")
-KEYS = EntryKeys(bytes(32))
 OPERATOR_KEYS = {name: Ed25519PrivateKey.generate() for name in ("op-1", "op-2", "op-3")}
 """Of the operators of the pension service."""
 
@@ -114,8 +119,9 @@ class DirectCenter:
     `fail` stands for a center that does not answer, `ready` for one that takes its time.
     """
 
-    def __init__(self, service: ProvisionService) -> None:
+    def __init__(self, service: ProvisionService, gateway: Identity = GATEWAY) -> None:
         self._service = service
+        self._gateway = gateway
         self.requests: list[provision.ProvideRequest] = []
         self.fail: grpc.StatusCode | None = None
         self.alter: Callable[[provision.ProvideResponse], None] = lambda _response: None
@@ -127,27 +133,28 @@ class DirectCenter:
         await self.ready.wait()
         if self.fail is not None:
             raise grpc.aio.AioRpcError(self.fail, grpc.aio.Metadata(), grpc.aio.Metadata())
-        response: provision.ProvideResponse = await as_gateway(self._service.Provide(request, None))  # type: ignore[arg-type]  # the context is not used
+        response: provision.ProvideResponse = await as_gateway(self._service.Provide(request, None), self._gateway)  # type: ignore[arg-type]  # the context is not used
         self.alter(response)
         return response
 
 
 class DirectCalls:
-    """Calls a service of the center as the gateway would."""
+    """Calls a service of the center as a gateway would."""
 
-    def __init__(self, service: ChangeProvisionService | CorrectionService) -> None:
+    def __init__(self, service: Any, gateway: Identity = GATEWAY) -> None:
         self._service = service
+        self._gateway = gateway
 
     def __getattr__(self, rpc: str) -> Any:
         async def call(request: Any, timeout: float) -> Any:
-            return await as_gateway(getattr(self._service, rpc)(request, None))
+            return await as_gateway(getattr(self._service, rpc)(request, None), self._gateway)
 
         return call
 
 
-async def as_gateway(call: Awaitable[Any]) -> Any:
-    """Awaits a call at the center as the gateway; its refusal comes as gRPC brings it."""
-    with called_by(GATEWAY):
+async def as_gateway(call: Awaitable[Any], gateway: Identity = GATEWAY) -> Any:
+    """Awaits a call at the center as a gateway; its refusal comes as gRPC brings it."""
+    with called_by(gateway):
         try:
             return await call
         except Refused as refused:
@@ -158,20 +165,19 @@ async def as_gateway(call: Awaitable[Any]) -> Any:
 
 
 class Network:
-    """Gateway, center and what a test looks at."""
+    """Gateway, center and what a test looks at; `another_gateway` has the same center."""
 
     def __init__(self, folder: Path) -> None:
         self.register = _open(folder / "center.db", REGISTER)
         self.register_reader = open_reader(f"sqlite:///{folder / 'center.db'}")
-        self.database = f"sqlite:///{folder / 'gateway.db'}"
-        self.ledger_engine = _open(folder / "gateway.db", MIGRATIONS)
         self.reads: list[str] = []
         self._sequences: Counter[str] = Counter()
         # At the driver: not all statements pass through SQLAlchemy.
         event.listen(self.register_reader, "connect", lambda driver, _: driver.set_trace_callback(self._note))
-        self.ticket_key = Ed25519PrivateKey.generate()
+        self.gateway_keys: dict[str, Any] = {}
         directory = {agency.spiffe_id: agency for agency in _agencies()}
-        policy = PurposePolicy(Editions([load_statute()]), directory)
+        self.directory = directory
+        self.policy = policy = PurposePolicy(Editions([load_statute()]), directory)
         self.complete: dict[str, int] = {}
         """Up to when the center holds all of a municipality, in microseconds since 1970; up to now by default."""
         self.freshness_key = Ed25519PrivateKey.generate()
@@ -185,17 +191,20 @@ class Network:
         self.asked_today = AskedToday(
             directory, self.register_reader, self.register_writer, today_in_japan(), token_key=bytes(32)
         )
+        self.frozen = FrozenOperators(self.register_reader, self.register_writer, token_key=bytes(32))
+        self.terminals = Terminals()
         self.body_keys = BodyKeys(folder / "body-keys.db", bytes(32))
         self.center_service = ProvisionService(
             reader=self.register_reader,
             policy=policy,
-            tickets=TicketOffice({GATEWAY.uri: self.ticket_key.public_key()}.get, opened=now()),
+            tickets=TicketOffice(self.gateway_keys.get, opened=now()),
             token_key=bytes(32),
             sources=self.sources,
             body_keys=self.body_keys,
             asked_today=self.asked_today,
+            frozen=self.frozen,
+            terminals=self.terminals,
         )
-        self.center = DirectCenter(self.center_service)
         self.changes = ChangeProvisionService(
             reader=self.register_reader,
             writer=self.register_writer,
@@ -203,29 +212,46 @@ class Network:
             tickets=self.center_service._tickets,
             token_key=bytes(32),
             sources=self.sources,
+            frozen=self.frozen,
+            terminals=self.terminals,
         )
-        self.ledger_key = Ed25519PrivateKey.generate()
-        self.signer = Signer("jukinet/gateway-1", self.ledger_key)
+        self._folder = folder
+        self.begin_gateway(GATEWAY, token_key=bytes(32))
+
+    def begin_gateway(self, identity: Identity, *, token_key: bytes) -> None:
+        """Makes the gateway's part, on the database that its name says."""
+        self.gateway = identity
+        path = self._folder / f"{identity.name}.db"
+        self.database = f"sqlite:///{path}"
+        self.ledger_engine = _open(path, MIGRATIONS)
+        self.ledger_key, self.ticket_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+        self.gateway_keys[identity.uri] = self.ticket_key.public_key()
+        self.signer = Signer(f"jukinet/{identity.name}", self.ledger_key)
         with self.ledger_engine.begin() as connection:
             size = load(connection, lambda: self.signer)
         self.writer = Writer(self.ledger_engine)
         self.record = Record(writer=self.writer, sign=lambda: self.signer, size=size, is_open=lambda: True)
+        self.center = DirectCenter(self.center_service, identity)
         self.asking = Center(
-            identity=GATEWAY.uri,
+            identity=identity.uri,
             stub=self.center,  # type: ignore[arg-type]  # one method of the stub
             ticket_key=self.ticket_key,
         )
-        self.directory = directory
+        self.keys = EntryKeys(token_key)
         self.ledger_reader = open_reader(self.database)
+        self.frozen_service = DirectCalls(FrozenService(self.frozen, self.gateway_keys), identity)
         self.begin_admission()
-        self.desk = Desk(policy=policy, admission=self.admission, keys=KEYS, record=self.record)
+        self.desk = Desk(policy=self.policy, admission=self.admission, keys=self.keys, record=self.record)
         self.inquiry = InquiryService(desk=self.desk, center=self.asking, answer_key=self.ledger_key)
         self.watch = WatchService(
-            desk=self.desk, center=DirectCalls(self.changes), identity=GATEWAY.uri, ticket_key=self.ticket_key
+            desk=self.desk,
+            center=DirectCalls(self.changes, identity),
+            identity=identity.uri,
+            ticket_key=self.ticket_key,
         )
         self.recalls = self.new_recalls()
         self.recall = RecallService(
-            desk=self.desk, recalls=self.recalls, reader=self.ledger_reader, keys=KEYS, gateway=GATEWAY.uri
+            desk=self.desk, recalls=self.recalls, reader=self.ledger_reader, keys=self.keys, gateway=identity.uri
         )
 
     def begin_admission(self) -> None:
@@ -233,22 +259,41 @@ class Network:
         self.freezes = Freezes(
             record=self.record,
             reader=self.ledger_reader,
-            keys=KEYS,
-            gateway=GATEWAY.uri,
+            keys=self.keys,
+            gateway=self.gateway.uri,
             policy_digest=lambda: bytes(32),
         )
-        self.admission = Admission(directory=self.directory, keys=KEYS, freezes=self.freezes)
+        self.declarations = Declarations(
+            center=self.frozen_service, freezes=self.freezes, keys=self.keys, directory=self.directory
+        )
+        self.admission = Admission(directory=self.directory, keys=self.keys, freezes=self.freezes)
+
+    def another_gateway(self, name: str) -> "Network":
+        """A second gateway of the same center, with a database and keys of its own; it has to be `running`."""
+        other = copy.copy(self)
+        other.begin_gateway(Identity("gateway", name), token_key=name.encode().ljust(32))
+        return other
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs what a gateway has beside its server, and closes it."""
+        running = [asyncio.ensure_future(part()) for part in (self.record.grouping.run, *self.asking.parts)]
+        yield
+        for part in running:
+            part.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self.close_gateway()
 
     def new_recalls(self) -> Recalls:
         """What follows the center's corrections, as at a start of the gateway."""
         corrections = CorrectionService(reader=self.register_reader, token_key=bytes(32))
         return Recalls(
-            center=DirectCalls(corrections),
+            center=DirectCalls(corrections, self.gateway),
             reader=self.ledger_reader,
             writer=self.writer,
             record=self.record,
-            keys=KEYS,
-            gateway=GATEWAY.uri,
+            keys=self.keys,
+            gateway=self.gateway.uri,
             policy_digest=lambda: bytes(32),
         )
 
@@ -387,11 +432,15 @@ class Network:
         if "residents" in statement:
             self.reads.append(statement)
 
-    def close(self) -> None:
+    def close_gateway(self) -> None:
         self.writer.close()
+        for engine in (self.ledger_reader, self.ledger_engine):
+            engine.dispose()
+
+    def close(self) -> None:
         self.body_keys.close()
         self.register_writer.close()
-        for engine in (self.register_reader, self.register, self.ledger_reader, self.ledger_engine):
+        for engine in (self.register_reader, self.register):
             engine.dispose()
 
 
@@ -399,11 +448,8 @@ class Network:
 async def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Network]:
     monkeypatch.setattr(record_module, "KEEP_SECONDS", 60.0)  # the disk of a test may be as slow as it likes
     built = Network(tmp_path)
-    running = [asyncio.ensure_future(part()) for part in (built.record.grouping.run, *built.asking.parts)]
-    yield built
-    for part in running:
-        part.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    async with built.running():
+        yield built
     built.close()
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from agency_gateway import operators
 from agency_gateway.operators import Operators
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -90,13 +89,6 @@ def test_a_log_on_long_before_the_first_question_is_none(office: Office) -> None
 def test_a_log_on_at_one_terminal_does_not_open_another(office: Office) -> None:
     office.ask(0)
     assert office.ask(5.1, terminal=THERE, logged_on=0.01) == EXPIRED
-
-
-def test_sessions_that_ended_are_let_go(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators, "_SWEPT_AT", 1)
-    for at, operator in enumerate(("op-1", "op-2", "op-3")):
-        office.ask(at * 6, operator=operator)
-    assert len(office.operators._sessions) == 1
 
 
 async def test_an_answer_keeps_the_proof_of_who_asked(network: Network) -> None:

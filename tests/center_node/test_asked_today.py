@@ -211,6 +211,22 @@ async def test_all_whom_a_gateway_does_not_name_are_one_operator(new_center: New
     assert [await counted.asks(operator="") for _ in range(3)] == [True, True, False]
 
 
+async def test_names_that_are_refused_stay_nowhere(new_center: NewCenter) -> None:
+    counted = new_center(agency_searches_day=1)
+    assert await counted.asks()
+    for number in range(3):
+        assert not await counted.asks(operator=f"invented-{number}")
+    before = size_of(counted._counted)
+    for number in range(500):
+        assert not await counted.asks(operator=f"invented again-{number}", about=str(number))
+    assert size_of(counted._counted) == before
+
+
+def size_of(counted: AskedToday) -> int:
+    """How much is kept of the day."""
+    return sum(len(each) for each in vars(counted).values() if isinstance(each, dict | set))
+
+
 async def test_different_persons_of_a_day_are_counted_for_all_gateways_and_over_restarts(new_center: NewCenter) -> None:
     counted = new_center(agency_subjects_day=2)
     assert await counted.asks(about="1")

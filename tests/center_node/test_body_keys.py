@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from center_node import key_acts
+from center_node import acts_of_two
 from center_node.body_key_service import destroy_again
 from center_node.body_keys import Answered, BodyKeys, first_kept
 from jukinet._pb.jukinet.body.v1.body_pb2 import KeyPlace
@@ -121,7 +121,7 @@ async def test_what_operators_destroyed_is_destroyed_again_when_a_backup_brings_
     _, place = await key(keys, CODE)
     with register.begin() as connection:
         for operator in ("one", "two"):
-            key_acts.act(connection, key_acts.DESTROY, keys.name_of(CODE), operator=operator, now_us=now_us())
+            acts_of_two.act(connection, acts_of_two.DESTROY, keys.name_of(CODE), operator=operator, now_us=now_us())
     reader = open_reader(f"sqlite:///{tmp_path / 'center.db'}")
     await destroy_again(keys, reader)
     with pytest.raises(Refused):
@@ -146,19 +146,19 @@ def test_an_act_takes_two_operators_each_time_anew(tmp_path: Path) -> None:
     register = open_writer(f"sqlite:///{tmp_path / 'center.db'}")
     ensure_schema(register, REGISTER)
 
-    def act(operator: str, kind: str = key_acts.OPEN, name: str = "a") -> tuple[str, bool]:
+    def act(operator: str, kind: str = acts_of_two.OPEN, name: str = "a") -> tuple[str, bool]:
         with register.begin() as connection:
-            return key_acts.act(connection, kind, name, operator=operator, now_us=1)
+            return acts_of_two.act(connection, kind, name, operator=operator, now_us=1)
 
     assert act("one") == ("one", False)
     with pytest.raises(Refused) as caught:
         act("one")
     assert caught.value.reason == errors.ERROR_REASON_SECOND_OPERATOR_NEEDED
-    assert act("two", key_acts.DESTROY) == ("two", False)
+    assert act("two", acts_of_two.DESTROY) == ("two", False)
     assert act("two", name="b") == ("two", False)
     assert act("two") == ("one", True)
     assert act("two") == ("two", False)
     assert act("one") == ("two", True)
     with register.connect() as connection:
-        assert key_acts.destroyed(connection) == []
+        assert acts_of_two.destroyed(connection) == []
     register.dispose()

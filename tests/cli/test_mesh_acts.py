@@ -104,6 +104,13 @@ def test_who_is_not_frozen_is_not_listed_and_not_released(running: Running) -> N
     refused = jukinet("admin", "release-operator", "pension-service", "op-7", *where)
     assert (refused.exit_code, refused.stderr.partition(":")[0]) == (Exit.REFUSED, "OPERATOR_NOT_FROZEN")
     assert jukinet("admin", "release-operator", "a/b", "op-7", *where).exit_code == Exit.USAGE
+    center = ("--mesh", running.mesh.root, "--node", "center")
+    assert json.loads(jukinet("admin", "frozen", *center, "--json").stdout) == {"frozen": []}
+    refused = jukinet("admin", "forget-frozen", "gateway-1", "--mesh", running.mesh.root)
+    assert (refused.exit_code, refused.stderr.partition(":")[0]) == (Exit.REFUSED, "OPERATOR_NOT_FROZEN")
+    assert jukinet("admin", "forget-frozen", "a/b", "--mesh", running.mesh.root).exit_code == Exit.USAGE
+    assert jukinet("admin", "release-operator", "pension-service", "op-7", *center).exit_code == Exit.REFUSED
+    assert not json.loads(jukinet("admin", "status", *where, "--json").stdout)["freezes_undeclared"]
 
 
 def test_what_was_asked_is_opened_by_two_operators_until_its_key_is_destroyed(running: Running, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ class Network:
         postgresql: the server on which each node has a new database; `database` is not used then.
         witnesses: of the gateway's ledger; three only where they are what is tested, for each is a process.
         disclosure: whether it has the node that answers residents.
+        gateways: names of them; `inquire` asks the first.
     """
 
     def __init__(
@@ -154,9 +155,10 @@ class Network:
         postgresql: PostgresqlServer | None = None,
         witnesses: int = 1,
         disclosure: bool = False,
+        gateways: Sequence[str] = (GATEWAY,),
     ) -> None:
         url = postgresql.url("{node}") if postgresql else database
-        plan = Plan(municipalities, [GATEWAY], url, brake or {}, witnesses, disclosure)
+        plan = Plan(municipalities, gateways, url, brake or {}, witnesses, disclosure)
         self.mesh: Mesh = write_mesh(folder / "mesh", plan)
         self._postgresql = postgresql
         if postgresql:

@@ -15,7 +15,7 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.link.v1 import link_pb2, snapshot_pb2
-from jukinet._pb.jukinet.provision.v1 import correction_pb2, provision_pb2
+from jukinet._pb.jukinet.provision.v1 import correction_pb2, frozen_pb2, provision_pb2
 from jukinet._pb.jukinet.recall.v1 import recall_pb2
 from jukinet._pb.jukinet.statute.v1 import statute_pb2
 from jukinet._pb.jukinet.watch.v1 import watch_pb2
@@ -43,6 +43,7 @@ FILES = (
     inquiry_pb2,
     intake_pb2,
     freeze_pb2,
+    frozen_pb2,
     ledger_pb2,
     link_pb2,
     provision_pb2,
@@ -112,6 +113,7 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("provision.v1.ChangeProvisionService/EndWatch", CENTER): {GATEWAY},
     ("provision.v1.ChangeProvisionService/TellChanges", CENTER): {GATEWAY},
     ("provision.v1.CorrectionService/ListCorrections", CENTER): {GATEWAY},
+    ("provision.v1.FrozenService/DeclareFrozen", CENTER): {GATEWAY},
     ("consistency.v1.ConsistencyService/ListPlaces", CS): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListPlaces", TOKYO): {OPERATOR},
     ("consistency.v1.ConsistencyService/ListPlaces", CENTER): {OPERATOR},
@@ -151,6 +153,7 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("admin.v1.AdminService/ReleaseHeld", CENTER): {OPERATOR},
     ("admin.v1.FreezeService/ListFrozen", GATEWAY): {OPERATOR},
     ("admin.v1.FreezeService/ReleaseOperator", GATEWAY): {OPERATOR},
+    ("admin.v1.FreezeService/ForgetFrozen", CENTER): {OPERATOR},
 }
 
 

@@ -63,6 +63,7 @@ def record_everything() -> None:
     metrics.budget_exceeded()
     metrics.detector_finding(DETECTOR_MISSES)
     metrics.operators_frozen(2)
+    metrics.freezes_undeclared(True)
     metrics.questions_outside(1)
     metrics.ledger_entries(9)
     metrics.ledger_published(8, 1.5)
@@ -104,6 +105,7 @@ def test_everything_that_is_recorded_can_be_scraped(address: str) -> None:
         "jukinet_budget_exceeded_total": 1,
         'jukinet_detector_findings_total{detector="MISSES"}': 1,
         "jukinet_operators_frozen": 2,
+        "jukinet_freezes_undeclared": 1,
         "jukinet_questions_outside_total": 1,
         "jukinet_ledger_entries": 9,
         "jukinet_ledger_published": 8,

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from agency_gateway.node import MIGRATIONS as LEDGER
 from center_node.asked_today import asked_today
 from center_node.body_keys import MIGRATIONS as BODY_KEYS
+from center_node.frozen import frozen_operators
 from jukinet._pb.jukinet.register.v1.identity_pb2 import RESIDENT_STATUS_ACTIVE, IdentityRecord, Resident
 from jukinet.disclosure.node import MIGRATIONS as DISCLOSURE
 from jukinet.store.engine import open_writer
@@ -75,7 +76,7 @@ def test_an_empty_database_is_set_up_as_the_program_describes_it(engine: Engine)
     ensure_schema(engine, REGISTER)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert watch_lists.metadata is asked_today.metadata is metadata
+        assert watch_lists.metadata is asked_today.metadata is frozen_operators.metadata is metadata
         assert compare_metadata(context, metadata) == []
 
 

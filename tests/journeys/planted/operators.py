@@ -14,6 +14,8 @@ from jukinet._pb.jukinet.body.v1.body_pb2_grpc import BodyKeyServiceStub, BodySe
 from jukinet._pb.jukinet.consistency.v1 import consistency_pb2 as consistency
 from jukinet._pb.jukinet.consistency.v1.consistency_pb2_grpc import ConsistencyServiceStub
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
+from jukinet._pb.jukinet.provision.v1 import frozen_pb2 as frozen
+from jukinet._pb.jukinet.provision.v1.frozen_pb2_grpc import FrozenServiceStub
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.cli.development_agencies import PENSION_SERVICE
 from jukinet.cli.layout import OPERATOR, SECOND_OPERATOR
@@ -31,6 +33,16 @@ async def plant_in_a_release(canaries: Canaries, network: Network) -> None:
     request = freeze.ReleaseOperatorRequest(agency=agency, operator=canaries.word("operator"))
     async with network.channel(GATEWAY) as channel:
         await canaries.attempt(FreezeServiceStub(channel).ReleaseOperator(request, timeout=5), request)
+
+
+async def plant_in_a_declaration(canaries: Canaries, network: Network) -> None:
+    """A gateway declares once more what it declared before: nothing comes of it."""
+    agency = Identity("agency", PENSION_SERVICE).uri
+    named = frozen.DeclaredOperator(agency=agency, operator_pseudonym=bytes(32), operator=canaries.word("declared"))
+    async with network.channel(CENTER, Identity("gateway", GATEWAY)) as channel:
+        for number in (0, 1):
+            request = frozen.DeclareFrozenRequest(number=number, frozen=[named])
+            await canaries.attempt(FrozenServiceStub(channel).DeclareFrozen(request, timeout=5), request)
 
 
 async def plant_bodies(canaries: Canaries, network: Network, known: identity_pb2.IdentityRecord) -> None:

@@ -16,6 +16,7 @@ from tests.journeys.planted.links import plant_on_a_link
 from tests.journeys.planted.operators import (
     plant_bodies,
     plant_in_a_comparison,
+    plant_in_a_declaration,
     plant_in_a_release,
     plant_on_the_command_line,
 )
@@ -29,6 +30,7 @@ async def plant(canaries: Canaries, network: Network, collector: Collector, fold
     known = await plant_changes(canaries, network)
     await plant_questions(canaries, network, known)
     await plant_in_a_release(canaries, network)
+    await plant_in_a_declaration(canaries, network)
     await plant_at_the_center(canaries, network, known)
     await plant_a_watch(canaries, network)
     await plant_a_disclosure(canaries, network, known)

@@ -86,6 +86,7 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
         subject_digest=subject_digest(subject, request_id),
         edition="2019-01",
         operator=canaries.word("operator"),
+        terminal=uuid.uuid4().bytes,
     )
     gateway = Identity("gateway", GATEWAY)
     key = load_signing_key(network.folder(GATEWAY) / "ticket.key")
@@ -99,6 +100,7 @@ async def plant_at_the_center(canaries: Canaries, network: Network, known: ident
         subject_digests=subject_digests([subject], request_id),
         edition=ticket.edition,
         operator=ticket.operator,
+        terminal=ticket.terminal,
     )
     of_batch = sign_tickets([batch], key, gateway=gateway.uri, now=now())
     forged = provision.SignedTickets(tickets=signed.tickets, signature=bytes(64))
