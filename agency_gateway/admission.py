@@ -77,17 +77,20 @@ class Admission:
         """
         asked, moment = await self.prove(asked), now()
         charge, subject = self._charge(asked, len(subjects)), b""
-        if charge.kind != "batch":
+        single = charge.kind != "batch"
+        if single:
             subject = subjects[0].SerializeToString(deterministic=True)
         try:
-            admitted = asked._replace(new_subject=self._budgets.charge(charge, subject, moment))
+            new = self._budgets.charge(charge, subject, moment)
         except OverBudget as over:
             metrics.budget_exceeded()
             log.info("a question is over a limit of its agency: %s", over.limit, extra={"peer": asked.agency})
             raise NotAdmitted(errors.ERROR_REASON_BUDGET_EXCEEDED, asked, limit=over.limit) from None
+        always_new = single and charge.sealed
+        admitted = asked._replace(new_subject=new or always_new, known_under_seal=always_new and not new)
         if outside:
             metrics.questions_outside(outside)
-            entry_id = question_id(asked.request_id, 0) if charge.kind == "batch" else asked.request_id
+            entry_id = asked.request_id if single else question_id(asked.request_id, 0)
             seen = charge.agency, charge.operator, entry_id, outside, int(moment.timestamp())
             await self._act_on(self._detectors.see_outside(*seen))
         return admitted
@@ -151,4 +154,4 @@ class Admission:
         if asked.action == ledger.ACTION_INQUIRE_BATCH:
             kind = "batch"
         operator = self._keys.operator_pseudonym(asked.agency, asked.context.operator)
-        return Charge(asked.agency, operator, kind, asked.context.purpose, persons)
+        return Charge(asked.agency, operator, kind, asked.context.purpose, persons, sealed=bool(asked.sealed_until))

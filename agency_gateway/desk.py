@@ -222,9 +222,9 @@ class Desk:
 
 def _as_watched(recorded: Recorded) -> Seen:
     """What the detectors look at: whom many look at is to be seen although the entry is sealed."""
-    if not recorded.watched_by:
-        return Seen(recorded.entry, recorded.crowd_key, look_up=recorded.look_up)
-    entry = ledger.Entry()
-    entry.CopyFrom(recorded.entry)
-    entry.person_token = recorded.watched_by
-    return Seen(entry, recorded.crowd_key, look_up=recorded.look_up)
+    entry = recorded.entry
+    if recorded.watched_by:
+        entry = ledger.Entry()
+        entry.CopyFrom(recorded.entry)
+        entry.person_token = recorded.watched_by
+    return Seen(entry, recorded.crowd_key, look_up=recorded.look_up, known_under_seal=recorded.known_under_seal)

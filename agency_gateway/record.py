@@ -55,6 +55,8 @@ class Recorded(NamedTuple):
     """The person's key of the day, for the detectors alone; kept nowhere."""
     look_up: "LookUp.ValueType" = LOOK_UP_UNSPECIFIED
     """What the center found, for the detectors alone; kept nowhere."""
+    known_under_seal: bool = False
+    """Whether the agency asked about the person under seal before today, for the detectors alone; kept nowhere."""
 
 
 class Record:
