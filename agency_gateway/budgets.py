@@ -4,7 +4,7 @@ Rule 1: a question is charged before anybody is looked up, and the same whatever
 refused, with an entry, and is not charged.
 Rule 2: the ledger is the account. Every charged question has its entry, and at a start the counts are made again from
 today's entries; so they hold across restarts, and nobody changes them who cannot change the ledger. Between a charge
-and its entry a crash may come: then no answer left either.
+and its entry a crash may come: then no answer left either. Who leaves in between has his entry (`going_on`).
 Rule 3: who was asked about is counted by a digest under a key of this process, and kept in memory for the day alone.
 The entry says only whether the person was new; after a restart everybody is new once more, so no more is allowed.
 Rule 4: who is asked about under seal (封印) is counted apart, and each time after a restart: the entry of a sealed

@@ -305,7 +305,7 @@ class Stopped:
             limited(network, operator_searches_day=0)
 
     async def ask(self) -> "asyncio.Task[errors.ErrorReason.ValueType]":
-        waiting = self.network.desk._deferred._waiting
+        waiting = self.network.desk._deferred._going_on._tasks
         before, stopped = set(waiting), asyncio.create_task(self.network.refusal_of(self.network.inquire()))
         while waiting <= before:
             await asyncio.sleep(0)
