@@ -16,7 +16,7 @@ from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.identity import Identity
-from jukinet.purpose.ticket import LIFETIME
+from jukinet.purpose.ticket import used_key
 from jukinet.store.schema import residents
 from tests.agency_gateway.calls import called_by
 from tests.agency_gateway.conftest import signed
@@ -172,7 +172,7 @@ async def test_a_request_id_that_another_gateway_used_is_the_agencys_own_fault(n
     network.enter(network.record_of(1))
     request_id = "5f7d1c1e-0000-4000-8000-000000000001"
     used = network.center_service._tickets._used
-    used["spiffe://agencies.jukinet/agency/pension-service", request_id] = now() + LIFETIME
+    used[used_key("spiffe://agencies.jukinet/agency/pension-service", request_id)] = now().timestamp() + 60
     asking = network.inquire(request_id=request_id)
     assert await network.refusal_of(asking) == errors.ERROR_REASON_REQUEST_ID_REUSED
     assert [entry.refusal for entry in network.leaves()] == [errors.ERROR_REASON_REQUEST_ID_REUSED]

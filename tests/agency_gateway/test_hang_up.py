@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from agency_gateway.budgets import Budgets
-from agency_gateway.detectors import WINDOW
+from agency_gateway.detectors import WINDOW, Finding, Seen
 from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -98,7 +98,12 @@ async def test_who_hangs_up_while_his_entry_is_on_its_way_to_the_disk_is_on_reco
     network.enter(make_record(1))
     seen: list[str] = []
     see = network.admission._detectors.see
-    network.admission._detectors.see = lambda each: seen.append(each.entry.request_id) or see(each)
+
+    def noted(each: Seen) -> list[Finding]:
+        seen.append(each.entry.request_id)
+        return list(see(each))
+
+    network.admission._detectors.see = noted
     hand_in, asking = network.record.grouping.hand_in, asyncio.ensure_future(network.inquire())
 
     def hung_up(handed: Any) -> Any:
