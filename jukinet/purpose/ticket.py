@@ -57,14 +57,17 @@ def method_of(subject: Subject) -> "InquiryMethod.ValueType":
 
 
 def question_id(request_id: str, number: int) -> str:
-    """Request id of one person's question: as the contract of InquireBatchRequest says.
+    """Request id of one person's question: as the contract of InquireBatchRequest says, a UUID of version 8 (RFC 9562).
+
+    Anybody can compute it, so the contract takes none of that version from an agency: one would stand for two persons.
 
     Args:
         request_id: of the message.
         number: the person's place in it, from 0.
     """
     digits = hashlib.sha256(f"{request_id}/{number}".encode()).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def subject_digest(subject: Message, request_id: str) -> bytes:
