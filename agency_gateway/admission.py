@@ -6,6 +6,7 @@ the network, as the directory says of his agency.
 
 import logging
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from agency_gateway.asked import Asked
 from agency_gateway.budgets import Budgets, Charge, Kind, OverBudget
@@ -76,21 +77,21 @@ class Admission:
         Raises NotAdmitted: as `prove` does, and BUDGET_EXCEEDED. Raises Refused: LEDGER_UNAVAILABLE.
         """
         asked, moment = await self.prove(asked), now()
+        if outside:
+            await self._note_outside(asked, outside, moment)
         charge, subject = self._charge(asked, len(subjects)), b""
-        if charge.kind != "batch":
+        single = charge.kind != "batch"
+        if single:
             subject = subjects[0].SerializeToString(deterministic=True)
         try:
-            admitted = asked._replace(new_subject=self._budgets.charge(charge, subject, moment))
+            new = self._budgets.charge(charge, subject, moment)
         except OverBudget as over:
             metrics.budget_exceeded()
             log.info("a question is over a limit of its agency: %s", over.limit, extra={"peer": asked.agency})
             raise NotAdmitted(errors.ERROR_REASON_BUDGET_EXCEEDED, asked, limit=over.limit) from None
-        if outside:
-            metrics.questions_outside(outside)
-            entry_id = question_id(asked.request_id, 0) if charge.kind == "batch" else asked.request_id
-            seen = charge.agency, charge.operator, entry_id, outside, int(moment.timestamp())
-            await self._act_on(self._detectors.see_outside(*seen))
-        return admitted
+        always_new = single and charge.sealed
+        # Nothing waits behind the charge: from here on the caller may leave, and what he is charged for is on record.
+        return asked._replace(new_subject=new or always_new, known_under_seal=always_new and not new)
 
     async def prove(self, asked: Asked) -> Asked:
         """The question with its operator's proof; for what looks nobody up, and costs nothing.
@@ -121,6 +122,14 @@ class Admission:
         """Looks at answers that are on record. Raises Refused: LEDGER_UNAVAILABLE, where a freeze is not on record."""
         await self._act_on([finding for each in seen for finding in self._detectors.see(each)])
 
+    async def _note_outside(self, asked: Asked, persons: int, moment: datetime) -> None:
+        metrics.questions_outside(persons)
+        batch = asked.action == ledger.ACTION_INQUIRE_BATCH
+        entry_id = question_id(asked.request_id, 0) if batch else asked.request_id
+        operator = self._keys.operator_pseudonym(asked.agency, asked.context.operator)
+        seen = asked.agency, operator, entry_id, persons, int(moment.timestamp())
+        await self._act_on(self._detectors.see_outside(*seen))
+
     async def _act_on(self, found: Sequence[Finding]) -> None:
         for finding in found:
             metrics.detector_finding(Detector.Value(f"DETECTOR_{finding.detector.upper()}"))
@@ -143,4 +152,4 @@ class Admission:
         if asked.action == ledger.ACTION_INQUIRE_BATCH:
             kind = "batch"
         operator = self._keys.operator_pseudonym(asked.agency, asked.context.operator)
-        return Charge(asked.agency, operator, kind, asked.context.purpose, persons)
+        return Charge(asked.agency, operator, kind, asked.context.purpose, persons, sealed=bool(asked.sealed_until))

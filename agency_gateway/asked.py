@@ -36,7 +36,10 @@ class Asked(NamedTuple):
     proof: bytes = b""
     """Digest of his proof for the ledger, once it was found to hold."""
     new_subject: bool = False
-    """Whether the agency asks about this person for the first time today; not for a batch."""
+    """What the entry says: whether the agency asks about this person for the first time today, and of a sealed question
+    always so; not for a batch."""
+    known_under_seal: bool = False
+    """Whether the agency asked about this person under seal before today; for the detectors alone."""
     sealed_until: str = ""
     """Day on which the person may be shown that it was asked (封印); empty = at once."""
 

@@ -4,9 +4,12 @@ Rule 1: a question is charged before anybody is looked up, and the same whatever
 refused, with an entry, and is not charged.
 Rule 2: the ledger is the account. Every charged question has its entry, and at a start the counts are made again from
 today's entries; so they hold across restarts, and nobody changes them who cannot change the ledger. Between a charge
-and its entry a crash may come: then no answer left either.
+and its entry a crash may come: then no answer left either. Who leaves in between has his entry (`going_on`).
 Rule 3: who was asked about is counted by a digest under a key of this process, and kept in memory for the day alone.
 The entry says only whether the person was new; after a restart everybody is new once more, so no more is allowed.
+Rule 4: who is asked about under seal (封印) is counted apart, and each time after a restart: the entry of a sealed
+question says the same whoever was asked about before, and that of an open one says nothing about sealed ones. A
+resident is given the entries about himself, at once those of open questions.
 
 Budgets are those of one ledger. What an agency and an operator may ask in a day the center counts too, for all gateways
 together (`center_node/asked_today.py`).
@@ -56,6 +59,7 @@ class Charge:
     kind: Kind
     purpose: str
     persons: int = 1
+    sealed: bool = False
 
 
 @dataclass(slots=True)
@@ -96,7 +100,8 @@ class Budgets:
             now: UTC.
 
         Returns:
-            Whether the agency asks about this person for the first time today, as far as is remembered.
+            Whether the agency asks about this person for the first time today, as far as is remembered: of a sealed
+            question, for the first time under seal, and of an open one, openly.
 
         Raises:
             OverBudget: it is over a limit; nothing was charged.
@@ -104,7 +109,7 @@ class Budgets:
         self._turn_to(now)
         agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
         _forget(operator, now)
-        person = b"" if charge.kind == "batch" else self._known.digest(charge.agency.encode(), subject)
+        person = b"" if charge.kind == "batch" else self._known.digest(charge.agency.encode(), subject, *_apart(charge))
         new = bool(person) and not self._known.knows(person, now=now)
         listed = self._directory.get(charge.agency)
         for limit, most, count in _counts(listed.budget if listed else Budget(), charge, agency, operator, new=new):
@@ -154,6 +159,10 @@ class Budgets:
         self._day = day
         self._operators: defaultdict[tuple[str, bytes], _Operator] = defaultdict(_Operator)
         self._agencies: defaultdict[str, _Agency] = defaultdict(_Agency)
+
+
+def _apart(charge: Charge) -> tuple[bytes, ...]:
+    return (b"sealed",) if charge.sealed else ()
 
 
 def _counts(

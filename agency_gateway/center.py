@@ -67,22 +67,30 @@ class Center:
         self.parts: list[Callable[[], Coroutine[Any, Any, None]]] = [self._grouping.run]
         """To be run beside the server."""
 
-    async def provide(self, ticket: provision.Ticket, subject: Subject, *, held: bytes = b"") -> provision.Provision:
-        """Asks about one person; `held` marks what the agency holds already.
+    def ask(
+        self, ticket: provision.Ticket, subject: Subject, *, held: bytes = b""
+    ) -> "asyncio.Future[provision.Provision]":
+        """Asks about one person, whether anybody waits for it or not; `held` marks what the agency holds already."""
+        question = provision.Question(subject=subject, traceparent=tracing.traceparent(), held=held)
+        return self._grouping.hand_in(_Question(ticket, question))
+
+    async def provided(self, asked: "asyncio.Future[provision.Provision]") -> provision.Provision:
+        """What was asked for with `ask`, which goes on if whoever waits here is cancelled.
 
         Raises CenterAway, and Refused: what the law does not open (the center's own decision), REQUEST_ID_REUSED,
         DEPENDENCY_UNAVAILABLE.
         """
-        with tracing.span("inquiry.provide"):
-            question = provision.Question(subject=subject, traceparent=tracing.traceparent(), held=held)
-            return await self._asked(_Question(ticket, question))
+        try:
+            return await asyncio.shield(asked)
+        except WriterClosed:
+            raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="the gateway stops") from None
 
     async def provide_all(
         self, ticket: provision.Ticket, subjects: Sequence[Subject], *, held: Sequence[bytes] = ()
     ) -> list[provision.Provision | Refused]:
         """Asks about the persons of one message of a batch, in a call of its own.
 
-        Returns: for each what `provide` gives, or what it raises of one person alone.
+        Returns: for each what `provided` gives, or what it raises of one person alone.
         Raises CenterAway.
         """
         with tracing.span("inquiry.provide"):
@@ -95,12 +103,6 @@ class Center:
             questions[0].traceparent = tracing.traceparent()
             async with self._batches:
                 return await self._call([ticket], request)
-
-    async def _asked(self, question: _Question) -> provision.Provision:
-        try:
-            return await self._grouping.hand_in(question)
-        except WriterClosed:
-            raise CenterAway(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE, detail="the gateway stops") from None
 
     async def _ask(self, group: list[_Question]) -> Sequence[provision.Provision | Exception]:
         tickets, questions = zip(*group, strict=True)

@@ -13,6 +13,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from agency_gateway.going_on import GoingOn
+
 _TICK_SECONDS: Final = 0.25
 
 
@@ -30,27 +32,19 @@ class DeferredRefusals:
 
     def __init__(self, due: Callable[[], Awaitable[object]] = _next_but_one_tick) -> None:
         self._due = due
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._going_on = GoingOn()
 
     async def keep(self, put_on_record: Callable[[], Awaitable[object]]) -> None:
         """Returns half a second later, and not before a refusal is on record; raises what that raised."""
         clock = asyncio.get_running_loop().time
         leaves_at = clock() + 2 * _TICK_SECONDS
-        waiting = asyncio.create_task(self._keep_when_due(put_on_record))
-        self._waiting.add(waiting)
-        waiting.add_done_callback(self._forget)
-        await asyncio.shield(waiting)
+        await self._going_on.to_its_end(self._keep_when_due(put_on_record))
         await asyncio.sleep(leaves_at - clock())
 
     async def settle(self) -> None:
         """Returns when those that wait now are on record, or cannot be: the node stops."""
-        await asyncio.gather(*self._waiting, return_exceptions=True)
+        await self._going_on.settle()
 
     async def _keep_when_due(self, put_on_record: Callable[[], Awaitable[object]]) -> None:
         await self._due()
         await put_on_record()
-
-    def _forget(self, waited: "asyncio.Task[None]") -> None:
-        self._waiting.discard(waited)
-        # Looked at here, since nobody does whose caller gave up; the record has logged it.
-        _ = waited.cancelled() or waited.exception()

@@ -4,6 +4,7 @@ before it, and the ledger entry after it.
 Every way out, a refusal too, passes the ledger.
 """
 
+import asyncio
 import logging
 import uuid
 from collections import Counter
@@ -11,11 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
-from agency_gateway.appending import Act
+from agency_gateway.appending import Act, Kept
 from agency_gateway.asked import Asked, asked_by_call
 from agency_gateway.deferred_refusals import DeferredRefusals
 from agency_gateway.detectors import Seen
 from agency_gateway.entries import Entries, Refusal
+from agency_gateway.going_on import GoingOn
 from agency_gateway.record import Record, Recorded
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -51,6 +53,8 @@ class Desk:
         self._keys = keys
         self._record = record
         self._deferred = DeferredRefusals()
+        self.going_on = GoingOn()
+        """What goes on although its caller has left."""
 
     async def decide(self, asked: Asked) -> Decision:
         """Raises Refused, with the reason of the law, after that is on record; LEDGER_UNAVAILABLE."""
@@ -146,8 +150,8 @@ class Desk:
         raise Refused(reason, limit=limit)
 
     async def settle(self) -> None:
-        """Returns when all that was refused is on record, or cannot be: the node stops."""
-        await self._deferred.settle()
+        """Returns when all that was charged or refused is on record, or cannot be: the node stops."""
+        await asyncio.gather(self._deferred.settle(), self.going_on.settle())
 
     async def refuse_unread(
         self, agency: str, action: "ledger.Action.ValueType", reason: "errors.ErrorReason.ValueType"
@@ -193,20 +197,35 @@ class Desk:
         return Entries(self._keys, asked, decision, policy_digest=digest, time=now())
 
     async def keep(self, entries: Sequence[Recorded]) -> list[ledger.Receipt]:
-        """Returns when the entries are on disk: a receipt for each.
+        """Returns when the entries are on disk: a receipt for each. They come to be there if the caller leaves, too.
 
         Raises Refused: LEDGER_UNAVAILABLE, REQUEST_ID_REUSED; what was to be answered must not leave then.
         """
+        handed_in = self._record.hand_in(entries)
         try:
-            receipts = await self._record.keep_all(entries)
+            receipts = await self._receipts(entries, handed_in)
+        except asyncio.CancelledError:
+            self.going_on.begin(self._keep_unheard(entries, handed_in))
+            raise
+        await self._watch(entries)
+        return receipts
+
+    async def _keep_unheard(self, entries: Sequence[Recorded], handed_in: "asyncio.Future[Kept]") -> None:
+        await self._receipts(entries, handed_in)
+        await self._watch(entries)
+
+    async def _receipts(self, entries: Sequence[Recorded], handed_in: "asyncio.Future[Kept]") -> list[ledger.Receipt]:
+        try:
+            return await self._record.receipts(handed_in)
         except Refused as refused:
             metrics.inquiry(ledger.RESULT_REFUSED, refused.reason, count=len(entries))
             raise
+
+    async def _watch(self, entries: Sequence[Recorded]) -> None:
         await self._admission.watch(map(_as_watched, entries))
         outcomes = [(each.entry.result, each.entry.refusal) for each in entries]
         for result, refusal in set(outcomes):
             metrics.inquiry(result, refusal or None, count=outcomes.count((result, refusal)))
-        return receipts
 
     async def readable(
         self, agency: str, action: "ledger.Action.ValueType", requests: AsyncIterator[R]
@@ -222,9 +241,9 @@ class Desk:
 
 def _as_watched(recorded: Recorded) -> Seen:
     """What the detectors look at: whom many look at is to be seen although the entry is sealed."""
-    if not recorded.watched_by:
-        return Seen(recorded.entry, recorded.crowd_key, look_up=recorded.look_up)
-    entry = ledger.Entry()
-    entry.CopyFrom(recorded.entry)
-    entry.person_token = recorded.watched_by
-    return Seen(entry, recorded.crowd_key, look_up=recorded.look_up)
+    entry = recorded.entry
+    if recorded.watched_by:
+        entry = ledger.Entry()
+        entry.CopyFrom(recorded.entry)
+        entry.person_token = recorded.watched_by
+    return Seen(entry, recorded.crowd_key, look_up=recorded.look_up, known_under_seal=recorded.known_under_seal)

@@ -17,9 +17,9 @@ Whoever goes on after 1, 3 or 4 found something is found again after as much onc
 
 What follows stands in the directory, by agency: the operator is frozen, or the network is alarmed. 1 to 3 see nothing
 but entries of the ledger, so all is known again after a restart; only who was asked about before is not, so he counts
-for his case once more, and what was found where nothing was provided, which counts no more. Whose a sealed entry (封印)
-of before was is known when somebody is told of the person again, by the tag beside it and the key that came with that
-answer. An entry says nothing of the address: 4 begins anew.
+for his case once more (who was asked about under seal does not), and what was found where nothing was provided, which
+counts no more. Whose a sealed entry (封印) of before was is known when somebody is told of the person again, by the tag
+beside it and the key that came with that answer. An entry says nothing of the address: 4 begins anew.
 
 Nothing here knows an operator, a case or a person by more than stand-ins.
 
@@ -67,6 +67,9 @@ class Seen(NamedTuple):
     """Of a sealed entry that was made before a restart: what stands beside it. Its person token says nothing."""
     look_up: "provision.LookUp.ValueType" = provision.LOOK_UP_UNSPECIFIED
     """What the center found, as it came with the answer: an entry where nothing is provided says the same of all."""
+    known_under_seal: bool = False
+    """Whether a sealed question was about somebody whom the agency asked about under seal before today: its entry says
+    the same of all. Of one of before a restart nobody knows, so it counts for no case."""
 
 
 class Finding(NamedTuple):
@@ -122,7 +125,8 @@ class Detectors:
             return found
         self._turn_to(entry.time.seconds)
         who, request_id = (entry.agency, entry.operator_pseudonym), entry.request_id
-        if entry.new_subject and self._is_over(self._cases, (entry.agency, entry.case_commitment), 1, MOST_OF_A_CASE):
+        case = entry.agency, entry.case_commitment
+        if _is_about_another(seen) and self._is_over(self._cases, case, 1, MOST_OF_A_CASE):
             found.append(Finding("case", *who, request_id))
         if result == ledger.RESULT_NOT_PROVIDED and not seen.look_up:
             return found  # nobody was looked up
@@ -186,6 +190,11 @@ class Detectors:
         self._outside: Counter[tuple[str, bytes]] = Counter()
         self._sealed: deque[tuple[str, bytes, bytes]] = deque(maxlen=MOST_SEALED)
         """Request id, tag and operator of sealed entries of before a restart."""
+
+
+def _is_about_another(seen: Seen) -> bool:
+    """Whether a question is about one person more than its agency asked about today."""
+    return seen.entry.new_subject and not seen.known_under_seal
 
 
 def _is_miss(seen: Seen) -> bool:

@@ -121,6 +121,7 @@ class Entries:
                 mark=each.found.recall_mark if each.found.outcome == inquiry.INQUIRY_OUTCOME_MATCH else b"",
                 crowd_key=each.found.crowd_key,
                 look_up=each.found.look_up,
+                known_under_seal=asked.known_under_seal,
             )
             for each, entry, kept in zip(answered, entries, sealed, strict=True)
         ]

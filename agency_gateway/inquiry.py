@@ -3,12 +3,14 @@
 One question goes through, top to bottom: who asks (the certificate) → may they (policy) → which person of theirs asks
 (the operator's proof) → ticket → the center's answer → is it about the person and the question that we asked → ledger
 entry on disk → reply with its receipt. Every way out, a refusal too, passes the ledger. Those of a batch go the same
-way side by side.
+way side by side. A question that is charged goes this way to its entry though its caller leaves.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -46,14 +48,14 @@ _ACTIONS = {
 
 _TOLD_BY_THE_LEDGER = {errors.ERROR_REASON_PRIVATE_SECTOR_BANNED, errors.ERROR_REASON_LEDGER_UNAVAILABLE}
 """What a handler says to a private organisation once the attempt is on record, or could not be put there."""
-
-
 _OF_THE_WHOLE = {
     errors.ERROR_REASON_BUDGET_EXCEEDED,
     errors.ERROR_REASON_OPERATOR_FROZEN,
     errors.ERROR_REASON_OPERATOR_ELSEWHERE,
 }
 """What the center knows of an agency or its operator from all gateways."""
+
+A = TypeVar("A", inquiry.InquireResponse, inquiry.VerifyIdentityResponse)
 
 
 class InquiryService(InquiryServiceServicer):
@@ -84,23 +86,24 @@ class InquiryService(InquiryServiceServicer):
             method=method_of(request.subject),
             fields=tuple(request.fields),
         )._replace(sealed_until=request.sealed_until)
-        asked, decision, found = await self._found(
-            asked, request.subject, for_watch=request.for_watch, held=request.held
-        )
-        answer = inquiry.InquireResponse(
-            request_id=request.context.request_id,
-            outcome=found.outcome,
-            legal_basis=decision.basis,
-            freshness=found.freshness,
-            handle=found.handle,
-        )
-        question, moment = self._answered.digest(*_as_named(asked, request.subject)), now()
-        # By the question alone: whether it was asked is no secret of a person, what was found may be.
-        answer.repeated = not (asked.sealed_until or request.held) and self._answered.knows(question, now=moment)
-        _put_record(answer, found)
-        await self._keep_one(answer, asked, decision, request.subject, found)
+        question = self._answered.digest(*_as_named(asked, request.subject))
+
+        def answer_of(found: provision.Provision, decision: Decision) -> inquiry.InquireResponse:
+            answer = inquiry.InquireResponse(
+                request_id=request.context.request_id,
+                outcome=found.outcome,
+                legal_basis=decision.basis,
+                freshness=found.freshness,
+                handle=found.handle,
+            )
+            # By the question alone: whether it was asked is no secret of a person, what was found may be.
+            answer.repeated = not (asked.sealed_until or request.held) and self._answered.knows(question, now=now())
+            _put_record(answer, found)
+            return answer
+
+        answer = await self._answer(asked, request.subject, answer_of, for_watch=request.for_watch, held=request.held)
         if not asked.sealed_until:  # of a sealed question nobody is told
-            self._answered.add(question, now=moment)
+            self._answered.add(question, now=now())
         return answer
 
     async def VerifyIdentity(  # gRPC names its methods so
@@ -116,16 +119,17 @@ class InquiryService(InquiryServiceServicer):
             fields=(),
         )._replace(sealed_until=request.sealed_until)
         subject = inquiry.Subject(four_items=request.four_items)
-        asked, decision, found = await self._found(asked, subject)
-        answer = inquiry.VerifyIdentityResponse(
-            request_id=request.context.request_id,
-            verified=found.outcome == inquiry.INQUIRY_OUTCOME_MATCH,
-            outcome=found.outcome,
-            freshness=found.freshness,
-            legal_basis=decision.basis,
-        )
-        await self._keep_one(answer, asked, decision, subject, found)
-        return answer
+
+        def answer_of(found: provision.Provision, decision: Decision) -> inquiry.VerifyIdentityResponse:
+            return inquiry.VerifyIdentityResponse(
+                request_id=request.context.request_id,
+                verified=found.outcome == inquiry.INQUIRY_OUTCOME_MATCH,
+                outcome=found.outcome,
+                freshness=found.freshness,
+                legal_basis=decision.basis,
+            )
+
+        return await self._answer(asked, subject, answer_of)
 
     async def InquireBatch(  # gRPC names its methods so
         self,
@@ -159,16 +163,59 @@ class InquiryService(InquiryServiceServicer):
         if missing:
             await self._desk.refuse_unread(agency, action or ledger.ACTION_OTHER_CALL, call.refused.reason)
 
-    async def _found(
-        self, asked: Asked, subject: inquiry.Subject, *, for_watch: bool = False, held: bytes = b""
-    ) -> tuple[Asked, Decision, provision.Provision]:
+    async def _answer(
+        self,
+        asked: Asked,
+        subject: inquiry.Subject,
+        answer_of: "Callable[[provision.Provision, Decision], A]",
+        *,
+        for_watch: bool = False,
+        held: bytes = b"",
+    ) -> A:
+        """Answers a question about one person. Once it is charged it goes on to its entry if the caller leaves, too."""
         decision = await self._desk.decide(asked)
         asked = await self._desk.admit(asked, decision, [subject])
+        ticket = asked.ticket(subject, decision, for_watch=for_watch)
+        finish = partial(self._finish, asked, decision, subject, answer_of)
         try:
-            ticket = asked.ticket(subject, decision, for_watch=for_watch)
-            return asked, decision, await self._center.provide(ticket, subject, held=held)
+            with tracing.span("inquiry.provide"):
+                waiting = self._center.ask(ticket, subject, held=held)
+                try:
+                    found = await self._center.provided(waiting)
+                except asyncio.CancelledError:
+                    self._desk.going_on.begin(self._go_on(asked, decision, waiting, finish))
+                    raise
         except Refused as refused:
             await self._desk.refuse(asked, refused.reason, decision, limit=refused.limit)
+        return await finish(found)
+
+    async def _go_on(
+        self,
+        asked: Asked,
+        decision: Decision,
+        waiting: "asyncio.Future[provision.Provision]",
+        finish: Callable[[provision.Provision], Awaitable[object]],
+    ) -> None:
+        """Does what is left of a question that was charged and whose caller has left: all but telling him."""
+        try:
+            found = await self._center.provided(waiting)
+        except Refused as refused:
+            await self._desk.refuse(asked, refused.reason, decision, limit=refused.limit)
+        await finish(found)
+
+    async def _finish(
+        self,
+        asked: Asked,
+        decision: Decision,
+        subject: inquiry.Subject,
+        answer_of: "Callable[[provision.Provision, Decision], A]",
+        found: provision.Provision,
+    ) -> A:
+        """The answer to a question, which is on record, with its receipt."""
+        answer = answer_of(found, decision)
+        answered = Answered(asked.request_id, asked.method, subject, found, answer.SerializeToString())
+        await self._keep([answer], self._desk.entries(asked, decision).of([answered]))
+        return answer
 
     async def _answer_batch(self, request: inquiry.InquireBatchRequest) -> inquiry.InquireBatchResponse:
         """Answers about all persons of a message, or refuses it as a whole: then nothing of it leaves."""
@@ -183,6 +230,16 @@ class InquiryService(InquiryServiceServicer):
         decisions = {way: await self._desk.decide(whole._replace(method=way)) for way in dict.fromkeys(methods)}
         decision = decisions[methods[0]]
         whole = await self._desk.admit(whole, decision, subjects)
+        return await self._desk.going_on.to_its_end(self._answer_charged(request, whole, decision, methods))
+
+    async def _answer_charged(
+        self,
+        request: inquiry.InquireBatchRequest,
+        whole: Asked,
+        decision: Decision,
+        methods: "Sequence[inquiry.InquiryMethod.ValueType]",
+    ) -> inquiry.InquireBatchResponse:
+        subjects = list(request.subjects)
         try:
             ticket = whole.batch_ticket(subjects, decision, for_watch=request.for_watch)
             found = await self._center.provide_all(ticket, subjects, held=request.held)
@@ -206,18 +263,6 @@ class InquiryService(InquiryServiceServicer):
         if request.job:
             sign_answers(request, response, agency=whole.agency, key=self._answer_key)
         return response
-
-    async def _keep_one(
-        self,
-        answer: inquiry.InquireResponse | inquiry.VerifyIdentityResponse,
-        asked: Asked,
-        decision: Decision,
-        subject: inquiry.Subject,
-        found: provision.Provision,
-    ) -> None:
-        """Puts the answer to a question on record, and its receipt into it."""
-        answered = Answered(asked.request_id, asked.method, subject, found, answer.SerializeToString())
-        await self._keep([answer], self._desk.entries(asked, decision).of([answered]))
 
     async def _keep(
         self,

@@ -55,6 +55,8 @@ class Recorded(NamedTuple):
     """The person's key of the day, for the detectors alone; kept nowhere."""
     look_up: "LookUp.ValueType" = LOOK_UP_UNSPECIFIED
     """What the center found, for the detectors alone; kept nowhere."""
+    known_under_seal: bool = False
+    """Whether the agency asked about the person under seal before today, for the detectors alone; kept nowhere."""
 
 
 class Record:
@@ -103,8 +105,18 @@ class Record:
 
         Raises Refused: REQUEST_ID_REUSED (refusals for that are then on record instead), LEDGER_UNAVAILABLE.
         """
+        return await self.receipts(self.hand_in(entries))
+
+    def hand_in(self, entries: Sequence[Recorded]) -> "asyncio.Future[Kept]":
+        """Has the entries of one message appended, whether anybody waits for it or not; `receipts` waits."""
+        waiting = self._hand_in(_handed(entries))
+        self._patience.give(waiting, KEEP_SECONDS)
+        return waiting
+
+    async def receipts(self, handed_in: "asyncio.Future[Kept]") -> list[Receipt]:
+        """Returns when what was handed in is on disk, as `keep_all`. Who is cancelled here takes nothing back."""
         try:
-            kept = await self._hand_in(_handed(entries), within=KEEP_SECONDS)
+            kept = await self._durable(asyncio.shield(handed_in))
         except TooLate:
             if self._under_way and self._told_of != self._under_way[0]:
                 self._told_of = self._under_way[0]
@@ -119,16 +131,19 @@ class Record:
 
         An act that did nothing has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
         """
-        await self._hand_in(_handed([Recorded(entry)], act))
+        await self._durable(self._hand_in(_handed([Recorded(entry)], act)))
 
-    async def _hand_in(self, handed: Handed, *, within: float | None = None) -> Kept:
-        """Raises Refused; TooLate when it was not on disk within so many seconds."""
-        if not self.is_open():
-            why = "its disk does not answer" if self._hangs else "its witnesses do not cosign it"
-            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail=why)
-        waiting = self.grouping.hand_in(handed)
-        if within is not None:
-            self._patience.give(waiting, within)
+    def _hand_in(self, handed: Handed) -> "asyncio.Future[Kept]":
+        if self.is_open():
+            return self.grouping.hand_in(handed)
+        why = "its disk does not answer" if self._hangs else "its witnesses do not cosign it"
+        refused: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+        refused.set_exception(Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail=why))
+        return refused
+
+    @staticmethod
+    async def _durable(waiting: "asyncio.Future[Kept]") -> Kept:
+        """Raises Refused; TooLate when it was not on disk in time."""
         try:
             return await waiting
         except (Refused, TooLate):

@@ -40,7 +40,10 @@ def _run(connection: Connection, first: int, end: int) -> list[Seen]:
     entries = [Entry.FromString(leaf) for leaf in store.read_entries(connection, first, end)]
     sealed = [index for index, entry in enumerate(entries, first) if entry.sealed_until]
     tags = dict(_tags(connection, sealed))
-    return [Seen(entry, crowd_tag=tags.get(index, b"")) for index, entry in enumerate(entries, first)]
+    return [
+        Seen(entry, crowd_tag=tags.get(index, b""), known_under_seal=bool(entry.sealed_until))
+        for index, entry in enumerate(entries, first)
+    ]
 
 
 def _tags(connection: Connection, indexes: list[int]) -> Iterator[tuple[int, bytes]]:

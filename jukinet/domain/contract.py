@@ -28,7 +28,7 @@ _DAYS = (31, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 """Of each month; of an unknown one the most."""
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _MESSAGE_ID = re.compile("[A-Za-z0-9._-]{1,64}")
-_REQUEST_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_REQUEST_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-79a-f][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PURPOSE = re.compile("B[1-6]-[0-9]{1,3}(-[0-9]{1,3}){0,2}[*]?([.][0-9]{1,3})?")
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _FIELDS = frozenset(range(1, 8))

@@ -137,7 +137,8 @@ def make_entry(
         token: `person_token`, or empty when nobody was found.
         answer: the serialised answer without its receipt; None for a refusal.
         proof: `EntryKeys.proof_digest` of the operator's proof; empty where it did not hold or was not looked at.
-        new_subject: whether the agency asks about this person for the first time today; false without a proof.
+        new_subject: whether the agency asks about this person for the first time today, and true for each sealed
+            question (封印) about one person; false without a proof.
         body_digest: of the sealed body, 32 bytes; empty where there is none.
         sealed_until: day on which it may be shown to the person, whom `seal.sealed_token` stands for then; empty = now.
     Raises EntryInvalid naming the field that breaks the layout.

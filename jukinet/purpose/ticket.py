@@ -1,7 +1,8 @@
 """Tickets: what a gateway states about one question, so that the center can decide for itself.
 
 A gateway may read for others, which makes it worth deceiving (confused deputy). So it does not ask in its own name: it
-states, under its signature, which agency asks what about whom, for thirty seconds and for one use. The center checks
+states, under its signature, which agency asks what about whom, for thirty seconds. A request id is good for one use,
+whichever gateway brings it, for as long as an operator's proof for it may be shown to another one. The center checks
 the statement against its caller and the question, and then decides again by the same policy. Questions that are asked
 together share the signature; each has its own ticket, and so has each message of a batch.
 """
@@ -24,9 +25,16 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
     Subject,
 )
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import SignedTickets, Ticket, Tickets
+from jukinet.purpose import operator_proof
 
 LIFETIME = timedelta(seconds=30)
 CLOCK_SKEW = timedelta(seconds=5)
+REMEMBERED = operator_proof.LIFETIME + operator_proof.CLOCK_SKEW + LIFETIME + 2 * CLOCK_SKEW
+"""How long the center knows a request id: by an operator's clock that is ahead his proof may hold that much longer, and
+another gateway makes a ticket of it in its last moment. The clocks of two gateways differ, and the center's may be put
+back."""
+MOST_REMEMBERED = 1_000_000
+"""Request ids in memory, some 130 MB: of 2,700 tickets a second. A message of a batch has one."""
 _CONTEXT = b"jukinet provision tickets v2\0"
 
 
@@ -49,14 +57,17 @@ def method_of(subject: Subject) -> "InquiryMethod.ValueType":
 
 
 def question_id(request_id: str, number: int) -> str:
-    """Request id of one person's question: as the contract of InquireBatchRequest says.
+    """Request id of one person's question: as the contract of InquireBatchRequest says, a UUID of version 8 (RFC 9562).
+
+    Anybody can compute it, so the contract takes none of that version from an agency: one would stand for two persons.
 
     Args:
         request_id: of the message.
         number: the person's place in it, from 0.
     """
     digits = hashlib.sha256(f"{request_id}/{number}".encode()).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def subject_digest(subject: Message, request_id: str) -> bytes:
@@ -100,8 +111,8 @@ class TicketOffice:
     def __init__(self, key_of: Callable[[str], Ed25519PublicKey | None], *, opened: datetime) -> None:
         self._key_of = key_of
         self._opened = opened - CLOCK_SKEW
-        self._used: dict[tuple[str, str], datetime] = {}
-        self._swept = opened
+        self._used: dict[bytes, float] = {}
+        """Until when each is known, in seconds since 1970; in the order of their use."""
 
     def accept(self, signed: SignedTickets, *, caller: str, now: datetime) -> Tickets:
         """The tickets, if they hold for this caller (a SPIFFE ID) and this moment; `use` then takes each of them.
@@ -128,15 +139,20 @@ class TicketOffice:
         """
         if not hmac.compare_digest(b"".join(digests_in(ticket)), b"".join(_digests_of(ticket, subjects))):
             raise TicketInvalid("it is for another person")
-        if now - self._swept > LIFETIME:
-            self._used = {key: end for key, end in self._used.items() if end > now}
-            self._swept = now
-        key = (ticket.agency, ticket.request_id)
+        moment, key = now.timestamp(), used_key(ticket.agency, ticket.request_id)
+        while self._used and self._used[first := next(iter(self._used))] <= moment:
+            del self._used[first]
         if key in self._used:
             # One ticket is made of one question, so it is the agency that gave two questions one id.
             raise TicketInvalid("it was used before", errors_pb2.ERROR_REASON_REQUEST_ID_REUSED)
-        # By a clock that is ahead the ticket may have been made so much later; and this one may be put back.
-        self._used[key] = now + LIFETIME + 2 * CLOCK_SKEW
+        if len(self._used) >= MOST_REMEMBERED:  # who is not remembered could be answered twice
+            raise TicketInvalid("too many others were used", errors_pb2.ERROR_REASON_OVERLOADED)
+        self._used[key] = moment + REMEMBERED.total_seconds()
+
+
+def used_key(agency: str, request_id: str) -> bytes:
+    """By what a request id of an agency is remembered, 16 bytes."""
+    return hashlib.sha256(f"{request_id}\n{agency}".encode()).digest()[:16]
 
 
 def _digests_of(ticket: Ticket, subjects: Sequence[Message]) -> list[bytes]:

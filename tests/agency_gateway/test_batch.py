@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import protovalidate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord
 from jukinet.ledger import merkle
 from jukinet.ledger.note import open_checkpoint
+from jukinet.ledger.verify import batch_result
 from jukinet.ledger.verify.batch_result import TOGETHER
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.limits import ANSWER_BYTES
@@ -270,9 +272,22 @@ async def test_a_node_that_stops_answers_what_it_has_read_and_says_so(network: N
 
 
 def test_the_id_of_a_question_is_the_one_that_the_contract_describes() -> None:
-    digest = hashlib.sha256(f"{REQUEST_ID}/63".encode()).hexdigest()
-    assert question_id(REQUEST_ID, 63).replace("-", "") == digest[:32]
-    assert str(uuid.UUID(question_id(REQUEST_ID, 63))) == question_id(REQUEST_ID, 63)
+    for number in range(64):
+        digest = hashlib.sha256(f"{REQUEST_ID}/{number}".encode()).digest()
+        made = uuid.UUID(question_id(REQUEST_ID, number))
+        assert str(made) == question_id(REQUEST_ID, number) == batch_result.question_id(REQUEST_ID, number)
+        assert (made.version, made.variant) == (8, uuid.RFC_4122)
+        free = ~(0xF << 76 | 0x3 << 62)  # all bits but those of version and variant
+        assert made.int & free == int.from_bytes(digest[:16]) & free
+
+
+def test_no_agency_can_ask_under_the_id_of_a_person_of_its_message(network: Network) -> None:
+    def broken(request_id: str) -> set[str]:
+        violations = protovalidate.collect_violations(network.context(request_id=request_id))
+        return {each.proto.rule_id for each in violations}
+
+    assert "string.pattern" not in broken(REQUEST_ID)
+    assert all("string.pattern" in broken(question_id(REQUEST_ID, number)) for number in range(64))
 
 
 @given(st.lists(st.integers(0, 5), max_size=30))

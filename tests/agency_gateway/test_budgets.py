@@ -110,6 +110,12 @@ def test_an_agency_asks_about_five_thousand_persons_a_day_and_again_about_them()
     assert charge(counted, later, kind="number", subject=bytes([7, 0])) == ""
 
 
+def test_who_is_asked_about_openly_and_under_seal_counts_as_two_persons() -> None:
+    counted = budgets(agency_subjects_day=2)
+    assert [charge(counted, subject=b"one", sealed=sealed) for sealed in (False, True, False, True)] == [""] * 4
+    assert charge(counted, subject=b"another") == "agency_subjects_day"
+
+
 def test_a_batch_has_a_budget_of_its_own() -> None:
     counted = budgets(agency_batch_day=100)
     assert charge(counted, kind="batch", persons=64) == ""
@@ -304,7 +310,7 @@ class Stopped:
             limited(network, operator_searches_day=0)
 
     async def ask(self) -> "asyncio.Task[errors.ErrorReason.ValueType]":
-        waiting = self.network.desk._deferred._waiting
+        waiting = self.network.desk._deferred._going_on._tasks
         before, stopped = set(waiting), asyncio.create_task(self.network.refusal_of(self.network.inquire()))
         while waiting <= before:
             await asyncio.sleep(0)

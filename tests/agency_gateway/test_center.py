@@ -10,12 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agency_gateway.center import MOST_TOGETHER
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.identity import Identity
-from jukinet.purpose.ticket import LIFETIME
+from jukinet.purpose.ticket import used_key
 from jukinet.store.schema import residents
 from tests.agency_gateway.calls import called_by
 from tests.agency_gateway.conftest import signed
@@ -171,7 +172,7 @@ async def test_a_request_id_that_another_gateway_used_is_the_agencys_own_fault(n
     network.enter(network.record_of(1))
     request_id = "5f7d1c1e-0000-4000-8000-000000000001"
     used = network.center_service._tickets._used
-    used["spiffe://agencies.jukinet/agency/pension-service", request_id] = now() + LIFETIME
+    used[used_key("spiffe://agencies.jukinet/agency/pension-service", request_id)] = now().timestamp() + 60
     asking = network.inquire(request_id=request_id)
     assert await network.refusal_of(asking) == errors.ERROR_REASON_REQUEST_ID_REUSED
     assert [entry.refusal for entry in network.leaves()] == [errors.ERROR_REASON_REQUEST_ID_REUSED]
@@ -180,6 +181,8 @@ async def test_a_request_id_that_another_gateway_used_is_the_agencys_own_fault(n
 async def test_a_caller_who_hangs_up_takes_nothing_from_the_others(network: Network) -> None:
     network.enter(network.record_of(1), network.record_of(2))
     tasks = await waiting(network, *(network.inquire(number=1 + number % 2) for number in range(8)))
+    while len(network.asking._grouping._waiting) < 7:
+        await asyncio.sleep(0)
     for impatient in (tasks[0], tasks[5]):
         impatient.cancel()
     network.center.ready.set()
@@ -189,7 +192,8 @@ async def test_a_caller_who_hangs_up_takes_nothing_from_the_others(network: Netw
         assert told[number] == f"試験花子{1 + number % 2}"
     assert isinstance(told[0], asyncio.CancelledError)
     assert isinstance(told[5], asyncio.CancelledError)
-    assert len(network.leaves()) == 6
+    await network.desk.settle()
+    assert [entry.result for entry in network.leaves()] == [ledger.RESULT_PROVIDED] * 8
 
 
 async def test_one_damaged_record_takes_nothing_from_the_others(network: Network) -> None:

@@ -179,7 +179,7 @@ async def test_a_refusal_by_the_center_waits_as_one_by_the_gateway_does(network:
     due = asyncio.Event()
     other.desk._deferred = deferred = DeferredRefusals(due.wait)
     asked = [asyncio.create_task(other.refusal_of(other.inquire())) for _ in range(3)]
-    await until(lambda: len(deferred._waiting) == 3)
+    await until(lambda: len(deferred._going_on._tasks) == 3)
     assert other.leaves() == []
     due.set()
     assert await asyncio.gather(*asked) == [FROZEN] * 3

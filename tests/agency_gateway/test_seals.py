@@ -199,6 +199,51 @@ async def test_of_a_sealed_question_nobody_is_told_that_it_was_asked_before(seal
     assert (await sealing.inquire()).repeated
 
 
+async def test_no_entry_tells_whether_the_person_was_asked_about_in_another_way_before(sealing: Network) -> None:
+    sealing.enter(make_record(2))
+    for number, sealed_until in (
+        (1, later(12)),
+        (1, ""),
+        (1, later(12)),
+        (1, ""),
+        (2, ""),
+        (2, later(1)),
+        (3, later(1)),
+    ):
+        await sealing.inquire(number=number, sealed_until=sealed_until)
+    new = [(bool(entry.sealed_until), entry.new_subject) for entry in sealing.leaves()]
+    assert new == [
+        (True, True),
+        (False, True),
+        (True, True),
+        (False, False),
+        (False, True),
+        (True, True),
+        (False, True),
+    ]
+
+
+async def test_an_entry_of_a_sealed_batch_counts_nobody_as_new(sealing: Network) -> None:
+    await sealing.inquire_batch(sealing.batch_of(1, 2, sealed_until=later(12)))
+    assert [entry.new_subject for entry in sealing.leaves()] == [False, False]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_who_is_asked_about_again_under_seal_counts_once_for_his_case(
+    sealing: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, restarted: bool
+) -> None:
+    monkeypatch.setattr(detectors, "MOST_OF_A_CASE", 2)
+    for _ in range(4):
+        await sealing.inquire(sealed_until=later(12))
+    if restarted:
+        await restart(sealing)
+    sealing.enter(make_record(2), make_record(3))
+    await sealing.inquire(number=2, sealed_until=later(12))
+    assert ALARM not in caplog.text
+    await sealing.inquire(number=3, sealed_until=later(12))
+    assert (ALARM in caplog.text) is not restarted, "the one of before the restart counts for no case"
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_a_crowd_that_seals_is_seen_over_a_restart_too(
     sealing: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, restarted: bool

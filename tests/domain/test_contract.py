@@ -40,7 +40,7 @@ from jukinet.domain.contract import JUDGES, is_plain
 from jukinet.domain.submission import complete
 from nation import residents
 
-RULES = "3f9992a6670d00eb12069a5583146470753df4a0bdb8e6dd53a39a90d41f339a"
+RULES = "86df9abbf26e0ac17fcc1f88c18a66e5e942455425a85002d91293871221c080"
 """Digest of the rules that `is_plain` knows. Where it fails: hold `jukinet/domain/contract.py` against the protos."""
 
 TEXTS = (
@@ -214,7 +214,15 @@ def proof_of(signature: bytes) -> OperatorProof:
 
 
 CONTEXT: Fields = {
-    "request_id": ("", REQUEST_ID, REQUEST_ID.upper(), REQUEST_ID + "\n", REQUEST_ID[:-1], "٣" + REQUEST_ID[1:]),
+    "request_id": (
+        "",
+        REQUEST_ID,
+        REQUEST_ID.upper(),
+        REQUEST_ID + "\n",
+        REQUEST_ID[:-1],
+        "٣" + REQUEST_ID[1:],
+        *(f"01234567-89ab-{each}def-8123-456789abcdef" for each in "0789af"),
+    ),
     "purpose": ("", "B1-77.12", "B6-1-2-3*.4", "B7-1", "B1-1-2-3-4", "B1-1234", "B1-1\n", "B1-٣", "B1-1.", "B1-1*"),
     **dict.fromkeys(("case_reference", "operator"), TEXTS),
     "operator_proof": (*(proof_of(each) for each in (b"", b"1" * 63, b"1" * 64, b"1" * 65)), OperatorProof()),

@@ -141,7 +141,7 @@ class Agency:
 
     async def _question(self, stub: Any) -> bool:
         """Puts one question; tells whether the gateway is there."""
-        request_id = str(uuid.UUID(int=self.random.getrandbits(128)))
+        request_id = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
         record = self.random.choice(self.subjects).record
         items = self.network.four_items(record)
         context = self.network.context(self.random.choice(("B1-77.12", "B1-77.12", "B1-41")), request_id=request_id)

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
+from jukinet.purpose import operator_proof
+from jukinet.purpose import ticket as ticket_module
 from jukinet.purpose.ticket import (
     CLOCK_SKEW,
     LIFETIME,
@@ -21,6 +23,7 @@ from jukinet.purpose.ticket import (
 
 NOW = datetime(2026, 4, 1, 3, 0, tzinfo=UTC)
 GATEWAY = "spiffe://nodes.jukinet/gateway/gateway-1"
+OTHER_GATEWAY = "spiffe://nodes.jukinet/gateway/gateway-2"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SUBJECT = inquiry.Subject(individual_number="001234567890")
 OTHER = inquiry.Subject(individual_number="009876543210")
@@ -105,6 +108,32 @@ def test_a_used_ticket_from_a_clock_that_is_ahead_stays_used_until_it_has_run_ou
         use_all(office, signed, now=end)
 
 
+def test_a_request_id_stays_used_for_as_long_as_another_gateway_would_take_its_proof() -> None:
+    gateways = dict.fromkeys((GATEWAY, OTHER_GATEWAY), KEY.public_key())
+    office = TicketOffice(gateways.get, opened=NOW)
+    use_all(office, sign())
+    # Signed by a clock that is ahead of a gateway's that is ahead, shown to one whose clock is behind.
+    last = NOW + operator_proof.CLOCK_SKEW + operator_proof.LIFETIME + 2 * CLOCK_SKEW
+    use_all(office, sign(make_ticket("5f7d1c1e-0000-4000-8000-000000000002"), now=last), now=last)
+    issued = last - CLOCK_SKEW
+    tickets = office.accept(sign(gateway=OTHER_GATEWAY, now=issued), caller=OTHER_GATEWAY, now=issued + LIFETIME)
+    with pytest.raises(TicketInvalid, match="used before"):
+        office.use(tickets.tickets[0], subjects=[SUBJECT], now=issued + LIFETIME)
+
+
+def test_what_was_used_is_forgotten_when_no_proof_holds_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticket_module, "MOST_REMEMBERED", 2)
+    office = make_office()
+    ids = [f"5f7d1c1e-0000-4000-8000-{number:012x}" for number in range(4)]
+    use_all(office, sign(*map(make_ticket, ids[:2])))
+    with pytest.raises(TicketInvalid, match="too many") as caught:
+        use_all(office, sign(make_ticket(ids[2])))
+    assert caught.value.reason == errors.ERROR_REASON_OVERLOADED
+    later = NOW + ticket_module.REMEMBERED
+    assert use_all(office, sign(*map(make_ticket, ids[2:]), now=later), now=later) == ids[2:]
+    assert len(office._used) == 2
+
+
 def other_key(signed: provision.SignedTickets) -> provision.SignedTickets:
     tickets = provision.Tickets.FromString(signed.tickets).tickets
     return sign_tickets(tickets, Ed25519PrivateKey.generate(), gateway=GATEWAY, now=NOW)
@@ -186,6 +215,6 @@ def test_tickets_of_another_gateway_are_refused() -> None:
 def test_what_is_remembered_of_used_tickets_does_not_grow_for_ever() -> None:
     office = make_office()
     for number in range(100):
-        now = NOW + timedelta(seconds=number)
+        now = NOW + timedelta(seconds=5 * number)
         use_all(office, sign(make_ticket(f"5f7d1c1e-0000-4000-8000-{number:012x}"), now=now), now=now)
     assert len(office._used) < 80

@@ -216,7 +216,8 @@ def _require_held(answer: inquiry_pb2.BatchAnswer, person: Person) -> None:
 def question_id(request_id: str, number: int) -> str:
     """Id of the question about a person of a message, as the contract of InquireBatchRequest says."""
     digits = hashlib.sha256(f"{request_id}/{number}".encode()).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def _messages(file: BinaryIO) -> Iterator[_Answered]:
