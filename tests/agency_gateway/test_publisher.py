@@ -135,7 +135,13 @@ class House:
             writer=self.writer,
             clock=lambda: self.now,
         )
-        self.record = Record(writer=self.writer, sign=lambda: SIGNER, size=size, is_open=lambda: self.publisher.is_open)
+        self.record = Record(
+            writer=self.writer,
+            sign=lambda: SIGNER,
+            size=size,
+            newest_us=0,
+            is_open=lambda: self.publisher.is_open,
+        )
         self._grouping = asyncio.create_task(self.record.grouping.run())
 
     async def close(self) -> None:
