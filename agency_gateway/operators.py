@@ -4,13 +4,16 @@ Rule: a question is answered only if its operator signed it, and logged on or as
 last five minutes (`IDLE`). A terminal is a certificate of the agency at one network address; ports change with every
 connection and tell nothing. Who asks from a second terminal meanwhile is refused, and the network hears of it.
 
-Sessions are kept in memory alone: after a restart every operator logs on again.
+Sessions are kept in memory alone: after a restart every operator logs on again. They last by a clock that nobody sets;
+the time of day judges proofs alone.
 
 Source: Order on the network's security (operators are known and watched); the case of 2012 in which a terminal that was
 left logged on served a detective.
 """
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -33,7 +36,7 @@ _SWEPT_AT: Final = 4096
 class _Session:
     terminal: Terminal
     asked_at: float
-    """Seconds since 1970."""
+    """Of the clock of sessions."""
 
 
 class Operators:
@@ -41,10 +44,12 @@ class Operators:
 
     Args:
         directory: the agencies with the keys of their operators.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, directory: AgencyDirectory) -> None:
+    def __init__(self, directory: AgencyDirectory, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
+        self._clock = clock
         self._sessions: dict[tuple[str, str], _Session] = {}
 
     def admit(
@@ -73,14 +78,14 @@ class Operators:
         refusal = self._judge_proof(agency, operator, proof, statement, now)
         if proof is None or refusal:
             return refusal
-        who, moment = (agency, operator), now.timestamp()
+        who, moment = (agency, operator), self._clock()
         session = self._sessions.get(who)
         active = session is not None and moment - session.asked_at <= IDLE.total_seconds()
         if session is not None and active and session.terminal != terminal:
             metrics.operator_elsewhere()
             log.warning("an operator asked from a second terminal", extra={"peer": agency})
             return errors.ERROR_REASON_OPERATOR_ELSEWHERE
-        if not active and moment - moment_of(proof.logged_on_at) > IDLE.total_seconds():
+        if not active and now.timestamp() - moment_of(proof.logged_on_at) > IDLE.total_seconds():
             return errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED
         self._sessions[who] = _Session(terminal, moment)
         self._sweep(moment)
