@@ -31,6 +31,7 @@ from sqlalchemy import (
     select,
 )
 
+from agency_gateway import record as record_module
 from agency_gateway.detectors import Detector, Finding
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -154,8 +155,15 @@ class Freezes:
             log.warning("an operator is frozen until two people released him", extra=facts)
 
     async def settle(self) -> None:
-        """Puts on record who was frozen since. Raises Refused: LEDGER_UNAVAILABLE; he stays frozen all the same."""
-        await self._to_its_end(self._settle())
+        """Puts on record who was frozen since; a question waits for it no longer than for its own entry.
+
+        Raises Refused: LEDGER_UNAVAILABLE; he stays frozen all the same.
+        """
+        try:
+            async with asyncio.timeout(record_module.KEEP_SECONDS):
+                await self._to_its_end(self._settle())
+        except TimeoutError:
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its disk does not answer") from None
 
     async def release(self, agency: str, operator: str, by: str) -> tuple[str, str]:
         """Proposes that an operator is released, or carries out what another one proposed.

@@ -25,7 +25,7 @@ from agency_gateway.recall_service import RecallService
 from agency_gateway.recalls import Recalls
 from agency_gateway.record import Record
 from agency_gateway.scrub import Scrub
-from agency_gateway.today import todays_entries
+from agency_gateway.today import newest_us, todays_entries
 from agency_gateway.watch import WatchService
 from agency_gateway.witness import Witness
 from agency_gateway.witness_list import WitnessList, load_witnesses
@@ -58,6 +58,7 @@ from jukinet.mesh.pki import load_secret, load_signing_key
 from jukinet.purpose.agencies import load_agencies
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.store.engine import open_reader
+from jukinet.store.reading import read
 from jukinet.store.writer_process import begin_writer
 
 _CENTER_HEALTH_SECONDS = 2.0
@@ -88,7 +89,8 @@ async def run(config: NodeConfig) -> None:
     seen = await writer.run(published.seen_by)
     witnesses = _witnesses(config, listed, origin=signer.verifier, reader=reader, seen=seen)
     publisher = Publisher(witnesses=list(witnesses.values()), quorum=listed.quorum, reader=reader, writer=writer)
-    record = Record(writer=writer, sign=sign, size=size, is_open=lambda: publisher.is_open)
+    newest = await asyncio.to_thread(read, reader, newest_us)
+    record = Record(writer=writer, sign=sign, size=size, newest_us=newest, is_open=lambda: publisher.is_open)
     # Of what the center says the gateway's own limit, made for questions, is not the measure.
     channel = open_channel(needed(config.upstream), config.tls, server=Identity("center", ""))
     keys = EntryKeys(load_secret(needed(settings.token_key)))
@@ -151,7 +153,7 @@ async def run(config: NodeConfig) -> None:
         await asyncio.gather(inquiry.end_batches(), watch.end_streams(), recall.end_streams(), desk.settle())
 
     async def answers() -> bool:
-        return publisher.is_open and await _center_serves(channel)
+        return record.is_open() and await _center_serves(channel)
 
     try:
         await publisher.begin()

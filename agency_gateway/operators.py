@@ -5,13 +5,16 @@ last five minutes (`IDLE`). A terminal is a certificate of the agency at one net
 connection and tell nothing. Who asks from a second terminal meanwhile is refused, and the network hears of it; through
 another gateway the center refuses him (`center_node/terminals.py`).
 
-Sessions are kept in memory alone: after a restart every operator logs on again.
+Sessions are kept in memory alone: after a restart every operator logs on again. They last by a clock that nobody sets;
+the time of day judges proofs alone.
 
 Source: Order on the network's security (operators are known and watched); the case of 2012 in which a terminal that was
 left logged on served a detective.
 """
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import datetime
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -30,11 +33,12 @@ class Operators:
 
     Args:
         directory: the agencies with the keys of their operators.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, directory: AgencyDirectory) -> None:
+    def __init__(self, directory: AgencyDirectory, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
-        self._seats: Seats[Terminal] = Seats()
+        self._seats: Seats[Terminal] = Seats(clock)
 
     def admit(
         self,
@@ -62,14 +66,14 @@ class Operators:
         refusal = self._judge_proof(agency, operator, proof, statement, now)
         if proof is None or refusal:
             return refusal
-        seat = self._seats.of(agency, operator, now)
+        seat = self._seats.of(agency, operator)
         if seat not in (None, terminal):
             metrics.operator_elsewhere()
             log.warning("an operator asked from a second terminal", extra={"peer": agency})
             return errors.ERROR_REASON_OPERATOR_ELSEWHERE
         if seat is None and now.timestamp() - moment_of(proof.logged_on_at) > IDLE.total_seconds():
             return errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED
-        self._seats.take(agency, operator, terminal, now)
+        self._seats.take(agency, operator, terminal)
         return errors.ERROR_REASON_UNSPECIFIED
 
     def _judge_proof(

@@ -7,8 +7,9 @@ Rules:
    Receipts do not wait for that: they carry the checkpoint of their own commit.
 2. The ledger is open for entries only when a quorum has cosigned what is on this disk since this process began. A
    database that was put back would otherwise go on as a second ledger beside the one that agencies hold receipts of.
-3. It is closed again when entries have waited for a quorum for longer than `UNPUBLISHED_SECONDS`, and opens with the
-   next quorum. Who cuts a gateway off from its witnesses must not get answers that nobody else ever sees.
+3. It is closed again when no round found all of it published for longer than `UNPUBLISHED_SECONDS`, and opens with the
+   next one that does. Who cuts a gateway off from its witnesses must not get answers that nobody else ever sees, nor
+   who keeps it from reading what it has to show them: a round that fails, or never ends, found nothing.
 4. A witness that proves that this database is not the ledger that it saw ends the process.
 
 Source: c2sp.org/tlog-witness; decisions 0049 and 0050.
@@ -72,7 +73,8 @@ class Publisher:
         self._clock = clock
         self._asked: dict[asyncio.Task[None], Witness] = {}
         self._confirmed = False
-        self._unpublished_since: float | None = None
+        self._published_at = clock()
+        """When the last round began that found, or saw to it, that all was published."""
         self._published = asyncio.Condition()
         self._told_open = False
         self.size = 0
@@ -124,19 +126,19 @@ class Publisher:
             witness.describe(status.witnesses.add(), size)
 
     async def _round(self) -> None:
+        began = self._clock()
         target = await asyncio.to_thread(read, self._reader, _latest)
         if self._confirmed and self.size == target.size:
-            self._unpublished_since = None
-        elif self._unpublished_since is None:
-            self._unpublished_since = self._clock()
+            self._published_at = began
         busy = set(self._asked.values())
         for witness in self._witnesses:
             if witness not in busy and witness.is_due(target):
                 self._asked[asyncio.create_task(witness.ask(target))] = witness
         await self._collect(target)
         if len(self._lines(target)) >= self._quorum and not (self._confirmed and self.size == target.size):
-            await self._publish(target)
-        self._show(target)
+            await self._publish(target, began)
+        for witness in self._witnesses:
+            witness.show(target.size)
 
     async def _collect(self, target: Target) -> None:
         """Waits for a quorum, then a little for the others; who is late is heard in a later round."""
@@ -153,7 +155,7 @@ class Publisher:
     def _lines(self, target: Target) -> dict[Witness, str]:
         return {witness: line for witness in self._witnesses if (line := witness.line_for(target))}
 
-    async def _publish(self, target: Target) -> None:
+    async def _publish(self, target: Target, began: float) -> None:
         lines = self._lines(target)
         note = target.note + "".join(lines.values())
         seen = {str(witness.key): target.size for witness in lines}
@@ -161,25 +163,23 @@ class Publisher:
         await self._writer.run(partial(published.publish, size=target.size, note=note, seen=seen))
         passing("publish.stored")
         async with self._published:
-            self.size, self._confirmed, self._unpublished_since = target.size, True, None
+            self.size, self._confirmed, self._published_at = target.size, True, began
             self._published.notify_all()
 
     def _tell(self) -> None:
+        metrics.ledger_published(self.size, self._unpublished_seconds())
         if self.is_open == self._told_open:
             return
         self._told_open = self.is_open
         if self.is_open:
             log.info("a quorum of witnesses cosigned the ledger: it is open", extra={"count": self.size})
         else:
-            log.error("no quorum of witnesses for too long: the ledger is closed", extra={"count": self.size})
-
-    def _show(self, target: Target) -> None:
-        metrics.ledger_published(self.size, self._unpublished_seconds())
-        for witness in self._witnesses:
-            witness.show(target.size)
+            log.error(
+                "no quorum of witnesses saw all of the ledger for too long: it is closed", extra={"count": self.size}
+            )
 
     def _unpublished_seconds(self) -> float:
-        return 0.0 if self._unpublished_since is None else self._clock() - self._unpublished_since
+        return self._clock() - self._published_at
 
 
 def _latest(connection: Connection) -> Target:

@@ -8,6 +8,9 @@ Entries that wait together are appended in one transaction under one signed chec
 whoever waits for it gets LEDGER_UNAVAILABLE, and the caller nothing else. So it is while the ledger is closed because
 its witnesses do not cosign it (`publisher`), and while a commit hangs: whoever waited for that one is told so too, and
 its entry may still come to be on disk. Then the ledger tells of an answer that never left, which is the safe side.
+
+A clock that was set back closes it as well, until it has caught up with the newest entry: one entry whose time lies
+further before an earlier one's than the verifier allows would leave the ledger unsound for ever.
 """
 
 import asyncio
@@ -23,7 +26,9 @@ from agency_gateway.tail import UNDER_WAY
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, Receipt
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import LOOK_UP_UNSPECIFIED, LookUp
+from jukinet.ledger.verify.check import SKEW_TOLERANCE_SECONDS
 from jukinet.mesh import metrics
+from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
 from jukinet.store.grouping import Grouping
@@ -66,11 +71,17 @@ class Record:
         writer: of the ledger database.
         sign: gives the ledger's key, to who writes.
         size: what `appending.load` gave.
+        newest_us: what `today.newest_us` gave.
         is_open: whether an entry may be added now.
     """
 
-    def __init__(self, *, writer: Transactions, sign: Sign, size: int, is_open: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, writer: Transactions, sign: Sign, size: int, newest_us: int, is_open: Callable[[], bool]
+    ) -> None:
         self._is_open = is_open
+        self._newest_us = newest_us
+        """The latest time of an entry that is on disk or was handed in."""
+        self._told_behind = False
         self._under_way: deque[float] = deque()
         """When each of the commits that are under way began; of the event loop's clock."""
         self._told_of: float | None = None
@@ -87,13 +98,16 @@ class Record:
         )
 
     def is_open(self) -> bool:
-        """Whether an entry may be added now: the witnesses cosign, and no commit hangs."""
-        return self._is_open() and not self._hangs
+        """Whether an entry may be added now: the witnesses cosign, no commit hangs, and the clock was not set back."""
+        return self._is_open() and not self._hangs and not self._is_too_early(now_us())
 
     @property
     def _hangs(self) -> bool:
         # Derived, never set: who gives up between two commits must not leave a ledger closed that no commit opens.
         return bool(self._under_way) and asyncio.get_running_loop().time() - self._under_way[0] >= KEEP_SECONDS
+
+    def _is_too_early(self, time_us: int) -> bool:
+        return time_us < self._newest_us - SKEW_TOLERANCE_SECONDS * 1_000_000
 
     async def keep(self, entry: Entry) -> Receipt:
         """Appends one entry; returns when it is on disk. Raises Refused as `keep_all` does."""
@@ -109,7 +123,7 @@ class Record:
 
     def hand_in(self, entries: Sequence[Recorded]) -> "asyncio.Future[Kept]":
         """Has the entries of one message appended, whether anybody waits for it or not; `receipts` waits."""
-        waiting = self._hand_in(_handed(entries))
+        waiting = self._hand_in(entries)
         self._patience.give(waiting, KEEP_SECONDS)
         return waiting
 
@@ -131,15 +145,20 @@ class Record:
 
         An act that did nothing has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
         """
-        await self._durable(self._hand_in(_handed([Recorded(entry)], act)))
+        await self._durable(self._hand_in([Recorded(entry)], act))
 
-    def _hand_in(self, handed: Handed) -> "asyncio.Future[Kept]":
-        if self.is_open():
-            return self.grouping.hand_in(handed)
-        why = "its disk does not answer" if self._hangs else "its witnesses do not cosign it"
-        refused: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-        refused.set_exception(Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail=why))
-        return refused
+    def _hand_in(self, entries: Sequence[Recorded], act: Act | None = None) -> "asyncio.Future[Kept]":
+        """What comes of it, or the Refused because of which nothing can be put on record now."""
+        try:
+            if self._hangs or not self._is_open():
+                why = "its disk does not answer" if self._hangs else "its witnesses do not cosign it"
+                raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail=why)
+            self._take_times(entries)
+        except Refused as refused:
+            nothing: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+            nothing.set_exception(refused)
+            return nothing
+        return self.grouping.hand_in(_handed(entries, act))
 
     @staticmethod
     async def _durable(waiting: "asyncio.Future[Kept]") -> Kept:
@@ -151,6 +170,21 @@ class Record:
         except Exception as failure:
             log.error("a ledger entry could not be written", extra={"error_type": type(failure).__name__})
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
+
+    def _take_times(self, entries: Sequence[Recorded]) -> None:
+        """Takes in the times of a message's entries, made one after the other. Raises Refused: LEDGER_UNAVAILABLE."""
+        times = entries[0].entry.time.ToMicroseconds(), entries[-1].entry.time.ToMicroseconds()
+        too_early = self._is_too_early(min(times))
+        if too_early != self._told_behind:
+            self._told_behind = too_early
+            if too_early:
+                behind = {"seconds": (self._newest_us - min(times)) / 1e6}
+                log.error("the clock is behind the newest entry of the ledger: nothing is put on record", extra=behind)
+            else:
+                log.info("the clock has caught up with the newest entry of the ledger: it is open")
+        if too_early:
+            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its clock is behind its newest entry")
+        self._newest_us = max(self._newest_us, *times)
 
     @property
     def size(self) -> int:
@@ -169,7 +203,7 @@ class Record:
         return kept
 
 
-def _handed(entries: Sequence[Recorded], act: Act | None = None) -> Handed:
+def _handed(entries: Sequence[Recorded], act: Act | None) -> Handed:
     return Handed(
         [each.entry.SerializeToString(deterministic=True) for each in entries],
         [each.body for each in entries],

@@ -88,7 +88,7 @@ async def _keep(path: Path, *, waiting: int, each: int) -> _Round:
     grouping: asyncio.Task[None] | None = None
     try:
         size = await writer.run(partial(load, sign=sign))
-        record = Record(writer=writer, sign=sign, size=size, is_open=lambda: True)
+        record = Record(writer=writer, sign=sign, size=size, newest_us=0, is_open=lambda: True)
         grouping = asyncio.create_task(record.grouping.run())
         found = await _measured_waiters(record, waiting=waiting, each=each)
         if record.size != (each + _WARM_UP) * waiting:

@@ -15,7 +15,7 @@ import hmac
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from hashlib import blake2b
 from typing import Final
@@ -41,6 +41,8 @@ _MOST_AHEAD: Final = 10_000
 """So many at most: of who may ask without end a share of the limit would be used up by thirty restarts all the same."""
 _OF_OPERATORS: Final = "operator_"
 """How the names of their limits begin."""
+_KEPT: Final = timedelta(days=2)
+"""How old a day is that nobody needs, even if the clock is ahead."""
 _SUBJECTS: Final = "agency_subjects_day"
 _DIGEST_BYTES: Final = 16
 
@@ -187,8 +189,9 @@ def _write(day: date, rounded: dict[Account, int], connection: Connection) -> No
     """Only ever upwards: of two that are under way the later one may know less."""
     kept = _counts_of(connection, day)
     larger = {account: count for account, count in rounded.items() if count > kept.get(account, 0)}
-    # Of days that are over nothing is needed.
-    connection.execute(delete(asked_today).where(asked_today.c.day < day.isoformat()))
+    # Of days that are over nothing is needed; but the clock may be a day ahead, and today what it calls over.
+    connection.execute(delete(asked_today).where(asked_today.c.day < (day - _KEPT).isoformat()))
     for agency, name in larger:
-        connection.execute(delete(asked_today).where(asked_today.c.agency == agency, asked_today.c.name == name))
+        of_today = asked_today.c.day == day.isoformat(), asked_today.c.agency == agency, asked_today.c.name == name
+        connection.execute(delete(asked_today).where(*of_today))
     _ADD.write(connection, [(day.isoformat(), *account, count) for account, count in larger.items()])

@@ -10,8 +10,9 @@ Rules:
    nobody who was asked about.
 4. The newest secrets of a backup that was put back are missing and the destroyed ones are back, so what was destroyed
    is destroyed again at each start (`acts_of_two`).
-5. A month whose retention is over is destroyed by itself, the oldest one first and no more than one a day: a clock that
-   is wrong by years must not take seven years of bodies with it before somebody looks.
+5. A month whose retention is over is destroyed by itself, the oldest one first and no more than one in 24 hours that
+   the center ran, over restarts: a clock that is wrong by years must not take seven years of bodies with it before
+   somebody looks.
 """
 
 import os
@@ -22,7 +23,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, String, Table, bindparam, delete, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from jukinet._pb.jukinet.body.v1.body_pb2 import KeyPlace
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -53,6 +68,11 @@ persons = Table(
     Column("secret", LargeBinary, nullable=False),
     Column("made_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
     sqlite_with_rowid=False,
+)
+hours_run = Table(
+    "hours_run",
+    metadata,
+    Column("hours", Integer, nullable=False, comment="that the center ran since a month was destroyed by itself"),
 )
 
 _MONTH = Prepared(select(months.c.secret).where(months.c.month == bindparam("month")))
@@ -143,9 +163,14 @@ class BodyKeys:
         await self.writer.empty_log()  # also where none was there: a crash may have come between the two
         return gone
 
-    async def expired_before(self, month: str) -> str | None:
-        """The oldest month with a secret, if it lies before `month`. Raises StoreError."""
-        return await read_soon(self._reader, partial(_oldest_before, month))
+    async def after_an_hour(self, first_kept: str, *, every: int) -> str | None:
+        """Counts an hour; after so many of them destroys the oldest month, if it lies before `first_kept`.
+
+        Returns: the month that was destroyed. Raises StoreError.
+        """
+        month = await self.writer.run(partial(_after_an_hour, first_kept, every))
+        await self.writer.empty_log()  # each hour, since a crash may have come between the two
+        return month
 
     def close(self) -> None:
         """Closes the file."""
@@ -215,8 +240,12 @@ def _destroy(keys: Iterable[tuple[str, int]], connection: Connection) -> int:
     return gone
 
 
-def _oldest_before(month: str, connection: Connection) -> str | None:
-    found: str | None = connection.execute(
-        select(months.c.month).where(months.c.month < month).order_by(months.c.month).limit(1)
-    ).scalar_one_or_none()
-    return found
+def _after_an_hour(first_kept: str, every: int, connection: Connection) -> str | None:
+    hours: int = connection.execute(select(hours_run.c.hours)).scalar_one() + 1
+    oldest: str | None = connection.execute(select(func.min(months.c.month))).scalar_one()
+    month = oldest if hours >= every and oldest is not None and oldest < first_kept else None
+    if month is not None:
+        connection.execute(delete(months).where(months.c.month == month))
+        hours = 0
+    connection.execute(update(hours_run).values(hours=hours))
+    return month

@@ -241,7 +241,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         except TicketInvalid as invalid:
             raise Refused(invalid.reason, detail=invalid.why) from None
         self._frozen.require_free(ticket)
-        self._terminals.require_seat(ticket, moment)
+        self._terminals.require_seat(ticket)
         return ticket
 
     def _handle(self, ticket: provision.Ticket, handle: bytes, place: int, moment: datetime) -> provision.HandleContent:

@@ -131,7 +131,7 @@ class ProvisionService(ProvisionServiceServicer):
                 self._tickets.use(ticket, subjects=subjects, now=moment.now)
                 self._decide(ticket, {method_of(subject) for subject in subjects}, moment.day)
                 self._frozen.require_free(ticket)
-                self._terminals.require_seat(ticket, moment.now)
+                self._terminals.require_seat(ticket)
                 self._asked_today.charge(ticket, subjects, moment.day)
         except TicketInvalid as invalid:
             log.warning("a ticket was refused: %s", invalid.why)

@@ -7,7 +7,8 @@ Source: docs/decisions/0091-one-terminal-at-all-gateways.md.
 """
 
 import logging
-from datetime import datetime
+import time
+from collections.abc import Callable
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import Ticket
@@ -19,20 +20,20 @@ log = logging.getLogger(__name__)
 
 
 class Terminals:
-    """Where the operators of all agencies sit now."""
+    """Where the operators of all agencies sit now; `clock` gives seconds that only grow."""
 
-    def __init__(self) -> None:
-        self._seats: Seats[bytes] = Seats()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seats: Seats[bytes] = Seats(clock)
 
-    def require_seat(self, ticket: Ticket, now: datetime) -> None:
+    def require_seat(self, ticket: Ticket) -> None:
         """Notes that the operator of a ticket sits where it says; a gateway of before this says nothing.
 
         Raises Refused: OPERATOR_ELSEWHERE.
         """
         if not ticket.terminal:
             return
-        if self._seats.of(ticket.agency, ticket.operator, now) not in (None, ticket.terminal):
+        if self._seats.of(ticket.agency, ticket.operator) not in (None, ticket.terminal):
             metrics.operator_elsewhere()
             log.warning("an operator asked from a second terminal", extra={"peer": ticket.agency})
             raise Refused(errors.ERROR_REASON_OPERATOR_ELSEWHERE)
-        self._seats.take(ticket.agency, ticket.operator, ticket.terminal, now)
+        self._seats.take(ticket.agency, ticket.operator, ticket.terminal)

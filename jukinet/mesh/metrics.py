@@ -62,7 +62,7 @@ INSTRUMENTS: Final = {
     ),
     "ledger_entries": ("gauge", "1", "entries of the ledger"),
     "ledger_published": ("gauge", "1", "entries under the checkpoint that a quorum of witnesses cosigned"),
-    "ledger_unpublished_age": ("gauge", "s", "since when the ledger holds entries that no quorum cosigned"),
+    "ledger_unpublished_age": ("gauge", "s", "since when a quorum is not known to have cosigned all of the ledger"),
     "witness_lag": ("gauge", "1", "entries of the ledger that the witness has not cosigned"),
     "witness_answers": ("gauge", "1", "1 while the witness's last answer was right"),
     "mirror_entries": ("gauge", "1", "entries of the peer's ledger that are verified at the disclosure node"),
@@ -300,7 +300,7 @@ def ledger_entries(entries: int) -> None:
 
 
 def ledger_published(entries: int, unpublished_seconds: float) -> None:
-    """Shows how many entries are under the published checkpoint, and for how long others have waited to be."""
+    """Shows how many entries are under the published checkpoint, and since when it is not known to hold all."""
     if _serving is not None:
         _serving.gauges["ledger_published"].set(entries)
         _serving.gauges["ledger_unpublished_age"].set(unpublished_seconds)

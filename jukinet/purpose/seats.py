@@ -1,14 +1,16 @@
 """Where operators of agencies (操作者) sit: each at one terminal, until he has asked nothing for five minutes (`IDLE`).
 
 Gateways and the center judge by it: a gateway by the terminal itself, the center for all gateways by what stands for it
-in a ticket (`terminal_tag`). In memory alone.
+in a ticket (`terminal_tag`). In memory alone, and by a clock that nobody sets.
 
 Source: docs/decisions/0056-an-operator-signs-each-question.md, 0091-one-terminal-at-all-gateways.md.
 """
 
 import hmac
+import time
 from collections import OrderedDict
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Final, Generic, TypeVar
 
 from jukinet.mesh.interceptors import Terminal
@@ -20,20 +22,21 @@ _T = TypeVar("_T")
 
 
 class Seats(Generic[_T]):
-    """Who sits where now."""
+    """Who sits where now; `clock` gives seconds that only grow."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._seats: OrderedDict[tuple[str, str], tuple[_T, float]] = OrderedDict()
-        """Terminal and when it was used last, in seconds since 1970; in the order of use."""
+        """Terminal and when it was used last by the clock; in the order of use."""
 
-    def of(self, agency: str, operator: str, now: datetime) -> _T | None:
+    def of(self, agency: str, operator: str) -> _T | None:
         """The terminal at which an operator sits; None where he has asked nothing for five minutes."""
         terminal, asked_at = self._seats.get((agency, operator), (None, 0.0))
-        return terminal if now.timestamp() - asked_at <= IDLE.total_seconds() else None
+        return terminal if self._clock() - asked_at <= IDLE.total_seconds() else None
 
-    def take(self, agency: str, operator: str, terminal: _T, now: datetime) -> None:
+    def take(self, agency: str, operator: str, terminal: _T) -> None:
         """Notes that an operator asks from a terminal. Who asked nothing for five minutes is let go."""
-        moment = now.timestamp()
+        moment = self._clock()
         self._seats[agency, operator] = (terminal, moment)
         self._seats.move_to_end((agency, operator))
         while moment - next(iter(self._seats.values()))[1] > IDLE.total_seconds():

@@ -230,7 +230,7 @@ class Network:
         with self.ledger_engine.begin() as connection:
             size = load(connection, lambda: self.signer)
         self.writer = Writer(self.ledger_engine)
-        self.record = Record(writer=self.writer, sign=lambda: self.signer, size=size, is_open=lambda: True)
+        self.record = Record(writer=self.writer, sign=lambda: self.signer, size=size, newest_us=0, is_open=lambda: True)
         self.center = DirectCenter(self.center_service, identity)
         self.asking = Center(
             identity=identity.uri,

@@ -114,7 +114,7 @@ async def asked_at_once(engine: Engine, entries: Sequence[ledger_pb2.Entry]) -> 
     with engine.begin() as connection:
         size = load(connection, lambda: SIGNER)
     writer = Writer(engine, limit=1)
-    record = Record(writer=writer, sign=lambda: SIGNER, size=size, is_open=lambda: True)
+    record = Record(writer=writer, sign=lambda: SIGNER, size=size, newest_us=0, is_open=lambda: True)
     grouping = asyncio.create_task(record.grouping.run())
     try:
         told = await asyncio.gather(*map(record.keep, entries), return_exceptions=True)

@@ -103,7 +103,7 @@ async def test_whoever_takes_a_body_stands_in_the_ledger_before_it_leaves(networ
         for missing in (1, 7):
             asked = service.TakeBody(body_pb2.TakeBodyRequest(index=missing), None)  # type: ignore[arg-type]  # the context is not used
             assert await network.refusal_of(asked) == errors.ERROR_REASON_BODY_NOT_KEPT
-        network.record.is_open = lambda: False
+        network.record._is_open = lambda: False
         asked = service.TakeBody(body_pb2.TakeBodyRequest(index=0), None)  # type: ignore[arg-type]  # the context is not used
         assert await network.refusal_of(asked) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
 

@@ -146,10 +146,10 @@ async def test_an_act_without_its_entry_has_no_effect(network: Network, operator
 
 async def test_a_ledger_that_is_closed_takes_no_act(network: Network, operators: Operators) -> None:
     await operators.propose(CLOSING)
-    network.record.is_open = lambda: False
+    network.record._is_open = lambda: False
     assert await network.refusal_of(operators.approve(DIGEST)) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
     assert operators.policy.editions.named("2026-04") is None
-    network.record.is_open = lambda: True
+    network.record._is_open = lambda: True
     assert (await operators.approve(DIGEST)).approved_by == BOB.uri
 
 

@@ -168,7 +168,7 @@ async def test_without_its_entry_nothing_is_answered(network: Network) -> None:
 
 async def test_a_closed_ledger_asks_the_center_for_nothing_and_takes_no_entry(network: Network) -> None:
     network.enter(network.record_of(1))
-    network.record.is_open = lambda: False
+    network.record._is_open = lambda: False
     for agency in ("pension-service", "example-bank", "unlisted"):
         assert await network.refusal_of(network.inquire(agency)) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
     with pytest.raises(Refused):
@@ -178,7 +178,7 @@ async def test_a_closed_ledger_asks_the_center_for_nothing_and_takes_no_entry(ne
 
 async def test_a_ledger_that_is_closed_answers_nothing_and_reads_nothing(network: Network) -> None:
     network.enter(network.record_of(1))
-    network.record.is_open = lambda: False
+    network.record._is_open = lambda: False
     for asking in (network.inquire(), network.verify(network.four_items(network.record_of(1)))):
         assert await network.refusal_of(asking) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
     batch = network.inquire_batch(network.batch_of(1))

@@ -29,22 +29,34 @@ UNKNOWN, INVALID = errors.ERROR_REASON_OPERATOR_UNKNOWN, errors.ERROR_REASON_OPE
 
 
 class Office:
-    """One agency's operators at their terminals; `at` is minutes after the beginning."""
+    """One agency's operators at their terminals; `at` is minutes after the beginning.
+
+    `clock_ahead` is by how many minutes the gateway's and the terminals' time of day is wrong.
+    """
 
     def __init__(self) -> None:
         keys = {name: key.public_key() for name, key in OPERATOR_KEYS.items()}
         agency = Agency(
             PENSION.name, PENSION.uri, "P", "年", "public", frozenset(), frozenset(), NOW.date(), operators=keys
         )
-        self.operators = Operators({PENSION.uri: agency})
+        self.passed = 0.0
+        self.operators = Operators({PENSION.uri: agency}, clock=lambda: 60 * self.passed)
 
     def ask(
-        self, at: float = 0, *, operator: str = "op-1", terminal: Terminal = HERE, logged_on: float | None = None
+        self,
+        at: float = 0,
+        *,
+        operator: str = "op-1",
+        terminal: Terminal = HERE,
+        logged_on: float | None = None,
+        clock_ahead: float = 0,
     ) -> int:
-        moment = NOW + at * MINUTE
+        self.passed = at
+        moment = NOW + (at + clock_ahead) * MINUTE
         asked = inquiry.VerifyIdentityRequest(context=inquiry.InquiryContext(operator=operator))
         parts: dict[str, Any] = {"agency": PENSION.uri, "certificate": terminal.certificate}
-        sign(asked, OPERATOR_KEYS[operator], now=moment, logged_on_at=NOW + (logged_on or at) * MINUTE, **parts)
+        logged_on_at = moment if logged_on is None else NOW + logged_on * MINUTE
+        sign(asked, OPERATOR_KEYS[operator], now=moment, logged_on_at=logged_on_at, **parts)
         proof, statement = asked.context.operator_proof, statement_of(asked, **parts)
         return self.operators.admit(PENSION.uri, operator, proof, statement, terminal=terminal, now=moment)
 
@@ -79,6 +91,18 @@ def test_a_terminal_that_was_left_logged_on_serves_nobody(office: Office) -> Non
     assert office.ask(0) == ALLOWED
     assert office.ask(5.1, logged_on=0.01) == EXPIRED
     assert office.ask(5.2) == ALLOWED  # he logged on again
+
+
+def test_a_clock_that_was_an_hour_ahead_lengthens_no_session(office: Office) -> None:
+    assert office.ask(0, clock_ahead=60) == ALLOWED
+    assert office.ask(50, logged_on=-10) == EXPIRED
+    assert office.ask(50, terminal=THERE) == ALLOWED  # he sat nowhere for fifty minutes
+
+
+def test_a_clock_that_is_set_ahead_ends_no_session(office: Office) -> None:
+    assert office.ask(0) == ALLOWED
+    assert office.ask(1, terminal=THERE, clock_ahead=60) == ELSEWHERE
+    assert office.ask(2, logged_on=0, clock_ahead=60) == ALLOWED
 
 
 def test_a_log_on_long_before_the_first_question_is_none(office: Office) -> None:

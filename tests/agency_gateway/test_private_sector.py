@@ -70,7 +70,7 @@ async def test_an_attempt_under_a_request_id_that_was_used_is_counted_too(networ
 async def test_a_closed_ledger_tells_a_private_organisation_of_nothing_that_is_not_counted(
     network: Network, rpc: str
 ) -> None:
-    network.record.is_open = lambda: False
+    network.record._is_open = lambda: False
     told = network.note_refusal(errors.ERROR_REASON_INVALID_MESSAGE, BANK.name, rpc=rpc)
     assert await network.refusal_of(told) == errors.ERROR_REASON_LEDGER_UNAVAILABLE
     assert network.entries() == []
@@ -78,7 +78,7 @@ async def test_a_closed_ledger_tells_a_private_organisation_of_nothing_that_is_n
 
 async def test_a_ledger_that_opens_meanwhile_takes_the_attempt_as_what_it_is(network: Network) -> None:
     states = iter([False])
-    network.record.is_open = lambda: next(states, True)
+    network.record._is_open = lambda: next(states, True)
     assert await network.refusal_of(network.inquire(BANK.name)) in (BANNED, errors.ERROR_REASON_LEDGER_UNAVAILABLE)
     assert {entry.refusal for entry in network.leaves()} <= {BANNED}
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_status import rpc_status
 
+from agency_gateway import publisher as publisher_module
 from agency_gateway.appending import load
 from agency_gateway.node import MIGRATIONS
-from agency_gateway.publisher import UNPUBLISHED_SECONDS, Publisher
+from agency_gateway.publisher import PUBLISH_SECONDS, UNPUBLISHED_SECONDS, Publisher
 from agency_gateway.record import Record
 from agency_gateway.witness import Witness
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
@@ -34,6 +36,7 @@ from jukinet.mesh.errors import Refused, to_status
 from jukinet.mesh.identity import Identity
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import ensure_schema
+from jukinet.store.reading import read
 from jukinet.store.writer import Writer
 from jukinet.witness.node import MIGRATIONS as WITNESS_MIGRATIONS
 from jukinet.witness.service import WitnessService
@@ -135,7 +138,13 @@ class House:
             writer=self.writer,
             clock=lambda: self.now,
         )
-        self.record = Record(writer=self.writer, sign=lambda: SIGNER, size=size, is_open=lambda: self.publisher.is_open)
+        self.record = Record(
+            writer=self.writer,
+            sign=lambda: SIGNER,
+            size=size,
+            newest_us=0,
+            is_open=lambda: self.publisher.is_open,
+        )
         self._grouping = asyncio.create_task(self.record.grouping.run())
 
     async def close(self) -> None:
@@ -288,8 +297,47 @@ async def test_a_ledger_that_does_not_grow_needs_no_witness(house: House) -> Non
     await house.publish(after=10 * UNPUBLISHED_SECONDS)
     assert house.publisher.is_open
     await house.keep()
-    await house.publish(after=10 * UNPUBLISHED_SECONDS)
-    assert house.publisher.is_open, "it waits since this round at the earliest"
+    await house.publish(after=PUBLISH_SECONDS)
+    assert house.publisher.is_open, "it waits since the round before at the earliest"
+
+
+async def test_a_ledger_that_cannot_be_read_for_its_witnesses_is_closed_after_the_limit(house: House) -> None:
+    await house.publisher.begin()
+    await house.keep()
+    await house.publish()
+    await house.keep()
+    with house.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ledger_checkpoints RENAME TO elsewhere")
+    await house.publish(after=UNPUBLISHED_SECONDS)
+    assert house.publisher.is_open
+    await house.publish(after=1)
+    assert not house.publisher.is_open
+    with house.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO ledger_checkpoints")
+    await house.publish()
+    assert (house.published()[0], house.publisher.is_open) == (2, True)
+
+
+async def test_a_round_that_does_not_end_closes_the_ledger_after_the_limit(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.publisher.begin()
+    moves_on = threading.Event()
+
+    def hanging(*asked: Any) -> Any:
+        moves_on.wait(30)
+        return read(*asked)
+
+    monkeypatch.setattr(publisher_module, "read", hanging)
+    round_ = asyncio.create_task(house.publish(after=UNPUBLISHED_SECONDS))
+    await asyncio.sleep(0)
+    assert house.publisher.is_open
+    house.now += 1
+    assert not house.publisher.is_open
+    moves_on.set()
+    await round_
+    await house.publish()
+    assert house.publisher.is_open
 
 
 async def test_nothing_is_kept_before_a_quorum_has_cosigned_what_is_on_disk(house: House) -> None:

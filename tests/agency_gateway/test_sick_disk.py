@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from agency_gateway import record as record_module
+from agency_gateway.detectors import Finding
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.ledger import store
@@ -118,6 +119,27 @@ async def test_a_commit_that_hangs_is_told_within_two_seconds_and_nobody_is_look
     provided = [entry for entry in network.leaves() if entry.result == ledger.RESULT_PROVIDED]
     assert len(provided) >= 2 * QUESTIONS
     assert_all_answers_stand(network, answers + more)
+
+
+async def test_a_question_waits_no_longer_for_a_freeze_that_is_to_be_put_on_record(network: Network) -> None:
+    network.enter(network.record_of(1))
+    await network.inquire(operator="op-2")
+    await network.inquire()
+    asked = network.leaves()[-1]
+    moves_on = threading.Event()
+    hanging = asyncio.ensure_future(on_writer(network, lambda _: moves_on.wait(30)))
+    network.freezes.freeze(Finding("misses", asked.agency, asked.operator_pseudonym, asked.request_id))
+    began = time.monotonic()
+    try:
+        assert await network.refusal_of(network.inquire()) == UNAVAILABLE
+        assert time.monotonic() - began <= 2.0
+        assert network.freezes.standing == {}
+    finally:
+        moves_on.set()
+        await hanging
+    await _until(lambda: bool(network.freezes.standing))  # it goes on by itself
+    assert [each.action for each in network.leaves()][2:] == [ledger.ACTION_FREEZE_OPERATOR]
+    assert await network.refusal_of(network.inquire()) == errors.ERROR_REASON_OPERATOR_FROZEN
 
 
 async def test_an_operators_act_waits_for_its_commit(network: Network) -> None:

@@ -26,7 +26,8 @@ async def main(url: str, origin: str, key: str) -> None:
     writer = await begin_writer(partial(open_ledger, url))
     print(writer._process.pid, flush=True)
     sign = partial(signer_of, origin, Path(key))
-    record = Record(writer=writer, sign=sign, size=await writer.run(partial(load, sign=sign)), is_open=lambda: True)
+    size = await writer.run(partial(load, sign=sign))
+    record = Record(writer=writer, sign=sign, size=size, newest_us=0, is_open=lambda: True)
 
     async def ask() -> None:
         while True:

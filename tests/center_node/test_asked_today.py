@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from center_node.asked_today import AskedToday, asked_today
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -130,6 +130,29 @@ async def test_a_day_begins_with_nothing_asked_and_a_clock_put_back_begins_none(
     assert not await counted.asks(day=DAY + timedelta(days=1))
     counted.restart(DAY + timedelta(days=2))
     assert await counted.asks(day=DAY + timedelta(days=2))
+
+
+async def test_a_clock_that_was_a_day_ahead_gives_nobody_a_second_day_over_restarts(new_center: NewCenter) -> None:
+    counted = new_center(agency_searches_day=1)
+    assert await counted.asks()
+    counted.restart(DAY + timedelta(days=1))
+    assert await counted.asks(day=DAY + timedelta(days=1))
+    counted.restart(DAY)
+    assert not await counted.asks()
+
+
+def _all(wanted: Any, connection: Connection) -> list[str]:
+    return list(connection.scalars(wanted))
+
+
+async def test_days_that_are_long_over_are_not_kept(new_center: NewCenter) -> None:
+    counted = new_center()
+    assert await counted.asks()
+    for ahead in (2, 3):
+        assert await counted.asks(day=DAY + timedelta(days=ahead))
+        days = select(asked_today.c.day).where(asked_today.c.agency == counted.agency).distinct()
+        kept = await counted.writer.run(partial(_all, days))
+        assert (DAY.isoformat() in kept) == (ahead == 2)
 
 
 @pytest.mark.parametrize("limit", [1, 250])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from center_node import acts_of_two
+from center_node import acts_of_two, body_key_service
 from center_node.body_key_service import destroy_again
 from center_node.body_keys import Answered, BodyKeys, first_kept
 from jukinet._pb.jukinet.body.v1.body_pb2 import KeyPlace
@@ -138,8 +138,43 @@ async def test_the_oldest_month_expires_first(keys: BodyKeys) -> None:
     for month in (3, 1, 2):
         await key(keys, "", now=datetime(2019, month, 1, tzinfo=UTC))
     assert first_kept(datetime(2026, 3, 31, tzinfo=UTC), 7) == "2019-03"
-    assert await keys.expired_before("2019-03") == "2019-01"
-    assert await keys.expired_before("2019-01") is None
+    destroyed = [await keys.after_an_hour("2019-03", every=1) for _ in range(3)]
+    assert destroyed == ["2019-01", "2019-02", None]
+
+
+async def test_a_month_expires_by_hours_that_the_center_ran_however_often_it_starts(path: Path) -> None:
+    """A clock that is years ahead takes one month a day, and no start takes another."""
+    before = BodyKeys(path, bytes(32))
+    for month in (1, 2, 3):
+        await key(before, "", now=datetime(2019, month, 1, tzinfo=UTC))
+    secret = secrets(path, "months")[0]
+    before.close()
+    destroyed = []
+    for _ in range(12):  # of six hours each: three days
+        opened = BodyKeys(path, bytes(32))
+        destroyed.append([await opened.after_an_hour("2030-01", every=24) for _ in range(6)])
+        opened.close()
+    assert [each[-1] for each in destroyed if each[-1]] == ["2019-01", "2019-02", "2019-03"]
+    assert sum(each is None for run in destroyed for each in run) == 12 * 6 - 3
+    assert [bool(each[-1]) for each in destroyed] == [False, False, False, True] * 3
+    assert secret not in on_disk(path)
+
+
+async def test_no_start_of_the_center_destroys_a_month(keys: BodyKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits an hour first, and 24 of them."""
+    monkeypatch.setattr(body_key_service, "now", lambda: datetime(2040, 1, 1, tzinfo=UTC))
+    await key(keys, "", now=datetime(2019, 1, 1, tzinfo=UTC))
+    hours = []
+
+    async def passing(seconds: float) -> None:
+        hours.append((seconds, await keys.holds("2019-01")))
+        if len(hours) == 26:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", passing)
+    with pytest.raises(asyncio.CancelledError):
+        await body_key_service.destroy_expired(keys, 7)
+    assert hours == [(3600.0, True)] * 24 + [(3600.0, False)] * 2
 
 
 def test_an_act_takes_two_operators_each_time_anew(tmp_path: Path) -> None:

@@ -1,36 +1,41 @@
 """An operator sits at one terminal until he asked nothing for five minutes, and what stands for it tells nothing."""
 
-from datetime import UTC, datetime, timedelta
 from itertools import combinations
 
 from jukinet.mesh.interceptors import Terminal
 from jukinet.purpose.seats import IDLE, Seats, terminal_tag
 
-NOW = datetime(2026, 4, 1, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
+IDLE_SECONDS = IDLE.total_seconds()
 HERE = Terminal(bytes(range(32)), "ipv4:192.0.2.1")
 
 
 def test_an_operator_sits_where_he_asked_last_until_five_idle_minutes_are_over() -> None:
-    seats: Seats[str] = Seats()
-    assert seats.of("a", "op-1", NOW) is None
-    seats.take("a", "op-1", "here", NOW)
-    assert seats.of("a", "op-1", NOW + IDLE) == "here"
-    assert seats.of("a", "op-1", NOW + IDLE + SECOND) is None
-    assert seats.of("a", "op-2", NOW) is None
-    assert seats.of("b", "op-1", NOW) is None
-    seats.take("a", "op-1", "there", NOW + IDLE)
-    assert seats.of("a", "op-1", NOW + 2 * IDLE) == "there"
+    now = 0.0
+    seats: Seats[str] = Seats(lambda: now)
+    assert seats.of("a", "op-1") is None
+    seats.take("a", "op-1", "here")
+    assert (seats.of("a", "op-2"), seats.of("b", "op-1")) == (None, None)
+    now = IDLE_SECONDS
+    assert seats.of("a", "op-1") == "here"
+    seats.take("a", "op-1", "there")
+    now = 2 * IDLE_SECONDS
+    assert seats.of("a", "op-1") == "there"
+    now += 1
+    assert seats.of("a", "op-1") is None
 
 
 def test_who_left_is_let_go_and_nobody_else() -> None:
-    seats: Seats[str] = Seats()
+    now = 0.0
+    seats: Seats[str] = Seats(lambda: now)
     for number in range(1000):
-        seats.take("a", f"op-{number}", "here", NOW + number * SECOND)
-    assert len(seats._seats) == IDLE.total_seconds() + 1
-    seats.take("a", "op-800", "here", NOW + 1000 * SECOND)  # he is the first no more
-    seats.take("a", "op-2000", "here", NOW + 1200 * SECOND)
-    assert seats.of("a", "op-800", NOW + 1200 * SECOND) == "here"
+        now = float(number)
+        seats.take("a", f"op-{number}", "here")
+    assert len(seats._seats) == IDLE_SECONDS + 1
+    now = 1000.0
+    seats.take("a", "op-800", "here")  # he is the first no more
+    now = 1200.0
+    seats.take("a", "op-2000", "here")
+    assert seats.of("a", "op-800") == "here"
     assert "op-900" in {operator for _, operator in seats._seats}
     assert "op-899" not in {operator for _, operator in seats._seats}
 
