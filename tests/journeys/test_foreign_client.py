@@ -5,7 +5,8 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -21,55 +23,154 @@ from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.tls import TlsFiles
+from tests.journeys.foreign import carry_out_a_job, method_of, take_a_recall, watch_a_person
+from tests.journeys.test_batch_journey import line
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, GATEWAY = "131016", "gateway-1"
-SECONDS = 30
+SECONDS = 60
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
-SERVICE = "jukinet.inquiry.v1.InquiryService"
 
 
-def grpcurl(network: Network, tls: TlsFiles, request: str, rpc: str = "Inquire") -> subprocess.CompletedProcess[str]:
-    """Asks with grpcurl."""
+def grpcurl(network: Network, tls: TlsFiles, path: str) -> list[str]:
+    """The command that asks with grpcurl what it reads from standard input."""
     program = PROGRAMS / "grpcurl"
     if not program.exists():
         pytest.skip("the package with grpcurl holds the program for Linux on x86-64 alone")
     # This grpcurl of 2022 cannot parse sources with debug_redact; a descriptor set holds what it does not know.
     contract = network.more / "contract.binpb"
-    made = run([PROGRAMS / "buf", "build", ROOT, "-o", contract], "")
+    made = run([str(PROGRAMS / "buf"), "build", str(ROOT), "-o", str(contract)], "")
     assert made.returncode == 0, made.stderr
     files = ["-cacert", tls.nodes_ca, "-cert", tls.certificate, "-key", tls.key]
     options = ["-servername", network.mesh.config(GATEWAY).identity.server_name, "-max-time", SECONDS, "-format-error"]
-    address, path = network.mesh.address(GATEWAY), f"{SERVICE}/{rpc}"
-    return run([program, "-protoset", contract, *files, *options, "-d", "@", address, path], request)
+    words = [program, "-protoset", contract, *files, *options, "-d", "@", network.mesh.address(GATEWAY), path]
+    return [str(word) for word in words]
 
 
-def buf_curl(network: Network, tls: TlsFiles, request: str, rpc: str = "Inquire") -> subprocess.CompletedProcess[str]:
-    """Asks with `buf curl`."""
+def buf_curl(network: Network, tls: TlsFiles, path: str) -> list[str]:
+    """The same with `buf curl`."""
     files = ["--cacert", tls.nodes_ca, "--cert", tls.certificate, "--key", tls.key]
     options = ["--servername", network.mesh.config(GATEWAY).identity.server_name, "--timeout", f"{SECONDS}s"]
     options += ["--protocol", "grpc", "--schema", ROOT, "--data", "@-"]
-    url = f"https://{network.mesh.address(GATEWAY)}/{SERVICE}/{rpc}"
-    return run([PROGRAMS / "buf", "curl", *files, *options, url], request)
+    words = [PROGRAMS / "buf", "curl", *files, *options, f"https://{network.mesh.address(GATEWAY)}/{path}"]
+    return [str(word) for word in words]
 
 
-def run(command: Sequence[Any], request: str) -> subprocess.CompletedProcess[str]:
-    words = [str(word) for word in command]
-    return subprocess.run(words, input=request, capture_output=True, text=True, timeout=2 * SECONDS, check=False)
+def run(command: Sequence[str], request: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, input=request, capture_output=True, text=True, timeout=2 * SECONDS, check=False)
 
 
-CLIENTS = pytest.mark.parametrize("ask", [grpcurl, buf_curl])
-Ask = Callable[..., subprocess.CompletedProcess[str]]
+def path_of(question: Message) -> str:
+    method = method_of(question)
+    return f"{method.containing_service.full_name}/{method.name}"
+
+
+Command = Callable[[Network, TlsFiles, str], list[str]]
+CLIENTS = pytest.mark.parametrize("command", [grpcurl, buf_curl])
+
+
+async def ask(
+    network: Network, command: Command, question: Message, agency: str = PENSION_SERVICE
+) -> subprocess.CompletedProcess[str]:
+    """Asks one question, as it is."""
+    words = await asyncio.to_thread(command, network, network.tls(Identity("agency", agency)), path_of(question))
+    return await asyncio.to_thread(run, words, json_format.MessageToJson(question))
+
+
+def columns(subject: inquiry.Subject) -> str:
+    """A person as `batch-job sign` takes him."""
+    if subject.individual_number:
+        return json.dumps({"individual_number": subject.individual_number})
+    items = subject.four_items
+    name = identity_pb2.PersonName(legal=items.name)
+    return line(
+        identity_pb2.IdentityRecord(name=name, birth_date=items.birth_date, sex=items.sex, address=items.address)
+    )
+
+
+class CommandLine:
+    """The client of `foreign.Client`: one run of the program a question, or a stream."""
+
+    def __init__(self, network: Network, command: Command) -> None:
+        self._network = network
+        self._command = command
+        self._streams: dict[str, Stream] = {}
+
+    async def ask(self, question: Any) -> Any:
+        question, method = self._network.signed(question), method_of(question)
+        if not method.client_streaming:
+            done = await ask(self._network, self._command, question)
+            assert done.returncode == 0, done.stderr
+            return json_format.Parse(done.stdout, GetMessageClass(method.output_type)())
+        if method.name not in self._streams:
+            tls = self._network.tls(Identity("agency", PENSION_SERVICE))
+            words = await asyncio.to_thread(self._command, self._network, tls, path_of(question))
+            process = await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE)
+            self._streams[method.name] = Stream(process)
+        told = await self._streams[method.name].ask(json_format.MessageToJson(question))
+        return json_format.ParseDict(told, GetMessageClass(method.output_type)())
+
+    async def order(self, question: inquiry.InquireBatchRequest, job: Path) -> None:
+        people, mesh = job.with_suffix(".jsonl"), ("--mesh", str(self._network.mesh.root), "--agency", PENSION_SERVICE)
+        people.write_text("".join(f"{columns(each)}\n" for each in question.subjects), "utf-8")
+        context = question.context
+        affair = ("--purpose", context.purpose, "--case", context.case_reference, "--operator", context.operator)
+        names = [inquiry.IdentityField.Name(each).removeprefix("IDENTITY_FIELD_") for each in question.fields]
+        fields = [word for name in names for word in ("--field", name.lower().replace("_", "-"))]
+        words = [sys.executable, "-m", "jukinet.cli", "batch-job", "sign", str(people), "--out", str(job)]
+        done = await asyncio.to_thread(run, [*words, *mesh, *affair, *fields], "")
+        assert done.returncode == 0, done.stderr
+
+    async def end(self) -> None:
+        """Ends the streams, as a client does that has asked all."""
+        for stream in self._streams.values():
+            assert await stream.end() == 0
+
+
+class Stream:
+    """A program that sends what it reads as JSON, object by object, and writes each answer as it comes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._read = ""
+
+    async def ask(self, request: str) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{request}\n".encode())
+        return await asyncio.wait_for(self._object(), SECONDS)
+
+    async def end(self) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        return await asyncio.wait_for(self._process.wait(), SECONDS)
+
+    async def _object(self) -> Any:
+        assert self._process.stdout is not None
+        while True:
+            try:
+                found, end = json.JSONDecoder().raw_decode(self._read)
+            except json.JSONDecodeError:
+                more = await self._process.stdout.readline()
+                assert more, f"the stream ended after {self._read!r}"
+                self._read = (self._read + more.decode()).lstrip()
+            else:
+                self._read = self._read[end:].lstrip()
+                return found
+
+
+@pytest.fixture(params=[grpcurl, buf_curl])
+async def client(request: pytest.FixtureRequest, network: Network) -> AsyncIterator[CommandLine]:
+    client = CommandLine(network, request.param)
+    yield client
+    await client.end()
 
 
 @CLIENTS
-async def test_an_agency_gets_its_answer_with_any_grpc_client(network: Network, ask: Ask) -> None:
+async def test_an_agency_gets_its_answer_with_any_grpc_client(network: Network, command: Command) -> None:
     record = await network.enter(CHIYODA)
     question = network.signed(network.question(record))
-    done = await asyncio.to_thread(
-        ask, network, network.tls(Identity("agency", PENSION_SERVICE)), json_format.MessageToJson(question)
-    )
+    done = await ask(network, command, question)
     assert done.returncode == 0, done.stderr
     answer = json_format.Parse(done.stdout, inquiry.InquireResponse())
     assert answer.request_id == question.context.request_id
@@ -81,11 +182,11 @@ async def test_an_agency_gets_its_answer_with_any_grpc_client(network: Network, 
 
 
 @CLIENTS
-async def test_a_bank_is_refused_with_a_reason_that_any_grpc_client_can_read(network: Network, ask: Ask) -> None:
+async def test_a_bank_is_refused_with_a_reason_that_any_grpc_client_can_read(
+    network: Network, command: Command
+) -> None:
     question = network.signed(network.question(await network.enter(CHIYODA)), BANK)
-    done = await asyncio.to_thread(
-        ask, network, network.tls(Identity("agency", BANK)), json_format.MessageToJson(question)
-    )
+    done = await ask(network, command, question, BANK)
     assert done.returncode != 0
     assert done.stdout == ""
     refusal = json.loads(done.stderr)
@@ -112,26 +213,42 @@ def batch(context: inquiry.InquiryContext, subjects: list[inquiry.Subject]) -> i
 
 @CLIENTS
 @pytest.mark.parametrize(
-    ("make", "rpc", "answer"),
+    ("make", "answer"),
     [
-        pytest.param(by_number, "Inquire", inquiry.InquireResponse, id="by number"),
-        pytest.param(verification, "VerifyIdentity", inquiry.VerifyIdentityResponse, id="verification"),
-        pytest.param(batch, "InquireBatch", inquiry.InquireBatchResponse, id="batch"),
+        pytest.param(by_number, inquiry.InquireResponse, id="by number"),
+        pytest.param(verification, inquiry.VerifyIdentityResponse, id="verification"),
+        pytest.param(batch, inquiry.InquireBatchResponse, id="batch"),
     ],
 )
 async def test_every_kind_of_inquiry_is_made_with_any_grpc_client(
-    network: Network, ask: Ask, make: Callable[..., Any], rpc: str, answer: type[Message]
+    network: Network, command: Command, make: Callable[..., Any], answer: type[Message]
 ) -> None:
     record = await network.enter(CHIYODA)
     named = network.four_items(record), record.individual_number
     subjects = [inquiry.Subject(four_items=named[0]), inquiry.Subject(individual_number=named[1])]
     question = network.signed(make(network.context(), subjects))
-    tls = network.tls(Identity("agency", PENSION_SERVICE))
-    done = await asyncio.to_thread(ask, network, tls, json_format.MessageToJson(question), rpc)
+    done = await ask(network, command, question)
     assert done.returncode == 0, done.stderr
     told: Any = json_format.Parse(done.stdout, answer())
-    answers = list(told.answers) if rpc == "InquireBatch" else [told]
+    answers = list(told.answers) if make is batch else [told]
     assert [each.outcome for each in answers] == [inquiry.INQUIRY_OUTCOME_MATCH] * len(answers)
-    assert len(answers) == (2 if rpc == "InquireBatch" else 1)
+    assert len(answers) == (2 if make is batch else 1)
     entries = [entry.SerializeToString(deterministic=True) for entry in await network.ledger()]
     assert entries[-len(answers) :] == [each.receipt.entry for each in answers]
+
+
+@pytest.mark.slow
+async def test_a_list_is_begun_taken_and_ended_with_any_grpc_client(network: Network, client: CommandLine) -> None:
+    await watch_a_person(network, client)
+
+
+@pytest.mark.slow
+async def test_a_recall_is_taken_and_acknowledged_with_any_grpc_client(network: Network, client: CommandLine) -> None:
+    await take_a_recall(network, client)
+
+
+@pytest.mark.slow
+async def test_a_batch_is_asked_under_a_signed_job_with_any_grpc_client(
+    network: Network, client: CommandLine, tmp_path: Path
+) -> None:
+    await carry_out_a_job(network, client, tmp_path)

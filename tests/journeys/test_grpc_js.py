@@ -5,7 +5,9 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +15,24 @@ import grpc
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.mesh.identity import Identity
 from tests.journeys import operators
+from tests.journeys.foreign import carry_out_a_job, method_of, take_a_recall, watch_a_person
 
 pytestmark = pytest.mark.slow
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, GATEWAY = "131016", "gateway-1"
 ROOT = Path(__file__).parents[2]
 SECONDS = 120
-Job = tuple[str, Message]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program and its pinned packages, installed by their lock."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
@@ -43,10 +46,38 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def ask(
-    client: Path, network: Network, agency: str, single: Sequence[Job], batch: Sequence[Message] = ()
-) -> tuple[list[Any], list[Any]]:
-    """What the program was answered: to single questions, and on one stream."""
+class Client:
+    """The client of `foreign.Client`: one run of the program for one agency."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def ask(self, question: Any) -> Any:
+        """Raises Refused."""
+        method = method_of(question)
+        told = await self._told({"method": method.name, "question": as_json(question)})
+        if "answer" not in told:
+            raise Refused(told["code"], told["message"])
+        return GetMessageClass(method.output_type).FromString(base64.b64decode(told["answer"]))
+
+    async def order(self, question: inquiry.InquireBatchRequest, job: Path) -> None:
+        told = await self._told({"order": as_json(question)})
+        await asyncio.to_thread(job.write_text, told["job"], "utf-8")
+
+    async def _told(self, line: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{json.dumps(line)}\n".encode())
+        return json.loads(await asyncio.wait_for(self._process.stdout.readline(), SECONDS))
+
+
+class Refused(Exception):
+    """Code of the status, and its message."""
+
+
+@asynccontextmanager
+async def running(program: Path, network: Network, agency: str = PENSION_SERVICE) -> AsyncIterator[Client]:
+    """The program while it asks as an agency; it ends its streams as it should."""
     asking = Identity("agency", agency)
     tls = network.tls(asking)
     job = {
@@ -58,32 +89,25 @@ async def ask(
         "certificate": str(tls.certificate),
         "key": str(tls.key),
         "operator_key": str(network.mesh.operator_key(asking, operators.OPERATOR)),
-        "single": [{"method": method, "question": as_json(question)} for method, question in single],
-        "batch": [as_json(question) for question in batch],
     }
-    done = await asyncio.to_thread(run, [shutil.which("node") or "node", str(client / "ask.cjs")], json.dumps(job))
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
-    return answers["answers"], answers["batch"]
-
-
-def run(program: list[str], job: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(program, input=job, capture_output=True, text=True, timeout=SECONDS, check=False)
+    command = [shutil.which("node") or "node", str(program / "ask.cjs"), json.dumps(job)]
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    assert process.stdin is not None
+    try:
+        yield Client(process)
+    finally:
+        process.stdin.close()
+        ended = await asyncio.wait_for(process.wait(), SECONDS)
+    assert ended == 0
 
 
 def as_json(question: Message) -> Any:
     """A question with the names of the contract, but for the proof, which the program makes itself."""
-    shown = json_format.MessageToDict(question, preserving_proto_field_name=True)
-    shown["context"].pop("operator_proof", None)
-    return shown
-
-
-def entry_of(answer: Any) -> ledger_pb2.Entry:
-    return ledger_pb2.Entry.FromString(base64.b64decode(answer["receipt"]["entry"]))
+    return json_format.MessageToDict(question, preserving_proto_field_name=True)
 
 
 async def test_every_kind_of_inquiry_is_answered_to_a_client_of_another_language(
-    client: Path, network: Network
+    program: Path, network: Network
 ) -> None:
     record = await network.enter(CHIYODA)
     by_items = network.question(record)
@@ -96,25 +120,39 @@ async def test_every_kind_of_inquiry_is_answered_to_a_client_of_another_language
     batch = inquiry.InquireBatchRequest(
         context=network.context(), subjects=[by_items.subject, by_number.subject], fields=[inquiry.IDENTITY_FIELD_SEX]
     )
-    answers, (of_batch,) = await ask(
-        client,
-        network,
-        PENSION_SERVICE,
-        [("Inquire", by_items), ("Inquire", by_number), ("VerifyIdentity", verify)],
-        [batch],
-    )
-    found, dated, verified = answers
-    assert found["provided"]["record"]["name"]["legal"] == record.name.legal
-    assert dated["provided"]["record"]["birth_date"]["year"] == record.birth_date.year
-    assert (verified["verified"], verified["outcome"]) == (True, "INQUIRY_OUTCOME_MATCH")
-    assert [each["outcome"] for each in of_batch["answers"]] == ["INQUIRY_OUTCOME_MATCH"] * 2
-    entries = {entry.request_id: entry for entry in await network.ledger()}
-    for answer in (found, dated, verified, *of_batch["answers"]):
-        assert entries[entry_of(answer).request_id] == entry_of(answer)
+    async with running(program, network) as client:
+        found, dated, verified, of_batch = [await client.ask(each) for each in (by_items, by_number, verify, batch)]
+    assert found.provided.record.name.legal == record.name.legal
+    assert dated.provided.record.birth_date.year == record.birth_date.year
+    assert (verified.verified, verified.outcome) == (True, inquiry.INQUIRY_OUTCOME_MATCH)
+    assert [each.outcome for each in of_batch.answers] == [inquiry.INQUIRY_OUTCOME_MATCH] * 2
+    entries = await network.ledger()
+    for answer in (found, dated, verified, *of_batch.answers):
+        assert entries[answer.receipt.index] == ledger_pb2.Entry.FromString(answer.receipt.entry)
 
 
-async def test_a_bank_is_refused_in_another_language_too(client: Path, network: Network) -> None:
+async def test_a_bank_is_refused_in_another_language_too(program: Path, network: Network) -> None:
     question = network.question(await network.enter(CHIYODA))
-    (refused,), _ = await ask(client, network, BANK, [("Inquire", question)])
-    assert refused["code"] == grpc.StatusCode.PERMISSION_DENIED.value[0]
-    assert "art. 30-38" in refused["message"]
+    async with running(program, network, BANK) as client:
+        with pytest.raises(Refused) as refused:
+            await client.ask(question)
+    code, message = refused.value.args
+    assert code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+    assert "art. 30-38" in message
+
+
+async def test_a_list_is_begun_taken_and_ended_in_another_language(program: Path, network: Network) -> None:
+    async with running(program, network) as client:
+        await watch_a_person(network, client)
+
+
+async def test_a_recall_is_taken_and_acknowledged_in_another_language(program: Path, network: Network) -> None:
+    async with running(program, network) as client:
+        await take_a_recall(network, client)
+
+
+async def test_a_batch_is_ordered_and_asked_under_its_job_in_another_language(
+    program: Path, network: Network, tmp_path: Path
+) -> None:
+    async with running(program, network) as client:
+        await carry_out_a_job(network, client, tmp_path)
