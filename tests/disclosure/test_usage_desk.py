@@ -13,11 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.requests import Request
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.disclosure.acts import Acts
 from jukinet.disclosure.desk import Desk, Residents
 from jukinet.disclosure.rest import Face
-from jukinet.disclosure.usage import Period
+from jukinet.disclosure.usage import Period, UsageOffice
 from jukinet.disclosure.usage_desk import UsageDesk
+from jukinet.ledger import layout
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.ledger.note import Signer
@@ -75,6 +78,12 @@ async def told(usage: UsageDesk, signed: disclosure.SignedIdentityCheck) -> disc
     return await usage.find(COUNTER, signed, APRIL, 0)
 
 
+def own_entries(node: Node) -> list[ledger_pb2.Entry]:
+    """What the node's own ledger says."""
+    with node.reader.connect() as connection:
+        return [layout.decode(leaf) for leaf in ledger.read_entries(connection, 0, ledger.covered_size(connection))]
+
+
 def ledger_of(answer: disclosure.FindUsageResponse) -> disclosure.SearchedLedger:
     return disclosure.Usage.FromString(answer.usage).ledgers[0]
 
@@ -121,3 +130,18 @@ async def test_a_node_that_was_just_started_tells_nothing_new_before_it_has_look
     assert await told(started, signed) == first
     with pytest.raises(Refused, match="LEDGER_NOT_MIRRORED"):
         await told(started, check(2, OTHER))
+
+
+async def test_what_fails_at_the_desk_is_on_record_too(
+    node: Node, usage: UsageDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OverflowError(CODE)
+
+    await node.mirror.look()
+    monkeypatch.setattr(UsageOffice, "answer", fail)
+    with pytest.raises(OverflowError):
+        await told(usage, check())
+    (kept,) = own_entries(node)
+    assert (kept.request_id, kept.agency) == (str(UUID(int=1)), COUNTER)
+    assert (kept.result, kept.refusal) == (ledger_pb2.RESULT_REFUSED, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
