@@ -37,7 +37,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.assembly.reading import read_for_caller
 from jukinet.disclosure import mirror_store
 from jukinet.disclosure.mirror import Mirror
-from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, PART_ROWS, ROW_BYTES, Period
+from jukinet.disclosure.usage import PAGE_ROWS, PART_ROWS, ROW_BYTES, Period, first_of_longest
 from jukinet.disclosure.usage_desk import UsageDesk
 from jukinet.disclosure.usage_rows import contradicted, rows_of, until
 from jukinet.mesh import clock
@@ -123,8 +123,7 @@ class Face:
     async def _find_usage(self, request: Request, counter: str) -> Response:
         asked = _parameters(request, "periodStart", "periodEnd", "offset", "limit")
         today = clock.today_in_japan()
-        longest = today.replace(year=today.year - LONGEST_YEARS, day=1)
-        period = Period(_day(asked, "periodStart", longest), _day(asked, "periodEnd", today))
+        period = Period(_day(asked, "periodStart", first_of_longest(today)), _day(asked, "periodEnd", today))
         offset = _number(asked, "offset", 0, least=0, most=_LAST)
         limit = _number(asked, "limit", _MOST, least=1, most=_MOST)
         first_row = offset - offset % PART_ROWS
