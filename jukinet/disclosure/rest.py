@@ -16,6 +16,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 OPENAPI: Final = resources.files(__package__).joinpath("openapi.json").read_bytes()
 _RPC: Final = "/jukinet.disclosure.v1.DisclosureService/FindUsage"
 _PAGE_BYTES: Final = PAGE_ROWS * ROW_BYTES
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOST: Final = 1000
 _LAST: Final = 999_999
 _HTTP: Final = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503, 16: 401}
@@ -189,13 +191,13 @@ def _parameters(request: Request, *known: str) -> dict[str, str]:
 
 def _day(asked: dict[str, str], name: str, otherwise: date) -> date:
     text = asked.get(name)
-    try:
-        if text is not None and len(text) == len("2026-11-27"):
-            return date.fromisoformat(text)
-    except ValueError:
-        text = ""
     if text is None:
         return otherwise
+    try:
+        if _DAY.fullmatch(text):  # fromisoformat reads weeks too
+            return date.fromisoformat(text)
+    except ValueError:
+        pass  # such as 30 February
     raise Refused(errors.ERROR_REASON_INVALID_MESSAGE, field=name)
 
 

@@ -1,87 +1,31 @@
 """What a counter is told at the desk: up to when it holds, which ledger was contradicted, and the same again."""
 
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
-from datetime import date
 from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.requests import Request
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.disclosure.acts import Acts
-from jukinet.disclosure.desk import Desk, Residents
+from jukinet.disclosure.desk import Desk
 from jukinet.disclosure.rest import Face
-from jukinet.disclosure.usage import Period, UsageOffice
+from jukinet.disclosure.usage import UsageOffice
 from jukinet.disclosure.usage_desk import UsageDesk
-from jukinet.ledger import layout
-from jukinet.ledger import store as ledger
-from jukinet.ledger.entry import EntryKeys
-from jukinet.ledger.note import Signer
-from jukinet.mesh import clock
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
-from jukinet.purpose.identity_check import sign_check
-from tests.disclosure.answers import CODE, KEY, OFFICE, OTHER
+from tests.disclosure.answers import APRIL, CODE, OFFICE, OTHER
+from tests.disclosure.counter import COUNTER, check
 
 Node = Any  # the fixture's own class lives in conftest.py
-COUNTER = Identity("counter", "131016").uri
-CHECKS = Ed25519PrivateKey.from_private_bytes(b"\x06" * 32)
 NO_TRUST: Any = None
-APRIL = Period(date(2026, 4, 1), date(2026, 4, 30))
-
-
-def check(number: int = 1, code: str = CODE) -> disclosure.SignedIdentityCheck:
-    made = disclosure.IdentityCheck(
-        id=str(UUID(int=number)),
-        counter=COUNTER,
-        clerk="7",
-        resident_code=code,
-        proof=disclosure.IDENTITY_PROOF_PHOTO_DOCUMENT,
-        affair=disclosure.AFFAIR_FIND_USAGE,
-    )
-    made.checked_at.FromDatetime(clock.now())
-    return sign_check(made, CHECKS)
-
-
-@pytest.fixture
-async def desk(node: Node) -> AsyncIterator[Desk]:
-    """The desk of a node."""
-    signer = Signer("jukinet/disclosure", KEY)
-    state = await node.writer.run(lambda connection: ledger.load(connection, signer))
-    acts = Acts(writer=node.writer, signer=signer, state=state)
-    committing = asyncio.create_task(acts.grouping.run())
-    yield Desk(
-        residents=Residents(OFFICE.token_key),
-        keys=EntryKeys(OFFICE.token_key),
-        counters={COUNTER: CHECKS.public_key()},
-        acts=acts,
-        policy_digest=bytes(32),
-    )
-    committing.cancel()
-
-
-@pytest.fixture
-def usage(node: Node, desk: Desk, leaf: Any) -> UsageDesk:
-    """Tells of a ledger of three entries, of which the first is about the resident."""
-    node.gateway.leaves = [leaf(0, CODE), leaf(1), leaf(2)]
-    return UsageDesk(desk, office=OFFICE, mirrors=[node.mirror], reader=node.reader)
 
 
 async def told(usage: UsageDesk, signed: disclosure.SignedIdentityCheck) -> disclosure.FindUsageResponse:
     return await usage.find(COUNTER, signed, APRIL, 0)
-
-
-def own_entries(node: Node) -> list[ledger_pb2.Entry]:
-    """What the node's own ledger says."""
-    with node.reader.connect() as connection:
-        return [layout.decode(leaf) for leaf in ledger.read_entries(connection, 0, ledger.covered_size(connection))]
 
 
 def ledger_of(answer: disclosure.FindUsageResponse) -> disclosure.SearchedLedger:
@@ -142,6 +86,6 @@ async def test_what_fails_at_the_desk_is_on_record_too(
     monkeypatch.setattr(UsageOffice, "answer", fail)
     with pytest.raises(OverflowError):
         await told(usage, check())
-    (kept,) = own_entries(node)
+    (kept,) = node.own_entries()
     assert (kept.request_id, kept.agency) == (str(UUID(int=1)), COUNTER)
     assert (kept.result, kept.refusal) == (ledger_pb2.RESULT_REFUSED, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
