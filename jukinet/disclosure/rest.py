@@ -174,10 +174,12 @@ class Face:
 def _check(request: Request) -> disclosure.SignedIdentityCheck:
     """The counter's word about the resident, out of the header. Raises Refused: IDENTITY_CHECK_INVALID."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip(" ")
+    padded = token + "=" * (-len(token) % 4)
     try:
-        if scheme != "Bearer":
+        if scheme.lower() != "bearer":
             raise ValueError
-        return disclosure.SignedIdentityCheck.FromString(base64.b64decode(token, altchars=b"-_", validate=True))
+        return disclosure.SignedIdentityCheck.FromString(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, binascii.Error, DecodeError):
         raise Refused(errors.ERROR_REASON_IDENTITY_CHECK_INVALID, detail="no check in the header") from None
 

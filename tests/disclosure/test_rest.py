@@ -54,3 +54,20 @@ async def test_only_a_day_in_the_form_of_the_document_is_taken_and_no_other_cost
     assert (refused.status_code, refused.json()["field"]) == (400, "periodStart")
     assert node.own_entries() == []
     assert (await ask(portal, f"Bearer {token(2)}")).status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER   "])
+@pytest.mark.parametrize("padding", ["", "="])
+async def test_a_scheme_has_no_case_and_a_token_needs_no_padding(
+    portal: httpx.AsyncClient, scheme: str, padding: str
+) -> None:
+    whole = next(each for number in range(1, 99) if (each := token(number)).endswith("="))
+    bare = whole.rstrip("=")
+    asked = await ask(portal, scheme + bare + padding * (len(whole) - len(bare)))
+    assert asked.status_code == 200
+
+
+@pytest.mark.parametrize("wrong", ["Bearer !", "Bearer A", "Bearer AAAAA", "Bearer é", "Bearer ===="])
+async def test_what_is_no_check_is_refused_as_one_that_does_not_hold(portal: httpx.AsyncClient, wrong: str) -> None:
+    refused = await portal.get("/v2/findUsage", params=PERIOD, headers={"Authorization": wrong.encode("latin-1")})
+    assert (refused.status_code, refused.json()["reason"]) == (403, "IDENTITY_CHECK_INVALID")
