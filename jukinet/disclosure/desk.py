@@ -1,7 +1,7 @@
 """The desk at which counters call: whose word counts, what stands for residents, and what goes on record.
 
-Rule: whatever a counter attempts is on record before it hears of it, what was refused too. Of a check of identity that
-does not hold nothing is kept, for it may say anything.
+Rule: whatever a counter attempts is on record before it hears of it, what was refused or failed too. Of a check of
+identity that does not hold nothing is kept, for it may say anything.
 """
 
 import hashlib
@@ -75,10 +75,12 @@ class Desk:
     async def attempt(
         self, counter: str, action: "ledger.Action.ValueType", *, article: str = ""
     ) -> "AsyncIterator[Attempt]":
-        """What a counter, by its SPIFFE ID, attempts in the block; what is refused in it is put on record.
+        """What a counter, by its SPIFFE ID, attempts in the block; what is refused or fails in it is put on record.
 
         Raises:
-            Refused: as the block does; a failed database as DEPENDENCY_UNAVAILABLE or STORAGE_FULL.
+            Refused: as the block does; a failed database as DEPENDENCY_UNAVAILABLE or STORAGE_FULL. LEDGER_UNAVAILABLE.
+            Exception: whatever else the block raises. The record, whose refusals have a reason each, says
+                DEPENDENCY_UNAVAILABLE of it.
         """
         attempt = Attempt(self, counter, action, article)
         try:
@@ -89,6 +91,9 @@ class Desk:
         except Refused as refused:
             await self.acts.keep(attempt.entry(refusal=refused.reason))
             log.info("disclosure refused", extra={"reason": name_of(refused.reason), "peer": counter})
+            raise
+        except Exception:  # who catches it tells the log, and the counter nothing
+            await self.acts.keep(attempt.entry(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE))
             raise
 
 

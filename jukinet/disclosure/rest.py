@@ -16,6 +16,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,7 +38,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.assembly.reading import read_for_caller
 from jukinet.disclosure import mirror_store
 from jukinet.disclosure.mirror import Mirror
-from jukinet.disclosure.usage import LONGEST_YEARS, PAGE_ROWS, PART_ROWS, ROW_BYTES, Period
+from jukinet.disclosure.usage import PAGE_ROWS, PART_ROWS, ROW_BYTES, Period, first_of_longest
 from jukinet.disclosure.usage_desk import UsageDesk
 from jukinet.disclosure.usage_rows import contradicted, rows_of, until
 from jukinet.mesh import clock
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 OPENAPI: Final = resources.files(__package__).joinpath("openapi.json").read_bytes()
 _RPC: Final = "/jukinet.disclosure.v1.DisclosureService/FindUsage"
 _PAGE_BYTES: Final = PAGE_ROWS * ROW_BYTES
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOST: Final = 1000
 _LAST: Final = 999_999
 _HTTP: Final = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503, 16: 401}
@@ -123,8 +125,7 @@ class Face:
     async def _find_usage(self, request: Request, counter: str) -> Response:
         asked = _parameters(request, "periodStart", "periodEnd", "offset", "limit")
         today = clock.today_in_japan()
-        longest = today.replace(year=today.year - LONGEST_YEARS, day=1)
-        period = Period(_day(asked, "periodStart", longest), _day(asked, "periodEnd", today))
+        period = Period(_day(asked, "periodStart", first_of_longest(today)), _day(asked, "periodEnd", today))
         offset = _number(asked, "offset", 0, least=0, most=_LAST)
         limit = _number(asked, "limit", _MOST, least=1, most=_MOST)
         first_row = offset - offset % PART_ROWS
@@ -173,10 +174,12 @@ class Face:
 def _check(request: Request) -> disclosure.SignedIdentityCheck:
     """The counter's word about the resident, out of the header. Raises Refused: IDENTITY_CHECK_INVALID."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip(" ")
+    padded = token + "=" * (-len(token) % 4)
     try:
-        if scheme != "Bearer":
+        if scheme.lower() != "bearer":
             raise ValueError
-        return disclosure.SignedIdentityCheck.FromString(base64.b64decode(token, altchars=b"-_", validate=True))
+        return disclosure.SignedIdentityCheck.FromString(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, binascii.Error, DecodeError):
         raise Refused(errors.ERROR_REASON_IDENTITY_CHECK_INVALID, detail="no check in the header") from None
 
@@ -190,13 +193,13 @@ def _parameters(request: Request, *known: str) -> dict[str, str]:
 
 def _day(asked: dict[str, str], name: str, otherwise: date) -> date:
     text = asked.get(name)
-    try:
-        if text is not None and len(text) == len("2026-11-27"):
-            return date.fromisoformat(text)
-    except ValueError:
-        text = ""
     if text is None:
         return otherwise
+    try:
+        if _DAY.fullmatch(text):  # fromisoformat reads weeks too
+            return date.fromisoformat(text)
+    except ValueError:
+        pass  # such as 30 February
     raise Refused(errors.ERROR_REASON_INVALID_MESSAGE, field=name)
 
 

@@ -39,6 +39,8 @@ from jukinet.mesh.clock import JAPAN
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.editions import Editions
 
+NETWORK_BEGAN: Final = date(2002, 8, 5)
+"""First day of the network (住民基本台帳ネットワークシステム), by the amendment of 1999 to the Act."""
 LONGEST_YEARS: Final = 7
 """As long as provisions are kept on record."""
 PART_ROWS: Final = 400
@@ -65,9 +67,16 @@ class Period(NamedTuple):
     first: date
     last: date
 
-    def check(self) -> None:
-        """Raises Refused: USAGE_TOO_LONG."""
-        if not self.first <= self.last or self.last.year - self.first.year > LONGEST_YEARS:
+    def check(self, today: date) -> None:
+        """Refuses what nobody may be told: days to come too, whose tokens would show what is not provided yet.
+
+        Args:
+            today: in Japan.
+        Raises Refused: USAGE_TOO_LONG.
+        """
+        if self.first < NETWORK_BEGAN:
+            raise Refused(errors.ERROR_REASON_USAGE_TOO_LONG, field="first_day")
+        if not self.first <= self.last <= today or self.first < first_of_longest(self.last):
             raise Refused(errors.ERROR_REASON_USAGE_TOO_LONG, field="last_day")
 
     def months(self) -> Iterator[datetime]:
@@ -84,6 +93,11 @@ class Period(NamedTuple):
     def holds(self, moment: datetime) -> bool:
         """Whether a moment lies in the period."""
         return self.first <= moment.astimezone(JAPAN).date() <= self.last
+
+
+def first_of_longest(last: date) -> date:
+    """First day of the longest period that ends on a day; 1 March where the year has no 29 February."""
+    return date(last.year - LONGEST_YEARS, last.month, 1) + timedelta(days=last.day - 1)
 
 
 class Searched(NamedTuple):

@@ -44,7 +44,7 @@ class UsageDesk:
         """
         async with self._desk.attempt(counter, ledger.ACTION_DISCLOSE_USAGE) as attempt:
             check = attempt.open(signed, disclosure.AFFAIR_FIND_USAGE)
-            period.check()
+            period.check(clock.today_in_japan())
             return await self._told(attempt, check, period, first_row)
 
     async def _told(

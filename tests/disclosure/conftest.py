@@ -1,5 +1,6 @@
 """A gateway's ledger without the gateway, and a disclosure node's database that mirrors it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,13 +13,17 @@ from sqlalchemy import Engine
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.disclosure.acts import Acts
+from jukinet.disclosure.desk import Desk, Residents
 from jukinet.disclosure.ledger_list import ListedLedger
 from jukinet.disclosure.mirror import Mirror
 from jukinet.disclosure.node import MIGRATIONS
+from jukinet.disclosure.usage_desk import UsageDesk
 from jukinet.ledger import merkle
+from jukinet.ledger import store as ledger
 from jukinet.ledger.cosignature import Cosigner
 from jukinet.ledger.entry import EntryKeys, make_entry, month_key, person_token
-from jukinet.ledger.layout import encode
+from jukinet.ledger.layout import decode, encode
 from jukinet.ledger.note import Signer, sign_checkpoint, text_of
 from jukinet.ledger.verify.notes import read_key, read_witness_key
 from jukinet.mesh.errors import Refused, to_status
@@ -26,7 +31,8 @@ from jukinet.mesh.identity import Identity
 from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import ensure_schema
 from jukinet.store.writer import Writer
-from tests.disclosure.answers import CODE, MADE_AT, OTHER, Files, us
+from tests.disclosure.answers import CODE, KEY, MADE_AT, OFFICE, OTHER, Files, us
+from tests.disclosure.counter import CHECKS, COUNTER
 
 TOKEN_KEY = b"\x09" * 32
 SIGNER = Signer("jukinet/gateway-1", Ed25519PrivateKey.from_private_bytes(b"\x03" * 32))
@@ -138,6 +144,12 @@ class Node:
             writer=self.writer,
         )
 
+    def own_entries(self) -> list[ledger_pb2.Entry]:
+        """What the node's own ledger says."""
+        with self.reader.connect() as connection:
+            leaves = ledger.read_entries(connection, 0, ledger.covered_size(connection))
+        return [decode(leaf) for leaf in leaves]
+
     def close(self) -> None:
         self.writer.close()
         self.reader.dispose()
@@ -189,3 +201,27 @@ async def filled(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
 @pytest.fixture
 def files(filled: Node, keys: dict[str, Path], tmp_path: Path) -> Files:
     return Files(tmp_path, filled, keys["ledger"])
+
+
+@pytest.fixture
+async def desk(node: Node) -> AsyncIterator[Desk]:
+    """The desk of a node."""
+    signer = Signer("jukinet/disclosure", KEY)
+    state = await node.writer.run(lambda connection: ledger.load(connection, signer))
+    acts = Acts(writer=node.writer, signer=signer, state=state)
+    committing = asyncio.create_task(acts.grouping.run())
+    yield Desk(
+        residents=Residents(OFFICE.token_key),
+        keys=EntryKeys(OFFICE.token_key),
+        counters={COUNTER: CHECKS.public_key()},
+        acts=acts,
+        policy_digest=bytes(32),
+    )
+    committing.cancel()
+
+
+@pytest.fixture
+def usage(node: Node, desk: Desk, leaf: Any) -> UsageDesk:
+    """Tells of a ledger of three entries, of which the first is about the resident."""
+    node.gateway.leaves = [leaf(0, CODE), leaf(1), leaf(2)]
+    return UsageDesk(desk, office=OFFICE, mirrors=[node.mirror], reader=node.reader)

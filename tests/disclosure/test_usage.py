@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert
 
@@ -16,7 +16,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.disclosure import schema, usage_store
 from jukinet.disclosure.node import load_editions
-from jukinet.disclosure.usage import LONGEST_YEARS, NOTICE, Period
+from jukinet.disclosure.usage import NOTICE, Period, first_of_longest
 from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.verify.usage import _months
 from jukinet.mesh.clock import JAPAN
@@ -102,15 +102,36 @@ def test_node_and_verifier_agree_on_the_months_of_a_period(one: date, other: dat
                 assert f"{(moment + skew).astimezone(UTC):%Y-%m}" in months
 
 
-@given(days, days)
-def test_a_period_is_at_most_seven_years_and_does_not_end_before_it_begins(first: date, last: date) -> None:
-    fits = first <= last and last.year - first.year <= LONGEST_YEARS
+@given(st.dates(), st.dates(), st.dates())
+@example(date.min, date(1, 2, 1), date.max)
+@example(date(9999, 12, 1), date.max, date.max)
+@example(date(2002, 8, 4), date(2002, 8, 4), date.max)
+@example(date(2002, 8, 5), date(2009, 8, 5), date(2009, 8, 5))
+@example(date(2019, 1, 1), date(2026, 1, 2), date.max)
+@example(date(2019, 1, 1), date(2026, 12, 31), date.max)
+@example(date(2021, 3, 1), date(2028, 2, 29), date.max)
+@example(date(2021, 2, 28), date(2028, 2, 29), date.max)
+@example(date(2020, 2, 29), date(2027, 3, 1), date.max)
+@example(date(2026, 4, 1), date(2026, 4, 2), date(2026, 4, 1))
+def test_a_period_has_seven_years_of_the_network_to_the_day_and_no_day_to_come(
+    first: date, last: date, today: date
+) -> None:
+    seven_years = (last.year - 7, last.month, last.day) <= (first.year, first.month, first.day)
+    fits = date(2002, 8, 5) <= first <= last <= today and seven_years
     refusals = []
     try:
-        Period(first, last).check()
+        Period(first, last).check(today)
     except Refused as refused:
         refusals = [refused.reason]
     assert refusals == ([] if fits else [errors.ERROR_REASON_USAGE_TOO_LONG])
+
+
+@given(st.dates(date(2009, 8, 5)))
+def test_the_longest_period_that_ends_on_a_day_is_told_of_and_no_longer_one(last: date) -> None:
+    first = first_of_longest(last)
+    Period(first, last).check(last)
+    with pytest.raises(Refused, match="USAGE_TOO_LONG"):
+        Period(first - timedelta(days=1), last).check(last)
 
 
 async def test_a_resident_is_told_once_a_day_and_a_check_serves_once(filled: Node) -> None:

@@ -1,74 +1,27 @@
 """What a counter is told at the desk: up to when it holds, which ledger was contradicted, and the same again."""
 
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
-from datetime import date
 from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.requests import Request
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
-from jukinet.disclosure.acts import Acts
-from jukinet.disclosure.desk import Desk, Residents
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.disclosure.desk import Desk
 from jukinet.disclosure.rest import Face
-from jukinet.disclosure.usage import Period
+from jukinet.disclosure.usage import UsageOffice
 from jukinet.disclosure.usage_desk import UsageDesk
-from jukinet.ledger import store as ledger
-from jukinet.ledger.entry import EntryKeys
-from jukinet.ledger.note import Signer
-from jukinet.mesh import clock
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
-from jukinet.purpose.identity_check import sign_check
-from tests.disclosure.answers import CODE, KEY, OFFICE, OTHER
+from tests.disclosure.answers import APRIL, CODE, OFFICE, OTHER
+from tests.disclosure.counter import COUNTER, check
 
 Node = Any  # the fixture's own class lives in conftest.py
-COUNTER = Identity("counter", "131016").uri
-CHECKS = Ed25519PrivateKey.from_private_bytes(b"\x06" * 32)
 NO_TRUST: Any = None
-APRIL = Period(date(2026, 4, 1), date(2026, 4, 30))
-
-
-def check(number: int = 1, code: str = CODE) -> disclosure.SignedIdentityCheck:
-    made = disclosure.IdentityCheck(
-        id=str(UUID(int=number)),
-        counter=COUNTER,
-        clerk="7",
-        resident_code=code,
-        proof=disclosure.IDENTITY_PROOF_PHOTO_DOCUMENT,
-        affair=disclosure.AFFAIR_FIND_USAGE,
-    )
-    made.checked_at.FromDatetime(clock.now())
-    return sign_check(made, CHECKS)
-
-
-@pytest.fixture
-async def desk(node: Node) -> AsyncIterator[Desk]:
-    """The desk of a node."""
-    signer = Signer("jukinet/disclosure", KEY)
-    state = await node.writer.run(lambda connection: ledger.load(connection, signer))
-    acts = Acts(writer=node.writer, signer=signer, state=state)
-    committing = asyncio.create_task(acts.grouping.run())
-    yield Desk(
-        residents=Residents(OFFICE.token_key),
-        keys=EntryKeys(OFFICE.token_key),
-        counters={COUNTER: CHECKS.public_key()},
-        acts=acts,
-        policy_digest=bytes(32),
-    )
-    committing.cancel()
-
-
-@pytest.fixture
-def usage(node: Node, desk: Desk, leaf: Any) -> UsageDesk:
-    """Tells of a ledger of three entries, of which the first is about the resident."""
-    node.gateway.leaves = [leaf(0, CODE), leaf(1), leaf(2)]
-    return UsageDesk(desk, office=OFFICE, mirrors=[node.mirror], reader=node.reader)
 
 
 async def told(usage: UsageDesk, signed: disclosure.SignedIdentityCheck) -> disclosure.FindUsageResponse:
@@ -139,3 +92,18 @@ async def test_a_node_that_was_just_started_tells_nothing_new_before_it_has_look
     assert await told(started, signed) == first
     with pytest.raises(Refused, match="LEDGER_NOT_MIRRORED"):
         await told(started, check(2, OTHER))
+
+
+async def test_what_fails_at_the_desk_is_on_record_too(
+    node: Node, usage: UsageDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OverflowError(CODE)
+
+    await node.mirror.look()
+    monkeypatch.setattr(UsageOffice, "answer", fail)
+    with pytest.raises(OverflowError):
+        await told(usage, check())
+    (kept,) = node.own_entries()
+    assert (kept.request_id, kept.agency) == (str(UUID(int=1)), COUNTER)
+    assert (kept.result, kept.refusal) == (ledger_pb2.RESULT_REFUSED, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)

@@ -44,7 +44,7 @@ class Resident:
         return self.counter.check(self.file, affair=affair, clerk="clerk 1", proof="photo-document")
 
     def request(self, check: disclosure.SignedIdentityCheck | None = None) -> disclosure.FindUsageRequest:
-        return disclosure.FindUsageRequest(check=check or self.check(), first_day=_day(-1), last_day=_day(1))
+        return disclosure.FindUsageRequest(check=check or self.check(), first_day=_day(-1), last_day=_day(0))
 
 
 def _day(after: int) -> CalendarDate:
@@ -196,7 +196,7 @@ def test_a_clerk_prints_the_answer_and_the_resident_verifies_the_file(network: N
     out, today, began = tmp_path / "answer.json", today_in_japan(), now() - timedelta(seconds=10)
     printed = run(
         *("disclosure", "usage", str(resident.file), "--first", f"{today - timedelta(days=1)}"),
-        *("--last", f"{today + timedelta(days=1)}", "--out", str(out), "--clerk", "7", "--proof", "two-documents"),
+        *("--last", f"{today}", "--out", str(out), "--clerk", "7", "--proof", "two-documents"),
         *("--mesh", str(network.mesh.root), "--counter", CHIYODA, "--json"),
     )
     told = json.loads(printed)

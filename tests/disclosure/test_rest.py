@@ -1,0 +1,73 @@
+"""The REST face without TLS: the test says who calls. By mutual TLS `tests/journeys/test_rest.py` drives it."""
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from jukinet.disclosure.rest import Face
+from jukinet.disclosure.usage_desk import UsageDesk
+from jukinet.mesh.identity import Identity
+from tests.disclosure.answers import APRIL
+from tests.disclosure.counter import COUNTER, check
+
+Node = Any  # the fixture's own class lives in conftest.py
+NO_TRUST: Any = None
+PERIOD = {"periodStart": f"{APRIL.first}", "periodEnd": f"{APRIL.last}"}
+
+
+@pytest.fixture
+async def face(node: Node, usage: UsageDesk, monkeypatch: pytest.MonkeyPatch) -> Face:
+    """The face of a node that looked at its ledger, for a counter."""
+    await node.mirror.look()
+    made = Face(node=Identity("disclosure"), usage=usage, mirrors=[node.mirror], reader=node.reader, trust=NO_TRUST)
+    monkeypatch.setattr(made, "_caller", lambda _request: COUNTER)
+    return made
+
+
+@pytest.fixture
+async def portal(face: Face) -> AsyncIterator[httpx.AsyncClient]:
+    """Asks the face."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(face.app()), base_url="https://disclosure") as client:
+        yield client
+
+
+def token(number: int = 1) -> str:
+    """A check of identity that holds, as it stands in the header."""
+    return base64.urlsafe_b64encode(check(number).SerializeToString()).decode()
+
+
+async def ask(portal: httpx.AsyncClient, authorization: str = "", **parameters: str) -> httpx.Response:
+    headers = {"Authorization": authorization or f"Bearer {token()}"}
+    return await portal.get("/v2/findUsage", params={**PERIOD, **parameters}, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "day", ["2026-W14-3", "2026-W-143", "20260401  ", "２026-04-01", "2026-04-01\n", "2026-02-30", ""]
+)
+async def test_only_a_day_in_the_form_of_the_document_is_taken_and_no_other_costs_the_resident_the_day(
+    node: Node, portal: httpx.AsyncClient, day: str
+) -> None:
+    refused = await ask(portal, periodStart=day)
+    assert (refused.status_code, refused.json()["field"]) == (400, "periodStart")
+    assert node.own_entries() == []
+    assert (await ask(portal, f"Bearer {token(2)}")).status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER   "])
+@pytest.mark.parametrize("padding", ["", "="])
+async def test_a_scheme_has_no_case_and_a_token_needs_no_padding(
+    portal: httpx.AsyncClient, scheme: str, padding: str
+) -> None:
+    whole = next(each for number in range(1, 99) if (each := token(number)).endswith("="))
+    bare = whole.rstrip("=")
+    asked = await ask(portal, scheme + bare + padding * (len(whole) - len(bare)))
+    assert asked.status_code == 200
+
+
+@pytest.mark.parametrize("wrong", ["Bearer !", "Bearer A", "Bearer AAAAA", "Bearer é", "Bearer ===="])
+async def test_what_is_no_check_is_refused_as_one_that_does_not_hold(portal: httpx.AsyncClient, wrong: str) -> None:
+    refused = await portal.get("/v2/findUsage", params=PERIOD, headers={"Authorization": wrong.encode("latin-1")})
+    assert (refused.status_code, refused.json()["reason"]) == (403, "IDENTITY_CHECK_INVALID")
