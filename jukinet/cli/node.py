@@ -71,7 +71,7 @@ def run(
 
 @app.command()
 def migrate(config: ConfigOption) -> None:
-    """Bring a node's database to the schema of this program. Stop the node and make a backup first.
+    """Bring a node's databases to the schema of this program. Stop the node and make a backup first.
 
     Example: jukinet node migrate --config mesh/nodes/center/node.toml
     """
@@ -83,11 +83,15 @@ def migrate(config: ConfigOption) -> None:
         scripts = migration.REGISTER
         if loaded.role in ("gateway", "witness", "disclosure"):
             scripts = import_module(f"{_PACKAGES[loaded.role]}.node").MIGRATIONS
-        writer = engine.open_writer(loaded.database)
-        try:
-            migration.migrate(writer, scripts)
-        finally:
-            writer.dispose()
+        databases = {loaded.database: scripts}
+        if loaded.role == "center":
+            databases[f"sqlite:///{loaded.center.body_keys}"] = import_module("center_node.body_keys").MIGRATIONS
+        for url, scripts in databases.items():
+            writer = engine.open_writer(url)
+            try:
+                migration.migrate(writer, scripts)
+            finally:
+                writer.dispose()
         show(f"The database of {loaded.identity} has the schema of this program.")
 
 

@@ -1,6 +1,7 @@
 """`jukinet node`: what keeps a node from starting is one sentence and a documented exit code."""
 
 import logging
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy.exc import ArgumentError
 
 import center_node.node
+from center_node import body_keys
 from jukinet.assembly.process import PartFailed
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
@@ -26,6 +28,7 @@ from jukinet.purpose.decision import PolicyError
 from jukinet.purpose.statute import StatuteTableError
 from jukinet.store.engine import open_writer
 from jukinet.store.errors import SchemaMismatch, StorageFull, StoreBusy
+from jukinet.store.migrate import ensure_schema
 from tests.commands import jukinet
 
 
@@ -129,6 +132,18 @@ def test_migrate_makes_the_schema_and_leaves_a_fitting_one_alone(mesh: Mesh) -> 
         tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     database.close()
     assert "alembic_version" in tables
+
+
+def test_migrate_brings_the_centers_body_keys_to_the_schema_too(mesh: Mesh, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    shutil.copytree(body_keys.MIGRATIONS, before, ignore=shutil.ignore_patterns("k0002*", "__pycache__"))
+    path = mesh.config("center").center.body_keys
+    assert path is not None
+    older = open_writer(f"sqlite:///{path}")
+    ensure_schema(older, before)
+    older.dispose()
+    assert jukinet("node", "migrate", "--config", str(mesh.config_path("center"))).exit_code == Exit.OK
+    body_keys.BodyKeys(path, bytes(32)).close()
 
 
 def test_migrate_refuses_a_database_of_another_program(mesh: Mesh) -> None:
