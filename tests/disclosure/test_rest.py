@@ -69,5 +69,5 @@ async def test_a_scheme_has_no_case_and_a_token_needs_no_padding(
 
 @pytest.mark.parametrize("wrong", ["Bearer !", "Bearer A", "Bearer AAAAA", "Bearer é", "Bearer ===="])
 async def test_what_is_no_check_is_refused_as_one_that_does_not_hold(portal: httpx.AsyncClient, wrong: str) -> None:
-    refused = await portal.get("/v2/findUsage", params=PERIOD, headers={"Authorization": wrong.encode("latin-1")})
+    refused = await portal.get("/v2/findUsage", params=PERIOD, headers={b"Authorization": wrong.encode("latin-1")})
     assert (refused.status_code, refused.json()["reason"]) == (403, "IDENTITY_CHECK_INVALID")
