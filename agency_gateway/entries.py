@@ -171,6 +171,7 @@ class Entries:
             new_subject=asked.new_subject,
             body_digest=body_digest,
             sealed_until=asked.sealed_until if token else "",
+            under_seal=bool(asked.sealed_until),
         )
         return made
 

@@ -32,13 +32,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class EntryKeys:
     """The gateway's own keys for pseudonyms, commitments, digests and tags, derived from one root key of 32 bytes."""
 
-    __slots__ = ("_answer", "_case", "_proof", "_pseudonym", "_recall")
+    __slots__ = ("_answer", "_case", "_proof", "_pseudonym", "_recall", "_sealed_case")
 
     def __init__(self, root_key: bytes) -> None:
         operator = _derive(root_key, "operator")
         # Asked for three times a question, and an agency has few operators.
         self._pseudonym = lru_cache(maxsize=4096)(lambda *names: _mac(operator, *map(str.encode, names)))
         self._case = _derive(root_key, "case")
+        self._sealed_case = _derive(root_key, "sealed case")
         self._answer = _derive(root_key, "answer")
         self._proof = _derive(root_key, "proof")
         self._recall = _derive(root_key, "recall place")
@@ -47,9 +48,13 @@ class EntryKeys:
         """32 bytes that stand for an operator (操作者) of this agency, the same ones each time."""
         return self._pseudonym(agency, operator)
 
-    def case_commitment(self, agency: str, case_reference: str) -> bytes:
-        """32 bytes that bind the agency to its case (事案) without telling it."""
-        return _mac(self._case, agency.encode(), case_reference.encode())
+    def case_commitment(self, agency: str, case_reference: str, *, under_seal: bool = False) -> bytes:
+        """32 bytes that bind the agency to its case (事案) without telling it.
+
+        Questions under seal (封印) have one of their own: a resident is shown his open entries at once, and by one in
+        common he would find the sealed ones of the same case.
+        """
+        return _mac(self._sealed_case if under_seal else self._case, agency.encode(), case_reference.encode())
 
     def proof_digest(self, statement: bytes, signature: bytes) -> bytes:
         """32 bytes that bind an operator to what he signed. Keyed, since with a bare signature and his public key one
@@ -113,6 +118,7 @@ def make_entry(
     new_subject: bool = False,
     body_digest: bytes = b"",
     sealed_until: str = "",
+    under_seal: bool = False,
 ) -> ledger_pb2.Entry:
     """The entry of one answer or refusal.
 
@@ -141,6 +147,7 @@ def make_entry(
             question (封印) about one person; false without a proof.
         body_digest: of the sealed body, 32 bytes; empty where there is none.
         sealed_until: day on which it may be shown to the person, whom `seal.sealed_token` stands for then; empty = now.
+        under_seal: whether it was asked under seal, whoever was found.
     Raises EntryInvalid naming the field that breaks the layout.
     """
     refused = result == ledger_pb2.RESULT_REFUSED
@@ -151,7 +158,7 @@ def make_entry(
         operator_pseudonym=keys.operator_pseudonym(agency, operator),
         purpose="" if refused and not PURPOSE.fullmatch(purpose) else purpose,
         article=article,
-        case_commitment=keys.case_commitment(agency, case_reference),
+        case_commitment=keys.case_commitment(agency, case_reference, under_seal=under_seal),
         person_token=token,
         action=action,
         result=result,

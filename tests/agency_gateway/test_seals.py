@@ -223,6 +223,16 @@ async def test_no_entry_tells_whether_the_person_was_asked_about_in_another_way_
     ]
 
 
+async def test_no_case_ties_what_was_asked_under_seal_to_what_was_asked_openly(sealing: Network) -> None:
+    """A resident is shown his open entries, and reads the whole ledger: one commitment in common would be the tie."""
+    for number, sealed_until in ((1, ""), (1, later(12)), (3, later(12)), (3, "")):
+        await sealing.inquire(number=number, sealed_until=sealed_until)
+    openly, sealed, sealed_nobody, open_nobody = (entry.case_commitment for entry in sealing.leaves())
+    assert openly == open_nobody
+    assert sealed == sealed_nobody
+    assert openly != sealed
+
+
 async def test_an_entry_of_a_sealed_batch_counts_nobody_as_new(sealing: Network) -> None:
     await sealing.inquire_batch(sealing.batch_of(1, 2, sealed_until=later(12)))
     assert [entry.new_subject for entry in sealing.leaves()] == [False, False]

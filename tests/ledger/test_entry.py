@@ -367,11 +367,12 @@ def test_a_pseudonym_tells_agencies_and_uses_apart() -> None:
         KEYS.operator_pseudonym("a", "bc"),
         KEYS.operator_pseudonym("ab", "c"),
         KEYS.case_commitment("a", "bc"),
+        KEYS.case_commitment("a", "bc", under_seal=True),
         KEYS.answer_digest(b"abc"),
         KEYS.proof_digest(b"a", b"bc"),
         EntryKeys(b"\x06" * 32).operator_pseudonym("a", "bc"),
     }
-    assert len(made) == 6
+    assert len(made) == 7
     assert all(len(digest) == 32 for digest in made)
 
 
