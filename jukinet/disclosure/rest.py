@@ -7,7 +7,9 @@ Rules:
 2. Nothing about a resident stands in an address: proxies and servers write addresses down. A parameter that
    `openapi.json` does not name is refused, a personal code first of all.
 3. What is refused looks as over gRPC: a reason of the catalogue, its fixed text and an opaque id.
-4. An answer's length is a multiple of a page's, whatever it says.
+4. Whoever calls is known before anything is said, of an unknown path or method too, and nothing redirects: the address
+   would come again in the answer.
+5. An answer's length is a multiple of a page's, whatever it says.
 
 Source: the operations findUsage, usagePeriod and heartbeat are those of Estonia's Data Tracker (Andmejälgija).
 """
@@ -19,7 +21,7 @@ import logging
 import re
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date
 from importlib import resources
 from typing import Any, Final
@@ -27,10 +29,9 @@ from typing import Any, Final
 from cryptography import x509
 from google.protobuf.message import DecodeError
 from sqlalchemy import Engine
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jukinet._pb.jukinet.admin.v1 import admin_pb2 as admin
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
@@ -56,9 +57,21 @@ _MOST: Final = 1000
 _LAST: Final = 999_999
 _HTTP: Final = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503, 16: 401}
 """HTTP status by gRPC code; 500 for any other."""
+_METHODS: Final = ("GET", "HEAD")
 _HEADERS: Final = {"Cache-Control": "no-store"}
 
 Handler = Callable[[Request, str], Awaitable[Response]]
+
+
+class _HttpRefused(Refused):
+    """A refusal that HTTP has a status of its own for, with a header that belongs to it (RFC 9110 section 15.5)."""
+
+    def __init__(
+        self, reason: "errors.ErrorReason.ValueType", status: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.headers = headers or {}
 
 
 class Face:
@@ -87,27 +100,36 @@ class Face:
         self._reader = reader
         self._trust = trust
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """The application, of which each request's state holds the client's certificate in DER."""
-        paths: dict[str, Handler] = {
+        handlers: dict[str, Handler] = {
             "/v2/findUsage": self._find_usage,
             "/v2/usagePeriod": self._usage_period,
             "/v2/heartbeat": self._heartbeat,
             "/openapi.json": self._openapi,
         }
-        return Starlette(routes=[Route(path, self._gated(handler)) for path, handler in paths.items()])
 
-    def _gated(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        async def gate(request: Request) -> Response:
-            try:
-                return await handler(request, self._caller(request))
-            except Refused as refused:
-                return _problem(refused)
-            except Exception as failure:  # its text may hold personal data
-                log.error("a request failed", extra={"error_type": type(failure).__name__})
-                return _problem(Refused(errors.ERROR_REASON_UNSPECIFIED))
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await self._answer(Request(scope, receive), handlers)
+            await response(scope, receive, send)
 
-        return gate
+        return answer
+
+    async def _answer(self, request: Request, handlers: Mapping[str, Handler]) -> Response:
+        """What anybody hears. A router would answer, and redirect, in words of its own before it is known who calls."""
+        try:
+            counter = self._caller(request)
+            handler = handlers.get(request.scope["path"])
+            if handler is None:
+                raise _HttpRefused(errors.ERROR_REASON_NOT_IMPLEMENTED, 404)
+            if request.method not in _METHODS:
+                raise _HttpRefused(errors.ERROR_REASON_NOT_IMPLEMENTED, 405, {"Allow": ", ".join(_METHODS)})
+            return await handler(request, counter)
+        except Refused as refused:
+            return _problem(refused)
+        except Exception as failure:  # its text may hold personal data
+            log.error("a request failed", extra={"error_type": type(failure).__name__})
+            return _problem(Refused(errors.ERROR_REASON_UNSPECIFIED))
 
     def _caller(self, request: Request) -> str:
         """SPIFFE ID of the counter that calls. Raises Refused: IDENTITY_UNCLEAR, CALLER_NOT_ALLOWED."""
@@ -239,4 +261,7 @@ def _problem(refused: Refused) -> Response:
     log.info("refused over REST", extra={"reason": name_of(refused.reason), "error_id": error_id})
     problem = {"reason": name_of(refused.reason), "message": facts.message, "field": refused.field, "errorId": error_id}
     body = json.dumps(problem, ensure_ascii=False).encode()
-    return Response(body, _HTTP.get(facts.code, 500), _HEADERS, "application/json")
+    status, more = _HTTP.get(facts.code, 500), {}
+    if isinstance(refused, _HttpRefused):
+        status, more = refused.status, dict(refused.headers)
+    return Response(body, status, {**_HEADERS, **more}, "application/json")

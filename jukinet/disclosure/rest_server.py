@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jukinet.mesh.server import ListenError
@@ -63,7 +63,7 @@ def bind(listen: str) -> socket.socket:
     return bound
 
 
-async def serve(app: Starlette, bound: socket.socket, tls: TlsFiles) -> None:
+async def serve(app: ASGIApp, bound: socket.socket, tls: TlsFiles) -> None:
     """Serves until cancelled. A part of the node.
 
     Args:

@@ -7,8 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.disclosure.rest import Face
 from jukinet.disclosure.usage_desk import UsageDesk
+from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from tests.disclosure.answers import APRIL
 from tests.disclosure.counter import COUNTER, check
@@ -71,3 +73,31 @@ async def test_a_scheme_has_no_case_and_a_token_needs_no_padding(
 async def test_what_is_no_check_is_refused_as_one_that_does_not_hold(portal: httpx.AsyncClient, wrong: str) -> None:
     refused = await portal.get("/v2/findUsage", params=PERIOD, headers={b"Authorization": wrong.encode("latin-1")})
     assert (refused.status_code, refused.json()["reason"]) == (403, "IDENTITY_CHECK_INVALID")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/nothing", 404),
+        ("GET", "/", 404),
+        ("GET", "/v2/findUsage/?personalCode=12345678901", 404),
+        ("POST", "/v2/nothing", 404),
+        ("POST", "/v2/findUsage", 405),
+        ("DELETE", "/openapi.json", 405),
+    ],
+)
+async def test_an_unknown_path_or_method_is_refused_as_all_else_and_to_counters_alone(
+    face: Face, portal: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, method: str, path: str, status: int
+) -> None:
+    refused = await portal.request(method, path)
+    assert (refused.status_code, refused.json()["reason"]) == (status, "NOT_IMPLEMENTED")
+    assert (refused.headers["content-type"], refused.headers["cache-control"]) == ("application/json", "no-store")
+    assert "12345678901" not in f"{refused.headers}{refused.text}"
+    assert refused.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
+
+    def nobody(_request: Any) -> str:
+        raise Refused(errors.ERROR_REASON_CALLER_NOT_ALLOWED)
+
+    monkeypatch.setattr(face, "_caller", nobody)
+    outside = await portal.request(method, path)
+    assert (outside.status_code, outside.json()["reason"]) == (403, "CALLER_NOT_ALLOWED")
