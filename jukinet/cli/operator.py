@@ -58,7 +58,7 @@ def sign(
     """Sign a question for any gRPC client: prints it with the operator's proof, to be asked within five minutes.
 
     The proof holds with this certificate of the agency and for this question alone; whatever is changed afterwards is
-    refused. The kind of question follows from its fields.
+    refused. The kind of question follows from its fields; one of a context alone asks for recalls.
 
     Example: jukinet operator sign question.json --mesh mesh --agency pension-service
     """
@@ -91,7 +91,9 @@ def _question(file: Path) -> "Question":
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         content = json.loads(text)
-        (kind,) = (name for field, name in _QUESTIONS.items() if field in content or _camel(field) in content)
+        (kind,) = [name for field, name in _QUESTIONS.items() if field in content or _camel(field) in content] or (
+            ["TellRecallsRequest"] if set(content) == {"context"} else []  # whoever asks first acknowledges nothing
+        )
         file_of_kind = next(each for each in (inquiry_pb2, watch_pb2, recall_pb2) if hasattr(each, kind))
         question: Question = getattr(file_of_kind, kind)()
         # From the text: of a key that stands twice `content` has the last, and nobody would know which one was signed.

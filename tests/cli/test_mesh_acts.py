@@ -95,6 +95,9 @@ def test_an_operator_has_a_key_of_his_own_and_signs_for_any_client(running: Runn
     for odd in ("{", '{"subject": 1}', "[]", twice):
         assert jukinet("operator", "sign", "-", *where, stdin=odd).exit_code == Exit.USAGE
     assert jukinet("operator", "sign", "-", stdin=json.dumps(question)).exit_code == Exit.USAGE
+    recalls = jukinet("operator", "sign", "-", *where, stdin=json.dumps({"context": question["context"]}))
+    assert json.loads(recalls.stdout).keys() == {"context"}
+    assert "operator_proof" in json.loads(recalls.stdout)["context"]
 
 
 def test_who_is_not_frozen_is_not_listed_and_not_released(running: Running) -> None:
