@@ -78,7 +78,8 @@ async def mirrored(network: Network) -> None:
     wanted = len(await network.ledger())
 
     async def came() -> bool:
-        return bool((await network.status("disclosure")).mirrors[0].entries >= wanted)
+        mirror = (await network.status("disclosure")).mirrors[0]
+        return bool(mirror.entries >= wanted and mirror.HasField("verified_at"))  # kept with its checkpoint
 
     await network.until(came)
 

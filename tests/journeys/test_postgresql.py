@@ -143,7 +143,7 @@ def question(mesh: Mesh, resident_code: str, folder: Path) -> FindUsageRequest:
     file.write_text(resident_code)
     counter = open_counter(mesh.root, CHIYODA, TlsOptions(), None)
     check = counter.check(file, affair=AFFAIR_FIND_USAGE, clerk="7", proof="photo-document")
-    first, last = (today_in_japan() + timedelta(days=days) for days in (-1, 1))
+    first, last = (today_in_japan() + timedelta(days=days) for days in (-1, 0))
     return FindUsageRequest(
         check=check,
         first_day=CalendarDate(year=first.year, month=first.month, day=first.day),
