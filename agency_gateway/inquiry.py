@@ -31,6 +31,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh import tracing
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.identity import AGENCIES
 from jukinet.mesh.interceptors import RefusedCall, current_caller
 from jukinet.mesh.turns import in_turns
 from jukinet.purpose.decision import Decision
@@ -153,7 +154,7 @@ class InquiryService(InquiryServiceServicer):
         Of a private organisation (Act art. 30-38) that is every call, to whatever service; it hears of the ban alone.
         Raises Refused, which is then said instead: PRIVATE_SECTOR_BANNED, LEDGER_UNAVAILABLE.
         """
-        if call.caller is None or call.caller.kind != "agency":
+        if call.caller is None or call.caller.trust_domain != AGENCIES:
             return
         agency, action = call.caller.uri, _ACTIONS.get(call.rpc)
         if self._desk.bans(agency):

@@ -24,6 +24,7 @@ from jukinet.cli.inquire import (
     signer_of,
     target_of,
 )
+from jukinet.cli.layout import Mesh
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
 from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json
@@ -86,8 +87,9 @@ def sign(
 
         try:
             key = load_signing_key(operator_key or operator_key_in(mesh, agency, operator))
+            ordering = Mesh.open(mesh).agency(agency or "") if mesh else Identity("agency", agency or "")
             order = Order(
-                agency=Identity("agency", agency or "").uri,
+                agency=ordering.uri,
                 purpose=purpose,
                 case=case,
                 ordered_by=operator,

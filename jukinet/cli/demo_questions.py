@@ -18,7 +18,6 @@ from jukinet.cli.operator_key import Signing
 from jukinet.mesh import tracing
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.errors import facts_of, name_of, reason_of
-from jukinet.mesh.identity import Identity
 from nation import TrueResident
 
 LAWFUL = "B1-77.12"
@@ -104,12 +103,12 @@ def _basis(basis: inquiry.LegalBasis) -> str:
 
 
 def _channel(mesh: Mesh, agency: str) -> grpc.aio.Channel:
-    target = in_mesh(mesh, mesh.gateways[0], Identity("agency", agency))
+    target = in_mesh(mesh, mesh.gateways[0], mesh.agency(agency))
     return open_channel(target.address, target.tls, server=target.server, interceptors=tracing.client_interceptors())
 
 
 def _signing(mesh: Mesh, agency: str) -> Signing:
-    asking = Identity("agency", agency)
+    asking = mesh.agency(agency)
     return Signing.of(in_mesh(mesh, mesh.gateways[0], asking).tls.certificate, mesh.operator_key(asking, OPERATORS[0]))
 
 

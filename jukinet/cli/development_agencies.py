@@ -11,10 +11,10 @@ from typing import Final
 
 from jukinet.cli.layout import Mesh
 from jukinet.domain.local_government import prefecture_code_of
-from jukinet.mesh.identity import Identity
+from jukinet.mesh.identity import parse_identity
 from jukinet.mesh.key_digest import key_digest_in
 from jukinet.mesh.pki import create_signing_key, load_public_key
-from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
+from jukinet.purpose.agencies import PREFIXES, Agency, AgencyKind
 from jukinet.purpose.budgets import UNLIMITED, Budget
 from jukinet.purpose.edition import load_statute
 
@@ -67,10 +67,10 @@ def with_keys(agency: Agency, mesh: Mesh) -> Agency:
     """Makes a key for each operator of an agency of a mesh, beside its certificate, whose key is listed too."""
     keys = {}
     for operator in OPERATORS:
-        private = mesh.operator_key(Identity("agency", agency.id), operator)
+        private = mesh.operator_key(parse_identity(agency.spiffe_id), operator)
         _, public = create_signing_key(private.parent, private.stem)
         keys[operator] = load_public_key(public)
-    certificate = mesh.client(Identity("agency", agency.id)).certificate
+    certificate = mesh.client(parse_identity(agency.spiffe_id)).certificate
     return replace(agency, operators=keys, certificates=frozenset({key_digest_in(certificate)}))
 
 
@@ -91,7 +91,7 @@ def _agency(
 ) -> Agency:
     return Agency(
         id=name,
-        spiffe_id=f"{SPIFFE_PREFIX}{name}",
+        spiffe_id=f"{PREFIXES[kind]}{name}",
         name_en=name_en,
         name_ja=name_ja,
         kind=kind,

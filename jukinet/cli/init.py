@@ -26,7 +26,7 @@ from jukinet.ledger.cosignature import WitnessKey, key_name
 from jukinet.ledger.note import VerifierKey
 from jukinet.mesh import pki
 from jukinet.mesh.config_file import load_config
-from jukinet.mesh.identity import Identity, IdentityError, upstream_of
+from jukinet.mesh.identity import Identity, IdentityError, parse_identity, upstream_of
 from jukinet.purpose.agencies import format_agencies
 
 _HOST: Final = "127.0.0.1"
@@ -164,7 +164,7 @@ class _Writer:
         for code in dict.fromkeys(self._plan.municipalities):
             yield Identity("municipal-system", code)
         for agency in self._agencies:
-            yield Identity("agency", agency.id)
+            yield parse_identity(agency.spiffe_id)
         if self._plan.disclosure:
             yield from counters(self._plan.municipalities)
 

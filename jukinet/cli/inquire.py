@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -94,7 +94,6 @@ AgencyId = Annotated[
     str | None, typer.Option("--agency", metavar="ID", help="With --mesh: as whom, as pension-service.")
 ]
 Gateway = Annotated[str | None, typer.Option("--gateway", metavar="NAME", help="With --mesh: the first by default.")]
-_WHO_ASKS: Final = "With --mesh say --agency ID as well: who asks, such as pension-service."
 ForWatch = Annotated[
     bool, typer.Option("--for-watch", help="Ask for handles too, with which `watch begin` puts persons on a list.")
 ]
@@ -267,14 +266,8 @@ def target_of(mesh: Path | None, agency: str | None, gateway: str | None, option
     """
     if mesh is None:
         return by_files(options)
-    from jukinet.mesh.identity import Identity, IdentityError
-
     found = Mesh.open(mesh)
-    try:
-        asking = Identity("agency", agency or "")
-    except IdentityError:
-        raise Failure(_WHO_ASKS, Exit.USAGE) from None
-    return in_mesh(found, gateway or found.gateways[0], asking)
+    return in_mesh(found, gateway or found.gateways[0], found.agency(agency or ""))
 
 
 def signer_of(target: Target, mesh: Path | None, agency: str | None, operator: str, key: Path | None) -> "Signing":
@@ -296,13 +289,9 @@ def operator_key_in(mesh: Path | None, agency: str | None, operator: str) -> Pat
     """
     if mesh is None:
         raise Failure("Without --mesh say --operator-key FILE: each question is signed by its operator.", Exit.USAGE)
-    from jukinet.mesh.identity import Identity, IdentityError
-
-    try:
-        asking = Identity("agency", agency or "")
-    except IdentityError:
-        raise Failure(_WHO_ASKS, Exit.USAGE) from None
-    key = Mesh.open(mesh).operator_key(asking, operator)
+    found = Mesh.open(mesh)
+    asking = found.agency(agency or "")
+    key = found.operator_key(asking, operator)
     if not key.exists():
         known = ", ".join(sorted(path.stem for path in key.parent.glob("*.key")))
         raise Failure(f"This mesh has no key of that operator of {asking}. It has: {known}.", Exit.USAGE)

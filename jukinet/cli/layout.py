@@ -2,8 +2,9 @@
 
     DIR/pki/                     the three CAs, their keys and the deny list
     DIR/nodes/KIND-NAME/         one node: node.toml, certificate, keys, database, log
-    DIR/clients/KIND-NAME/       certificate and key of an operator, an agency or a municipal system (既存住基システム)
-    DIR/clients/agency-NAME/operators/  keys of the agency's operators (操作者)
+    DIR/clients/KIND-NAME/       certificate and key of an operator, an agency, a private organisation (民間) or a
+                                 municipal system (既存住基システム)
+    DIR/clients/agency-NAME/operators/  keys of the agency's operators (操作者); private-NAME has them too
     DIR/ledger-NAME.vkey         public key of a gateway's ledger, for `jukinet ledger verify`
     DIR/witness-NAME.vkey        public key of a witness (立会人), for the same
     DIR/disclosure.vkey          public key of the disclosure node (開示), for `jukinet ledger verify-usage`
@@ -152,6 +153,21 @@ class Mesh:
     def operator_key(self, agency: "Identity", operator: str) -> Path:
         """Private key by which an operator of an agency signs his questions."""
         return self.root / "clients" / folder_name(agency) / "operators" / f"{operator}.key"
+
+    def agency(self, name: str) -> "Identity":
+        """Who asks under an id of the agency directory: the private organisation (民間) of that name that has a
+        certificate of this mesh, else the agency.
+
+        Raises:
+            Failure: nobody can have this id.
+        """
+        from jukinet.mesh.identity import Identity, IdentityError
+
+        try:
+            private = Identity("private", name)
+        except IdentityError:
+            raise Failure("With --mesh say --agency ID: who asks, such as pension-service.", Exit.USAGE) from None
+        return private if (self.root / "clients" / folder_name(private)).is_dir() else Identity("agency", name)
 
     def client(self, identity: "Identity") -> "TlsFiles":
         """TLS files of an operator, agency or municipal system.

@@ -69,9 +69,8 @@ def sign(
 
         question = _question(file)
         if mesh is not None:
-            from jukinet.mesh.identity import Identity
-
-            certificate = certificate or Mesh.open(mesh).client(Identity("agency", agency or "")).certificate
+            found = Mesh.open(mesh)
+            certificate = certificate or found.client(found.agency(agency or "")).certificate
         if certificate is None:
             raise Failure("Say --mesh and --agency, or --certificate and --operator-key.", Exit.USAGE)
         key = operator_key or operator_key_in(mesh, agency, question.context.operator)

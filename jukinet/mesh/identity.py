@@ -36,6 +36,7 @@ Kind = Literal[
     "disclosure",
     "counter",
     "agency",
+    "private",
     "operator",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -57,6 +58,8 @@ _IS_NAME: Final[dict[Kind, Callable[[str], bool]]] = {
     # A municipality's or prefecture's counter (窓口), or a portal: whoever checks who a resident is.
     "counter": lambda name: bool(re.fullmatch(_LABEL, name)),
     "agency": lambda name: bool(re.fullmatch(_WORD, name)),
+    # A private organisation (民間): this word of its certificate bans it from everything (Act art. 30-38).
+    "private": lambda name: bool(re.fullmatch(_WORD, name)),
     "operator": lambda name: bool(re.fullmatch(_WORD, name)),
 }
 
@@ -68,7 +71,7 @@ class IdentityError(ValueError):
 
 def trust_domain_of(kind: Kind) -> str:
     """Gives the SPIFFE trust domain whose CA issues certificates of a kind."""
-    return {"agency": AGENCIES, "operator": OPERATORS}.get(kind, NODES)
+    return {"agency": AGENCIES, "private": AGENCIES, "operator": OPERATORS}.get(kind, NODES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ Rule: the directory can only narrow what the law opens. A row granted to a body 
 at the decision, and a private organisation stays shut whatever the directory grants it (Act art. 30-38). Such a
 grant is a mistake that must not stop the network, so it loads and is refused when it is used; a directory that
 cannot be understood does not load at all. Nor does one in which two public agencies are, on one day, a body that one
-organisation only can be (`receivers`): one of them is somebody else, and would be told in the body's name.
+organisation only can be (`receivers`): one of them is somebody else, and would be told in the body's name. Nor one that
+calls public whose SPIFFE ID, as its certificate has it, is of a private organisation, or the other way round.
 
 The directory is a TOML file with one table per organisation:
 
@@ -13,7 +14,7 @@ The directory is a TOML file with one table per organisation:
     spiffe_id = "spiffe://agencies.jukinet/agency/japan-pension-service"
     name_en = "Japan Pension Service"
     name_ja = "日本年金機構"
-    kind = "public"                      # or "private"
+    kind = "public"                      # or "private", whose spiffe_id has private/ in the place of agency/
     bodies = ["japan-pension-service"]   # which bodies of the statute table it is; empty for a private organisation
     rows = ["B1-72", "B1-77"]            # granted rows of the statute table
     certificates = ["d1a2…"]             # keys of its certificates (`certificate_keys`); nobody gets in by another
@@ -64,6 +65,9 @@ _T = TypeVar("_T")
 AgencyKind = Literal["public", "private"]
 
 SPIFFE_PREFIX = "spiffe://agencies.jukinet/agency/"
+PRIVATE_PREFIX = "spiffe://agencies.jukinet/private/"
+"""Of the SPIFFE IDs of private organisations (民間); certificates alone say who is one."""
+PREFIXES: Mapping[AgencyKind, str] = {"public": SPIFFE_PREFIX, "private": PRIVATE_PREFIX}
 
 _KINDS: dict[str, AgencyKind] = {"public": "public", "private": "private"}
 _REQUIRED = frozenset({"id", "spiffe_id", "name_en", "name_ja", "kind", "bodies", "rows", "valid_from"})
@@ -158,14 +162,14 @@ def parse_agencies(text: str, editions: Editions) -> AgencyDirectory:
 
     Raises:
         AgencyDirectoryError: the text is no TOML, has an unknown key, lacks one, names a row, body or kind that does
-            not exist, lists a key, of an operator or a certificate, that is not his or its alone, or has two agencies
-            that are one body which one organisation only can be.
+            not exist, contradicts its SPIFFE ID by its kind, lists a key, of an operator or a certificate, that is not
+            his or its alone, or has two agencies that are one body which one organisation only can be.
     """
     directory: dict[str, Agency] = {}
     keys: set[object] = set()
     for number, entry in enumerate(_entries(text), 1):
         agency = _agency(entry, editions, where=f"agency {entry.get('id', f'number {number}')}")
-        if agency.spiffe_id in directory:
+        if _ids_of(agency.id) & directory.keys():
             raise AgencyDirectoryError(f"agency {agency.id} stands twice in the directory")
         own: list[object] = [*agency.certificates, *(key.public_bytes_raw() for key in agency.operators.values())]
         if len({*own, *keys}) < len(own) + len(keys):
@@ -246,12 +250,10 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
     identifier = _text(entry["id"], f"{where}: id")
     if not _ID.fullmatch(identifier):
         raise AgencyDirectoryError(f"{where}: the id may hold small letters, digits and single hyphens only")
-    spiffe_id = _text(entry["spiffe_id"], f"{where}: spiffe_id")
-    if spiffe_id != SPIFFE_PREFIX + identifier:
-        raise AgencyDirectoryError(f"{where}: spiffe_id must be {SPIFFE_PREFIX}{identifier}")
     kind = _KINDS.get(_text(entry["kind"], f"{where}: kind"))
     if kind is None:
         raise AgencyDirectoryError(f"{where}: kind must be public or private")
+    spiffe_id = _spiffe_id(_text(entry["spiffe_id"], f"{where}: spiffe_id"), identifier, kind, where)
     valid_from = _day(entry["valid_from"], f"{where}: valid_from")
     valid_to = _day(entry.get("valid_to", date.max), f"{where}: valid_to")
     if valid_to < valid_from:
@@ -274,6 +276,21 @@ def _agency(entry: dict[str, object], editions: Editions, *, where: str) -> Agen
         contact=_read(f"{where}: contact", read_contact, entry.get("contact", {})),
         **_read(where, read_reactions, entry),
     )
+
+
+def _spiffe_id(given: str, identifier: str, kind: AgencyKind, where: str) -> str:
+    if given == PREFIXES[kind] + identifier:
+        return given
+    if given in _ids_of(identifier):
+        raise AgencyDirectoryError(
+            f"{where}: the kind {kind} contradicts {given}: private organisations have {PRIVATE_PREFIX}, public bodies "
+            f"{SPIFFE_PREFIX}, as their certificates say. Correct the kind, or have a certificate issued for what it is"
+        )
+    raise AgencyDirectoryError(f"{where}: spiffe_id must be {PREFIXES[kind]}{identifier}")
+
+
+def _ids_of(identifier: str) -> set[str]:
+    return {prefix + identifier for prefix in PREFIXES.values()}
 
 
 def _read(where: str, read: Callable[..., _T], *given: object) -> _T:

@@ -2,7 +2,9 @@
 
 Rule: everything is denied unless a policy of `policies.cedar` permits it, no policy forbids it, and every policy could
 be evaluated. The ban on private organisations (Act art. 30-38) wins over every other reason, so that whoever is
-banned learns nothing else. Gateway and center both decide by this module; neither trusts the other's verdict.
+banned learns nothing else; and it falls by the SPIFFE ID of the certificate before the directory is looked at, so that
+no entry of it, nor the lack of one, can open anything. Gateway and center both decide by this module; neither trusts
+the other's verdict.
 
 The law's structure is policies, its content is data: rows of the statute table and agencies are Cedar entities, parsed
 once an edition. The edition in force on the day of the question decides (`editions`). The policies are checked against
@@ -24,7 +26,7 @@ import cedarpy
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet.domain.seal import is_within
-from jukinet.purpose.agencies import AgencyDirectory, format_agencies
+from jukinet.purpose.agencies import PRIVATE_PREFIX, AgencyDirectory, format_agencies
 from jukinet.purpose.articles import Provision
 from jukinet.purpose.editions import Editions
 from jukinet.purpose.entities import entities_of, request_of
@@ -169,6 +171,8 @@ class PurposePolicy:
             return next((decision for decision in each if decision.allowed), each[0])
         table = self.editions.on(question.day)
         book = self._books[table.edition]
+        if question.agency.startswith(PRIVATE_PREFIX):
+            return _refuse(None, [_PRIVATE_BAN], book)
         if question.agency not in self._directory:
             return _refused(errors_pb2.ERROR_REASON_AGENCY_UNKNOWN, "30-25", book)
         row = table.find(question.purpose)

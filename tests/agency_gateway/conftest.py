@@ -75,7 +75,7 @@ from jukinet.store.writer import Writer
 from tests.agency_gateway.calls import CERTIFICATE, GATEWAY, called_by
 
 PENSION = Identity("agency", "pension-service")
-BANK = Identity("agency", "example-bank")
+BANK = Identity("private", "example-bank")
 STRANGER = Identity("agency", "unlisted")
 MAYOR = Identity("agency", "municipality-131016")
 CONTEXT = ("purpose", "request_id", "operator", "maximum_age_seconds")
@@ -83,11 +83,16 @@ OPERATOR_KEYS = {name: Ed25519PrivateKey.generate() for name in ("op-1", "op-2",
 """Of the operators of the pension service."""
 
 
+def asking(agency: str) -> Identity:
+    """Whoever asks under an id of the directory."""
+    return BANK if agency == BANK.name else Identity("agency", agency)
+
+
 def signed(question: Any, agency: str = PENSION.name, **parts: Any) -> Any:
     """A question with the proof of the operator whom it names, unless it has one; `parts` are other parts of it."""
     if question.context.HasField("operator_proof"):
         return question
-    given = {"agency": Identity("agency", agency).uri, "certificate": CERTIFICATE, "now": now(), **parts}
+    given = {"agency": asking(agency).uri, "certificate": CERTIFICATE, "now": now(), **parts}
     return sign(question, OPERATOR_KEYS.get(question.context.operator, OPERATOR_KEYS["op-1"]), **given)
 
 
@@ -333,7 +338,7 @@ class Network:
             "fields": [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS],
             "context": self.context(**{key: changed.pop(key) for key in CONTEXT if key in changed}),
         }
-        with called_by(Identity("agency", agency)):
+        with called_by(asking(agency)):
             question = signed(inquiry.InquireRequest(**{**parts, **changed}), agency)
             return await self.inquiry.Inquire(question, None)  # type: ignore[arg-type]  # the context is not used
 
@@ -342,7 +347,7 @@ class Network:
     ) -> inquiry.VerifyIdentityResponse:
         """Asks whether a person is as stated."""
         request = inquiry.VerifyIdentityRequest(context=self.context(**context), four_items=items)
-        with called_by(Identity("agency", agency)):
+        with called_by(asking(agency)):
             return await self.inquiry.VerifyIdentity(signed(request, agency), None)  # type: ignore[arg-type]  # the context is not used
 
     async def inquire_batch(
@@ -355,7 +360,7 @@ class Network:
         self, requests: AsyncIterator[inquiry.InquireBatchRequest], agency: str = PENSION.name
     ) -> AsyncIterator[inquiry.InquireBatchResponse]:
         """The answers to a stream of messages as they come."""
-        with called_by(Identity("agency", agency)):
+        with called_by(asking(agency)):
             answers = self.inquiry.InquireBatch(_signed_each(requests, agency), None)  # type: ignore[arg-type]  # the context is not used
             async for answer in answers:
                 yield answer
@@ -379,7 +384,7 @@ class Network:
         entered: bool = False,
     ) -> None:
         """Tells the gateway of a call that its gate refused."""
-        caller = Identity("agency", agency) if agency else Identity("operator", "somebody")
+        caller = asking(agency) if agency else Identity("operator", "somebody")
         call = RefusedCall(rpc=rpc, error_id="0" * 16, caller=caller, entered=entered, refused=Refused(reason))
         await self.inquiry.note_refusal(call)
 

@@ -11,9 +11,8 @@ from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate, IdentityRecord
 from jukinet.mesh.clock import now
-from jukinet.mesh.identity import Identity
 from tests.agency_gateway.calls import called_by
-from tests.agency_gateway.conftest import PENSION, signed
+from tests.agency_gateway.conftest import PENSION, asking, signed
 
 Network = Any  # the fixture's own class lives in conftest.py
 EX_OFFICIO = change_pb2.CHANGE_REASON_CORRECTION_EX_OFFICIO
@@ -109,7 +108,7 @@ class Office:
         async def requests() -> AsyncIterator[recall.TellRecallsRequest]:
             yield signed(request, agency)
 
-        with called_by(Identity("agency", agency)):
+        with called_by(asking(agency)):
             (answer,) = [each async for each in self.network.recall.TellRecalls(requests(), None)]
         assert answer.request_id == request.context.request_id
         heard: recall.TellRecallsResponse = answer

@@ -223,6 +223,6 @@ async def test_the_law_is_told_before_the_operator_is_looked_at(network: Network
     asked = inquiry.VerifyIdentityRequest(
         context=network.context(), four_items=network.four_items(network.record_of(1))
     )
-    with called_by(Identity("agency", "example-bank")):
+    with called_by(Identity("private", "example-bank")):
         reason = await network.refusal_of(network.inquiry.VerifyIdentity(asked, None))
     assert reason == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED

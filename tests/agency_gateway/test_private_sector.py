@@ -9,9 +9,10 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
+from jukinet.mesh.interceptors import RefusedCall
 
 Network = Any  # the fixture's own class lives in conftest.py
-BANK = Identity("agency", "example-bank")
+BANK = Identity("private", "example-bank")
 BANNED = errors.ERROR_REASON_PRIVATE_SECTOR_BANNED
 INQUIRE = "/jukinet.inquiry.v1.InquiryService/Inquire"
 LIST_ENTRIES = "/jukinet.ledger.v1.LedgerService/ListEntries"
@@ -44,6 +45,17 @@ async def test_whatever_refuses_a_private_organisation_is_told_and_counted_as_th
     (entry,) = network.leaves()
     assert (entry.agency, entry.action) == (BANK.uri, action)
     assert (entry.result, entry.refusal, entry.article) == (ledger.RESULT_REFUSED, BANNED, "30-38")
+
+
+@pytest.mark.parametrize("rpc", [INQUIRE, LIST_ENTRIES])
+async def test_a_private_organisation_of_no_directory_is_banned_and_counted_by_its_certificate(
+    network: Network, rpc: str
+) -> None:
+    caller = Identity("private", "in-no-directory")
+    refused = Refused(errors.ERROR_REASON_CALLER_NOT_ALLOWED)
+    call = RefusedCall(rpc=rpc, error_id="0" * 16, caller=caller, entered=False, refused=refused)
+    assert await network.refusal_of(network.inquiry.note_refusal(call)) == BANNED
+    assert [(entry.agency, entry.refusal) for entry in network.leaves()] == [(caller.uri, BANNED)]
 
 
 async def test_a_ban_that_the_law_spoke_is_counted_once(network: Network) -> None:

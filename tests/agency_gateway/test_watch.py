@@ -30,7 +30,7 @@ from jukinet.store import watches
 from jukinet.store.register import apply_arrivals
 from jukinet.store.watch_look import look_through
 from tests.agency_gateway.calls import GATEWAY, called_by
-from tests.agency_gateway.conftest import signed
+from tests.agency_gateway.conftest import asking, signed
 
 Network = Any  # the fixture's own class lives in conftest.py
 PENSION = "pension-service"
@@ -62,7 +62,7 @@ class House:
             expires_on=CalendarDate(year=last.year, month=last.month, day=last.day),
         )
         parts = {"context": self.network.context(purpose=purpose), "order": order, "fields": ADDRESS, **changed}
-        with called_by(Identity("agency", agency)):
+        with called_by(asking(agency)):
             return await self.network.watch.Watch(signed(watch.WatchRequest(**parts), agency), None)
 
     async def changes(
@@ -74,14 +74,14 @@ class House:
         async def requests() -> AsyncIterator[watch.WatchChangesRequest]:
             yield signed(request, agency)
 
-        with called_by(Identity("agency", agency)):
+        with called_by(asking(agency)):
             (answer,) = [each async for each in self.network.watch.WatchChanges(requests(), None)]
         assert answer.request_id == request.context.request_id
         return list(answer.changes)
 
     async def end(self, agency: str = PENSION) -> Any:
         request = watch.EndWatchRequest(context=self.network.context(), list_id=self.list_id)
-        with called_by(Identity("agency", agency)):
+        with called_by(asking(agency)):
             return await self.network.watch.EndWatch(signed(request, agency), None)
 
     def report(self, number: int, reason: int = MOVED, *, block: str = "", **parts: Any) -> Any:

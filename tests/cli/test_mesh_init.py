@@ -16,7 +16,7 @@ from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit, Failure
 from jukinet.ledger.note import VerifierKey
-from jukinet.mesh.identity import Identity, identity_in
+from jukinet.mesh.identity import Identity, identity_in, parse_identity
 from jukinet.mesh.key_digest import key_digest_in
 from jukinet.mesh.pki import load_public_key, load_public_keys, load_signing_key
 from jukinet.mesh.tls import TlsMaterial
@@ -148,13 +148,13 @@ def test_center_and_gateway_hold_the_same_directory_and_can_decide_by_it(mesh: M
 def test_each_agency_lists_the_key_of_its_own_certificate_and_no_other(mesh: Mesh) -> None:
     directory = load_agencies(mesh.folder("gateway-1") / "agencies.toml", Editions([load_statute()]))
     for agency in directory.values():
-        certificate = mesh.client(Identity("agency", agency.id)).certificate
+        certificate = mesh.client(parse_identity(agency.spiffe_id)).certificate
         assert agency.certificates == {key_digest_in(certificate)}
 
 
 def test_the_bank_is_private_and_holds_rows_by_mistake(mesh: Mesh) -> None:
     directory = load_agencies(mesh.folder("center") / "agencies.toml", Editions([load_statute()]))
-    bank = directory[Identity("agency", BANK).uri]
+    bank = directory[Identity("private", BANK).uri]
     assert bank.kind == "private"
     assert bank.rows
     assert directory[Identity("agency", PENSION_SERVICE).uri].bodies == {"japan-pension-service"}
@@ -165,7 +165,7 @@ def test_the_bank_is_private_and_holds_rows_by_mistake(mesh: Mesh) -> None:
     [
         Identity("operator", "operator"),
         Identity("agency", PENSION_SERVICE),
-        Identity("agency", BANK),
+        Identity("private", BANK),
         Identity("agency", "municipality-131016"),
         Identity("municipal-system", "011002"),
     ],

@@ -307,6 +307,22 @@ async def test_a_node_that_refuses_to_start_is_named_with_its_own_words(tmp_path
             await processes.wait_healthy()
 
 
+@pytest.mark.parametrize("node", ["center", "gateway-1"])
+async def test_no_node_starts_with_a_directory_that_calls_a_private_organisation_public(
+    tmp_path: Path, node: str
+) -> None:
+    mesh = write_mesh(tmp_path / "mesh", Plan([CODE], ["gateway-1"]))
+    directory = mesh.folder(node) / "agencies.toml"
+    text = directory.read_text("utf-8")
+    flipped = text.replace('kind = "private"\nbodies = []', 'kind = "public"\nbodies = ["japan-pension-service"]')
+    assert flipped != text
+    directory.write_text(flipped, "utf-8")
+    async with MeshProcesses(mesh) as processes:
+        processes.start(node)
+        with pytest.raises(NodeDied, match=r"exit code 5.*the kind public contradicts spiffe.*private/example-bank"):
+            await processes.wait_healthy([node])
+
+
 async def test_a_node_that_takes_too_long_is_named(tmp_path: Path) -> None:
     mesh = write_mesh(tmp_path / "mesh", Plan([CODE], ["gateway-1"]))
     async with MeshProcesses(mesh) as processes:

@@ -100,7 +100,10 @@ def test_the_first_inquiry_gives_the_answers_that_readme_tells(mesh: Path) -> No
     assert answer["receipt"]["checkpoint"].startswith("jukinet/gateway-1\n1\n")
 
     again = question.replace("5f0c6f0e-3c55-4a8a-9d7e-1f0a5a3f0001", "5f0c6f0e-3c55-4a8a-9d7e-1f0a5a3f0002")
-    bank = _shell(again.replace("pension-service", "example-bank"), mesh)
+    by_the_bank = again.replace("agency-pension-service", "private-example-bank").replace(
+        "pension-service", "example-bank"
+    )
+    bank = _shell(by_the_bank, mesh)
     assert "Code: PermissionDenied" in bank.stderr
     assert "Private organisations may not use the network" in bank.stderr
 

@@ -43,7 +43,7 @@ from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, ListEntriesRequest
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.cli.connect import health_of
-from jukinet.cli.development_agencies import PENSION_SERVICE
+from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.cli.init import Plan, free_addresses, write_mesh
 from jukinet.cli.layout import OPERATOR, Mesh, folder_name
 from jukinet.cli.processes import MeshProcesses, NodeDied
@@ -51,10 +51,10 @@ from jukinet.mesh import pki
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import reason_of
-from jukinet.mesh.identity import Identity
+from jukinet.mesh.identity import Identity, parse_identity
 from jukinet.mesh.key_digest import key_digest_in
 from jukinet.mesh.tls import TlsFiles
-from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, format_agencies
+from jukinet.purpose.agencies import PRIVATE_PREFIX, SPIFFE_PREFIX, Agency, format_agencies
 from jukinet.store.engine import open_reader
 from jukinet.store.schema import metadata
 from nation.codes import CodePool
@@ -62,6 +62,7 @@ from tests.journeys import operators
 
 CHIYODA, OKUTAMA, YOKOSUKA = "131016", "133086", "142018"
 GATEWAY = "gateway-1"
+INSURER, BROKER = "example-insurer", "example-broker"
 PostgresqlServer = Any  # the fixture's own class lives in tests/conftest.py
 SECONDS = 10.0
 """Deadline of a call."""
@@ -221,9 +222,14 @@ class Network:
         """The CA that issues an identity's certificate."""
         return pki.load_authority(identity.trust_domain, self.mesh.root / "pki")
 
+    @staticmethod
+    def asking(agency: str) -> Identity:
+        """Whoever asks under an id of the directory."""
+        return Identity("private" if agency in (BANK, INSURER, BROKER) else "agency", agency)
+
     def tls(self, identity: Identity) -> TlsFiles:
         """Certificate and key of anybody: an agency of the mesh, or whoever is issued one now."""
-        if identity.kind == "agency" and (self.mesh.root / "clients" / folder_name(identity)).exists():
+        if identity.kind in ("agency", "private") and (self.mesh.root / "clients" / folder_name(identity)).exists():
             return self.mesh.client(identity)
         folder = self.more / identity.uri.removeprefix("spiffe://")
         if not folder.exists():
@@ -238,7 +244,7 @@ class Network:
         return key
 
     def _with_listed_key(self, agency: Agency) -> Agency:
-        certificate = self.tls(Identity("agency", agency.id)).certificate
+        certificate = self.tls(parse_identity(agency.spiffe_id)).certificate
         return replace(agency, certificates=frozenset({key_digest_in(certificate)}))
 
     @asynccontextmanager
@@ -365,13 +371,13 @@ class Network:
 
     def signed(self, question: Any, agency: str = PENSION_SERVICE) -> Any:
         """A question with the proof of its operator, for clients that do not sign by themselves."""
-        return operators.Desk(self.mesh, self.tls(Identity("agency", agency)).certificate).signed(question)
+        return operators.Desk(self.mesh, self.tls(self.asking(agency)).certificate).signed(question)
 
     async def inquire(
         self, request: inquiry.InquireRequest, agency: str = PENSION_SERVICE, *, metadata: Any = ()
     ) -> inquiry.InquireResponse:
         """Asks the gateway as an agency."""
-        async with self.channel(GATEWAY, Identity("agency", agency)) as channel:
+        async with self.channel(GATEWAY, self.asking(agency)) as channel:
             answer: inquiry.InquireResponse = await InquiryServiceStub(channel).Inquire(
                 request, timeout=SECONDS, metadata=metadata
             )
@@ -508,8 +514,8 @@ def _further_agencies() -> list[Agency]:
         valid_to=date(2019, 1, 6),
     )
     insurer = Agency(
-        id="example-insurer",
-        spiffe_id=f"{SPIFFE_PREFIX}example-insurer",
+        id=INSURER,
+        spiffe_id=f"{PRIVATE_PREFIX}{INSURER}",
         name_en="Example Insurer",
         name_ja="例示保険",
         kind="private",

@@ -134,7 +134,7 @@ class Agency:
         """Goes on until it is enough."""
         while not enough.is_set():
             # A new channel for each attempt: an old one waits longer and longer before it dials again.
-            async with self.network.channel(GATEWAY, Identity("agency", self.agency)) as channel:
+            async with self.network.channel(GATEWAY, self.network.asking(self.agency)) as channel:
                 while not enough.is_set() and await self._question(InquiryServiceStub(channel)):
                     await asyncio.sleep(self.random.uniform(0, 0.1))
             await asyncio.sleep(0.2)

@@ -54,7 +54,7 @@ class Desk:
     @property
     def interceptors(self) -> list[grpc.aio.ClientInterceptor]:
         """For a channel of the agency; none where somebody else calls."""
-        if self.identity is None or self.identity.kind != "agency":
+        if self.identity is None or self.identity.kind not in ("agency", "private"):
             return []
         return [_OneQuestion(self), _ManyQuestions(self)]
 

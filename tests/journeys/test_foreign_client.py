@@ -74,7 +74,7 @@ async def ask(
     network: Network, command: Command, question: Message, agency: str = PENSION_SERVICE
 ) -> subprocess.CompletedProcess[str]:
     """Asks one question, as it is."""
-    words = await asyncio.to_thread(command, network, network.tls(Identity("agency", agency)), path_of(question))
+    words = await asyncio.to_thread(command, network, network.tls(network.asking(agency)), path_of(question))
     return await asyncio.to_thread(run, words, json_format.MessageToJson(question))
 
 

@@ -20,7 +20,6 @@ from google.protobuf.message_factory import GetMessageClass
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
-from jukinet.mesh.identity import Identity
 from tests.journeys import operators
 from tests.journeys.foreign import carry_out_a_job, method_of, take_a_recall, watch_a_person
 
@@ -78,7 +77,7 @@ class Refused(Exception):
 @asynccontextmanager
 async def running(program: Path, network: Network, agency: str = PENSION_SERVICE) -> AsyncIterator[Client]:
     """The program while it asks as an agency; it ends its streams as it should."""
-    asking = Identity("agency", agency)
+    asking = network.asking(agency)
     tls = network.tls(asking)
     job = {
         "protos": [str(ROOT / "protos"), str(ROOT / "third_party" / "protovalidate")],

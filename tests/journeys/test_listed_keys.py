@@ -107,13 +107,13 @@ async def test_a_private_organisation_hears_of_its_ban_whatever_its_key(
     network: Network, refused: Any, tmp_path: Path, rpc: str
 ) -> None:
     before = await network.ledger()
-    async with network.channel(GATEWAY, certificate(network, tmp_path, Identity("agency", BANK))) as channel:
+    async with network.channel(GATEWAY, certificate(network, tmp_path, Identity("private", BANK))) as channel:
         with refused() as refusal:
             await call(channel, rpc, METHODS.get(rpc), b"")
     assert (refusal.name, refusal.code) == ("PRIVATE_SECTOR_BANNED", grpc.StatusCode.PERMISSION_DENIED)
     (entry,) = (await network.ledger())[len(before) :]
     assert (entry.agency, name_of(entry.refusal), entry.article) == (
-        Identity("agency", BANK).uri,
+        Identity("private", BANK).uri,
         "PRIVATE_SECTOR_BANNED",
         "30-38",
     )

@@ -34,8 +34,9 @@ Network = Any  # the fixture's own class lives in conftest.py
 Collector = Any
 CHIYODA = "131016"
 GATEWAY = "gateway-1"
-PRIVATE = [BANK, "example-insurer"]
-"""A bank with rows granted by mistake, and an insurer that is listed as a public body's equal by mistake as well."""
+PRIVATE = [BANK, "example-insurer", "example-broker"]
+"""A bank with rows granted by mistake, an insurer that is listed as a public body's equal by mistake as well, and who
+is in no directory."""
 
 METHODS = {
     f"/{service.full_name}/{method.name}": method
@@ -59,11 +60,14 @@ LOOKED_UP = ("center", "provision.decide"), ("center", "provision.look_up")
 """Spans of a question that reached the center, and of its reading the residents' table."""
 
 
-async def test_a_private_organisation_is_refused_by_every_rpc_of_every_node(network: Network, refused: Any) -> None:
+@pytest.mark.parametrize("organisation", PRIVATE)
+async def test_a_private_organisation_is_refused_by_every_rpc_of_every_node(
+    network: Network, refused: Any, organisation: str
+) -> None:
     """A control that this proves something stands below: the same requests of a public agency are answered."""
     tried = set()
     for node in network.mesh.names:
-        async with network.channel(node, Identity("agency", BANK)) as channel:
+        async with network.channel(node, Identity("private", organisation)) as channel:
             for rpc, method in METHODS.items():
                 with refused() as refusal:
                     await call(channel, rpc, method, b"")
@@ -82,7 +86,7 @@ async def test_each_call_of_a_private_organisation_is_counted_however_broken_it_
     """And it hears of the ban alone: neither which fields are wrong nor what it forgot."""
     before = await network.ledger()
     calls = list(chain(METHODS.items(), dict.fromkeys(UNHEARD).items()))
-    async with network.channel(GATEWAY, Identity("agency", BANK)) as channel:
+    async with network.channel(GATEWAY, Identity("private", BANK)) as channel:
         for rpc, method in calls:
             for request, seconds in ((b"", 5.0), (b"\xff", 5.0), (b"", None)):
                 with refused() as refusal:
@@ -92,7 +96,7 @@ async def test_each_call_of_a_private_organisation_is_counted_however_broken_it_
     entries = (await network.ledger())[len(before) :]
     assert len(entries) == 3 * len(calls)
     for number, entry in enumerate(entries):
-        assert (entry.agency, entry.article) == (Identity("agency", BANK).uri, "30-38")
+        assert (entry.agency, entry.article) == (Identity("private", BANK).uri, "30-38")
         assert (entry.result, name_of(entry.refusal)) == (ledger.RESULT_REFUSED, "PRIVATE_SECTOR_BANNED")
         assert (entry.action == ledger.ACTION_OTHER_CALL) == (calls[number // 3][0] not in ASKING)
     assert reported(entries, tmp_path) == {"private_attempt": len(entries)}
@@ -120,7 +124,7 @@ async def test_a_private_question_is_banned_by_article_and_put_on_record_once(
 ) -> None:
     asked = {}
     before = await network.ledger()
-    async with network.channel(GATEWAY, Identity("agency", organisation)) as channel:
+    async with network.channel(GATEWAY, Identity("private", organisation)) as channel:
         for purpose in ("B1-77.12", "B1-72", "B1-4", "B1-999"):  # granted by mistake, of another, deleted, unknown
             request: Any = filled(ASKING[rpc].input_type, network, purpose)
             if purpose == "B1-72" and "sealed_until" in request.DESCRIPTOR.fields_by_name:
@@ -133,7 +137,7 @@ async def test_a_private_question_is_banned_by_article_and_put_on_record_once(
     entries = (await network.ledger())[len(before) :]
     assert [entry.request_id for entry in entries] == list(asked)
     for entry in entries:
-        assert (entry.agency, entry.article) == (Identity("agency", organisation).uri, "30-38")
+        assert (entry.agency, entry.article) == (Identity("private", organisation).uri, "30-38")
         assert (entry.result, name_of(entry.refusal)) == (ledger.RESULT_REFUSED, "PRIVATE_SECTOR_BANNED")
         assert entry.purpose == asked[entry.request_id]
         assert not entry.person_token
@@ -150,7 +154,7 @@ async def test_nobody_is_looked_up_for_a_private_organisation(
     async def ask(agency: str) -> str:
         request = filled(ASKING[rpc].input_type, network, "B1-77.12", record)
         trace_id = secrets.token_hex(16)
-        async with network.channel(GATEWAY, Identity("agency", agency)) as channel:
+        async with network.channel(GATEWAY, network.asking(agency)) as channel:
             calling = call(channel, rpc, ASKING[rpc], request.SerializeToString(), trace_id)
             if agency in PRIVATE:
                 with refused() as refusal:
@@ -195,7 +199,7 @@ async def test_nodes_and_operators_ask_nothing_of_the_gateway(
 
 
 async def test_a_private_organisation_learns_of_the_gateway_only_that_it_runs(network: Network, refused: Any) -> None:
-    async with network.channel(GATEWAY, Identity("agency", BANK)) as channel:
+    async with network.channel(GATEWAY, Identity("private", BANK)) as channel:
         for rpc in UNHEARD:
             with refused() as refusal:
                 await call(channel, rpc, None, b"")

@@ -167,7 +167,7 @@ async def test_the_day_of_a_resident_is_one_over_both_faces(network: Network) ->
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("agency", [BANK, "pension-service"])
 def test_an_agency_does_not_even_get_a_connection(network: Network, path: str, agency: str) -> None:
-    with client(network, Identity("agency", agency)) as connection, pytest.raises(httpx.TransportError):
+    with client(network, network.asking(agency)) as connection, pytest.raises(httpx.TransportError):
         get(connection, path)
 
 

@@ -63,8 +63,16 @@ def leaf(number: int, time: datetime, **changed: Any) -> bytes:
 
 
 def refusal(number: int, time: datetime, reason: int, agency: str = AGENCIES[0]) -> bytes:
+    """`agency` is an id of the directory or a SPIFFE ID."""
     nothing: dict[str, Any] = {"fields": (), "token": b"", "answer": None}
-    return leaf(number, time, agency=spiffe(agency), result=ledger_pb2.RESULT_REFUSED, refusal=reason, **nothing)
+    return leaf(
+        number,
+        time,
+        agency=agency if "/" in agency else spiffe(agency),
+        result=ledger_pb2.RESULT_REFUSED,
+        refusal=reason,
+        **nothing,
+    )
 
 
 def write(path: Path, leaves: Sequence[bytes], *, name: str = "jukinet/gateway-1", size: int | None = None) -> Ledger:

@@ -82,8 +82,10 @@ def test_sealed_provisions_are_counted_at_once_and_beside(tmp_path: Path) -> Non
 
 def test_each_attempt_of_a_private_organisation_is_counted_and_none_is_named(tmp_path: Path) -> None:
     leaves = [refusal(number, APRIL, BANNED, "example-bank") for number in range(3)]
+    # Whose certificate says that it is private; those of before stand in the ledger as agencies.
+    leaves.append(refusal(3, APRIL, BANNED, "spiffe://agencies.jukinet/private/example-bank"))
     report = year_of(write(tmp_path / "ledger", leaves))
-    assert numbers(report, "private_attempt") == {("", "2026-04", ""): 3}
+    assert numbers(report, "private_attempt") == {("", "2026-04", ""): 4}
     for form in (as_json, as_csv, as_page):
         assert "example-bank" not in form(report, {spiffe("example-bank"): Name("例示銀行", "Example Bank")})
 

@@ -28,10 +28,10 @@ SYSTEM, OTHER_SYSTEM = Identity("municipal-system", "131016"), Identity("municip
 TOKYO, HOKKAIDO = Identity("prefecture", "130001"), Identity("prefecture", "010006")
 CENTER, GATEWAY, WITNESS = Identity("center"), Identity("gateway", "east"), Identity("witness", "one")
 DISCLOSURE, COUNTER = Identity("disclosure"), Identity("counter", "131016")
-AGENCY, OPERATOR = Identity("agency", "a"), Identity("operator", "o")
+AGENCY, PRIVATE, OPERATOR = Identity("agency", "a"), Identity("private", "p"), Identity("operator", "o")
 EVERYBODY = (
     *(CS, OTHER_CS, SYSTEM, OTHER_SYSTEM, TOKYO, HOKKAIDO, CENTER),
-    *(GATEWAY, WITNESS, DISCLOSURE, COUNTER, AGENCY, OPERATOR),
+    *(GATEWAY, WITNESS, DISCLOSURE, COUNTER, AGENCY, PRIVATE, OPERATOR),
 )
 
 FILES = (
@@ -100,13 +100,13 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("link.v1.SnapshotService/DepositManifest", CENTER): set(),
     ("link.v1.LinkService/Stream", CS): set(),
     ("link.v1.LinkService/Stream", GATEWAY): set(),
-    ("inquiry.v1.InquiryService/Inquire", GATEWAY): {AGENCY},
-    ("inquiry.v1.InquiryService/VerifyIdentity", GATEWAY): {AGENCY},
-    ("inquiry.v1.InquiryService/InquireBatch", GATEWAY): {AGENCY},
-    ("watch.v1.WatchService/Watch", GATEWAY): {AGENCY},
-    ("watch.v1.WatchService/EndWatch", GATEWAY): {AGENCY},
-    ("watch.v1.WatchService/WatchChanges", GATEWAY): {AGENCY},
-    ("recall.v1.RecallService/TellRecalls", GATEWAY): {AGENCY},
+    ("inquiry.v1.InquiryService/Inquire", GATEWAY): {AGENCY, PRIVATE},
+    ("inquiry.v1.InquiryService/VerifyIdentity", GATEWAY): {AGENCY, PRIVATE},
+    ("inquiry.v1.InquiryService/InquireBatch", GATEWAY): {AGENCY, PRIVATE},
+    ("watch.v1.WatchService/Watch", GATEWAY): {AGENCY, PRIVATE},
+    ("watch.v1.WatchService/EndWatch", GATEWAY): {AGENCY, PRIVATE},
+    ("watch.v1.WatchService/WatchChanges", GATEWAY): {AGENCY, PRIVATE},
+    ("recall.v1.RecallService/TellRecalls", GATEWAY): {AGENCY, PRIVATE},
     ("recall.v1.RecallService/ListUnacknowledged", GATEWAY): {OPERATOR},
     ("provision.v1.ProvisionService/Provide", CENTER): {GATEWAY},
     ("provision.v1.ChangeProvisionService/KeepWatch", CENTER): {GATEWAY},

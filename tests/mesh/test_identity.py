@@ -55,6 +55,7 @@ IDENTITIES = [
     Identity("counter", "131016"),
     Identity("counter", "portal"),
     Identity("agency", "japan-pension-service"),
+    Identity("private", "example-bank"),
     Identity("operator", "Tanaka.H"),
 ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from jukinet.mesh.identity import Identity
 from jukinet.purpose.agencies import AgencyDirectoryError, format_agencies, load_agencies, parse_agencies
 from jukinet.purpose.edition import load_statute
 from jukinet.purpose.editions import Editions
@@ -57,13 +58,33 @@ def test_empty_directory_lists_nobody() -> None:
 
 def test_private_organisation_with_rows_granted_by_mistake_loads() -> None:
     rows = "[" + ", ".join(f'"{key}"' for key in TABLE.rows) + "]"
-    (agency,) = parse_agencies(entry(kind='"private"', bodies="[]", rows=rows), EDITIONS).values()
+    (agency,) = parse_agencies(private("acme", bodies="[]", rows=rows), EDITIONS).values()
     assert agency.kind == "private"
     assert agency.rows == set(TABLE.rows)
 
 
 def named(name: str, **changes: str) -> str:
     return entry(id=f'"{name}"', spiffe_id=f'"spiffe://agencies.jukinet/agency/{name}"', **changes)
+
+
+def private(name: str, **changes: str) -> str:
+    return entry(id=f'"{name}"', spiffe_id=f'"{Identity("private", name).uri}"', kind='"private"', **changes)
+
+
+def test_an_entry_whose_kind_and_certificate_contradict_each_other_does_not_load() -> None:
+    flipped = private("acme").replace('kind = "private"', 'kind = "public"')
+    with pytest.raises(AgencyDirectoryError, match=r"agency acme: the kind public contradicts spiffe.*private/acme"):
+        parse_agencies(flipped, EDITIONS)
+    with pytest.raises(
+        AgencyDirectoryError, match=r"the kind private contradicts spiffe.*agency/japan-pension-service"
+    ):
+        parse_agencies(entry(kind='"private"'), EDITIONS)
+
+
+def test_nobody_is_a_public_body_and_a_private_organisation() -> None:
+    for both in (private("acme") + named("acme"), named("acme") + private("acme")):
+        with pytest.raises(AgencyDirectoryError, match="agency acme stands twice"):
+            parse_agencies(both, EDITIONS)
 
 
 def test_two_agencies_are_never_one_body_that_only_one_can_be() -> None:
@@ -81,17 +102,20 @@ def test_two_agencies_are_never_one_body_that_only_one_can_be() -> None:
     [
         pytest.param({"bodies": '["municipal-mayor"]'}, {"bodies": '["municipal-mayor"]'}, id="a body of many"),
         pytest.param({"valid_to": "2026-03-31"}, {"valid_from": "2026-04-01"}, id="a successor"),
-        pytest.param({}, {"kind": '"private"'}, id="a private organisation, which stays shut"),
     ],
 )
 def test_agencies_that_can_both_be_what_they_are_load(one: dict[str, str], other: dict[str, str]) -> None:
     assert len(parse_agencies(entry(**one) + named("acme", **other), EDITIONS)) == 2
 
 
+def test_a_private_organisation_that_is_listed_as_the_one_body_loads_and_stays_shut() -> None:
+    assert len(parse_agencies(entry() + private("acme"), EDITIONS)) == 2
+
+
 def test_directory_that_was_written_reads_back_the_same() -> None:
     other = entry(
         id='"acme"',
-        spiffe_id='"spiffe://agencies.jukinet/agency/acme"',
+        spiffe_id='"spiffe://agencies.jukinet/private/acme"',
         name_en="""'A "C" \\ M'""",
         kind='"private"',
         bodies="[]",

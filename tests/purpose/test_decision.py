@@ -12,6 +12,7 @@ import pytest
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet.mesh.identity import Identity
 from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
 from jukinet.purpose.decision import Decision, PolicyError, PurposePolicy, Question
 from jukinet.purpose.edition import load_statute
@@ -142,6 +143,22 @@ def test_private_organisation_is_banned_for_every_field() -> None:
     for field in [*inquiry.IdentityField.values(), 99]:
         assert reason(decide("private", "B1-77", fields=[field])) == "PRIVATE_SECTOR_BANNED"
     assert reason(decide("private", "B1-77", fields=[], day=date(1999, 1, 1))) == "PRIVATE_SECTOR_BANNED"
+
+
+@pytest.mark.parametrize("listed", ["public", "private", "not at all"])
+def test_whose_certificate_is_private_is_banned_whatever_the_directory_says(listed: str) -> None:
+    bank = Identity("private", "example-bank").uri
+    directory = {each.spiffe_id: each for each in AGENCIES}
+    if listed != "not at all":
+        kind: AgencyKind = "public" if listed == "public" else "private"
+        everything = agency("example-bank", kind, bodies=TABLE.bodies, rows=TABLE.rows)
+        directory[bank] = replace(everything, spiffe_id=bank)
+    policy = PurposePolicy(Editions([TABLE]), directory)
+    for purpose in [*TABLE.rows, "B1-77.12", "B1-999", ""]:
+        for day in (TODAY, date(1999, 1, 1)):
+            decision = policy.decide(question("", purpose, day, BY_FOUR_ITEMS, FOUR)._replace(agency=bank))
+            assert (reason(decision), decision.article) == ("PRIVATE_SECTOR_BANNED", "30-38")
+    assert policy.ban_on(bank, TODAY)
 
 
 def test_agency_outside_the_directory_is_unknown() -> None:

@@ -57,7 +57,7 @@ async def plant_questions(canaries: Canaries, network: Network, known: identity_
         network.signed(network.question(known, context=context())),
     ]
     for agency in (PENSION_SERVICE, BANK, "unlisted"):
-        async with network.channel(GATEWAY, Identity("agency", agency)) as channel:
+        async with network.channel(GATEWAY, network.asking(agency)) as channel:
             stub = InquiryServiceStub(channel)
             for request in requests:
                 rpc = stub.Inquire if isinstance(request, inquiry.InquireRequest) else stub.VerifyIdentity
