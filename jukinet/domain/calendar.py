@@ -90,6 +90,23 @@ def format_date(date: identity_pb2.CalendarDate | identity_pb2.BirthDate) -> str
     return f"{date.year:04}-{date.month:02}-{date.day:02}"
 
 
+def year_in_japan(day: datetime.date) -> str:
+    """The year of a day as Japan writes it, such as `令和8年`; the first one of an era is `元年`.
+
+    Raises ValueError for a day before Meiji.
+    """
+    for era in reversed(ERAS):
+        if era.first <= (day.year, day.month, day.day):
+            count = day.year - era.first[0] + 1
+            return f"{era.name}{'元' if count == 1 else count}年"
+    raise ValueError("no era of the registers reaches so far back")
+
+
+def day_in_japan(day: datetime.date) -> str:
+    """A day as Japan writes it, such as `令和8年4月1日`. Raises ValueError for one before Meiji."""
+    return f"{year_in_japan(day)}{day.month}月{day.day}日"
+
+
 def _read(text: str) -> _Day:
     plain = unicodedata.normalize("NFKC", text).strip()
     if plain in _ALL_UNKNOWN:

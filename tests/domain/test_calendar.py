@@ -32,10 +32,11 @@ def parts(date: identity_pb2.CalendarDate | identity_pb2.BirthDate) -> Day:
         ("令和8年4月1日", (2026, 4, 1)),
     ],
 )
-def test_first_and_last_days_of_the_eras_are_read(text: str, day: Day) -> None:
+def test_first_and_last_days_of_the_eras_are_read_and_written(text: str, day: Day) -> None:
     date = calendar.parse_date(text)
     assert parts(date) == day
     assert calendar.parse_date(calendar.format_date(date)) == date
+    assert calendar.day_in_japan(datetime.date(*day)) == text
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,16 @@ def test_unknown_parts_of_a_birth_date_stay_unknown(text: str, day: Day) -> None
 def test_a_known_day_needs_a_known_month_and_a_known_month_a_known_year(text: str) -> None:
     with pytest.raises(calendar.UnreadableDateError):
         calendar.parse_birth_date(text)
+
+
+@given(DAYS)
+def test_every_day_is_read_as_it_is_written_in_its_era(day: datetime.date) -> None:
+    assert parts(calendar.parse_date(calendar.day_in_japan(day))) == (day.year, day.month, day.day)
+
+
+def test_no_era_is_made_up_for_a_day_before_meiji() -> None:
+    with pytest.raises(ValueError, match="no era"):
+        calendar.day_in_japan(datetime.date(1868, 1, 24))
 
 
 @given(day=DAYS, known=st.integers(0, 3))
