@@ -6,7 +6,9 @@ holds each row once; what changes is a new edition (`edition`), and `editions` k
 
 - `statute.csv`: the Act's rows as of January 2019, each with the bodies that it opens. A row of status `deleted` has
   been taken out of the Act. A row of status `ordinance_only` (key ending in `*`) is known from the ordinance alone;
-  as only the Act can open the network to a body, such a row is refused until a newer edition holds it.
+  as only the Act can open the network to a body, such a row is refused until a newer edition holds it. Its body is of
+  that text's time. That of B1-40-2* is inferred, for the ordinance names none: 出入国在留管理庁, of April 2019, began
+  after this edition. It stands in the file of bodies for that row alone, which opens nothing to it.
   `valid_from` is the day of the edition, because the days on which single rows came into force are not recorded;
   `as_of` is the text that the row was read in, by year and month. `provisions` narrows the methods of provision;
   empty = all that the article allows. `items` counts the row's affairs in the file of items.

@@ -4,9 +4,10 @@ Rule: an edition with a finding is proposed to nobody. The kinds:
 
 - `malformed`: a line cannot be understood, or speaks of something that does not exist.
 - `overlap`: one row stands twice, and both are valid on some day.
-- `contradiction`: a line denies itself, its table, its article, another line or the program's own edition, such as a
-  row that is in force and opens to nobody, one of national bodies that opens to a mayor, one that gives what its
-  article does not, two rows for one affair of one body that differ in what they give, or a body that became another.
+- `contradiction`: a line denies itself, its table, its article, another line, the program's own edition or the Act,
+  such as a row that is in force and opens to nobody, one of national bodies that opens to a mayor, one that gives what
+  its article does not, two rows for one affair of one body that differ in what they give, a body that became another,
+  or an article that gives the resident code (住民票コード) for the affairs of a table.
 - `expired`: a row counts as in force, but its validity ended before the day.
 - `grant`: the agency directory grants a row that is gone on the day, or that opens nothing to that agency.
 """
@@ -41,7 +42,7 @@ class Finding(NamedTuple):
     kind: str
     """As above."""
     where: str
-    """Row such as `B1-77`, body, agency, or `edition`."""
+    """Row such as `B1-77`, body, agency, `article 30-9`, or `edition`."""
     text: str
     """What it is, for people; of the law and the directory alone."""
 
@@ -69,7 +70,8 @@ def check_edition(content: bytes, *, on: date | None = None) -> list[Finding]:
         return [Finding("malformed", "edition", str(error))]
     day = max(on or table.in_force_from, table.in_force_from)
     rows = [finding for row in table.rows.values() for finding in _of_row(table, row, day)]
-    return [*rows, *_between_rows(table), *_miscounted(table, parts.items), *_other_bodies(table.bodies)]
+    of_all = [*_giving_the_code(table), *_between_rows(table), *_miscounted(table, parts.items)]
+    return [*rows, *of_all, *_other_bodies(table.bodies)]
 
 
 def check_grants(table: StatuteTable, directory: AgencyDirectory, *, on: date) -> list[Finding]:
@@ -168,6 +170,17 @@ def _beyond_article(table: StatuteTable, row: StatuteRow) -> Iterator[Finding]:
         yield Finding("contradiction", row.key, f"it gives the resident code, article {row.article} does not")
     if not allowance.provisions:
         yield Finding("contradiction", row.key, f"article {row.article} leaves it no method of provision")
+
+
+def _giving_the_code(table: StatuteTable) -> Iterator[Finding]:
+    """Articles that give the resident code for the affairs of a table: the Act does so for resident records alone.
+
+    Source: Act art. 30-9, 30-15(1) and (2), which leave it out; 30-10 to 30-12, which give it in item 3 only.
+    """
+    for article in table.articles.values():
+        if article.resident_code:
+            text = f"it gives the resident code, and the Act gives that for no affair of table {article.table}"
+            yield Finding("contradiction", f"article {article.article}", text)
 
 
 def _between_rows(table: StatuteTable) -> Iterator[Finding]:

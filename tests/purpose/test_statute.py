@@ -65,6 +65,14 @@ def test_every_row_names_its_article_law_and_edition(table: StatuteTable) -> Non
     }  # fmt: skip
 
 
+def test_a_body_that_a_row_of_the_ordinance_alone_names_is_opened_nothing(table: StatuteTable) -> None:
+    opened = {body for row in table.rows.values() if row.status == "in_force" for body in row.bodies}
+    others = {body for row in table.rows.values() for body in row.bodies} - opened
+    assert table.bodies.keys() - opened == others == {"immigration-services-agency"}
+    assert [key for key, row in table.rows.items() if others & {*row.bodies}] == ["B1-40-2*"]
+    assert table.rows["B1-40-2*"].status == "ordinance_only"
+
+
 def test_every_row_has_a_short_label_in_both_languages(table: StatuteTable) -> None:
     for row in table.rows.values():
         assert 0 < len(row.label_en) <= 60, row.key

@@ -69,6 +69,30 @@ def test_an_article_that_takes_away_what_rows_give_is_a_contradiction() -> None:
     assert kinds(provisions) == {("contradiction", "B6-1")}
 
 
+@pytest.mark.parametrize(
+    ("table", "row", "article"),
+    [
+        ("1", "B1-77", "30-9"),
+        ("2", "B2-1", "30-10"),
+        ("3", "B3-1", "30-11"),
+        ("4", "B4-1", "30-12"),
+        ("5", "B5-1", "30-15(1)"),
+        ("6", "B6-1", "30-15(2)"),
+    ],
+)
+def test_an_article_that_gives_the_resident_code_for_a_table_contradicts_the_act(
+    table: str, row: str, article: str
+) -> None:
+    code = {"resident_code": "yes"}
+    for content in (
+        draft_text(articles={table: code}),
+        draft_text(rows={row: code}, articles={table: code}),
+    ):
+        (finding,) = check_edition(content)
+        assert (finding.kind, finding.where) == ("contradiction", f"article {article}")
+        assert f"no affair of table {table}" in finding.text
+
+
 def test_two_rows_of_one_affair_that_give_different_things_contradict_each_other() -> None:
     row = next(record for record in OWN.rows if record["purpose_key"] == "B1-77")
     twin = {**row, "purpose_key": "B1-400", "row": "400", "items": "0"}
