@@ -30,14 +30,19 @@ def report(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Signed note up to which a ledger is read; its own last one by default."),
     ] = None,
+    ended: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Ledger of a gateway out of service: every month is over in it."),
+    ] = None,
     agencies: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Agency directory, for names beside the ids.")
     ] = None,
 ) -> None:
     """Print the yearly report: who was provided with how many records, by month and method; refused attempts.
 
-    It is computed from ledgers alone, and again from the same checkpoints gives the same bytes. No number under ten is
-    in it, but for attempts of private organisations.
+    It is computed from ledgers alone, and again from the same checkpoints gives the same bytes. It goes up to the last
+    month that is over in each of them: the newest entry lies after it. No number under ten is in it, but for attempts
+    of private organisations.
 
     Exit codes: 0 printed, 1 a ledger is not what was signed, 2 a file cannot be read as what it should be.
 
@@ -46,19 +51,19 @@ def report(
     from jukinet.ledger.yearly_page import as_csv, as_json, as_page
 
     with failures_told():
-        made = _made(year, files, key, checkpoint or [])
+        made = _made(year, files, key, checkpoint or [], ended or [])
         names = _names(agencies) if agencies else {}
         print({Format.JSON: as_json, Format.CSV: as_csv, Format.PAGE: as_page}[form](made, names), end="")
 
 
-def _made(year: int, files: list[Path], keys: list[Path], checkpoints: list[Path]) -> "YearlyReport":
+def _made(year: int, files: list[Path], keys: list[Path], checkpoints: list[Path], ended: list[str]) -> "YearlyReport":
     from jukinet.ledger.verify.findings import Unsound
     from jukinet.ledger.verify.notes import read_key
     from jukinet.ledger.yearly_report import report_year
 
     try:
         read = [read_key(path.read_text(encoding="utf-8")) for path in keys]
-        return report_year(year, files, read, [path.read_text(encoding="utf-8") for path in checkpoints])
+        return report_year(year, files, read, [path.read_text(encoding="utf-8") for path in checkpoints], ended)
     except Unsound as unsound:
         raise Failure(f"There is no report: {unsound}.") from None
     except (OSError, UnicodeDecodeError) as error:

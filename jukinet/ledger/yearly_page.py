@@ -5,10 +5,13 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import jinja2
 
+from jukinet.domain.calendar import day_in_japan, year_in_japan
+from jukinet.ledger.reasons_ja import REASONS_JA
 from jukinet.ledger.yearly_report import PARTS, SMALLEST, YearlyReport
 
 FORMAT = "jukinet-yearly-report/1"
@@ -19,7 +22,7 @@ KINDS_JA = {
     "resident_code": "うち住民票コードを含むもの",
     "sealed": "うち本人への開示を期限まで留保するもの",
     "private_attempt": "民間からの照会（すべて拒否）",
-    "refused": "拒否した照会",
+    "refused": "拒否した照会等（異動情報の登録、旧値の回収を含む）",
     "no_single_match": "該当する者を特定できなかった照会",
     "not_provided": "市町村の通知が揃わず提供できなかった照会",
 }
@@ -28,15 +31,13 @@ KINDS_EN = {
     "resident_code": "of these with the resident code",
     "sealed": "of these shown to the person only from a later day on",
     "private_attempt": "Questions of private organisations, all refused",
-    "refused": "Questions refused",
+    "refused": "What was refused: questions, lists of persons, recalls",
     "no_single_match": "Questions that named no single person",
     "not_provided": "Questions without an answer because reports of a municipality were missing",
 }
 _METHODS = {"immediate": "即時提供 immediate", "batch": "一括提供 batch", "changes": "異動情報 changes"}
-
-
 _NOT_YET = "—"
-"""Of a month after the last entry of all ledgers: nobody knows, and 0 would be a claim."""
+"""Of a month that is not over: what came until now would tell, with a later report, what came in between."""
 
 
 class Name(NamedTuple):
@@ -57,6 +58,7 @@ def as_json(report: YearlyReport, names: Names) -> str:
         "year": report.year,
         "from": report.first_day.isoformat(),
         "to": report.last_day.isoformat(),
+        "last_month": report.last_month,
         "smallest_number": SMALLEST,
         "ledgers": [asdict(source) for source in report.sources],
         "names": {agency: names[agency]._asdict() for agency in _receivers(report) if agency in names},
@@ -66,10 +68,14 @@ def as_json(report: YearlyReport, names: Names) -> str:
 
 
 def as_csv(report: YearlyReport, names: Names) -> str:
-    """One row a number, with a header; an empty number is kept back. Line ends are those of RFC 4180."""
+    """One row a number, with a header; an empty number is kept back. Line ends are those of RFC 4180.
+
+    The first row is none of them: its kind is `last_month`, and its month the one up to which the report goes.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS)
     writer.writeheader()
+    writer.writerow({"kind": "last_month", "month": report.last_month})
     for line in report.lines:
         name = names.get(line.receiver, Name("", ""))
         writer.writerow({**asdict(line), "name_ja": name.ja, "name_en": name.en})
@@ -85,8 +91,26 @@ def as_page(report: YearlyReport, names: Names) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {
+        "day": day_in_japan,
+        "year": year_in_japan,
+        "month": _month_in_japan,
+        "time": _time_in_japan,
+    }
     template = environment.get_template("yearly_report.html")
     return template.render(report=report, tables=_tables(report, names), smallest=SMALLEST) + "\n"
+
+
+def _month_in_japan(month: str) -> str:
+    """`2026-04` as `令和8年4月`."""
+    first = date.fromisoformat(f"{month}-01")
+    return f"{year_in_japan(first)}{first.month}月"
+
+
+def _time_in_japan(moment: str) -> str:
+    """A source's `covered_to` as `令和8年5月10日9時00分00秒`."""
+    at = datetime.fromisoformat(moment)
+    return f"{day_in_japan(at)}{at.hour}時{at:%M}分{at:%S}秒"
 
 
 def _receivers(report: YearlyReport) -> list[str]:
@@ -96,8 +120,7 @@ def _receivers(report: YearlyReport) -> list[str]:
 def _tables(report: YearlyReport, names: Names) -> list[dict[str, Any]]:
     """For each kind: its rows, each with a number a month and the sum of those that are published."""
     months = [f"{report.year + (month > 12)}-{(month - 1) % 12 + 1:02}" for month in range(4, 16)]
-    covered = max((source.covered_to[:7] for source in report.sources), default="")
-    begun = {month: 0 if month <= covered else _NOT_YET for month in months}
+    begun = {month: 0 if month <= report.last_month else _NOT_YET for month in months}
     tables = []
     for kind, japanese in KINDS_JA.items():
         rows: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -127,4 +150,5 @@ def _label(key: tuple[str, ...], names: Names) -> str:
     name = names.get(receiver)
     who = f"{name.ja} {name.en}" if name else receiver
     how = _METHODS.get(method, "")
-    return " · ".join(part for part in (who, how, reason) if part) or "全体 all"
+    why = f"{REASONS_JA.get(reason, '')} {reason}".strip()
+    return " · ".join(part for part in (who, how, why) if part) or "全体 all"

@@ -4,17 +4,21 @@ Rules:
 
 1. It is computed from the ledger alone, up to a signed checkpoint: whoever has the ledger gets the same bytes. Entries
    are read and hashed by the stand-alone verifier, and counted only if they add up to the signed root.
-2. No number under ten stands in it, for a small one beside a place and a month may point at a person. Sums are of the
+2. It goes up to the last month that is over in every ledger, and holds nothing later. A month is over in a ledger whose
+   newest entry lies after it by more than entries may lie before an earlier one: no later entry can be of that month,
+   so no two reports differ in it by what came between them.
+3. No number under ten stands in it, for a small one beside a place and a month may point at a person. Sums are of the
    numbers that stand in it, and what part of a month's provisions had something is counted among those whose number
    stands there, and shown only where ten others had it not, or none; so none that is missing is found by subtraction.
-3. Attempts of private organisations (Act art. 30-38) are counted to the last one: they are about no person.
+4. Attempts of private organisations (Act art. 30-38) are counted to the last one: they are about no person.
+5. Whatever an agency was refused is counted, questions or not: lists of persons and recalls too.
 
 Months are Japan's; a year (年度) begins in April. Source: Act art. 30-16, Rules art. 22 (receiver, year and month,
 number, method; resident codes by month and number).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -23,6 +27,7 @@ from typing import BinaryIO
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.verify.check import SKEW_TOLERANCE_SECONDS
 from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.ledger.verify.ledger_file import EntryLine, read_header, read_lines
@@ -43,6 +48,13 @@ _METHODS = {
     ledger_pb2.ACTION_TELL_CHANGE: "changes",
 }
 """即時提供: one person at a time; 一括提供: many; 異動情報: later changes."""
+_OF_RESIDENTS = {
+    ledger_pb2.ACTION_DISCLOSE_USAGE,
+    ledger_pb2.ACTION_REQUEST_RECORD,
+    ledger_pb2.ACTION_DISCLOSE_RECORD,
+    ledger_pb2.ACTION_CORRECT_RECORD,
+}
+"""What counters ask for residents (開示), in the ledger of the disclosure node: no agency is refused there."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,9 @@ class Source:
     root: str
     """32 bytes in hex digits."""
     covered_to: str = ""
-    """When its last entry was made, ISO 8601 in Japan's time, to the second; empty without entries."""
+    """When its newest entry was made, ISO 8601 in Japan's time, to the second; empty without entries."""
+    ended: bool = False
+    """Whether whoever made the report said that nothing is added to it any more."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +92,13 @@ class Line:
 
 @dataclass
 class YearlyReport:
-    """The report of one year: `lines` are sorted, and each ledger is named with its checkpoint."""
+    """The report of one year: `lines` are sorted, and each ledger is named with its checkpoint.
+
+    `last_month` is the last one that is over in every ledger, such as `2026-05`; empty while none of the year is.
+    """
 
     year: int
+    last_month: str = ""
     sources: list[Source] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
@@ -96,7 +114,11 @@ class YearlyReport:
 
 
 def report_year(
-    year: int, ledgers: Sequence[Path], keys: Sequence[Key], checkpoints: Iterable[str] = ()
+    year: int,
+    ledgers: Sequence[Path],
+    keys: Sequence[Key],
+    checkpoints: Iterable[str] = (),
+    ended: Collection[str] = (),
 ) -> YearlyReport:
     """Makes the report of a year.
 
@@ -105,9 +127,10 @@ def report_year(
         ledgers: files of `jukinet-ledger/1`, one a gateway.
         keys: public keys of their ledgers, in any order.
         checkpoints: signed notes up to which ledgers are read; a ledger without one is read to its own.
+        ended: origins of ledgers to which nothing is added any more: every month is over in them.
 
     Returns:
-        The report, the same for the same ledgers and checkpoints.
+        The report, the same for the same arguments however much the ledgers have grown.
 
     Raises:
         Unsound: a ledger is not what was signed, or has no key here, or is given twice.
@@ -125,8 +148,15 @@ def report_year(
         raise Unsound("one ledger is given twice")
     if unused := ends.keys() - set(origins):
         raise Unsound(f"a checkpoint is of no given ledger: {', '.join(sorted(unused))}")
-    report.sources.sort(key=lambda source: source.origin)
-    report.lines = sorted(_published(counted), key=_order)
+    if unknown := set(ended) - set(origins):
+        raise Unsound(f"what is said to have ended is no given ledger: {', '.join(sorted(unknown))}")
+    report.sources = [
+        replace(source, ended=source.origin in ended)
+        for source in sorted(report.sources, key=lambda source: source.origin)
+    ]
+    report.last_month = _last_month(report)
+    over = Counter({line: number for line, number in counted.items() if line.month <= report.last_month})
+    report.lines = sorted(_published(over), key=_order)
     return report
 
 
@@ -144,18 +174,37 @@ def _count(
         raise Unsound(f"{name}: no key of {header.origin} is given")
     note = ends.get(header.origin, header.checkpoint)
     signed = read_checkpoint(note, key)
-    tree, last = GrowingTree(), 0
+    tree, newest, in_order = GrowingTree(), 0, True
     for line in read_lines(file):
         if tree.size == signed.size:
             break
         if isinstance(line, EntryLine):
             tree.add(hash_leaf(line.leaf))
             entry = read_entry(line.leaf)
-            last = max(last, entry.time.seconds)
+            time = entry.time.ToNanoseconds()
+            in_order = in_order and time >= newest - SKEW_TOLERANCE_SECONDS * 1_000_000_000
+            newest = max(newest, time)
             counted.update(_lines_of(entry, report, name))
     _require_same(tree, signed, name)
-    covered_to = _in_japan(last).isoformat() if tree.size else ""
+    if not in_order:
+        raise Unsound(f"{name}: an entry lies before an earlier one in time; `jukinet ledger verify` says where")
+    covered_to = _in_japan(newest // 1_000_000_000).isoformat() if tree.size else ""
     return Source(header.origin, note, signed.size, signed.root.hex(), covered_to)
+
+
+def _last_month(report: YearlyReport) -> str:
+    """The last month of the year that is over in every ledger; empty where none is."""
+    months = [_month_over(source.covered_to) for source in report.sources if not source.ended]
+    last = min([f"{report.last_day:%Y-%m}", *months])
+    return last if report.sources and last >= f"{report.first_day:%Y-%m}" else ""
+
+
+def _month_over(covered_to: str) -> str:
+    """The month before the one in which the next entry of a ledger may lie; empty for one without entries."""
+    if not covered_to:
+        return ""
+    next_at_least = datetime.fromisoformat(covered_to) - timedelta(seconds=SKEW_TOLERANCE_SECONDS)
+    return f"{next_at_least.replace(day=1) - timedelta(days=1):%Y-%m}"
 
 
 def _in_japan(seconds: int) -> datetime:
@@ -188,7 +237,7 @@ def _lines_of(entry: ledger_pb2.Entry, report: YearlyReport, name: str) -> Itera
         yield Line("not_provided", month=month)
     elif entry.refusal == errors_pb2.ERROR_REASON_PRIVATE_SECTOR_BANNED:
         yield Line("private_attempt", month=month)
-    elif entry.action in _METHODS:
+    elif entry.result == ledger_pb2.RESULT_REFUSED and entry.action not in _OF_RESIDENTS:
         yield Line("refused", month=month, reason=_reason(entry.refusal))
 
 

@@ -9,12 +9,14 @@ from jukinet.cli.development_agencies import development_agencies
 from jukinet.cli.output import Exit
 from jukinet.purpose.agencies import format_agencies
 from tests.commands import jukinet
-from tests.ledger.ledger_files import APRIL, Ledger, leaf, write
+from tests.ledger.ledger_files import APRIL, MAY, Ledger, act, leaf, write
+
+ENTRIES = [*(leaf(number, APRIL) for number in range(12)), act(MAY)]
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    made = write(tmp_path / "ledger.jsonl", [leaf(number, APRIL) for number in range(12)])
+    made = write(tmp_path / "ledger.jsonl", ENTRIES)
     (tmp_path / "ledger.vkey").write_text(made.key_text, encoding="utf-8")
     return made
 
@@ -29,7 +31,7 @@ def test_the_report_is_printed_in_each_form(ledger: Ledger) -> None:
     code, text, _ = run(ledger, "--format", "json")
     assert code == Exit.OK
     assert [line["number"] for line in json.loads(text)["lines"]] == [12]
-    assert run(ledger, "--format", "csv")[1].splitlines()[1].endswith("2026-04,immediate,,12")
+    assert run(ledger, "--format", "csv")[1].splitlines()[2].endswith("2026-04,immediate,,12")
     assert run(ledger)[1].startswith("<!doctype html>")
 
 
@@ -44,9 +46,18 @@ def test_names_stand_beside_the_ids(ledger: Ledger, tmp_path: Path) -> None:
 def test_a_report_from_an_earlier_checkpoint_is_the_earlier_report(ledger: Ledger, tmp_path: Path) -> None:
     _, then, _ = run(ledger)
     (tmp_path / "checkpoint").write_text(ledger.checkpoint, encoding="utf-8")
-    write(ledger.path, [leaf(number, APRIL) for number in range(30)])
+    write(ledger.path, [*ENTRIES, *(leaf(number, MAY) for number in range(30))])
     assert run(ledger)[1] != then
     assert run(ledger, "--checkpoint", str(tmp_path / "checkpoint"))[1] == then
+
+
+def test_a_ledger_out_of_service_is_named_by_its_origin(ledger: Ledger) -> None:
+    assert json.loads(run(ledger, "--format", "json")[1])["last_month"] == "2026-04"
+    _, text, _ = run(ledger, "--format", "json", "--ended", "jukinet/gateway-1")
+    assert json.loads(text)["last_month"] == "2027-03"
+    code, text, error = run(ledger, "--ended", "jukinet/gateway-9")
+    assert (code, text) == (Exit.REFUSED, "")
+    assert "jukinet/gateway-9" in error
 
 
 def test_an_altered_ledger_gives_no_report(ledger: Ledger) -> None:

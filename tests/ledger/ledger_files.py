@@ -11,7 +11,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger import merkle
-from jukinet.ledger.entry import EntryKeys, make_entry
+from jukinet.ledger.entry import EntryKeys, make_act, make_entry
 from jukinet.ledger.export import export
 from jukinet.ledger.layout import encode
 from jukinet.ledger.note import Signer, sign_checkpoint
@@ -62,9 +62,9 @@ def leaf(number: int, time: datetime, **changed: Any) -> bytes:
     return encode(make_entry(KEYS, **{**parts, **changed}))
 
 
-def refusal(number: int, time: datetime, reason: int, agency: str = AGENCIES[0]) -> bytes:
+def refusal(number: int, time: datetime, reason: int, agency: str = AGENCIES[0], **changed: Any) -> bytes:
     """`agency` is an id of the directory or a SPIFFE ID."""
-    nothing: dict[str, Any] = {"fields": (), "token": b"", "answer": None}
+    nothing: dict[str, Any] = {"fields": (), "token": b"", "answer": None, **changed}
     return leaf(
         number,
         time,
@@ -73,6 +73,21 @@ def refusal(number: int, time: datetime, reason: int, agency: str = AGENCIES[0])
         refusal=reason,
         **nothing,
     )
+
+
+def act(time: datetime) -> bytes:
+    """An entry that no report counts."""
+    made = make_act(
+        KEYS,
+        time=time,
+        request_id="5f7d1c1e-0000-4000-9000-000000000000",
+        gateway="spiffe://nodes.jukinet/gateway/1",
+        operator="spiffe://operators.jukinet/operator/o-1",
+        action=ledger_pb2.ACTION_TAKE_BODY,
+        about="0",
+        policy_digest=bytes(32),
+    )
+    return encode(made)
 
 
 def write(path: Path, leaves: Sequence[bytes], *, name: str = "jukinet/gateway-1", size: int | None = None) -> Ledger:
