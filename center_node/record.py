@@ -4,7 +4,9 @@ Rule: the disclosure node's word counts for nothing. It hands on what a counter 
 that itself: whom the counter checked, for this affair, within the last ten minutes. Without a counter's word there is
 no record, whoever calls.
 
-Source: Basic Resident Registration Act art. 30-32.
+A resident code that was changed since leads to the record of the same person as it is now: no code is ever given again.
+
+Source: Basic Resident Registration Act art. 30-2, 30-4, 30-32.
 """
 
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ from jukinet._pb.jukinet.disclosure.v1 import record_pb2
 from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import AFFAIR_ANSWER_REQUEST, StoredRecord
 from jukinet._pb.jukinet.disclosure.v1.record_pb2_grpc import RecordServiceServicer
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet._pb.jukinet.register.v1.identity_pb2 import RESIDENT_STATUS_RETIRED, Resident
 from jukinet.assembly.reading import read_for_caller
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
@@ -49,10 +52,7 @@ class RecordService(RecordServiceServicer):
 
 
 def _stored(connection: Connection, code: str) -> StoredRecord:
-    found, damaged = sound_and_damaged(connection, [code])
-    if damaged:
-        raise Refused(errors.ERROR_REASON_RECORD_DAMAGED)
-    resident = found.get(code)
+    resident = _present(connection, code)
     if resident is None:
         return StoredRecord(is_stored=False)
     stored = StoredRecord(
@@ -66,3 +66,17 @@ def _stored(connection: Connection, code: str) -> StoredRecord:
     if origin is not None:
         stored.as_of.FromMicroseconds(origin.as_of)
     return stored
+
+
+def _present(connection: Connection, code: str) -> Resident | None:
+    """The row of whoever has the code, or had it. Raises Refused: RECORD_DAMAGED, also where a new code has no row."""
+    found, damaged = sound_and_damaged(connection, [code])
+    if damaged:
+        raise Refused(errors.ERROR_REASON_RECORD_DAMAGED)
+    resident = found.get(code)
+    if resident is None or resident.status != RESIDENT_STATUS_RETIRED:
+        return resident
+    present = _present(connection, resident.successor_code)
+    if present is None:
+        raise Refused(errors.ERROR_REASON_RECORD_DAMAGED)
+    return present
