@@ -55,6 +55,7 @@ _PLACES: Final = {
     "disclosure correct": "disclosure_requests.correct",
     "disclosure investigate": "disclosure_requests.investigate",
     "disclosure answer-correction": "disclosure_requests.answer_correction",
+    "disclosure close": "disclosure_requests.close",
     "disclosure requests": "disclosure_requests.requests",
     "ledger open-body": "bodies.open_body",
     "statutes": "statutes.app",

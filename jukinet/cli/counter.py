@@ -4,19 +4,24 @@ Rule: the resident code comes from a file or from standard input, never from the
 the machine can read.
 """
 
+import asyncio
 import sys
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from jukinet.cli.connect import Target, TlsOptions, by_files, in_mesh
+from jukinet.cli.connect import Target, TlsOptions, by_files, channel_to, in_mesh
 from jukinet.cli.layout import DISCLOSURE, Mesh, folder_name
-from jukinet.cli.output import Exit, Failure
+from jukinet.cli.output import Exit, Failure, fail_call
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import Affair, SignedIdentityCheck
+    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceAsyncStub
     from jukinet.mesh.identity import Identity
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,45 @@ class Counter:
             return sign_check(check, load_signing_key(self.check_key))
         except PkiError as error:
             raise Failure(str(error), Exit.CONFIGURATION) from None
+
+    def call(self, ask: "Callable[[DisclosureServiceAsyncStub], Awaitable[R]]", *, under: str = "") -> R:
+        """Calls the disclosure node.
+
+        Args:
+            ask: makes the call.
+            under: number of the request, where the call bears a check of identity: it is made once more when its answer
+                is lost, for the same check is answered the same.
+        Raises:
+            Failure: refused, or no answer.
+        """
+        return asyncio.run(self._call(ask, under))
+
+    async def _call(self, ask: "Callable[[DisclosureServiceAsyncStub], Awaitable[R]]", under: str) -> R:
+        import grpc
+
+        from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
+        from jukinet.mesh.errors import reason_of
+
+        async with channel_to(self.target) as channel:
+            stub = DisclosureServiceStub(channel)
+            try:
+                return await ask(stub)
+            except grpc.aio.AioRpcError as error:
+                if reason_of(error) or not under:
+                    fail_call(error, self.target.address)
+            try:
+                return await ask(stub)
+            except grpc.aio.AioRpcError as error:
+                shown = f"`jukinet disclosure requests` shows under {under}"
+                then = f"Whether it was done all the same, {shown}: look there before you ask again."
+                fail_call(error, self.target.address, then=then)
+
+
+def id_of(signed: "SignedIdentityCheck") -> str:
+    """The id of a check, which is the number of the request that is made with it."""
+    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import IdentityCheck
+
+    return IdentityCheck.FromString(signed.check).id
 
 
 def open_counter(mesh: Path | None, name: str | None, options: TlsOptions, check_key: Path | None) -> Counter:

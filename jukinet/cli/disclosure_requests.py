@@ -1,22 +1,21 @@
 """`jukinet disclosure …`: residents' requests for their own record and its correction, step by step, as a counter."""
 
-import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jukinet.cli.connect import CALL_SECONDS, TlsOptions, channel_to
-from jukinet.cli.counter import Counter, open_counter
+from jukinet.cli.connect import CALL_SECONDS, TlsOptions
+from jukinet.cli.counter import id_of, open_counter
 from jukinet.cli.disclosure import CheckKey, Clerk, CounterName, Proof, Resident
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
-from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, show, show_json, show_table
+from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json
+from jukinet.cli.request_rows import row_of, show_request, show_rows, value_of
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import RequestStatus
     from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceAsyncStub
 
-R = TypeVar("R")
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="Number of the request, as it was printed when taken.")]
 Document = Annotated[str, typer.Option("--document", metavar="NUMBER", help="Number of the letter (文書番号).")]
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
@@ -46,7 +45,8 @@ def request(
         found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
         check = found.check(resident, affair=AFFAIR_REQUEST_RECORD, clerk=clerk, proof=proof)
         asked = RequestRecordRequest(check=check)
-        _show(_call(found, lambda stub: stub.RequestRecord(asked, timeout=CALL_SECONDS)).request, as_json)
+        told = found.call(lambda stub: stub.RequestRecord(asked, timeout=CALL_SECONDS), under=id_of(check))
+        show_request(told.request, as_json=as_json)
 
 
 def extend(
@@ -73,9 +73,10 @@ def extend(
 
     with failures_told():
         found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
-        why = _value(ExtensionReason, reason, "--reason")
+        why = value_of(ExtensionReason, reason, "--reason")
         asked = ExtendRequestRequest(request_id=number, due_on=due, reason=why, document=document)
-        _show(_call(found, lambda stub: stub.ExtendRequest(asked, timeout=CALL_SECONDS)).request, as_json)
+        told = found.call(lambda stub: stub.ExtendRequest(asked, timeout=CALL_SECONDS))
+        show_request(told.request, as_json=as_json)
 
 
 def answer(
@@ -106,18 +107,18 @@ def answer(
         found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
         check = found.check(resident, affair=AFFAIR_ANSWER_REQUEST, clerk=clerk, proof=proof)
         asked = AnswerRequestRequest(check=check, request_id=number)
-        told = _call(found, lambda stub: stub.AnswerRequest(asked, timeout=CALL_SECONDS))
+        told = found.call(lambda stub: stub.AnswerRequest(asked, timeout=CALL_SECONDS), under=number)
         stored = json_format.MessageToDict(
             told.stored, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
         if as_json:
-            show_json({"request": _as_json(told.request), "stored": stored})
+            show_json({"request": row_of(told.request), "stored": stored})
             return
         if told.stored.is_stored:
             show(json_format.MessageToJson(told.stored, ensure_ascii=False, preserving_proto_field_name=True))
         else:
             show("保有していません。 No record of this resident code is stored.")
-        _show(told.request, as_json=False)
+        show_request(told.request, as_json=False)
 
 
 def correct(
@@ -147,7 +148,8 @@ def correct(
         found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
         check = found.check(resident, affair=AFFAIR_REQUEST_CORRECTION, clerk=clerk, proof=proof)
         asked = RequestCorrectionRequest(check=check, disclosed_by=number, document=document)
-        _show(_call(found, lambda stub: stub.RequestCorrection(asked, timeout=CALL_SECONDS)).request, as_json)
+        told = found.call(lambda stub: stub.RequestCorrection(asked, timeout=CALL_SECONDS), under=id_of(check))
+        show_request(told.request, as_json=as_json)
 
 
 def investigate(
@@ -171,7 +173,8 @@ def investigate(
     with failures_told():
         found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
         asked = InvestigateCorrectionRequest(request_id=number)
-        _show(_call(found, lambda stub: stub.InvestigateCorrection(asked, timeout=CALL_SECONDS)).request, as_json)
+        told = found.call(lambda stub: stub.InvestigateCorrection(asked, timeout=CALL_SECONDS))
+        show_request(told.request, as_json=as_json)
 
 
 def answer_correction(
@@ -197,9 +200,63 @@ def answer_correction(
 
     with failures_told():
         found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
-        what = _value(CorrectionOutcome, outcome, "--outcome")
+        what = value_of(CorrectionOutcome, outcome, "--outcome")
         asked = AnswerCorrectionRequest(request_id=number, outcome=what, document=document)
-        _show(_call(found, lambda stub: stub.AnswerCorrection(asked, timeout=CALL_SECONDS)).request, as_json)
+        told = found.call(lambda stub: stub.AnswerCorrection(asked, timeout=CALL_SECONDS))
+        show_request(told.request, as_json=as_json)
+
+
+def close(
+    number: Number,
+    reason: Annotated[str, typer.Option("--reason", help="withdrawn, answered-by-letter, deceased or not-answerable.")],
+    document: Annotated[
+        str, typer.Option("--document", metavar="NUMBER", help="Number of the letter or file (文書番号) that shows it.")
+    ] = "",
+    resident: Annotated[
+        Path | None, typer.Option("--resident", metavar="FILE", help="Who withdraws it here: as of `request`.")
+    ] = None,
+    clerk: Annotated[str, typer.Option("--clerk", metavar="ID", help="With --resident: as of `request`.")] = "",
+    proof: Annotated[str, typer.Option("--proof", metavar="HOW", help="With --resident: as of `request`.")] = "",
+    counter: CounterName = None,
+    mesh: MeshDirectory = None,
+    to: To = None,
+    server: Server = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    nodes_ca: NodesCa = None,
+    check_key: CheckKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a request or correction without an answer through the node (終了): withdrawn (取下げ), answered on paper, …
+
+    A resident who withdraws it at the counter is checked (--resident, --clerk, --proof); for all else, a letter of his
+    too, the number of what shows it is kept.
+
+    Example: jukinet disclosure close 00000000-0000-4000-8000-000000000001 --reason answered-by-letter --document 7-4
+    --mesh mesh --counter 131016
+    """
+    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import (
+        AFFAIR_WITHDRAW_REQUEST,
+        CLOSE_REASON_WITHDRAWN,
+        CloseReason,
+        CloseRequestRequest,
+    )
+
+    with failures_told():
+        found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
+        why = value_of(CloseReason, reason, "--reason")
+        asked = CloseRequestRequest(request_id=number, reason=why, document=document)
+        if resident is None:
+            if not document:
+                raise Failure("Say --document NUMBER, or --resident FILE of who withdraws it here.", Exit.USAGE)
+            told = found.call(lambda stub: stub.CloseRequest(asked, timeout=CALL_SECONDS))
+        else:
+            if why != CLOSE_REASON_WITHDRAWN or not clerk:
+                raise Failure("--resident is for --reason withdrawn alone, with --clerk and --proof.", Exit.USAGE)
+            check = found.check(resident, affair=AFFAIR_WITHDRAW_REQUEST, clerk=clerk, proof=proof)
+            asked.check.CopyFrom(check)
+            told = found.call(lambda stub: stub.CloseRequest(asked, timeout=CALL_SECONDS), under=number)
+        show_request(told.request, as_json=as_json)
 
 
 def requests(
@@ -226,64 +283,8 @@ def requests(
 
     with failures_told():
         found = open_counter(mesh, counter, TlsOptions(to, server, certificate, key, nodes_ca), check_key)
-        rows = [_as_json(each) for each in _call(found, collect)]
+        rows = [row_of(each) for each in found.call(collect)]
         if as_json:
             show_json({"requests": rows})
         else:
-            show_table(_HEADERS, [_cells(row) for row in rows])
-
-
-_HEADERS = ["request", "kind", "state", "received", "due", "overdue", "answered"]
-
-
-def _call(counter: Counter, ask: "Callable[[DisclosureServiceAsyncStub], Any]") -> Any:
-    async def call() -> Any:
-        import grpc
-
-        from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2_grpc import DisclosureServiceStub
-
-        async with channel_to(counter.target) as channel:
-            try:
-                return await ask(DisclosureServiceStub(channel))
-            except grpc.aio.AioRpcError as error:
-                fail_call(error, counter.target.address)
-
-    return asyncio.run(call())
-
-
-def _value(enum: Any, word: str, option: str) -> Any:
-    """The number of an enumerator, by its last words in small letters. Raises Failure."""
-    names = {name: name.lower().replace("_", "-") for name in enum.keys()[1:]}
-    prefix = enum.DESCRIPTOR.values[0].name.removesuffix("UNSPECIFIED").lower().replace("_", "-")
-    for name, shown in names.items():
-        if shown.removeprefix(prefix) == word:
-            return enum.Value(name)
-    raise Failure(f"{option} is one of {', '.join(each.removeprefix(prefix) for each in names.values())}.", Exit.USAGE)
-
-
-def _as_json(status: "RequestStatus") -> dict[str, Any]:
-    from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import RequestKind, RequestState
-
-    return {
-        "request_id": status.request_id,
-        "kind": RequestKind.Name(status.kind).removeprefix("REQUEST_KIND_"),
-        "state": RequestState.Name(status.state).removeprefix("REQUEST_STATE_"),
-        "received_on": status.received_on,
-        "due_on": status.due_on,
-        "overdue": status.overdue,
-        "answered_on": status.answered_on or None,
-    }
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [
-        "" if cell is None else "yes" if cell is True else "" if cell is False else str(cell) for cell in row.values()
-    ]
-
-
-def _show(status: "RequestStatus", as_json: bool) -> None:
-    row = _as_json(status)
-    if as_json:
-        show_json(row)
-    else:
-        show_table(_HEADERS, [_cells(row)])
+            show_rows(rows)

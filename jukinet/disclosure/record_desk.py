@@ -25,6 +25,7 @@ from jukinet.disclosure.request import (
     RECORD,
     Request,
     answer_correction,
+    close,
     disclose,
     extend,
     investigate,
@@ -74,11 +75,11 @@ class RecordDesk:
             await asyncio.sleep(COUNT_SECONDS)
 
     async def request(self, counter: str, signed: disclosure.SignedIdentityCheck) -> Request:
-        """Takes a request to see the record. Raises Refused: IDENTITY_CHECK_INVALID."""
+        """Takes a request to see the record; the same check finds it taken. Raises Refused: IDENTITY_CHECK_INVALID."""
         async with self._desk.attempt(counter, ledger.ACTION_REQUEST_RECORD, article="30-32") as attempt:
             check = attempt.open(signed, disclosure.AFFAIR_REQUEST_RECORD)
-            taken = receive(check.id, RECORD, counter=counter, subject=attempt.subject, day=clock.today_in_japan())
-            await attempt.carry_out(lambda connection: request_store.take(connection, taken), lambda _: _bytes(taken))
+            asked = receive(check.id, RECORD, counter=counter, subject=attempt.subject, day=clock.today_in_japan())
+            taken = await attempt.carry_out(lambda connection: request_store.take(connection, asked), _bytes)
         await self._count()
         return taken
 
@@ -108,6 +109,7 @@ class RecordDesk:
             def answered(connection: Connection) -> Request:
                 found = request_store.find(connection, request_id)
                 of_resident = require_of(found, counter=counter, subject=attempt.subject)
+                request_store.require_unused(connection, check.id, but_for=request_id)
                 return disclose(of_resident, day=day, check_id=check.id)
 
             def keep(connection: Connection) -> Request:
@@ -127,17 +129,20 @@ class RecordDesk:
     async def request_correction(
         self, counter: str, signed: disclosure.SignedIdentityCheck, *, disclosed_by: str, document: str
     ) -> Request:
-        """Takes a request for a correction. Raises Refused: IDENTITY_CHECK_INVALID, DISCLOSURE_STEP."""
+        """Takes a request for a correction; the same check with the same question finds it taken.
+
+        Raises Refused: IDENTITY_CHECK_INVALID, DISCLOSURE_STEP.
+        """
         async with self._desk.attempt(counter, ledger.ACTION_CORRECT_RECORD, article="30-35") as attempt:
             check = attempt.open(signed, disclosure.AFFAIR_REQUEST_CORRECTION)
-            taken = receive(check.id, CORRECTION, counter=counter, subject=attempt.subject, day=clock.today_in_japan())
+            asked = receive(check.id, CORRECTION, counter=counter, subject=attempt.subject, day=clock.today_in_japan())
 
-            def take(connection: Connection) -> None:
+            def take(connection: Connection) -> Request:
                 found = request_store.find(connection, disclosed_by)
                 require_disclosed(require_of(found, counter=counter, subject=attempt.subject))
-                request_store.take(connection, taken, disclosed_by=disclosed_by, document=document)
+                return request_store.take(connection, asked, disclosed_by=disclosed_by, document=document)
 
-            await attempt.carry_out(take, lambda _: _bytes(taken))
+            taken = await attempt.carry_out(take, _bytes)
         await self._count()
         return taken
 
@@ -164,6 +169,39 @@ class RecordDesk:
             action=ledger.ACTION_CORRECT_RECORD,
             article="30-35",
         )
+
+    async def close(
+        self,
+        counter: str,
+        request_id: str,
+        *,
+        reason: "disclosure.CloseReason.ValueType",
+        document: str,
+        signed: disclosure.SignedIdentityCheck | None,
+    ) -> Request:
+        """Ends a request or correction without an answer; with a check, the resident's own who withdraws it.
+
+        Raises Refused: IDENTITY_CHECK_INVALID, DISCLOSURE_STEP.
+        """
+        async with self._desk.attempt(counter, ledger.ACTION_CLOSE_REQUEST) as attempt:
+            attempt.number, check_id, subject = request_id, "", None
+            if signed is not None:
+                check_id = attempt.open(signed, disclosure.AFFAIR_WITHDRAW_REQUEST).id
+                subject = attempt.subject
+            step = Step(clock.today_in_japan(), reason, document, check_id)
+
+            def keep(connection: Connection) -> Request:
+                before = require_of(request_store.find(connection, request_id), counter=counter, subject=subject)
+                if check_id:
+                    request_store.require_unused(connection, check_id, but_for=request_id)
+                after = close(before, day=step.day, reason=reason, check_id=check_id)
+                if before != after:
+                    request_store.keep_step(connection, after, step)
+                return after
+
+            request = await attempt.carry_out(keep, _bytes)
+        await self._count()
+        return request
 
     async def requests(self, counter: str) -> list[Request]:
         """The counter's own requests, oldest first. Raises Refused: DEPENDENCY_UNAVAILABLE."""

@@ -6,7 +6,10 @@ Rules:
    extended, any number of times, each time before it has passed, to a later day, with the reason in a letter.
 2. A correction can be asked for once the record was disclosed, to the same resident. It is investigated, and then
    answered in writing. The Act sets it no number of days; after 30 the node shows an alarm.
-3. What was answered stays answered. A request belongs to the counter that took it.
+3. What is open can be closed at any time, for a reason: the resident withdrew it (取下げ), it was answered in a
+   letter, the resident died, or it cannot be answered otherwise. A correction that is answered in a letter is not
+   closed: it has a step for that.
+4. What was answered or closed stays so. A request belongs to the counter that took it.
 
 Pure: days come in, and nothing else of the world.
 Source: Basic Resident Registration Act art. 30-32 to 30-35; Civil Code art. 140 (the first day is not counted).
@@ -24,13 +27,17 @@ TERM: Final = timedelta(days=30)
 State = disclosure.RequestState
 RECEIVED, EXTENDED = disclosure.REQUEST_STATE_RECEIVED, disclosure.REQUEST_STATE_EXTENDED
 INVESTIGATED, ANSWERED = disclosure.REQUEST_STATE_INVESTIGATED, disclosure.REQUEST_STATE_ANSWERED
+CLOSED = disclosure.REQUEST_STATE_CLOSED
+ENDS: Final = (ANSWERED, CLOSED)
+"""The states that no step follows and no term runs in."""
 RECORD, CORRECTION = disclosure.REQUEST_KIND_RECORD, disclosure.REQUEST_KIND_CORRECTION
+BY_LETTER: Final = disclosure.CLOSE_REASON_ANSWERED_BY_LETTER
 
 _NEXT: Final = {
-    RECORD: {RECEIVED: {EXTENDED, ANSWERED}, EXTENDED: {EXTENDED, ANSWERED}, ANSWERED: set()},
-    CORRECTION: {RECEIVED: {INVESTIGATED}, INVESTIGATED: {ANSWERED}, ANSWERED: set()},
+    RECORD: {RECEIVED: {EXTENDED, ANSWERED, CLOSED}, EXTENDED: {EXTENDED, ANSWERED, CLOSED}},
+    CORRECTION: {RECEIVED: {INVESTIGATED, CLOSED}, INVESTIGATED: {ANSWERED, CLOSED}},
 }
-"""By kind and state: the states that may follow."""
+"""By kind and state: the states that may follow; none after an end."""
 
 
 class Request(NamedTuple):
@@ -45,13 +52,14 @@ class Request(NamedTuple):
     state: "disclosure.RequestState.ValueType"
     received_on: date
     due_on: date
-    answered_on: date | None = None
-    answered_by: str = ""
-    """Id of the check of identity with which the record was disclosed; empty for a correction."""
+    ended_on: date | None = None
+    ended_by: str = ""
+    """Id of the check of identity with which the record was disclosed, or the request withdrawn; empty without one."""
+    closed_as: "disclosure.CloseReason.ValueType" = disclosure.CLOSE_REASON_UNSPECIFIED
 
     def is_overdue(self, today: date) -> bool:
-        """Whether the term has passed without an answer."""
-        return self.state != ANSWERED and today > self.due_on
+        """Whether the term has passed, and it was neither answered nor closed."""
+        return self.state not in ENDS and today > self.due_on
 
     def status(self, today: date) -> disclosure.RequestStatus:
         """What a counter sees of it."""
@@ -62,7 +70,9 @@ class Request(NamedTuple):
             received_on=self.received_on.isoformat(),
             due_on=self.due_on.isoformat(),
             overdue=self.is_overdue(today),
-            answered_on=self.answered_on.isoformat() if self.answered_on else "",
+            answered_on=self.ended_on.isoformat() if self.ended_on and self.state == ANSWERED else "",
+            closed_on=self.ended_on.isoformat() if self.ended_on and self.state == CLOSED else "",
+            close_reason=self.closed_as,
         )
 
 
@@ -93,21 +103,38 @@ def disclose(request: Request, *, day: date, check_id: str) -> Request:
     """
     if request.kind != RECORD:
         raise _refused("it is not a request for the record")
-    if request.answered_by == check_id:
+    if (request.state, request.ended_by) == (ANSWERED, check_id):
         return request
-    return _step(request, ANSWERED)._replace(answered_on=day, answered_by=check_id)
+    return _step(request, ANSWERED)._replace(ended_on=day, ended_by=check_id)
 
 
 def answer_correction(request: Request, *, day: date) -> Request:
     """The correction, answered in writing. Raises Refused: DISCLOSURE_STEP."""
     if request.kind != CORRECTION:
         raise _refused("it is no correction")
-    return _step(request, ANSWERED)._replace(answered_on=day)
+    return _step(request, ANSWERED)._replace(ended_on=day)
+
+
+def close(request: Request, *, day: date, reason: "disclosure.CloseReason.ValueType", check_id: str = "") -> Request:
+    """The request, ended without an answer through the node, in its term or after; the same check finds it withdrawn.
+
+    Args:
+        request: that is open.
+        day: on which it is closed.
+        reason: why.
+        check_id: of the check of the resident who withdraws it; empty where a letter or file shows the reason.
+    Raises Refused: DISCLOSURE_STEP.
+    """
+    if check_id and (request.state, request.ended_by) == (CLOSED, check_id):
+        return request
+    if reason == BY_LETTER and request.kind == CORRECTION:
+        raise _refused("a correction is answered in a letter by its own step")
+    return _step(request, CLOSED)._replace(ended_on=day, ended_by=check_id, closed_as=reason)
 
 
 def require_disclosed(request: Request) -> None:
     """Makes sure that the record was disclosed, so that it can be said to be wrong. Raises Refused: DISCLOSURE_STEP."""
-    if (request.kind, request.state) != (RECORD, ANSWERED):
+    if request.kind != RECORD or (request.state != ANSWERED and request.closed_as != BY_LETTER):
         raise _refused("nothing was disclosed by it")
 
 
@@ -122,7 +149,7 @@ def require_of(request: Request | None, *, counter: str, subject: bytes | None =
 
 
 def _step(request: Request, state: "disclosure.RequestState.ValueType") -> Request:
-    if state not in _NEXT[request.kind][request.state]:
+    if state not in _NEXT[request.kind].get(request.state, ()):
         raise _refused(f"{State.Name(request.state)} is not followed by {State.Name(state)}")
     return request._replace(state=state)
 

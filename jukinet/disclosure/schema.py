@@ -127,8 +127,13 @@ request_steps = Table(
     Column("state", Integer, nullable=False, comment="jukinet.disclosure.v1.RequestState"),
     Column("day", String(10), nullable=False, comment="in Japan, ISO 8601"),
     Column("due_on", String(10), nullable=False, comment="last day of the term after the step"),
-    Column("reason", Integer, nullable=False, comment="ExtensionReason or CorrectionOutcome; 0 = neither"),
-    Column("document", String(40), nullable=False, comment="number of the letter to the resident"),
+    Column(
+        "reason",
+        Integer,
+        nullable=False,
+        comment="by state: ExtensionReason, CorrectionOutcome or CloseReason; 0 = none",
+    ),
+    Column("document", String(40), nullable=False, comment="number of the letter or file"),
     Column("check_id", String(36), nullable=False, comment="of the check of identity; empty where none is needed"),
 )
 

@@ -84,6 +84,19 @@ class DisclosureService(DisclosureServiceServicer):
         )
         return disclosure.AnswerCorrectionResponse(request=_told(after))
 
+    async def CloseRequest(
+        self, request: disclosure.CloseRequestRequest, context: Context
+    ) -> disclosure.CloseRequestResponse:
+        """Ends a request without an answer through the node (取下げ and others)."""
+        after = await self._records.close(
+            _caller(),
+            request.request_id,
+            reason=request.reason,
+            document=request.document,
+            signed=request.check if request.HasField("check") else None,
+        )
+        return disclosure.CloseRequestResponse(request=_told(after))
+
     async def ListRequests(
         self, request: disclosure.ListRequestsRequest, context: Context
     ) -> AsyncIterator[disclosure.ListRequestsResponse]:

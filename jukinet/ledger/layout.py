@@ -149,6 +149,7 @@ _DISCLOSURES = frozenset(
         ledger_pb2.ACTION_REQUEST_RECORD,
         ledger_pb2.ACTION_DISCLOSE_RECORD,
         ledger_pb2.ACTION_CORRECT_RECORD,
+        ledger_pb2.ACTION_CLOSE_REQUEST,
     }
 )
 # The others may be steps of a letter, where nobody stands at the counter.

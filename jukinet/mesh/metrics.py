@@ -67,7 +67,11 @@ INSTRUMENTS: Final = {
     "witness_answers": ("gauge", "1", "1 while the witness's last answer was right"),
     "mirror_entries": ("gauge", "1", "entries of the peer's ledger that are verified at the disclosure node"),
     "mirror_verified": ("gauge", "1", "1 while what the peer's ledger showed last verified; 0 = away or contradicted"),
-    "requests_open": ("gauge", "1", "residents' requests for their record or its correction, not answered yet"),
+    "requests_open": (
+        "gauge",
+        "1",
+        "residents' requests for their record or its correction, neither answered nor closed",
+    ),
     "requests_overdue": ("gauge", "1", "those among them whose term has passed: an alarm"),
     "watches_open": ("gauge", "1", "lists of persons whose later changes agencies are told"),
     "watch_untold_age": ("gauge", "s", "since when the oldest change waits for an agency to have it on disk"),
@@ -314,7 +318,7 @@ def mirror(peer: Identity, entries: int, *, verified: bool) -> None:
 
 
 def requests(waiting: int, overdue: int) -> None:
-    """Shows how many residents' requests are not answered, and how many of them too late."""
+    """Shows how many residents' requests are neither answered nor closed, and how many of them are overdue."""
     if _serving is not None:
         _serving.gauges["requests_open"].set(waiting)
         _serving.gauges["requests_overdue"].set(overdue)

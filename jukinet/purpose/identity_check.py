@@ -3,7 +3,7 @@
 A resident has no certificate, so whoever answers a counter would have to take its word for anybody. The counter
 therefore signs each time what it did: whom it checked, how, what for and when. The signature is by a key of its own and
 not by that of its TLS, so that the word can be kept and shown to others later. It holds for ten minutes and for one
-affair; that it is not used twice is seen to where the affair is put on record.
+affair; that it serves for one question alone is seen to where the affair is put on record.
 
 A legal representative (法定代理人) is not taken: whom a protected child is protected from may be one, and what a
 representative is told, who asked about the child and where it is, cannot be taken back. Such requests go by paper.

@@ -14,14 +14,16 @@ COUNTER = Identity("counter", "131016").uri
 CHECKS = Ed25519PrivateKey.from_private_bytes(b"\x06" * 32)
 
 
-def check(number: int = 1, code: str = CODE) -> disclosure.SignedIdentityCheck:
+def check(
+    number: int = 1, code: str = CODE, affair: "disclosure.Affair.ValueType" = disclosure.AFFAIR_FIND_USAGE
+) -> disclosure.SignedIdentityCheck:
     made = disclosure.IdentityCheck(
         id=str(UUID(int=number)),
         counter=COUNTER,
         clerk="7",
         resident_code=code,
         proof=disclosure.IDENTITY_PROOF_PHOTO_DOCUMENT,
-        affair=disclosure.AFFAIR_FIND_USAGE,
+        affair=affair,
     )
     made.checked_at.FromDatetime(clock.now())
     return sign_check(made, CHECKS)

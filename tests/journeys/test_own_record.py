@@ -49,6 +49,12 @@ async def call(network: Network, rpc: str, request: Any, caller: Identity = COUN
         return await getattr(DisclosureServiceStub(channel), rpc)(request, timeout=10)
 
 
+async def listed(network: Network, caller: Identity = COUNTER) -> set[str]:
+    async with network.channel("disclosure", caller) as channel:
+        requests = DisclosureServiceStub(channel).ListRequests(disclosure.ListRequestsRequest(), timeout=10)
+        return {each.request.request_id async for each in requests}
+
+
 async def requested(network: Network, code: str) -> disclosure.RequestStatus:
     asked = disclosure.RequestRecordRequest(check=check(network, code, disclosure.AFFAIR_REQUEST_RECORD))
     taken: disclosure.RequestStatus = (await call(network, "RequestRecord", asked)).request
@@ -124,9 +130,39 @@ async def test_nobody_gets_the_record_of_another(network: Network, refused: Any)
         with refused() as refusal:
             await call(network, "AnswerRequest", asked, caller)
         assert refusal.name == reason
-    async with network.channel("disclosure", PORTAL) as channel:
-        listed = DisclosureServiceStub(channel).ListRequests(disclosure.ListRequestsRequest(), timeout=10)
-        assert taken.request_id not in {each.request.request_id async for each in listed}
+    assert taken.request_id not in await listed(network, PORTAL)
+
+
+async def test_a_request_whose_answer_was_lost_is_made_once_though_the_node_was_killed(network: Network) -> None:
+    before = await listed(network)
+    asked = disclosure.RequestRecordRequest(check=check(network, network.code(), disclosure.AFFAIR_REQUEST_RECORD))
+    taken = await call(network, "RequestRecord", asked)
+    network.nodes.kill("disclosure")
+    await asyncio.to_thread(network.start, "disclosure")
+    assert await call(network, "RequestRecord", asked) == taken
+    assert await listed(network) - before == {taken.request.request_id}
+
+
+async def test_a_request_is_answered_though_the_resident_code_was_changed_since(network: Network, refused: Any) -> None:
+    record = await network.enter(CHIYODA)
+    former, stranger = record.resident_code, (await network.enter(CHIYODA)).resident_code
+    taken = await requested(network, former)
+    record.resident_code = network.code()
+    change = network.submission("CORRECTION_RESIDENT_CODE_REQUEST", record, previous_resident_code=former)
+    await network.submit(CHIYODA, change)
+    await network.arrived(CHIYODA)
+    for code in (stranger, record.resident_code):
+        with refused() as refusal:
+            await call(network, "AnswerRequest", answering(network, code, taken.request_id))
+        assert refusal.name == "DISCLOSURE_STEP"
+    told = await call(network, "AnswerRequest", answering(network, former, taken.request_id))
+    assert (told.stored.record, told.stored.status) == (record, identity_pb2.RESIDENT_STATUS_ACTIVE)
+    wanted = disclosure.RequestCorrectionRequest(
+        check=check(network, former, disclosure.AFFAIR_REQUEST_CORRECTION),
+        disclosed_by=taken.request_id,
+        document="7-2",
+    )
+    assert (await call(network, "RequestCorrection", wanted)).request.state == disclosure.REQUEST_STATE_RECEIVED
 
 
 async def test_the_center_gives_a_record_on_a_counters_word_alone(network: Network, refused: Any) -> None:
@@ -170,6 +206,11 @@ def test_a_clerk_takes_and_answers_requests_by_command(network: Network, tmp_pat
     command("answer-correction", correction, "--outcome", "corrected-in-part", "--document", "7-3")
     listed = {each["request_id"]: each["state"] for each in (command("requests"))["requests"]}
     assert listed[number] == listed[correction] == "ANSWERED"
+    withdrawn, on_paper = ((command("request", str(code), *by_clerk))["request_id"] for _ in range(2))
+    by_resident = ("--reason", "withdrawn", "--resident", str(code))
+    assert command("close", withdrawn, *by_resident, *by_clerk)["close_reason"] == "WITHDRAWN"
+    closed = command("close", on_paper, "--reason", "answered-by-letter", "--document", "7-4")
+    assert (closed["state"], closed["closed_on"]) == ("CLOSED", f"{today_in_japan()}")
     assert (command("requests", "--overdue"))["requests"] == []
 
 

@@ -139,6 +139,7 @@ ALLOWED: dict[tuple[str, Identity], set[Identity]] = {
     ("disclosure.v1.DisclosureService/RequestCorrection", DISCLOSURE): {COUNTER},
     ("disclosure.v1.DisclosureService/InvestigateCorrection", DISCLOSURE): {COUNTER},
     ("disclosure.v1.DisclosureService/AnswerCorrection", DISCLOSURE): {COUNTER},
+    ("disclosure.v1.DisclosureService/CloseRequest", DISCLOSURE): {COUNTER},
     ("disclosure.v1.DisclosureService/ListRequests", DISCLOSURE): {COUNTER},
     ("disclosure.v1.RecordService/GetRecord", CENTER): {DISCLOSURE},
     ("body.v1.BodyService/TakeBody", GATEWAY): {OPERATOR},

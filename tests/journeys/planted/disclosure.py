@@ -69,6 +69,11 @@ async def plant_an_own_record(
             check=check(disclosure.AFFAIR_REQUEST_CORRECTION), disclosed_by=number, document="7-1"
         )
         await canaries.attempt(stub.RequestCorrection(wrong, timeout=10, metadata=traced()), wrong)
+        for word in (check(disclosure.AFFAIR_WITHDRAW_REQUEST), check(disclosure.AFFAIR_REQUEST_RECORD)):
+            withdrawn = disclosure.CloseRequestRequest(
+                request_id=number, reason=disclosure.CLOSE_REASON_WITHDRAWN, check=word
+            )
+            await canaries.attempt(stub.CloseRequest(withdrawn, timeout=10, metadata=traced()), withdrawn)
         await canaries.attempt(stub.ListRequests(disclosure.ListRequestsRequest(), timeout=10))
     async with network.channel(CENTER, Identity("disclosure")) as channel:
         for word in (check(disclosure.AFFAIR_FIND_USAGE), check(disclosure.AFFAIR_ANSWER_REQUEST)):
