@@ -59,7 +59,7 @@ def keep_entries(
     sealed = [
         {"origin": origin, "leaf_index": first + i, "day": f"{entry.time.ToDatetime(tzinfo=JAPAN):%Y-%m-%d}"}
         for i, (_, entry) in enumerate(entries)
-        if entry.sealed_until
+        if entry.sealed_until and entry.person_token  # a recall of what was sealed has none, and is open
     ]
     _ADD[schema.seals].write(connection, sealed)
     _ADD[schema.subtrees].write(connection, [{"origin": origin, **node._asdict()} for node in growth.subtrees])

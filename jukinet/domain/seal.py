@@ -27,6 +27,17 @@ def is_within(until: str, day: date, *, months: int = MOST_MONTHS) -> bool:
     return found is not None and 1 <= int(found[1]) * 12 + int(found[2]) - _month(day) <= months
 
 
+def has_come(until: str, day: date) -> bool:
+    """Whether what was sealed until a day is open on another one.
+
+    Args:
+        until: such as `2027-04-01`; anything else than the first day of a month never comes.
+        day: in Japan.
+    """
+    found = _DAY.fullmatch(until)
+    return found is not None and int(found[1]) * 12 + int(found[2]) <= _month(day)
+
+
 def opening_days(first: date, last: date, today: date) -> list[str]:
     """The days up to today on which an entry of a period can have been opened, rising.
 

@@ -3,8 +3,8 @@
 Rule: every field is a number of a closed list, a fixed-length keyed digest, or a string of a narrow pattern. Bytes that
 do not come from such an entry are refused. Layout 2 added what was asked and the edition that decided, operators' acts
 and disclosures; layout 3 the proof of the operator who asked, the digest of a body beside the tree and the day until
-which an answer about a person is sealed. Entries of an older layout have none of what came later, and no new ones are
-made.
+which an answer about a person is sealed, or was when it was recalled. Entries of an older layout have none of what came
+later, and no new ones are made.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.domain.seal import is_within
+from jukinet.domain.seal import has_come, is_within
 from jukinet.ledger.errors import EntryInvalid
 
 VERSION = 3
@@ -194,10 +194,13 @@ def _is_proof(entry: _Shape) -> bool:
 
 
 def _is_seal(entry: ledger_pb2.Entry) -> bool:
-    """Only an answer about one person can be sealed; what names nobody has nothing to hide."""
-    if entry.action not in _SEALABLE or not entry.person_token or not _is_dated(entry):
+    """Only an answer about one person can be sealed. A recall of it and its acknowledgement come from its day on."""
+    if not _is_dated(entry):
         return False
-    return is_within(entry.sealed_until, entry.time.ToDatetime(tzinfo=_JAPAN).date())
+    day = entry.time.ToDatetime(tzinfo=_JAPAN).date()
+    if entry.action in _RECALLS:
+        return entry.result == ledger_pb2.RESULT_DONE and has_come(entry.sealed_until, day)
+    return entry.action in _SEALABLE and bool(entry.person_token) and is_within(entry.sealed_until, day)
 
 
 def _claims_of_question(entry: _Shape) -> _Claims:

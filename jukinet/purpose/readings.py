@@ -10,6 +10,7 @@ What no entry says:
 - Of a message that was refused as a whole, how its other persons were named; of a list, how any of them was.
 - Which items a list has whose changes were refused.
 - Whether a seal (封印) was wanted, where nobody was found or the question was refused.
+- On which day a recall of a sealed answer was acknowledged (`jukinet.purpose.replay`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -7,7 +7,8 @@ entries are counted by what they are.
 Every question is put as if the draft were in force: on its own day, or on the draft's first day if that is later. How
 long a seal (封印) lasts is counted from its own day. What the statute table had no part in (a banned organisation, an
 unlisted agency, a malformed question) is left out. The agency directory is the given one, so give the one of that time:
-its listings are taken as in force on every day, because the ledger says already whether they were.
+its listings are taken as in force on every day, because the ledger says already whether they were. Of an acknowledged
+recall of a sealed answer no entry says the day, only that it was no later than its own.
 
 A refusal does not say whether a seal was wanted. Where the draft opens what was refused, it is told as answered.
 """
@@ -140,7 +141,7 @@ class _Replaying:
         if not decided:
             return
         outcomes = self._outcomes(message)
-        unknown = _why_unknown(outcomes)
+        unknown = _why_unknown(message[0], outcomes)
         for entry in decided:
             if unknown:
                 self.found.cannot_know[Untold(entry.action, unknown)] += 1
@@ -163,9 +164,18 @@ class _Replaying:
 
     def _outcomes(self, message: Sequence[ledger.Entry]) -> set[_Refusal]:
         """To what a message may come."""
-        day, seals = _day(message[0]), self._seals(message)
-        on = max(day, self._draft.in_force_from)
-        return {self._outcome(message[0], reading, seal, on) for reading in readings(message) for seal in seals}
+        seals, days = self._seals(message), self._days(message[0])
+        return {
+            self._outcome(message[0], reading, seal, on)
+            for reading in readings(message)
+            for seal in seals
+            for on in days
+        }
+
+    def _days(self, entry: ledger.Entry) -> set[date]:
+        """Days on which a question may have been asked, as if the draft were in force: the first and the last one."""
+        last = max(_day(entry), self._draft.in_force_from)
+        return {self._draft.in_force_from, last} if _waited(entry) else {last}
 
     def _outcome(self, entry: ledger.Entry, reading: Reading, seal: _Refusal, day: date) -> _Refusal:
         """As `Desk.decide` of the gateway, for each method in turn: first the law, then the seal."""
@@ -200,12 +210,19 @@ def _why_left_out(entry: ledger.Entry) -> str:
     return "" if entry.refusal in _BY_THE_TABLE else f"refused for another reason: {name_of(entry.refusal)}"
 
 
-def _why_unknown(outcomes: set[_Refusal]) -> str:
+def _waited(entry: ledger.Entry) -> bool:
+    """Whether an entry does not say on which day it was decided, only until when it was held back."""
+    return entry.action == ledger.ACTION_ACKNOWLEDGE_RECALL and bool(entry.sealed_until)
+
+
+def _why_unknown(entry: ledger.Entry, outcomes: set[_Refusal]) -> str:
     """Why it cannot be known to what a message would come; empty where it can."""
     if errors.ERROR_REASON_AGENCY_UNKNOWN in outcomes:
         return "the directory does not list the agency"
     if len(outcomes) == 1:
         return ""
+    if _waited(entry):
+        return "no entry says when a recall of a sealed answer was acknowledged"
     if outcomes == {_NONE, _SEAL}:
         return "no entry says whether a seal was wanted, or how long"
     return "no entry says how all persons were named, or all that was wanted"

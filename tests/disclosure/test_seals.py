@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
+from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.disclosure import usage_store
 from jukinet.disclosure.usage import Period
 from jukinet.disclosure.usage_rows import rows_of
@@ -32,7 +33,8 @@ def usage_of(answer: disclosure.FindUsageResponse) -> disclosure.Usage:
 
 @pytest.fixture
 async def filled(node: Node, leaf: Any, monkeypatch: pytest.MonkeyPatch) -> Node:
-    """Plain entries, and four sealed ones: two of the resident, one of another until later, one outside the period."""
+    """Plain entries, and four sealed ones: two of the resident, one of another until later, one outside the period. At
+    the end a recall that was held back until its answer opened: it hides nobody."""
 
     def sealed(number: int, code: str, until: str, day: int) -> bytes:
         token = sealed_token(seal_key(OFFICE.token_key, until, code), f"5f7d1c1e-0000-4000-8000-{number:012x}")
@@ -48,6 +50,7 @@ async def filled(node: Node, leaf: Any, monkeypatch: pytest.MonkeyPatch) -> Node
         sealed(4, CODE, JULY, 3),
         sealed(5, CODE, JULY, 40),
         leaf(6),
+        leaf(7, action=ledger.ACTION_RECALL, result=ledger.RESULT_DONE, method=0, wanted=[], sealed_until="2026-04-01"),
     ]
     monkeypatch.setattr("jukinet.disclosure.mirror.now_us", lambda: us(MADE_AT))
     await node.mirror.look()

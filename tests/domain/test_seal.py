@@ -5,7 +5,7 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jukinet.domain.seal import MOST_MONTHS, is_within, opening_days
+from jukinet.domain.seal import MOST_MONTHS, has_come, is_within, opening_days
 from jukinet.ledger.verify.usage import _opening_days
 
 days = st.dates(date(2019, 1, 1), date(2040, 12, 31))
@@ -28,6 +28,13 @@ def test_a_seal_ends_on_the_first_day_of_a_month_and_on_no_other() -> None:
     assert is_within("2031-04-01", day)
     assert not is_within("2031-05-01", day)
     assert not is_within("2026-05-01", day, months=0)
+
+
+@given(days, firsts)
+def test_a_seal_is_open_from_its_day_on_and_what_is_no_day_of_one_never(day: date, until: str) -> None:
+    assert has_come(until, date.fromisoformat(until))
+    assert has_come(until, day) == (day >= date.fromisoformat(until)) != is_within(until, day, months=10**6)
+    assert not any(has_come(other, day) for other in (until[:-1] + "2", until[:-3], "", "never"))
 
 
 @given(days, days, days, firsts, days)

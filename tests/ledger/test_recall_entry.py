@@ -1,4 +1,4 @@
-"""A recall and its acknowledgement are entries about an answer, and name nobody."""
+"""A recall and its acknowledgement are entries about an answer, name nobody, and say until when they were held back."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -42,7 +42,7 @@ def entry(action: "ledger.Action.ValueType", **parts: Any) -> ledger.Entry:
 @pytest.mark.parametrize("action", BOTH)
 def test_writer_and_verifier_take_what_was_done_and_what_was_refused(action: "ledger.Action.ValueType") -> None:
     refusal = {"result": ledger.RESULT_REFUSED, "refusal": errors.ERROR_REASON_RECALL_POSITION, "answer": None}
-    for parts in ({}, {"method": 1}, refusal):
+    for parts in ({}, {"method": 1}, refusal, {"sealed_until": "2026-04-01"}, {"sealed_until": "2024-12-01"}):
         leaf = encode(entry(action, **parts))
         assert decode(leaf) == read_entry(leaf)
 
@@ -56,7 +56,18 @@ def test_writer_and_verifier_take_what_was_done_and_what_was_refused(action: "le
         ({"result": ledger.RESULT_NO_SINGLE_MATCH}, "result"),
         ({"answer_digest": b""}, "answer_digest"),
         ({"purpose": ""}, "purpose"),
-        ({"sealed_until": "2027-04-01"}, "sealed_until"),
+        ({"sealed_until": "2026-05-01"}, "sealed_until"),
+        ({"sealed_until": "2026-03-02"}, "sealed_until"),
+        ({"sealed_until": "2026-04-01", "version": 2}, "sealed_until"),
+        (
+            {
+                "sealed_until": "2026-04-01",
+                "result": ledger.RESULT_REFUSED,
+                "refusal": errors.ERROR_REASON_RECALL_POSITION,
+                "answer_digest": b"",
+            },
+            "sealed_until",
+        ),
     ],
 )
 @pytest.mark.parametrize("action", BOTH)

@@ -168,6 +168,8 @@ def test_resident_codes_are_counted_beside(tmp_path: Path) -> None:
 
 def test_sealed_provisions_are_counted_at_once_and_beside(tmp_path: Path) -> None:
     leaves = [leaf(number, APRIL, sealed_until="2027-04-01") for number in range(10)]
+    done: dict[str, Any] = {"result": ledger_pb2.RESULT_DONE, "fields": (), "token": b"", "sealed_until": "2026-04-01"}
+    leaves += [leaf(number, APRIL, action=ledger_pb2.ACTION_RECALL, **done) for number in range(10, 20)]
     report = year_of(over(tmp_path / "ledger", leaves))
     assert numbers(report, "sealed") == {("", "2026-04", ""): 10}
     assert numbers(report, "provided") == {("pension-service", "2026-04", ""): 10}

@@ -216,6 +216,21 @@ def test_a_seal_is_held_against_the_draft_from_the_day_of_its_question() -> None
         assert change.would_be == errors.ERROR_REASON_SEAL_NOT_ALLOWED
 
 
+def test_an_acknowledgement_that_waited_for_a_seal_is_told_only_where_its_day_makes_no_difference() -> None:
+    waited = entry(
+        action=ledger.ACTION_ACKNOWLEDGE_RECALL, result=ledger.RESULT_DONE, wanted=[], fields=[],
+        sealed_until="2026-02-01",
+    )  # fmt: skip
+    at_once = entry(action=ledger.ACTION_ACKNOWLEDGE_RECALL, result=ledger.RESULT_DONE, wanted=[], fields=[])
+    ended = {"B1-77": {"valid_to": "2026-01-15"}}
+    before, after = (draft(f"{day:%Y-%m}", day, rows=ended) for day in (date(2026, 1, 1), date(2026, 4, 1)))
+    assert counts(replay([waited, at_once], before, DIRECTORY)) == (0, 1, 1, 0)
+    assert counts(replay([waited, at_once], after, DIRECTORY)) == (0, 2, 0, 0)
+    assert counts(replay([waited], draft("2020-01", date(2020, 1, 1)), DIRECTORY)) == (1, 0, 0, 0)
+    (why,) = replay([waited], before, DIRECTORY).cannot_know
+    assert "acknowledged" in why.why
+
+
 def test_a_seal_that_was_refused_stays_refused_where_the_draft_allows_no_longer_one() -> None:
     refused = entry(result=ledger.RESULT_REFUSED, refusal=errors.ERROR_REASON_SEAL_NOT_ALLOWED, fields=[])
     assert counts(replay([refused], draft(), DIRECTORY)) == (1, 0, 0, 0)

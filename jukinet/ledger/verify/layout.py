@@ -3,7 +3,8 @@
 Layout 2 has four fields more than layout 1, of which no entry of layout 1 has any. It knows acts of operators too,
 which speak of an edition of the law and of nobody's question, and disclosures, which speak of a resident and a counter.
 Layout 3 has the proof of the operator who asked, the digest of a body that is kept elsewhere, the act of taking one and
-the first day of a month until which an answer about one person is sealed, five years off at most.
+the first day of a month until which an answer about one person is sealed, five years off at most. That such an answer
+was recalled, and that this was acknowledged, is there from that day on, with it, and not before.
 """
 
 import re
@@ -111,10 +112,13 @@ def _wrong_time(entry: ledger_pb2.Entry) -> list[str]:
 
 def _may_be_sealed(entry: ledger_pb2.Entry) -> bool:
     until = _SEAL.fullmatch(entry.sealed_until)
-    if until is None or entry.action not in _SEALABLE or not entry.person_token or _wrong_time(entry):
+    if until is None or _wrong_time(entry):
         return False
-    asked = datetime.fromtimestamp(entry.time.seconds, _JAPAN)
-    return 0 < (int(until[1]) - asked.year) * 12 + int(until[2]) - asked.month <= _MAX_SEALED_MONTHS
+    made = datetime.fromtimestamp(entry.time.seconds, _JAPAN)
+    months = (int(until[1]) - made.year) * 12 + int(until[2]) - made.month
+    if entry.action in _RECALLS:
+        return entry.result == _DONE and months <= 0
+    return entry.action in _SEALABLE and bool(entry.person_token) and 0 < months <= _MAX_SEALED_MONTHS
 
 
 def _wrong_in_act(entry: ledger_pb2.Entry) -> list[str]:

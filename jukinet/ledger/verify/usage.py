@@ -227,7 +227,8 @@ class _Verification:
         return hmac.digest(key, entry.request_id.encode(), "sha256") == entry.person_token and self._is_in_period(entry)
 
     def _is_closed(self, entry: ledger_pb2.Entry) -> bool:
-        return bool(entry.sealed_until) and entry.sealed_until not in self._seal_keys and self._is_in_period(entry)
+        is_sealed = bool(entry.sealed_until and entry.person_token)  # a recall of what was has none, and is open
+        return is_sealed and entry.sealed_until not in self._seal_keys and self._is_in_period(entry)
 
     def _is_in_period(self, entry: ledger_pb2.Entry) -> bool:
         return self._period[0] <= _moment(entry.time).date() <= self._period[1]
