@@ -29,8 +29,8 @@ from jukinet.store.migrate import ensure_schema
 from jukinet.store.statement import Rows
 
 Act = Callable[[Connection], bool]
-"""Does something that must be on record; tells whether it did anything, or raises Refused before it has written. A
-function of a module, with `functools.partial` where it has arguments."""
+"""Does something that must be on record; tells whether it did anything that has its entry now, or raises Refused before
+it has written. A function of a module, with `functools.partial` where it has arguments."""
 Sign = Callable[[], Signer]
 """Gives the ledger's key, where it is needed: it travels from no process to another."""
 

@@ -114,14 +114,15 @@ class Desk:
         decision = await self.decide(asked)
         return await self.prove(asked, decision), decision
 
-    async def carry_out(self, asked: Asked, decision: Decision, told: bytes, act: Act) -> None:
-        """Lets what an agency did take effect together with its entry; `told` is what it did that about.
+    async def carry_out(self, asked: Asked, decision: Decision, told: bytes, act: Act, *, until: str = "") -> None:
+        """Lets what an agency did take effect together with its entry; `told` is what it did that about, which
+        is sealed `until` a day.
 
         Raises Refused: LEDGER_UNAVAILABLE.
         """
         # An id of its own: one that was used before would leave a refusal on record beside the effect.
         done = self.entries(asked, decision).act(str(uuid.uuid4()), told)
-        await self._record.carry_out(done.entry, act)
+        await self._record.carry_out(done.entry, act, until=until)
 
     def _outside(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> int:
         """How many persons are looked for where the agency may hear of nobody."""

@@ -1,7 +1,7 @@
 """Tells agencies what they were provided with and was wrong (旧値の回収), and takes their acknowledgements.
 
 A recall was on record when it was noted, so it is told without another entry, as often as it takes. Each
-acknowledgement is an entry, in one transaction with its effect.
+acknowledgement is an entry, in one transaction with its effect; that of a sealed answer (封印) waits for the day.
 
 Rule: what is acknowledged was told by this gateway, to this agency, for this purpose. Each gateway counts its recalls
 from 1, so a position alone would acknowledge what nobody was ever told, at whichever gateway it is said. A recall is
@@ -124,7 +124,9 @@ class RecallService(RecallServiceServicer):
         while found := await self._read(
             lambda connection: store.unacknowledged(connection, *_whose(asked), limit=MOST_TOLD, until=position)
         ):
-            await asyncio.gather(*(self._acknowledge_one(asked, decision, each) for each in found))
+            # Of sealed answers last: everybody reads the moments of the others.
+            in_turn = sorted(found, key=lambda each: bool(_answered(each).sealed_until))
+            await asyncio.gather(*(self._acknowledge_one(asked, decision, each) for each in in_turn))
 
     async def _acknowledge_one(self, asked: Asked, decision: Decision, each: store.Recalled) -> None:
         at = now_us()
@@ -133,11 +135,11 @@ class RecallService(RecallServiceServicer):
             decision,
             self._told(asked, each).SerializeToString(),
             partial(store.acknowledge, position=each.position, now_us=at),
+            until=_answered(each).sealed_until,
         )
 
     def _told(self, asked: Asked, each: store.Recalled) -> recall.Recall:
-        answered = ledger.Entry.FromString(each.entry)
-        told = as_told(each.position, each.leaf_index, each.corrected_on, each.item_bits, answered)
+        told = as_told(each.position, each.leaf_index, each.corrected_on, each.item_bits, _answered(each))
         told.place = self._place(asked, each.position)
         return told
 
@@ -148,6 +150,10 @@ class RecallService(RecallServiceServicer):
 
     async def _read(self, query: Callable[[Connection], _R]) -> _R:
         return await read_for_caller(self._reader, query)
+
+
+def _answered(each: store.Recalled) -> ledger.Entry:
+    return ledger.Entry.FromString(each.entry)
 
 
 def _stamp(moment: datetime | None) -> Timestamp | None:

@@ -4,9 +4,10 @@ Rule 1: a recall and its entry in the ledger are one transaction, and one answer
 all steps may be taken again after a crash at any of them, and are: how far the gateway is moves last.
 Rule 2: an answer may be under way while a correction comes. The correction's marks are on disk before the answers on
 record are looked at, and each entry that is committed later is held against them.
-Rule 3: the entry of a recall bears no token. It provides nothing of a person, and the answer may be sealed (封印).
+Rule 3: the entry of a recall bears no token: it provides nothing of a person. That of a sealed answer (封印) waits for
+the day on which the answer opens, since it follows what happened to the person (`held_back`).
 
-Source: docs/decisions/0066-a-correction-finds-who-was-told.md.
+Source: docs/decisions/0066-a-correction-finds-who-was-told.md, 0099-a-recall-of-a-sealed-answer-waits-for-its-day.md.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from typing import Any, Final, TypeVar
 import grpc
 from sqlalchemy import Connection, Engine
 
-from agency_gateway import provided
+from agency_gateway import held_back, provided
 from agency_gateway import recall_store as store
 from agency_gateway.record import Record
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -30,7 +31,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet.ledger.entry import EntryKeys, make_entry
 from jukinet.ledger.store import covered_size
 from jukinet.mesh import metrics
-from jukinet.mesh.clock import now, now_us
+from jukinet.mesh.clock import JAPAN, now, now_us
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
 from jukinet.store.errors import StoreError
@@ -111,6 +112,7 @@ class Recalls:
 
         Raises: grpc.aio.AioRpcError; Refused: LEDGER_UNAVAILABLE; StoreError.
         """
+        await self._open()
         asked_at, place = now(), await self._read(store.read_place)
         asked = correction.ListCorrectionsRequest(after=place.position, place=place.place)
         found: correction.ListCorrectionsResponse = await self._center.ListCorrections(asked, timeout=_CENTER_SECONDS)
@@ -143,18 +145,32 @@ class Recalls:
             run = await self._read(partial(provided.gather, first=first))
             await self._writer.run(partial(provided.add_run, rows=run))
 
+    async def _open(self) -> None:
+        """Puts on record what was held back until a day that has come."""
+        while held := await self._read(partial(held_back.due, day=(moment := now()).astimezone(JAPAN).date())):
+            for each in held:
+                await self._record.carry_out(each.opened(moment), partial(held_back.release, position=each.position))
+
     async def _note(self, due: Iterable[store.Due]) -> None:
-        for each in due:
+        every = list(due)
+        sealed = {each for each in every if (await self._answered(each)).sealed_until}
+        # Of sealed answers last: everybody reads the moments of the other entries.
+        for each in sorted(every, key=sealed.__contains__):
             await self._note_one(each)
             came, self.came = self.came, asyncio.Event()
             came.set()
 
     async def _note_one(self, due: store.Due) -> None:
-        leaf = await self._read(lambda connection: store.read_entry(connection, due.leaf_index))
-        answered, at = ledger.Entry.FromString(leaf), now_us()
+        answered, at = await self._answered(due), now_us()
         await self._record.carry_out(
-            self._entry(due, answered), partial(store.note, due=due, entry=answered, now_us=at)
+            self._entry(due, answered),
+            partial(store.note, due=due, entry=answered, now_us=at),
+            until=answered.sealed_until,
         )
+
+    async def _answered(self, due: store.Due) -> ledger.Entry:
+        leaf = await self._read(lambda connection: store.read_entry(connection, due.leaf_index))
+        return ledger.Entry.FromString(leaf)
 
     def _entry(self, due: store.Due, answered: ledger.Entry) -> ledger.Entry:
         return make_entry(

@@ -1,5 +1,6 @@
 """Keeps the ledger entry of every answer and refusal, before either leaves (no record, no answer), and of every act of
-an operator in the same transaction as its effect (no record, no effect).
+an operator in the same transaction as its effect (no record, no effect). What was done about a sealed answer (封印) is
+kept in that transaction too, and comes into the ledger on the day on which the answer opens (`held_back`).
 
 The entries of one message are handed in together, and stand together or not at all. Its request id is good for once:
 the ids of its entries come from it (`jukinet.purpose.ticket.question_id`), so the first one's is remembered for all.
@@ -21,14 +22,16 @@ from functools import partial
 from typing import NamedTuple
 
 from agency_gateway.appending import Act, Handed, Kept, Sign, append
+from agency_gateway.held_back import hold_back
 from agency_gateway.patience import Patience, TooLate
 from agency_gateway.tail import UNDER_WAY
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, Receipt
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import LOOK_UP_UNSPECIFIED, LookUp
+from jukinet.domain.seal import has_come
 from jukinet.ledger.verify.check import SKEW_TOLERANCE_SECONDS
 from jukinet.mesh import metrics
-from jukinet.mesh.clock import now_us
+from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.failpoints import passing
 from jukinet.store.grouping import Grouping
@@ -140,11 +143,14 @@ class Record:
             raise Refused(errors.ERROR_REASON_REQUEST_ID_REUSED, field="context.request_id")
         return list(map(Receipt.FromString, kept.receipts))
 
-    async def carry_out(self, entry: Entry, act: Act) -> None:
+    async def carry_out(self, entry: Entry, act: Act, *, until: str = "") -> None:
         """Carries an act out and appends its entry, in one transaction; returns when both are on disk.
 
-        An act that did nothing has no entry. Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
+        An act that did nothing has no entry, and that of one about what is sealed (封印) until a day waits for it
+        (`held_back`). Raises Refused: what the act raised, LEDGER_UNAVAILABLE.
         """
+        if until and not has_come(until, today_in_japan()):
+            act = partial(hold_back, act=act, until=until, entry=entry.SerializeToString(deterministic=True))
         await self._durable(self._hand_in([Recorded(entry)], act))
 
     def _hand_in(self, entries: Sequence[Recorded], act: Act | None = None) -> "asyncio.Future[Kept]":

@@ -343,10 +343,12 @@ class Network:
             return await self.inquiry.Inquire(question, None)  # type: ignore[arg-type]  # the context is not used
 
     async def verify(
-        self, items: inquiry.FourItems, agency: str = PENSION.name, **context: Any
+        self, items: inquiry.FourItems, agency: str = PENSION.name, sealed_until: str = "", **context: Any
     ) -> inquiry.VerifyIdentityResponse:
         """Asks whether a person is as stated."""
-        request = inquiry.VerifyIdentityRequest(context=self.context(**context), four_items=items)
+        request = inquiry.VerifyIdentityRequest(
+            context=self.context(**context), four_items=items, sealed_until=sealed_until
+        )
         with called_by(asking(agency)):
             return await self.inquiry.VerifyIdentity(signed(request, agency), None)  # type: ignore[arg-type]  # the context is not used
 

@@ -1,6 +1,7 @@
 """What a gateway keeps of recalls, on either database."""
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, insert, update
 
-from agency_gateway import provided
+from agency_gateway import held_back, provided
 from agency_gateway import recall_store as store
 from agency_gateway.node import MIGRATIONS
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
@@ -142,6 +143,30 @@ def test_what_was_acknowledged_is_read_neither_to_count_nor_to_tell(tmp_path: Pa
     engine.dispose()
     assert len(plans) == 3
     assert all("recalls_open" in each for each in plans), plans
+
+
+def test_what_is_held_back_comes_in_its_order_from_its_day_on_and_leaves_once(connection: Connection) -> None:
+    def hold(number: int, until: str, *, did: bool = True) -> None:
+        entry = ledger.Entry(request_id=str(number)).SerializeToString()
+        assert not held_back.hold_back(connection, act=lambda _: did, until=until, entry=entry)
+
+    hold(0, "2026-06-01")
+    hold(1, "2026-05-01")
+    hold(2, "2026-05-01", did=False)
+    hold(3, "2026-06-01")
+    assert held_back.due(connection, date(2026, 4, 30)) == []
+    (early,) = held_back.due(connection, date(2026, 5, 31))
+    every = held_back.due(connection, date(2026, 6, 1))
+    moment = datetime(2026, 6, 1, tzinfo=UTC)
+    opened = [each.opened(moment) for each in every]
+    assert [(each.request_id, each.sealed_until) for each in opened] == [
+        ("0", "2026-06-01"), ("1", "2026-05-01"), ("3", "2026-06-01"),
+    ]  # fmt: skip
+    assert {each.time.ToDatetime(UTC) for each in opened} == {moment}
+    assert [held_back.release(connection, early.position) for _ in range(2)] == [True, False]
+    assert [held_back.release(connection, every[2].position) for _ in range(2)] == [True, False]
+    hold(4, "2026-05-01")
+    assert held_back.due(connection, date(2026, 5, 1))[0].position > every[2].position, "who is late removes another"
 
 
 def test_a_gateway_goes_on_where_it_was(connection: Connection) -> None:

@@ -3,20 +3,26 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import date
 from itertools import count
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from agency_gateway import provided, recall_service, recall_store, recalls
+from agency_gateway.held_back import held_back
 from center_node import corrections as center_corrections
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import ACTION_ACKNOWLEDGE_RECALL, ACTION_RECALL, Entry
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now
 from tests.agency_gateway.office import EX_OFFICIO, Office
+from tests.agency_gateway.test_seals import later
+from tests.purpose.drafts import draft
 
 Network = Any  # the fixture's own class lives in conftest.py
 NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
@@ -29,6 +35,7 @@ COMPARED = ("name", "block")
 ANY_ITEM = st.tuples(st.sampled_from(list(ITEMS)), st.integers(0, 1))
 STEPS: dict[str, st.SearchStrategy[Any]] = {
     "ask": st.sampled_from([(NAME, ADDRESS), (NAME, ADDRESS), (ADDRESS,), ()]),
+    "ask_sealed": st.sampled_from([(NAME, ADDRESS), (ADDRESS,)]),
     "ask_slowly": st.none(),
     "arrive": st.none(),
     "life": ANY_ITEM,
@@ -40,6 +47,7 @@ STEPS: dict[str, st.SearchStrategy[Any]] = {
     "center_put_back": st.none(),
     "acknowledge": st.none(),
 }
+RECALLS = (ACTION_RECALL, ACTION_ACKNOWLEDGE_RECALL)
 OFTEN = ("ask", "ask", "error", "error", "entered_anew", "crash")
 """Without these nothing is to be told."""
 
@@ -61,6 +69,7 @@ class Answer(NamedTuple):
     version: int
     items: tuple[int, ...]
     yes: bool = False
+    sealed: bool = False
 
 
 class Crash(Exception):
@@ -86,6 +95,7 @@ class Story:
         self.moved = now()
         """When the record, or an answer that was under way, last came to something."""
         self.acknowledged: Counter[tuple[str, tuple[int, ...]]] = Counter()
+        self.before = self.on_record()
 
     def values(self) -> dict[str, str]:
         record = self.office.records[self.number]
@@ -98,6 +108,10 @@ class Story:
             self.answers.append(Answer(await self.office.ask(self.number, fields=items), version, items))
         else:
             self.answers.append(Answer(await self.office.verify(self.number), version, FOUR_ITEMS, yes=True))
+
+    async def ask_sealed(self, items: tuple[int, ...]) -> None:
+        asked = await self.office.ask(self.number, fields=items, sealed_until=later(6))
+        self.answers.append(Answer(asked, len(self.versions), items, sealed=True))
 
     async def ask_slowly(self, _: None) -> None:
         self.under_way.append((await self.office.ask_slowly(self.number), len(self.versions)))
@@ -206,6 +220,17 @@ class Story:
         if as_of is not None and as_of >= self.moved:
             assert self.acknowledged == self.due()
 
+    def on_record(self) -> Counter[tuple[int, bool]]:
+        """Recalls and acknowledgements, and which of them are held back until a seal's day."""
+        with self.network.ledger_reader.connect() as connection:
+            waiting = [Entry.FromString(each) for each in connection.execute(select(held_back.c.entry)).scalars()]
+        found = [(each.action, False) for each in self.network.leaves()] + [(each.action, True) for each in waiting]
+        return Counter((int(action), held) for action, held in found if action in RECALLS)
+
+    def to_be_on_record(self) -> Counter[tuple[int, bool]]:
+        sealed = {answer.request_id for answer in self.answers if answer.sealed}
+        return Counter((action, answer in sealed) for action in RECALLS for answer, _ in self.due().elements())
+
     def due(self) -> Counter[tuple[str, tuple[int, ...]]]:
         """Each answer with each correction of something that was wrong in it."""
         told = (
@@ -229,6 +254,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_exactly_those_who_received_what_was_wrong_are_told_exactly_once(
     network: Network, steps: list[tuple[str, Any]]
 ) -> None:
+    network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12}))
     story = Story(network)
     async with asyncio.timeout(60):
         for step, about in steps:
@@ -238,5 +264,6 @@ async def test_exactly_those_who_received_what_was_wrong_are_told_exactly_once(
     await story.acknowledge()
     assert story.acknowledged == story.due()
     assert await story.office.told() == []
+    assert story.on_record() - story.before == story.to_be_on_record()
     for leaf in network.entries()[-20:]:
         read_entry(leaf)

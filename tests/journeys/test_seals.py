@@ -1,4 +1,5 @@
-"""A sealed question on real processes: refused until the law lets it, then answered and counted at once, not shown."""
+"""A sealed question on real processes: refused until the law lets it, then answered and counted at once, not shown; and
+where the answer was wrong, nobody but the agency sees that it hears so."""
 
 import asyncio
 import json
@@ -20,9 +21,12 @@ from jukinet.disclosure.usage_rows import rows_of
 from jukinet.mesh.clock import today_in_japan
 from tests.journeys.test_disclosure import CHIYODA, GATEWAY, Resident, find, mirrored, verify
 from tests.journeys.test_editions import statutes
+from tests.journeys.test_recall import command, unacknowledged
 from tests.purpose.drafts import draft, draft_text
 
 Network = Any  # the fixture's own class lives in conftest.py
+ROW = "B1-77"
+RECALLS = (ledger.ACTION_RECALL, ledger.ACTION_ACKNOWLEDGE_RECALL)
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ async def inquire(network: Network, until: str, *question: str | Path) -> int:
     """Runs a command that asks, with `--seal-until`; gives its exit code."""
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "jukinet.cli", *map(str, question), "--mesh", str(network.mesh.root)),
-        *("--agency", PENSION_SERVICE, "--purpose", "B1-77", "--case", "case-1", "--operator", OPERATORS[0]),
+        *("--agency", PENSION_SERVICE, "--purpose", ROW, "--case", "case-1", "--operator", OPERATORS[0]),
         *("--field", "name", "--seal-until", until),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -61,14 +65,14 @@ async def test_a_question_is_sealed_once_the_law_lets_it_and_is_counted_at_once(
     batch = ("inquire-batch", people, "--out", tmp_path / "answers.jsonl")
     assert await inquire(own, until, *single) == Exit.FORBIDDEN
 
-    parts: dict[str, Any] = {"name": f"{today:%Y-%m}", "first_day": today, "seals": {"B1-77": 12}}
+    parts: dict[str, Any] = {"name": f"{today:%Y-%m}", "first_day": today, "seals": {ROW: 12}}
     file = tmp_path / "draft.toml"
     file.write_bytes(draft_text(**parts))
     await statutes(own, "propose", file)
     await statutes(own, "approve", draft(**parts).digest.hex(), "--as", SECOND_OPERATOR)
     assert await inquire(own, until, *single) == Exit.OK
     assert await inquire(own, until, *batch) == Exit.OK
-    await own.inquire(own.question(record))
+    await own.inquire(own.question(record, ROW))
     asked = (ledger.ACTION_INQUIRE, ledger.ACTION_INQUIRE_BATCH)
     entries = [entry for entry in await own.ledger() if entry.action in asked]
     assert [(entry.refusal, entry.sealed_until) for entry in entries] == [
@@ -78,6 +82,7 @@ async def test_a_question_is_sealed_once_the_law_lets_it_and_is_counted_at_once(
         (errors.ERROR_REASON_UNSPECIFIED, ""),
     ]
 
+    await hear_that_they_were_wrong(own, record, tmp_path)
     await mirrored(own)
     answer = await find(own, Resident(own, record, tmp_path).request())
     usage = disclosure.Usage.FromString(answer.usage)
@@ -86,3 +91,17 @@ async def test_a_question_is_sealed_once_the_law_lets_it_and_is_counted_at_once(
     await fetch_ledger(own.mesh, GATEWAY, tmp_path / "ledger.jsonl")
     report = await asyncio.to_thread(verify, own, tmp_path, answer)
     assert (report.findings.first_ones, report.complete, report.rows, report.sealed) == ([], True, 1, 2)
+
+
+async def hear_that_they_were_wrong(network: Network, record: Any, folder: Path) -> None:
+    """The agency takes recalls of both sealed answers and of the open one; the ledger shows the open one's alone."""
+    record.name.legal = "試験花代"
+    await network.submit(CHIYODA, network.submission("CORRECTION_MINOR", record, was_wrong=True))
+    await network.arrived(CHIYODA)
+    while await unacknowledged(network, PENSION_SERVICE) < 3:
+        pass
+    affair = ("--purpose", ROW, "--case", "case-1", "--operator", OPERATORS[0], "--agency", PENSION_SERVICE)
+    await command("recalls", "--out", str(folder / "recalls.jsonl"), "--mesh", str(network.mesh.root), *affair)
+    assert await unacknowledged(network, PENSION_SERVICE) == 0
+    done = [entry for entry in await network.ledger() if entry.action in RECALLS]
+    assert [(entry.action, entry.sealed_until) for entry in done] == [(each, "") for each in RECALLS]
