@@ -82,8 +82,11 @@ def asked_by_call(
     action: "ledger.Action.ValueType",
     method: "inquiry.InquiryMethod.ValueType",
     fields: "tuple[inquiry.IdentityField.ValueType, ...]",
+    sealed_until: str = "",
 ) -> Asked:
     """The question of the call that is running."""
     agency, terminal, context = current_caller().uri, current_terminal(), question.context
     statement = statement_of(question, agency=agency, certificate=terminal.certificate)
-    return Asked(agency, context.request_id, context, action, method, fields, terminal, statement)
+    return Asked(
+        agency, context.request_id, context, action, method, fields, terminal, statement, sealed_until=sealed_until
+    )

@@ -19,14 +19,14 @@ Source: docs/threat-model.md, threats 15 to 17.
 
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import Final, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, NamedTuple
 
 from agency_gateway.named_today import NamedToday
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import INQUIRY_METHOD_INDIVIDUAL_NUMBER
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
-from jukinet.mesh.clock import JAPAN
+from jukinet.mesh.clock import end_of_day_in_japan
 from jukinet.purpose.agencies import AgencyDirectory
 from jukinet.purpose.budgets import Budget, row_of
 
@@ -49,8 +49,7 @@ class OverBudget(Exception):
         self.limit = limit
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What one question, or one message of a batch, costs."""
 
     agency: str
@@ -89,7 +88,7 @@ class Budgets:
     def __init__(self, directory: AgencyDirectory) -> None:
         self._directory = directory
         self._known = NamedToday()
-        self._begin(date.min)
+        self._begin(datetime.min.replace(tzinfo=UTC))
 
     def charge(self, charge: Charge, subject: bytes, now: datetime) -> bool:
         """Charges a question.
@@ -115,7 +114,7 @@ class Budgets:
         for limit, most, count in _counts(listed.budget if listed else Budget(), charge, agency, operator, new=new):
             if count > most:
                 raise OverBudget(limit)
-        self._add(charge, new, now)
+        _add(charge, agency, operator, new=new, now=now)
         if new:
             self._known.add(person, now=now)
         return new
@@ -124,8 +123,8 @@ class Budgets:
         """Counts an entry of the ledger that was charged today; all others change nothing."""
         if not entry.operator_proof or entry.refusal in NOT_CHARGED or entry.action in _NAMES_NOBODY:
             return
-        moment = entry.time.ToDatetime(tzinfo=JAPAN)
-        if moment.date() < self._day:
+        moment = entry.time.ToDatetime(tzinfo=UTC)
+        if end_of_day_in_japan(moment) < self._day_ends:
             return
         self._turn_to(moment)
         kind: Kind = "search"
@@ -133,32 +132,33 @@ class Budgets:
             kind = "batch"
         elif entry.method == INQUIRY_METHOD_INDIVIDUAL_NUMBER:
             kind = "number"
-        self._add(Charge(entry.agency, entry.operator_pseudonym, kind, entry.purpose), entry.new_subject, moment)
-
-    def _add(self, charge: Charge, new: bool, now: datetime) -> None:
+        charge = Charge(entry.agency, entry.operator_pseudonym, kind, entry.purpose)
         agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
-        agency.rows[row_of(charge.purpose)] += charge.persons
-        if charge.kind == "batch":
-            agency.batch += charge.persons
-            operator.batch_day += charge.persons
-            return
-        agency.subjects += new
-        if charge.kind == "number":
-            operator.numbers.append(now.timestamp())
-        else:
-            agency.searches += 1
-            operator.searches_day += 1
-            operator.searches.append(now.timestamp())
+        _add(charge, agency, operator, new=entry.new_subject, now=moment)
 
     def _turn_to(self, now: datetime) -> None:
-        today = now.astimezone(JAPAN).date()
-        if today > self._day:  # a clock that was put back opens no second day
-            self._begin(today)
+        if now >= self._day_ends:  # a clock that was put back opens no second day
+            self._begin(end_of_day_in_japan(now))
 
-    def _begin(self, day: date) -> None:
-        self._day = day
+    def _begin(self, ends: datetime) -> None:
+        self._day_ends = ends
         self._operators: defaultdict[tuple[str, bytes], _Operator] = defaultdict(_Operator)
         self._agencies: defaultdict[str, _Agency] = defaultdict(_Agency)
+
+
+def _add(charge: Charge, agency: _Agency, operator: _Operator, *, new: bool, now: datetime) -> None:
+    agency.rows[row_of(charge.purpose)] += charge.persons
+    if charge.kind == "batch":
+        agency.batch += charge.persons
+        operator.batch_day += charge.persons
+        return
+    agency.subjects += new
+    if charge.kind == "number":
+        operator.numbers.append(now.timestamp())
+    else:
+        agency.searches += 1
+        operator.searches_day += 1
+        operator.searches.append(now.timestamp())
 
 
 def _apart(charge: Charge) -> tuple[bytes, ...]:

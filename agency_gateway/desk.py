@@ -7,7 +7,6 @@ Every way out, a refusal too, passes the ledger.
 import asyncio
 import logging
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn, TypeVar
 
@@ -126,11 +125,10 @@ class Desk:
 
     def _outside(self, asked: Asked, subjects: Sequence[inquiry.Subject]) -> int:
         """How many persons are looked for where the agency may hear of nobody."""
-        named = Counter(
-            each.four_items.address.local_government_code for each in subjects if each.HasField("four_items")
-        )
+        named = [each.four_items.address.local_government_code for each in subjects if each.HasField("four_items")]
         may_hear = self._policy.territory(asked.agency, asked.context.purpose, today_in_japan())
-        return sum(persons for code, persons in named.items() if not may_hear(code))
+        outside = {code for code in set(named) if not may_hear(code)}
+        return sum(code in outside for code in named)
 
     async def refuse(
         self, asked: Asked, reason: "errors.ErrorReason.ValueType", decision: Decision, *, limit: str = ""

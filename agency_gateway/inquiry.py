@@ -86,7 +86,8 @@ class InquiryService(InquiryServiceServicer):
             action=ledger.ACTION_INQUIRE,
             method=method_of(request.subject),
             fields=tuple(request.fields),
-        )._replace(sealed_until=request.sealed_until)
+            sealed_until=request.sealed_until,
+        )
         question = self._answered.digest(*_as_named(asked, request.subject))
 
         def answer_of(found: provision.Provision, decision: Decision) -> inquiry.InquireResponse:
@@ -118,7 +119,8 @@ class InquiryService(InquiryServiceServicer):
             action=ledger.ACTION_VERIFY_IDENTITY,
             method=inquiry.INQUIRY_METHOD_FOUR_ITEMS,
             fields=(),
-        )._replace(sealed_until=request.sealed_until)
+            sealed_until=request.sealed_until,
+        )
         subject = inquiry.Subject(four_items=request.four_items)
 
         def answer_of(found: provision.Provision, decision: Decision) -> inquiry.VerifyIdentityResponse:
@@ -225,7 +227,8 @@ class InquiryService(InquiryServiceServicer):
             action=ledger.ACTION_INQUIRE_BATCH,
             method=inquiry.INQUIRY_METHOD_UNSPECIFIED,
             fields=tuple(request.fields),
-        )._replace(sealed_until=request.sealed_until)
+            sealed_until=request.sealed_until,
+        )
         subjects = list(request.subjects)
         methods = [method_of(subject) for subject in subjects]
         decisions = {way: await self._desk.decide(whole._replace(method=way)) for way in dict.fromkeys(methods)}

@@ -4,11 +4,11 @@ Rule: it is kept as a digest under a key of this process, in memory, for the day
 whoever stole disk and key could try names against them. After a restart nothing is known.
 """
 
-import hmac
+import hashlib
 import secrets
-from datetime import date, datetime
+from datetime import UTC, datetime
 
-from jukinet.mesh.clock import JAPAN
+from jukinet.mesh.clock import end_of_day_in_japan
 
 _DIGEST_BYTES = 16
 
@@ -18,13 +18,13 @@ class NamedToday:
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._day = date.min
+        self._day_ends = datetime.min.replace(tzinfo=UTC)
         self._digests: set[bytes] = set()
 
     def digest(self, *parts: bytes) -> bytes:
         """What stands here, 16 bytes, for what these parts name together."""
         message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return hmac.digest(self._key, message, "sha256")[:_DIGEST_BYTES]
+        return hashlib.blake2b(message, key=self._key, digest_size=_DIGEST_BYTES).digest()
 
     def knows(self, digest: bytes, *, now: datetime) -> bool:
         """Whether it was named today."""
@@ -37,6 +37,5 @@ class NamedToday:
         self._digests.add(digest)
 
     def _turn_to(self, now: datetime) -> None:
-        today = now.astimezone(JAPAN).date()
-        if today > self._day:  # a clock that was put back opens no second day
-            self._day, self._digests = today, set()
+        if now >= self._day_ends:  # a clock that was put back opens no second day
+            self._day_ends, self._digests = end_of_day_in_japan(now), set()

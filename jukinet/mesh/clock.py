@@ -19,3 +19,8 @@ def now() -> datetime:
 def today_in_japan() -> date:
     """Today's date in Japan, by which the register counts days."""
     return datetime.now(JAPAN).date()
+
+
+def end_of_day_in_japan(moment: datetime) -> datetime:
+    """When the day in Japan that a moment (timezone-aware) lies in is over."""
+    return moment.astimezone(JAPAN).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)

@@ -25,7 +25,7 @@ from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -44,8 +44,7 @@ _peer: ContextVar[Peer] = ContextVar("peer")
 _address: ContextVar[str] = ContextVar("address", default="")
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(NamedTuple):
     """From where a call comes."""
 
     certificate: bytes

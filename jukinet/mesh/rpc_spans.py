@@ -13,7 +13,7 @@ Source: gRPC status codes; OpenTelemetry semantic conventions for gRPC.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from functools import cache
 from typing import Any, Final
 
@@ -70,11 +70,14 @@ def _wrapped(handler: Any, name: str) -> Any:
     return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
 
+def _server_span(name: str, context: Any) -> AbstractContextManager[None]:
+    parent = _parent(context.invocation_metadata())
+    return tracing.unrecorded(parent) or _recorded(name, parent, context)
+
+
 @contextmanager
-def _server_span(name: str, context: Any) -> Iterator[None]:
-    span = tracing.begin(
-        name, parent=_parent(context.invocation_metadata()), attributes=_attributes(name), kind=SpanKind.SERVER
-    )
+def _recorded(name: str, parent: str | None, context: Any) -> Iterator[None]:
+    span = tracing.begin(name, parent=parent, attributes=_attributes(name), kind=SpanKind.SERVER)
     token = otel_context.attach(trace.set_span_in_context(span))
     code, reason = grpc.StatusCode.OK, ""
     try:

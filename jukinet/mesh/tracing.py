@@ -131,6 +131,29 @@ def span(name: str, *, parent: str | None = None, **attributes: str | int) -> Ab
     return _recorded(name, parent, attributes)
 
 
+def unrecorded(parent: str | None) -> AbstractContextManager[None] | None:
+    """What lets a call run below a parent (W3C trace context) that is not recorded, and is passed on; None where a
+    span has to be begun. Most calls are of such a parent, so this has to cost little.
+    """
+    above = None if parent is None else parsed(parent)
+    return _Below(above) if above is not None and _is_unrecorded(above) else None
+
+
+class _Below:
+    """Runs a block below a span of somebody else."""
+
+    __slots__ = ("_above", "_token")
+
+    def __init__(self, above: SpanContext) -> None:
+        self._above = above
+
+    def __enter__(self) -> None:
+        self._token = otel_context.attach(trace.set_span_in_context(NonRecordingSpan(self._above)))
+
+    def __exit__(self, *_raised: object) -> None:
+        otel_context.detach(self._token)
+
+
 @contextmanager
 def _recorded(name: str, parent: str | None, attributes: Attributes) -> Iterator[Span]:
     begun = begin(name, parent=parent, attributes=attributes)
