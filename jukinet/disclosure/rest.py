@@ -57,7 +57,8 @@ _MOST: Final = 1000
 _LAST: Final = 999_999
 _HTTP: Final = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503, 16: 401}
 """HTTP status by gRPC code; 500 for any other."""
-_METHODS: Final = ("GET", "HEAD")
+_PARAMETERS: Final = {"first_day": "periodStart", "last_day": "periodEnd"}
+"""What a field of the call over gRPC is called here."""
 _HEADERS: Final = {"Cache-Control": "no-store"}
 
 Handler = Callable[[Request, str], Awaitable[Response]]
@@ -122,8 +123,9 @@ class Face:
             handler = handlers.get(request.scope["path"])
             if handler is None:
                 raise _HttpRefused(errors.ERROR_REASON_NOT_IMPLEMENTED, 404)
-            if request.method not in _METHODS:
-                raise _HttpRefused(errors.ERROR_REASON_NOT_IMPLEMENTED, 405, {"Allow": ", ".join(_METHODS)})
+            # HEAD neither: it would be the resident's question of the day, and tell nothing.
+            if request.method != "GET":
+                raise _HttpRefused(errors.ERROR_REASON_NOT_IMPLEMENTED, 405, {"Allow": "GET"})
             return await handler(request, counter)
         except Refused as refused:
             return _problem(refused)
@@ -259,9 +261,14 @@ def _json(content: dict[str, Any]) -> Response:
 def _problem(refused: Refused) -> Response:
     facts, error_id = facts_of(refused.reason), secrets.token_hex(8)
     log.info("refused over REST", extra={"reason": name_of(refused.reason), "error_id": error_id})
-    problem = {"reason": name_of(refused.reason), "message": facts.message, "field": refused.field, "errorId": error_id}
+    field = _PARAMETERS.get(refused.field, refused.field)
+    problem = {"reason": name_of(refused.reason), "message": facts.message, "field": field, "errorId": error_id}
     body = json.dumps(problem, ensure_ascii=False).encode()
     status, more = _HTTP.get(facts.code, 500), {}
     if isinstance(refused, _HttpRefused):
         status, more = refused.status, dict(refused.headers)
+    elif refused.reason == errors.ERROR_REASON_IDENTITY_CHECK_INVALID:
+        status = 401  # the check is the credential here: over gRPC, where it is a field, the caller is known already
+    if status == 401:
+        more = {"WWW-Authenticate": "Bearer"}
     return Response(body, status, {**_HEADERS, **more}, "application/json")

@@ -72,7 +72,37 @@ async def test_a_scheme_has_no_case_and_a_token_needs_no_padding(
 @pytest.mark.parametrize("wrong", ["Bearer !", "Bearer A", "Bearer AAAAA", "Bearer é", "Bearer ===="])
 async def test_what_is_no_check_is_refused_as_one_that_does_not_hold(portal: httpx.AsyncClient, wrong: str) -> None:
     refused = await portal.get("/v2/findUsage", params=PERIOD, headers={b"Authorization": wrong.encode("latin-1")})
-    assert (refused.status_code, refused.json()["reason"]) == (403, "IDENTITY_CHECK_INVALID")
+    assert (refused.status_code, refused.json()["reason"]) == (401, "IDENTITY_CHECK_INVALID")
+
+
+async def test_without_a_check_that_holds_the_answer_says_what_kind_of_credential_is_wanted(
+    portal: httpx.AsyncClient,
+) -> None:
+    forged = check()
+    forged.signature = bytes(64)
+    for headers in ({}, {"Authorization": f"Bearer {base64.b64encode(forged.SerializeToString()).decode()}"}):
+        refused = await portal.get("/v2/findUsage", params=PERIOD, headers=headers)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"), [({"periodStart": "2001-01-01"}, "periodStart"), ({"periodEnd": "2999-01-01"}, "periodEnd")]
+)
+async def test_a_period_that_is_refused_is_named_as_the_parameter_is(
+    portal: httpx.AsyncClient, wrong: dict[str, str], name: str
+) -> None:
+    refused = await ask(portal, **wrong)
+    assert (refused.status_code, refused.json()["reason"]) == (400, "USAGE_TOO_LONG")
+    assert refused.json()["field"] == name
+
+
+async def test_asking_for_the_headers_alone_does_not_cost_the_resident_the_day(
+    node: Node, portal: httpx.AsyncClient
+) -> None:
+    asked = await portal.head("/v2/findUsage", params=PERIOD, headers={"Authorization": f"Bearer {token()}"})
+    assert (asked.status_code, asked.headers["allow"]) == (405, "GET")
+    assert node.own_entries() == []
+    assert (await ask(portal, f"Bearer {token(2)}")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -93,7 +123,7 @@ async def test_an_unknown_path_or_method_is_refused_as_all_else_and_to_counters_
     assert (refused.status_code, refused.json()["reason"]) == (status, "NOT_IMPLEMENTED")
     assert (refused.headers["content-type"], refused.headers["cache-control"]) == ("application/json", "no-store")
     assert "12345678901" not in f"{refused.headers}{refused.text}"
-    assert refused.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
+    assert refused.headers.get("allow") == ("GET" if status == 405 else None)
 
     def nobody(_request: Any) -> str:
         raise Refused(errors.ERROR_REASON_CALLER_NOT_ALLOWED)
@@ -101,3 +131,4 @@ async def test_an_unknown_path_or_method_is_refused_as_all_else_and_to_counters_
     monkeypatch.setattr(face, "_caller", nobody)
     outside = await portal.request(method, path)
     assert (outside.status_code, outside.json()["reason"]) == (403, "CALLER_NOT_ALLOWED")
+    assert "www-authenticate" not in outside.headers

@@ -89,6 +89,8 @@ def require_documented(path: str, response: httpx.Response) -> Any:
     """The body of an answer that the document states."""
     documented = DOCUMENT["paths"][path]["get"]["responses"]
     assert str(response.status_code) in documented, (path, response.status_code, response.text[:200])
+    for name, header in documented[str(response.status_code)].get("headers", {}).items():
+        assert response.headers[name] == header["schema"]["const"]
     content = documented[str(response.status_code)]["content"]
     assert response.headers["content-type"] in content
     body = response.json()
@@ -228,14 +230,14 @@ def test_whatever_is_asked_the_answer_is_one_that_the_document_states(
         response = get(portal, path, token=token, **parameters)
     body = require_documented(path, response)
     if set(parameters) - {each["name"] for each in DOCUMENT["paths"][path]["get"]["parameters"]}:
-        assert (response.status_code, body["reason"]) in ((400, "INVALID_MESSAGE"), (403, "IDENTITY_CHECK_INVALID"))
+        assert (response.status_code, body["reason"]) in ((400, "INVALID_MESSAGE"), (401, "IDENTITY_CHECK_INVALID"))
     assert response.headers["cache-control"] == "no-store"
 
 
 def test_only_reading_is_possible(network: Network) -> None:
     with client(network) as portal:
         for path in PATHS:
-            for method in ("POST", "PUT", "DELETE", "PATCH"):
+            for method in ("HEAD", "POST", "PUT", "DELETE", "PATCH"):
                 extensions = {"sni_hostname": Identity("disclosure").server_name}
                 assert portal.request(method, path, extensions=extensions).status_code == 405
         assert get(portal, "/v2/other").status_code == 404
