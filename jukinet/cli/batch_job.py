@@ -28,6 +28,7 @@ from jukinet.cli.layout import Mesh
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
 from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json
+from jukinet.cli.source_check import FreshnessKey, SourceCheck
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchResponse
@@ -130,6 +131,7 @@ def run(
     nodes_ca: NodesCa = None,
     operator_key: OperatorKey = None,
     seconds: Annotated[float, typer.Option(metavar="N", help="How long this may take.")] = 86400.0,
+    freshness_key: FreshnessKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a gateway about the persons of a job; --operator is the one who does, and his key signs each message.
@@ -138,8 +140,9 @@ def run(
     each with its receipt, signed by the gateway. Interrupt it (Ctrl-C, SIGTERM) or kill it at any time: the same
     command goes on behind the last answer.
 
-    Exit codes: 0 every person is answered, 1 some persons were refused (their lines say why) or the job does not hold,
-    2 a file is not what it should be, 3 not complete yet (no answer, or interrupted), 4 not allowed by law.
+    Exit codes: 0 every person is answered, 1 some persons were refused (their lines say why), the job does not hold, or
+    how fresh an answer is was not said by the center, 2 a file is not what it should be, 3 not complete yet (no answer,
+    or interrupted), 4 not allowed by law.
 
     Example: jukinet batch-job run job --out result --mesh mesh --operator op-8
     """
@@ -148,6 +151,7 @@ def run(
         agency = head.order.agency.rpartition("/")[2]
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         signing = signer_of(target, mesh, agency, operator, operator_key)
+        check = SourceCheck(mesh, freshness_key)
         if signing.agency != head.order.agency:
             raise Failure(f"The job was ordered by {head.order.agency}, the certificate is that of {signing.agency}.")
         from jukinet.cli.batch_answers import BatchAnswers
@@ -159,7 +163,9 @@ def run(
         with BatchAnswers(out, {"job": head.digest.hex()}, kind=FORMAT, closed_by="message") as answers:
             progress = LinesSettled(head.order.persons)
             work = _Work(job, answers, operator, progress)
-            stream = BatchStream(asked, signing, messages=work.messages, keep=work.keep, kept=lambda: answers.answered)
+            stream = BatchStream(
+                asked, signing, check, messages=work.messages, keep=work.keep, kept=lambda: answers.answered
+            )
             with progress:
                 asyncio.run(stream.ask(target, seconds))
         if as_json:
@@ -183,9 +189,15 @@ def verify(
         list[Path],
         typer.Option("--ledger-key", metavar="FILE", help="Public key of the gateway's ledger; repeat for more."),
     ],
+    freshness_key: Annotated[
+        Path | None,
+        typer.Option("--freshness-key", metavar="FILE", help="The center's public key (PEM); by default unchecked."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a result offline: every person of the job is answered in his place, by a gateway, on record, unchanged.
+
+    With --freshness-key it is checked too that the center said how fresh each answer is.
 
     Exit codes: 0 sound and complete, 1 not so (the report says what), 2 a file cannot be read as what it should be.
 
@@ -193,7 +205,7 @@ def verify(
     """
     from jukinet.ledger.verify.batch_result import verify_batch
 
-    report = verify_batch(job, result, ordered_by, ledger_key)
+    report = verify_batch(job, result, ordered_by, ledger_key, freshness_key)
     show(report.to_json() if as_json else report.to_text().rstrip("\n"))
     raise typer.Exit(report.findings.exit_code)
 

@@ -13,13 +13,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
+    INQUIRY_OUTCOME_MATCH,
+    InquireBatchRequest,
+    InquireBatchResponse,
+)
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet.cli.connect import Target, channel_to, traced
 from jukinet.cli.operator_key import Signing
 from jukinet.cli.output import Exit, Failure, fail_call
 from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
+from jukinet.cli.source_check import SourceCheck, now_us
 from jukinet.ledger.verify.batch_job import Person, put_persons
+from jukinet.ledger.verify.freshness import asked_of
 from jukinet.mesh.client import streaming
 
 TOGETHER: Final = 256
@@ -53,6 +59,7 @@ class BatchStream:
     Args:
         asked: what is asked of everybody: a message without id and persons.
         signing: puts the operator's proof into each message.
+        check: of how fresh the answers are said to be; a message of which one does not hold is not kept.
         messages: gives those that are not answered yet; called anew for each stream. What it raises is raised by `ask`.
         keep: takes a message with the response to it, in order, and returns when both are on disk; the response is None
             for a message that names nobody.
@@ -63,6 +70,7 @@ class BatchStream:
         self,
         asked: InquireBatchRequest,
         signing: Signing,
+        check: SourceCheck,
         *,
         messages: Callable[[], Iterator[Message]],
         keep: Callable[[Message, InquireBatchResponse | None], None],
@@ -70,6 +78,7 @@ class BatchStream:
     ) -> None:
         self._asked = asked
         self._signing = signing
+        self._check = check
         self._messages = messages
         self._keep = keep
         self._kept = kept
@@ -111,7 +120,7 @@ class BatchStream:
 
     async def _attempt(self, channel: Any, seconds: float) -> None:
         """One stream, from behind the last answer on."""
-        sent: deque[Message] = deque()
+        sent: deque[tuple[Message, int]] = deque()  # each with when it was, microseconds since 1970
         room = asyncio.Semaphore(_AHEAD)
         failures: list[Exception] = []
 
@@ -124,7 +133,7 @@ class BatchStream:
                     if self._interrupted:
                         self._left_out = True
                         return
-                    sent.append(message)
+                    sent.append((message, now_us()))
                     if persons:
                         yield self._request(persons)
             # gRPC would cancel the call, tell nobody why, and what is under way would be lost.
@@ -147,9 +156,14 @@ class BatchStream:
         put_persons(request, persons)
         return self._signing(request)
 
-    def _keep_first(self, sent: deque[Message], response: InquireBatchResponse | None) -> None:
-        """Keeps the response with the first message that asks; before it, those that ask nothing."""
-        while sent and not sent[0].persons:
-            self._keep(sent.popleft(), None)
+    def _keep_first(self, sent: deque[tuple[Message, int]], response: InquireBatchResponse | None) -> None:
+        """Keeps the response with the first message that asks; before it, those that ask nothing. Raises Failure."""
+        while sent and not sent[0][0].persons:
+            self._keep(sent.popleft()[0], None)
         if response is not None:
-            self._keep(sent.popleft(), response)
+            message, asked_us = sent.popleft()
+            for person, answer in zip(message.persons, response.answers, strict=True):
+                if not answer.refusal:  # who was refused was not looked up
+                    of = asked_of(person.subject, found=answer.outcome == INQUIRY_OUTCOME_MATCH)
+                    self._check.require(answer.freshness, municipality=of, asked_us=asked_us)
+            self._keep(message, response)

@@ -15,7 +15,7 @@ from jukinet.cli.connect import CALL_SECONDS, Target, TlsOptions, by_files, chan
 from jukinet.cli.layout import Mesh
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
 from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, require_new_file, show_json, tell
-from jukinet.cli.source_check import FreshnessKey, SourceCheck
+from jukinet.cli.source_check import FreshnessKey, SourceCheck, now_us
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
@@ -168,6 +168,7 @@ def inquire(
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
         from jukinet.cli import answer
+        from jukinet.ledger.verify.freshness import asked_of
 
         request = inquiry_pb2.InquireRequest(
             context=context_of(purpose, case, operator, max_age, request_id),
@@ -178,12 +179,10 @@ def inquire(
             sealed_until=seal_until,
         )
         signer_of(target, mesh, agency, operator, operator_key)(request)
-        check = SourceCheck(mesh, freshness_key)
+        check, asked_us = SourceCheck(mesh, freshness_key), now_us()
         found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))
-        # Who is found may have moved; who is not found is not found there.
-        is_match = found.outcome == inquiry_pb2.INQUIRY_OUTCOME_MATCH
-        asked_for = request.subject.four_items.address.local_government_code
-        check.require(found.freshness, municipality="" if is_match else asked_for)
+        of = asked_of(request.subject, found=found.outcome == inquiry_pb2.INQUIRY_OUTCOME_MATCH)
+        check.require(found.freshness, municipality=of, asked_us=asked_us)
         if as_json:
             show_json(answer.inquiry_as_json(found))
         else:
@@ -233,6 +232,7 @@ def verify_identity(
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import VerifyIdentityRequest
         from jukinet.cli import answer
+        from jukinet.ledger.verify.freshness import asked_of
 
         person = _subject(subject, None)
         if not person.HasField("four_items"):
@@ -240,10 +240,9 @@ def verify_identity(
         context = context_of(purpose, case, operator, max_age, request_id)
         request = VerifyIdentityRequest(context=context, four_items=person.four_items, sealed_until=seal_until)
         signer_of(target, mesh, agency, operator, operator_key)(request)
-        check = SourceCheck(mesh, freshness_key)
+        check, asked_us = SourceCheck(mesh, freshness_key), now_us()
         found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
-        asked_for = person.four_items.address.local_government_code
-        check.require(found.freshness, municipality="" if found.verified else asked_for)
+        check.require(found.freshness, municipality=asked_of(person, found=found.verified), asked_us=asked_us)
         if as_json:
             show_json(answer.verification_as_json(found))
         else:

@@ -27,6 +27,7 @@ from jukinet.cli.inquire import (
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
 from jukinet.cli.output import JSON_HELP, Exit, Failure, failures_told, show, show_json, tell
+from jukinet.cli.source_check import FreshnessKey, SourceCheck
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchResponse
@@ -68,6 +69,7 @@ def inquire_batch(
     for_watch: ForWatch = False,
     held: HeldAnswers = None,
     seal_until: SealUntil = "",
+    freshness_key: FreshnessKey = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Ask for items of the identity records (本人確認情報) of many persons in one affair (一括提供).
@@ -83,8 +85,8 @@ def inquire_batch(
     With --held, an agency that asks about the same persons again, as every month, gets only what changed since; whoever
     did not change is on record all the same, and the values stand in the earlier file.
 
-    Exit codes: 0 every record is answered, 1 some records are malformed or were refused (their lines say why), 2 a file
-    is not what it should be, 3 no answer, 4 not allowed by law.
+    Exit codes: 0 every record is answered, 1 some records are malformed or were refused (their lines say why), or how
+    fresh an answer is was not said by the center, 2 a file is not what it should be, 3 no answer, 4 not allowed by law.
 
     Example: jukinet inquire-batch people.jsonl --out answers.jsonl --mesh mesh --agency pension-service --purpose B1-77
     --case 2026-0042 --operator op-7 --field address
@@ -92,6 +94,7 @@ def inquire_batch(
     with failures_told():
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         signing = signer_of(target, mesh, agency, operator, operator_key)
+        check = SourceCheck(mesh, freshness_key)
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquiryContext
         from jukinet.cli.batch_answers import BatchAnswers
         from jukinet.cli.batch_stream import BatchStream
@@ -121,7 +124,9 @@ def inquire_batch(
                 for_watch=for_watch,
                 sealed_until=seal_until,
             )
-            stream = BatchStream(asked, signing, messages=run.messages, keep=run.keep, kept=lambda: answers.answered)
+            stream = BatchStream(
+                asked, signing, check, messages=run.messages, keep=run.keep, kept=lambda: answers.answered
+            )
             with progress:
                 asyncio.run(stream.ask(target, seconds))
         if as_json:

@@ -24,7 +24,7 @@ FreshnessKey = Annotated[
 
 
 class SourceCheck:
-    """One question's check, begun before it is sent.
+    """Checks the answers of one command; made before anything is asked.
 
     Args:
         mesh: folder of the mesh, whose key is taken where none is given.
@@ -36,28 +36,36 @@ class SourceCheck:
         from jukinet.mesh.pki import PkiError, load_public_key
 
         file = key or (Mesh.open(mesh).freshness_key if mesh else None)
+        if file is None:
+            tell("Nobody checks that the center says how fresh this is: give its key by --freshness-key FILE.")
         try:
             self._key = load_public_key(file) if file else None
         except PkiError as error:
             raise Failure(str(error), Exit.CONFIGURATION) from None
-        self._asked_us = time.time_ns() // 1000
 
-    def require(self, said: "Iterable[Freshness]", *, municipality: str) -> None:
-        """Makes sure that the center said so, of this municipality (empty: of any), when it was asked.
+    def require(self, said: "Iterable[Freshness]", *, municipality: str | None, asked_us: int) -> None:
+        """Makes sure that the center said so, of this municipality, when it was asked.
 
+        Args:
+            said: of the answer.
+            municipality: as for `objection_to`.
+            asked_us: when the question was sent, of `now_us`.
         Raises:
             Failure: it did not, and the answer is not to be used.
         """
-        from jukinet.purpose.freshness import objection_to
+        from jukinet.ledger.verify.freshness import objection_to
 
         if self._key is None:
-            tell("Nobody checked that the center said how fresh this is: give its key by --freshness-key FILE.")
             return
-        now_us = time.time_ns() // 1000
-        wrong = objection_to(said, self._key, municipality=municipality, asked_us=self._asked_us, now_us=now_us)
+        wrong = objection_to(said, self._key, municipality=municipality, asked_us=asked_us, now_us=now_us())
         if wrong:
             raise Failure(
                 f"The answer is on record but not to be used: of how fresh it is, {wrong}. Tell whoever runs the "
                 "gateway.",
                 Exit.REFUSED,
             )
+
+
+def now_us() -> int:
+    """This moment, microseconds since 1970."""
+    return time.time_ns() // 1000

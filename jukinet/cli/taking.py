@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jukinet.cli.connect import Target, channel_to, traced
 from jukinet.cli.output import Exit, Failure, fail_call
+from jukinet.cli.source_check import now_us
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -25,6 +26,7 @@ class Taking:
         rpc: the call of a channel.
         field: which field of a response holds what is told.
         follow: whether to wait for more when there is none.
+        require: raises Failure at a response that is not to be kept; hears when it was asked for, of `now_us`.
     """
 
     def __init__(
@@ -34,12 +36,15 @@ class Taking:
         rpc: Callable[[Any], Any],
         field: str,
         follow: bool,
+        *,
+        require: Callable[[Any, int], None] = lambda _told, _asked_us: None,
     ) -> None:
         self._kept = kept
         self._request = request
         self._rpc = rpc
         self._field = field
         self._follow = follow
+        self._require = require
         self.last: Any = None
         """The last response."""
 
@@ -47,7 +52,7 @@ class Taking:
         """Takes what there is, or what comes until time is over; gives how many lines are new.
 
         Raises:
-            Failure: refused for good, or no answer in time.
+            Failure: refused for good, not to be kept, or no answer in time.
         """
         from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
 
@@ -70,18 +75,21 @@ class Taking:
         from jukinet.mesh.client import streaming
 
         on_disk = asyncio.Semaphore(1)
-        going_on = True
+        going_on, asked_us = True, 0
 
         async def requests() -> "AsyncIterator[Message]":
+            nonlocal asked_us
             while True:
                 await on_disk.acquire()
                 if not going_on:
                     return
+                asked_us = now_us()
                 yield self._request(self._kept.last)
 
         call: Any = self._rpc(channel)(requests(), timeout=seconds)
         async with streaming(call):
             async for response in call:
+                self._require(response, asked_us)
                 self.last = response
                 told = getattr(response, self._field)
                 shown = [_as_dict(each) for each in told]

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -29,10 +30,12 @@ from jukinet.cli.inquire import (
 )
 from jukinet.cli.options import Certificate, Key, MeshDirectory, NodesCa, Server, To
 from jukinet.cli.output import JSON_HELP, Exit, Failure, fail_call, failures_told, show, show_json, tell
+from jukinet.cli.source_check import FreshnessKey, SourceCheck
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from jukinet._pb.jukinet.watch.v1.watch_pb2 import WatchChangesResponse
 
 TOGETHER: Final = 64
 """Handles in one call; the contract allows no more."""
@@ -130,6 +133,7 @@ def changes(
     operator_key: OperatorKey = None,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for more, until --seconds are over.")] = False,
     seconds: Annotated[float, typer.Option(metavar="N", help="How long this may take.")] = 3600.0,
+    freshness_key: FreshnessKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Take the changes of a list into a file, each once: what is on disk is said to be, and not told again.
@@ -138,8 +142,8 @@ def changes(
     `number` the person's number on the list and `freshness` what the center says of the municipality that reported it.
     At the end stands up to when the center holds all that any municipality reported, so that nothing is missing.
 
-    Exit codes: 0 all that there was is in the file, 2 a file is not what it should be or the list is not there,
-    3 no answer, 4 not allowed by law.
+    Exit codes: 0 all that there was is in the file, 1 how fresh it is was not said by the center, 2 a file is not what
+    it should be or the list is not there, 3 no answer, 4 not allowed by law.
 
     Example: jukinet watch changes --list 5f7d1c1e-0000-4000-8000-000000000001 --out changes.jsonl --mesh mesh
     --agency pension-service --purpose B1-77 --case 2026-0042 --operator op-7
@@ -147,6 +151,7 @@ def changes(
     with failures_told():
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         signing = signer_of(target, mesh, agency, operator, operator_key)
+        check = SourceCheck(mesh, freshness_key)
         from jukinet._pb.jukinet.watch.v1.watch_pb2 import WatchChangesRequest, WatchPlace
         from jukinet._pb.jukinet.watch.v1.watch_pb2_grpc import WatchServiceStub
         from jukinet.cli.batch_answers import BatchAnswers
@@ -157,7 +162,14 @@ def changes(
             return signing(WatchChangesRequest(context=context_of(purpose, case, operator, 0, None), place=place))
 
         with BatchAnswers(out, {"list_id": list_id, "purpose": purpose}) as kept:
-            taking = Taking(kept, request, lambda channel: WatchServiceStub(channel).WatchChanges, "changes", follow)
+            taking = Taking(
+                kept,
+                request,
+                lambda channel: WatchServiceStub(channel).WatchChanges,
+                "changes",
+                follow,
+                require=partial(_require_said, check),
+            )
             new = asyncio.run(taking.take(target, seconds))
             until = None if taking.last is None else moment_in(taking.last.freshness, "complete_as_of")
             result = {"changes": new, "position": kept.last_line, "complete_as_of": until}
@@ -199,6 +211,14 @@ def end(
         request = EndWatchRequest(context=context_of(purpose, case, operator, 0, None), list_id=list_id)
         _call(target, "EndWatch", signing(request))
         show(f"list {list_id} ended")
+
+
+def _require_said(check: SourceCheck, told: "WatchChangesResponse", asked_us: int) -> None:
+    """Raises Failure unless the center said how fresh what is told is, and up to when nothing is missing."""
+    for each in told.changes:
+        check.require([each.freshness], municipality=None, asked_us=asked_us)
+    if told.HasField("freshness"):  # of all municipalities together
+        check.require([told.freshness], municipality="", asked_us=asked_us)
 
 
 def _handles(file: Path, leave_out: bool) -> Iterator[bytes]:

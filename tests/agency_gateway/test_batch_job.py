@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf import json_format
 
 from agency_gateway.batch_seal import sign_answers
@@ -39,6 +40,7 @@ from jukinet.ledger.verify.batch_result import FORMAT, TOGETHER, verify_batch
 from jukinet.ledger.verify.json_lines import spell
 from jukinet.mesh.clock import now
 from jukinet.mesh.pki import create_signing_key, load_signing_key
+from jukinet.purpose.freshness import sign_freshness
 from tests.agency_gateway.conftest import signed
 from tests.agency_gateway.test_seals import later
 from tests.purpose.drafts import draft
@@ -118,12 +120,18 @@ class Case:
         message["signature"] = base64.b64encode(response.signature).decode()
         return lines
 
-    def verify(self, lines: Lines | None = None, *, job: Path | None = None) -> BatchReport:
+    def verify(self, lines: Lines | None = None, *, job: Path | None = None, center: Path | None = None) -> BatchReport:
         result = self.result
         if lines is not None:
             result = self.folder / "altered"
             result.write_text("".join(f"{spell(line)}\n" for line in lines), "utf-8")
-        return verify_batch(job or self.job, result, self.public, [self.ledger_key])
+        return verify_batch(job or self.job, result, self.public, [self.ledger_key], center)
+
+    def center(self, key: Ed25519PrivateKey) -> Path:
+        """File of a center's public key."""
+        path = self.folder / "freshness.pub"
+        path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        return path
 
 
 @pytest.fixture
@@ -231,6 +239,30 @@ def test_a_gateway_that_signs_what_its_ledger_does_not_say_is_found(case: Case) 
         assert told in case.verify(lines).to_text()
     sound = case.signed_anew(case.lines())
     assert case.verify(sound).findings.sound
+
+
+def test_that_the_center_said_how_fresh_the_answers_are_is_checked_where_its_key_is_given(case: Case) -> None:
+    key = case.network.freshness_key
+    report = case.verify(center=case.center(key))
+    assert (report.findings.first_ones, report.answered) == ([], PERSONS), "the last person, who is nobody, too"
+    assert "did not say so" in case.verify(center=case.center(Ed25519PrivateKey.generate())).to_text()
+
+    def said(index: int, before: timedelta, municipality: str) -> Lines:
+        lines = case.lines()
+        statement = json_format.ParseDict(lines[index].pop("freshness")[0], inquiry.Freshness())
+        statement.ClearField("signature")
+        statement.municipality = municipality
+        statement.said_at.FromDatetime(statement.said_at.ToDatetime() - before)
+        told = json_format.MessageToDict(sign_freshness(statement, key), preserving_proto_field_name=True)
+        lines[index]["freshness"] = [told]
+        return case.signed_anew(lines)
+
+    center = case.center(key)
+    assert "when the question was asked" in case.verify(said(1, timedelta(hours=1), "131016"), center=center).to_text()
+    assert case.verify(said(1, timedelta(), "141003"), center=center).findings.sound, "who is found may have moved"
+    lines = case.lines()
+    del lines[1]["freshness"]
+    assert "does not say how fresh" in case.verify(case.signed_anew(lines), center=center).to_text()
 
 
 async def test_a_later_job_is_told_who_did_not_change_and_its_result_says_so(case: Case, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from jukinet._pb.jukinet.register.v1.change_pb2 import (
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate, IdentityRecord
 from jukinet.domain.arrival import Arrival
 from jukinet.domain.brake import Tally
+from jukinet.ledger.verify.freshness import is_signed
 from jukinet.mesh.clock import now_us
-from jukinet.purpose.freshness import is_signed
 from jukinet.store import journal
 from jukinet.store.brakes import keep_tally
 from jukinet.store.register import apply_arrivals

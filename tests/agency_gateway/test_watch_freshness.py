@@ -17,10 +17,10 @@ from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
+from jukinet.ledger.verify.freshness import is_signed
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import BrokenMessage, check_message
 from jukinet.mesh.identity import Identity
-from jukinet.purpose.freshness import is_signed
 from jukinet.store.schema import history
 from tests.agency_gateway.calls import called_by
 from tests.agency_gateway.conftest import signed

@@ -11,17 +11,21 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import Result
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2_grpc
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Freshness
 from jukinet._pb.jukinet.watch.v1 import watch_pb2, watch_pb2_grpc
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
-from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused
+from jukinet.mesh.pki import load_signing_key
 from jukinet.mesh.server import build_server, drain
+from jukinet.purpose.freshness import sign_freshness
 from tests.cli.test_inquire_subject import PERSON
 from tests.commands import jukinet
 
@@ -38,6 +42,28 @@ def people(tmp_path: Path) -> Path:
     path = tmp_path / "people.jsonl"
     path.write_text(json.dumps(PERSON) + "\n", "utf-8")
     return path
+
+
+class Telling(watch_pb2_grpc.WatchServiceServicer):
+    """Tells one change, and up to when nothing is missing."""
+
+    def __init__(self, of_change: Freshness, of_all: Freshness) -> None:
+        self.of_change = of_change
+        self.of_all = of_all
+
+    async def WatchChanges(self, request_iterator: Any, context: Any) -> AsyncIterator[watch_pb2.WatchChangesResponse]:
+        async for request in request_iterator:
+            if request.place.after:
+                yield watch_pb2.WatchChangesResponse(freshness=self.of_all)
+            else:
+                change = watch_pb2.ToldChange(position=7, freshness=self.of_change)
+                yield watch_pb2.WatchChangesResponse(changes=[change])
+
+    async def Watch(self, request: Any, context: Any) -> Any:
+        pytest.fail("nobody is put on a list")
+
+    async def EndWatch(self, request: Any, context: Any) -> Any:
+        pytest.fail("no list is ended")
 
 
 class Watching(watch_pb2_grpc.WatchServiceServicer):
@@ -153,6 +179,34 @@ def test_a_list_that_cannot_go_on_is_told_with_the_remedy_and_the_field(mesh: Me
     assert reason.startswith("WATCH_POSITION: The list cannot go on from there")
     assert (field, kept) == ("  place.after: WATCH_POSITION", "What came is kept.")
     assert error_id.startswith("  error id ")
+
+
+@pytest.mark.parametrize(
+    ("of_change", "of_all", "whose", "kept"),
+    [
+        ("131016", "", "center", [7]),
+        ("131016", "131016", "center", [7]),
+        ("131016", "", "another", []),
+    ],
+    ids=["the center's", "one municipality's word for all", "another center's"],
+)
+def test_changes_are_taken_with_the_centers_word_of_how_fresh_they_are_alone(
+    mesh: Mesh, tmp_path: Path, of_change: str, of_all: str, whose: str, kept: list[int]
+) -> None:
+    key = load_signing_key(mesh.folder("center") / "freshness.key")
+    signer = key if whose == "center" else Ed25519PrivateKey.generate()
+
+    def said(municipality: str) -> Freshness:
+        statement = Freshness(municipality=municipality)
+        statement.said_at.FromDatetime(now())
+        return sign_freshness(statement, signer)
+
+    out, sound = tmp_path / "changes.jsonl", whose == "center" and not of_all
+    telling = Telling(said(of_change), said(of_all))
+    with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, telling)):
+        taken = run(mesh, "watch", "changes", "--list", "5f7d1c1e-0000-4000-8000-000000000001", "--out", out)
+    assert (taken.exit_code, "not to be used" in taken.stderr) == (Exit.OK if sound else Exit.REFUSED, not sound)
+    assert [json.loads(line)["line"] for line in out.read_text("utf-8").splitlines()[1:]] == kept
 
 
 def test_a_file_of_another_list_is_named_and_left_alone(mesh: Mesh, tmp_path: Path) -> None:

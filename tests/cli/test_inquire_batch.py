@@ -4,12 +4,15 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2_grpc
 from jukinet.cli.batch_stream import TOGETHER
@@ -19,8 +22,10 @@ from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
 from jukinet.ledger.verify.batch_job import CONTEXT
 from jukinet.ledger.verify.json_lines import spell
+from jukinet.mesh.clock import now
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
+from jukinet.purpose.freshness import sign_freshness
 from tests.cli.test_agency_refusals import GATEWAY, run, serving
 from tests.cli.test_inquire_subject import PERSON
 from tests.commands import jukinet
@@ -29,9 +34,18 @@ SOUND = json.dumps(PERSON, ensure_ascii=False)
 
 
 class Answering(inquiry_pb2_grpc.InquiryServiceServicer):
-    """A gateway that finds everybody; `meanwhile` is done before it answers at all."""
+    """A gateway that finds everybody; `meanwhile` is done before it answers at all.
 
-    def __init__(self) -> None:
+    Args:
+        key: by which it is signed how fresh the answers are.
+    """
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self.key = key
+        self.found = inquiry.BatchAnswer(outcome=inquiry.INQUIRY_OUTCOME_MATCH)
+        """What it answers of everybody, but for how fresh it is."""
+        self.said = inquiry.Freshness(municipality="131016")
+        self.said_before = timedelta()
         self.asked: list[inquiry.Subject] = []
         self.meanwhile: Callable[[], object] = lambda: None
 
@@ -40,8 +54,13 @@ class Answering(inquiry_pb2_grpc.InquiryServiceServicer):
             if not self.asked:
                 self.meanwhile()
             self.asked += request.subjects
-            found = inquiry.BatchAnswer(outcome=inquiry.INQUIRY_OUTCOME_MATCH)
-            yield inquiry.InquireBatchResponse(answers=[found] * len(request.subjects))
+            answer, said = inquiry.BatchAnswer(), inquiry.Freshness()
+            answer.CopyFrom(self.found)
+            said.CopyFrom(self.said)
+            said.said_at.FromDatetime(now() - self.said_before)
+            if not answer.refusal:
+                answer.freshness.append(sign_freshness(said, self.key))
+            yield inquiry.InquireBatchResponse(answers=[answer] * len(request.subjects))
 
     async def Inquire(self, request: Any, context: Any) -> Any:
         pytest.fail("a batch asks about nobody alone")
@@ -61,7 +80,7 @@ class Batch:
     def __init__(self, mesh: Mesh, folder: Path) -> None:
         self.mesh = mesh
         self.people, self.out = folder / "people", folder / "answers.jsonl"
-        self.gateway = Answering()
+        self.gateway = Answering(load_signing_key(mesh.folder("center") / "freshness.key"))
 
     def ask(self, *options: str | Path) -> tuple[int, str]:
         """Gives the exit code and what was told."""
@@ -102,6 +121,42 @@ def test_a_record_that_breaks_the_contract_is_told_in_its_line_and_stops_no_othe
     assert len(batch.gateway.asked) == TOGETHER + 1
     code, told = batch.ask()
     assert (code, "a file of their own" in told) == (Exit.REFUSED, True), "whoever goes on with it hears of them too"
+
+
+def _of_another_center(gateway: Answering) -> None:
+    gateway.key = Ed25519PrivateKey.generate()
+
+
+def _of_better_days(gateway: Answering) -> None:
+    gateway.said_before = timedelta(hours=1)
+
+
+def _of_another_municipality(gateway: Answering) -> None:
+    gateway.found.outcome, gateway.said.municipality = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH, "141003"
+
+
+@pytest.mark.parametrize("spoil", [_of_another_center, _of_better_days, _of_another_municipality])
+def test_answers_whose_freshness_the_center_did_not_say_are_not_kept(
+    batch: Batch, spoil: Callable[[Answering], None]
+) -> None:
+    batch.people.write_text(SOUND, "utf-8")
+    spoil(batch.gateway)
+    code, told = batch.ask()
+    assert (code, "on record but not to be used: of how fresh it is" in told) == (Exit.REFUSED, True), told
+    assert (len(batch.gateway.asked), batch.answers()) == (1, [])
+
+
+def test_of_who_is_not_found_where_was_asked_or_is_refused_nothing_else_is_wanted(batch: Batch) -> None:
+    batch.people.write_text(SOUND, "utf-8")
+    batch.gateway.found.outcome = inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH
+    assert batch.ask()[0] == Exit.OK
+    batch.out.unlink()
+    batch.gateway.found = inquiry.BatchAnswer(refusal=errors.ERROR_REASON_BUDGET_EXCEEDED)
+    code, _ = batch.ask()
+    assert (code, [answer["refusal"] for answer in batch.answers()]) == (
+        Exit.REFUSED,
+        ["ERROR_REASON_BUDGET_EXCEEDED"],
+    )
 
 
 HEADER = "氏名,生年月日,性別,市区町村コード,町字\n"

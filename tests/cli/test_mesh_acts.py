@@ -8,7 +8,7 @@ from jukinet.cli.layout import OPERATOR, SECOND_OPERATOR
 from jukinet.cli.output import Exit
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.identity import Identity
-from tests.cli.running import Running
+from tests.cli.running import CODE, Running
 from tests.commands import jukinet
 from tests.purpose.drafts import draft, draft_text
 
@@ -61,8 +61,11 @@ def test_a_batch_is_ordered_by_one_run_by_another_and_checked_offline(running: R
 
     key = running.mesh.operator_key(Identity("agency", "pension-service"), "op-7")
     keys = ("--ordered-by", key.with_suffix(".pub"), "--ledger-key", running.mesh.ledger_key("gateway-1"))
-    checked = jukinet("batch-job", "verify", job, result, *keys)
+    checked = jukinet("batch-job", "verify", job, result, *keys, "--freshness-key", running.mesh.freshness_key)
     assert (checked.exit_code, checked.stdout.splitlines()[-1]) == (Exit.OK, "SOUND AND COMPLETE")
+    foreign = running.mesh.folder("center") / "seals" / f"{CODE}.pub"
+    checked = jukinet("batch-job", "verify", job, result, *keys, "--freshness-key", foreign)
+    assert (checked.exit_code, "of how fresh it is" in checked.stdout) == (Exit.REFUSED, True)
     result.write_bytes(entries.replace(b"OUTCOME_MATCH", b"OUTCOME_NOT_PROVIDED", 1))
     checked = jukinet("batch-job", "verify", job, result, *keys, "--json")
     assert (checked.exit_code, json.loads(checked.stdout)["answered"]) == (Exit.REFUSED, 0)

@@ -5,7 +5,8 @@
 3. Message by message: the answers are about the next persons of the job, and a gateway signed them together with just
    that question (persons, what is held of them, row, case, items, digest of the job), each message once.
 4. Each answer: its receipt proves an entry in that gateway's ledger, of this question, agency, row and outcome, made
-   while the order was in force, and sealed as it says. What it calls unchanged is what the job says to be held.
+   while the order was in force, and sealed as it says. What it calls unchanged is what the job says to be held. Where
+   the center's key is given, the center said how fresh the answer's source is, when the entry was made.
 5. At the end: every person of the job has an answer.
 
 Which tree the witnesses saw is checked with the ledger's file or a proof (`check`, `one_receipt`).
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
@@ -47,6 +49,7 @@ from jukinet.ledger.verify.batch_job import (
 )
 from jukinet.ledger.verify.batch_report import BatchReport
 from jukinet.ledger.verify.findings import Finding, Unsound
+from jukinet.ledger.verify.freshness import asked_of, objection_to
 from jukinet.ledger.verify.json_lines import parse_line, read_line
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.ledger.verify.notes import Key, read_checkpoint, read_key
@@ -67,7 +70,9 @@ _RESULTS = {
 }
 
 
-def verify_batch(job_path: Path, result_path: Path, ordered_by: Path, ledger_keys: Sequence[Path]) -> BatchReport:
+def verify_batch(
+    job_path: Path, result_path: Path, ordered_by: Path, ledger_keys: Sequence[Path], freshness_key: Path | None = None
+) -> BatchReport:
     """Verifies the result of a job.
 
     Args:
@@ -75,11 +80,13 @@ def verify_batch(job_path: Path, result_path: Path, ordered_by: Path, ledger_key
         result_path: file of `jukinet-batch-result/1`.
         ordered_by: file with the public key of the operator who ordered, PEM.
         ledger_keys: files with the public keys of the gateways' ledgers, `name+keyid+base64`.
+        freshness_key: file with the center's public key, PEM; None = how fresh the answers are is not checked.
     Returns: the report; it never raises for what is in the files. It stops at the first message that does not hold.
     """
     report = BatchReport()
     try:
         key = read_public_key(ordered_by)
+        center = read_public_key(freshness_key) if freshness_key else None
         keys = {each.name: each for each in (read_key(path.read_text(encoding="utf-8")) for path in ledger_keys)}
         with job_path.open("rb") as job_file, result_path.open("rb") as result_file:
             job = read_head(job_file)
@@ -92,7 +99,7 @@ def verify_batch(job_path: Path, result_path: Path, ordered_by: Path, ledger_key
             except Unsound as error:
                 report.findings.add(Finding("job", str(error)))
                 return report
-            _Verification(report, job, keys).run(job_file, result_file)
+            _Verification(report, job, keys, center).run(job_file, result_file)
     except (Unsound, OSError, UnicodeDecodeError) as error:
         report.findings.stopped(error)
     return report
@@ -111,10 +118,11 @@ class _Answered(NamedTuple):
 class _Verification:
     """The check of one result."""
 
-    def __init__(self, report: BatchReport, job: Job, keys: Mapping[str, Key]) -> None:
+    def __init__(self, report: BatchReport, job: Job, keys: Mapping[str, Key], center: Ed25519PublicKey | None) -> None:
         self._report = report
         self._job = job
         self._keys = keys
+        self._center = center
         self._question = job.order.question()
         self._question.job = job.digest
         self._period = (job.order.begins - _SKEW, job.order.begins + LIFETIME)
@@ -157,7 +165,8 @@ class _Verification:
             raise Unsound("an answer stands beside the digest of another person")
         for number, (person, answer) in enumerate(zip(people, response.answers, strict=True)):
             _require_held(answer, person)
-            self._require_receipt(answer, question_id(response.request_id, number), key)
+            made_us = self._require_receipt(answer, question_id(response.request_id, number), key)
+            self._require_fresh(answer, person, made_us)
             self._report.add_answer(key.name, answer)
 
     def _key_of(self, response: inquiry_pb2.InquireBatchResponse) -> Key:
@@ -182,7 +191,8 @@ class _Verification:
         except InvalidSignature:
             raise Unsound("the gateway did not sign these answers to these questions") from None
 
-    def _require_receipt(self, answer: inquiry_pb2.BatchAnswer, request_id: str, key: Key) -> None:
+    def _require_receipt(self, answer: inquiry_pb2.BatchAnswer, request_id: str, key: Key) -> int:
+        """Gives when the entry was made, microseconds since 1970. Raises Unsound."""
         receipt, order = answer.receipt, self._job.order
         if receipt.checkpoint != self._latest[0]:
             self._latest = receipt.checkpoint, read_checkpoint(receipt.checkpoint, key)
@@ -203,6 +213,15 @@ class _Verification:
         made = datetime.fromtimestamp(entry.time.seconds, UTC)
         if not self._period[0] <= made <= self._period[1]:
             raise Unsound("it was asked when the order was not in force")
+        return entry.time.ToMicroseconds()
+
+    def _require_fresh(self, answer: inquiry_pb2.BatchAnswer, person: Person, made_us: int) -> None:
+        if self._center is None or answer.refusal:  # who was refused was not looked up
+            return
+        of = asked_of(person.subject, found=answer.outcome == inquiry_pb2.INQUIRY_OUTCOME_MATCH)
+        wrong = objection_to(answer.freshness, self._center, municipality=of, asked_us=made_us, now_us=made_us)
+        if wrong:
+            raise Unsound(f"an answer is not to be used: of how fresh it is, {wrong}")
 
     def _find(self, message: str) -> None:
         self._report.findings.add(Finding("result", message))
