@@ -9,6 +9,7 @@ line that was cut off by a crash is asked again. One process writes it at a time
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,8 @@ from jukinet.ledger.verify.batch_job import Person, digest_of
 from jukinet.ledger.verify.json_lines import spell
 
 FORMAT: Final = "jukinet-batch-answers/1"
+_ANY_FORMAT: Final = re.compile("jukinet-[a-z-]{1,40}/[0-9]{1,4}")
+"""What may be told of a file's first line: it may be any file."""
 
 
 def answer_line(number: int, person: Person, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,6 +54,7 @@ class BatchAnswers:
         kind: format of the file and its version.
         closed_by: key that stands in the last line of what was kept together alone; without that line, all of it is
             asked again. None = each line is good by itself.
+        instead: what to do where the file is of another kind.
 
     Raises:
         Failure: the file belongs to something else or was begun otherwise, another process writes it, or it cannot be
@@ -58,11 +62,18 @@ class BatchAnswers:
     """
 
     def __init__(
-        self, path: Path, batch: Mapping[str, Any], *, kind: str = FORMAT, closed_by: str | None = None
+        self,
+        path: Path,
+        batch: Mapping[str, Any],
+        *,
+        kind: str = FORMAT,
+        closed_by: str | None = None,
+        instead: str = "Name another file.",
     ) -> None:
         self._path = path
         self._header = {"format": kind, **batch}
         self._closed_by = closed_by
+        self._instead = instead
         self.last: Mapping[str, Any] = {}
         """The last line: of the record that was answered last, or the first line, which answers none."""
         self.answered = 0
@@ -134,7 +145,9 @@ class BatchAnswers:
         except (ValueError, KeyError, TypeError):
             known = False
         if not known:
-            raise Failure(f"{self._path} holds something else than such answers; name another file.", Exit.USAGE)
+            kind = str(content.get("format")) if first and isinstance(content, dict) else ""
+            of = f"is a file of {kind} and not" if _ANY_FORMAT.fullmatch(kind) else "holds something else than one"
+            raise Failure(f"{self._path} {of} of {self._header['format']}. {self._instead}", Exit.USAGE)
         found: dict[str, Any] = content
         if first:
             self._require_same(found)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from jukinet._pb.jukinet.watch.v1.watch_pb2 import WatchChangesResponse
 
+FORMAT: Final = "jukinet-watch-changes/1"
 TOGETHER: Final = 64
 """Handles in one call; the contract allows no more."""
 
@@ -134,13 +135,19 @@ def changes(
     follow: Annotated[bool, typer.Option("--follow", help="Wait for more, until --seconds are over.")] = False,
     seconds: Annotated[float, typer.Option(metavar="N", help="How long this may take.")] = 3600.0,
     freshness_key: FreshnessKey = None,
+    go_on: Annotated[
+        bool, typer.Option("--go-on", help="In a new file, go on where the list stands: behind what was on disk.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take the changes of a list into a file, each once: what is on disk is said to be, and not told again.
 
-    Interrupt it at any time: the same command goes on behind the last line. In a line, `line` is the change's position,
-    `number` the person's number on the list and `freshness` what the center says of the municipality that reported it.
-    At the end stands up to when the center holds all that any municipality reported, so that nothing is missing.
+    Interrupt it at any time: the same command goes on behind the last line. A new file begins with the list; where what
+    was told before stands in another file, or is lost, --go-on takes what follows it.
+
+    In a line, `line` is the change's position, `number` the person's number on the list and `freshness` what the center
+    says of the municipality that reported it. At the end stands up to when the center holds all that any municipality
+    reported, so that nothing is missing.
 
     Exit codes: 0 all that there was is in the file, 1 how fresh it is was not said by the center, 2 a file is not what
     it should be or the list is not there, 3 no answer, 4 not allowed by law.
@@ -158,10 +165,11 @@ def changes(
         from jukinet.cli.taking import Taking
 
         def request(on_disk: Mapping[str, Any]) -> WatchChangesRequest:
-            place = WatchPlace(list_id=list_id, after=on_disk.get("line", 0))
+            place = WatchPlace(list_id=list_id, after=on_disk.get("line", None if go_on else 0))
             return signing(WatchChangesRequest(context=context_of(purpose, case, operator, 0, None), place=place))
 
-        with BatchAnswers(out, {"list_id": list_id, "purpose": purpose}) as kept:
+        instead = "Name another file, with --go-on if an earlier version began this one; keep both."
+        with BatchAnswers(out, {"list_id": list_id, "purpose": purpose}, kind=FORMAT, instead=instead) as kept:
             taking = Taking(
                 kept,
                 request,

@@ -50,9 +50,12 @@ class Telling(watch_pb2_grpc.WatchServiceServicer):
     def __init__(self, of_change: Freshness, of_all: Freshness) -> None:
         self.of_change = of_change
         self.of_all = of_all
+        self.asked: list[int | None] = []
+        """From which place on."""
 
     async def WatchChanges(self, request_iterator: Any, context: Any) -> AsyncIterator[watch_pb2.WatchChangesResponse]:
         async for request in request_iterator:
+            self.asked.append(request.place.after if request.place.HasField("after") else None)
             if request.place.after:
                 yield watch_pb2.WatchChangesResponse(freshness=self.of_all)
             else:
@@ -64,6 +67,12 @@ class Telling(watch_pb2_grpc.WatchServiceServicer):
 
     async def EndWatch(self, request: Any, context: Any) -> Any:
         pytest.fail("no list is ended")
+
+
+def _said(municipality: str, key: Ed25519PrivateKey) -> Freshness:
+    statement = Freshness(municipality=municipality)
+    statement.said_at.FromDatetime(now())
+    return sign_freshness(statement, key)
 
 
 class Watching(watch_pb2_grpc.WatchServiceServicer):
@@ -196,13 +205,8 @@ def test_changes_are_taken_with_the_centers_word_of_how_fresh_they_are_alone(
     key = load_signing_key(mesh.folder("center") / "freshness.key")
     signer = key if whose == "center" else Ed25519PrivateKey.generate()
 
-    def said(municipality: str) -> Freshness:
-        statement = Freshness(municipality=municipality)
-        statement.said_at.FromDatetime(now())
-        return sign_freshness(statement, signer)
-
     out, sound = tmp_path / "changes.jsonl", whose == "center" and not of_all
-    telling = Telling(said(of_change), said(of_all))
+    telling = Telling(_said(of_change, signer), _said(of_all, signer))
     with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, telling)):
         taken = run(mesh, "watch", "changes", "--list", "5f7d1c1e-0000-4000-8000-000000000001", "--out", out)
     assert (taken.exit_code, "not to be used" in taken.stderr) == (Exit.OK if sound else Exit.REFUSED, not sound)
@@ -211,13 +215,43 @@ def test_changes_are_taken_with_the_centers_word_of_how_fresh_they_are_alone(
 
 def test_a_file_of_another_list_is_named_and_left_alone(mesh: Mesh, tmp_path: Path) -> None:
     out, other = tmp_path / "changes.jsonl", "5f7d1c1e-0000-4000-8000-000000000002"
-    header = {"format": "jukinet-batch-answers/1", "list_id": other, "purpose": "B1-77.12"}
+    header = {"format": "jukinet-watch-changes/1", "list_id": other, "purpose": "B1-77.12"}
     out.write_text(f'{json.dumps(header)}\n{{"line": 7}}\n')
     before = out.read_bytes()
     taken = run(mesh, "watch", "changes", "--list", "5f7d1c1e-0000-4000-8000-000000000001", "--out", out)
     assert taken.exit_code == Exit.USAGE
     assert taken.stderr.startswith(f"{out} was begun otherwise, by its list id.")
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["watch changes", "inquire-batch"])
+def test_a_file_of_another_command_is_named_and_left_alone(
+    mesh: Mesh, people: Path, tmp_path: Path, command: str
+) -> None:
+    out, list_id = tmp_path / "file.jsonl", "5f7d1c1e-0000-4000-8000-000000000001"
+    of_changes = command == "inquire-batch"
+    kinds = ["jukinet-watch-changes/1", "jukinet-batch-answers/1"]
+    there, wanted = kinds if of_changes else reversed(kinds)
+    out.write_text(f'{{"format": "{there}", "list_id": "{list_id}", "purpose": "B1-77.12"}}\n{{"line": 7}}\n')
+    before = out.read_bytes()
+    words = [people, "--field", "name"] if of_changes else ["--list", list_id]
+    taken = run(mesh, *command.split(), *words, "--out", out)
+    assert (taken.exit_code, out.read_bytes()) == (Exit.USAGE, before)
+    assert f"{out} is a file of {there} and not of {wanted}. Name another file" in taken.stderr
+    assert ("with --go-on if an earlier version began this one" in taken.stderr) != of_changes
+
+
+@pytest.mark.parametrize(("options", "after"), [((), 0), (("--go-on",), None)])
+def test_a_new_file_begins_with_its_list_unless_it_is_to_go_on_where_the_list_stands(
+    mesh: Mesh, tmp_path: Path, options: tuple[str, ...], after: int | None
+) -> None:
+    signer = load_signing_key(mesh.folder("center") / "freshness.key")
+    telling = Telling(*(_said(code, signer) for code in ("131016", "")))
+    words = ("watch", "changes", "--list", "5f7d1c1e-0000-4000-8000-000000000001", "--out", tmp_path / "file.jsonl")
+    with serving(mesh, (watch_pb2_grpc.add_WatchServiceServicer_to_server, telling)):
+        for _ in range(2):
+            assert run(mesh, *words, *options).exit_code == Exit.OK
+    assert telling.asked == [after, 7, 7]
 
 
 def test_to_end_a_list_that_is_not_there_is_an_error_of_usage(mesh: Mesh) -> None:

@@ -66,7 +66,9 @@ def test_a_header_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "answers"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(Failure, match="holds something else"):
+    with pytest.raises(
+        Failure, match=r"holds something else than one of jukinet-batch-answers/1\. Name another file\."
+    ):
         BatchAnswers(path, BATCH)
     assert path.read_text(encoding="utf-8") == content
 
