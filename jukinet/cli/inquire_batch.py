@@ -76,8 +76,8 @@ def inquire_batch(
 
     Each person is one question with one ledger entry and one receipt. Answers come in the order of the file and are on
     disk before more is asked for. Interrupt it at any time: the same command goes on behind the last answer,
-    at another gateway or by another operator too. With another file, row, item, --max-age, --for-watch or --seal-until,
-    or for another agency, it does not.
+    at another gateway or by another operator too. With another file, row, case, item, --max-age, --for-watch or
+    --seal-until, or for another agency, it does not.
 
     A wrong line has a problem in the place of its answer and stops no other. Mend such lines in a file of their own,
     and ask about those persons with another --out.
@@ -101,12 +101,13 @@ def inquire_batch(
         from jukinet.cli.held_marks import read_marks
         from jukinet.cli.subject import check_subjects
 
-        # With another one of these the rest would be answered otherwise: older, without handles, shown at once. Another
-        # gateway or operator changes nothing of it.
+        # With another of these the rest would be answered otherwise (older, without handles, shown at once) or be on
+        # record under an affair that the file does not tell. Another gateway or operator changes nothing of it.
         batch = {
             "agency": signing.agency,
             "questions_sha256": check_subjects(file),
             "purpose": purpose,
+            "case": case,
             "fields": sorted({each.value for each in field}),
             "max_age": max_age,
             "for_watch": for_watch,

@@ -221,19 +221,20 @@ def test_a_batch_goes_on_only_as_it_was_begun(
     assert batch.ask(*first)[0] == Exit.OK
 
 
-def test_a_batch_of_another_agency_or_of_an_older_version_does_not_go_on(batch: Batch) -> None:
+def test_a_batch_of_another_agency_or_case_or_of_an_older_version_does_not_go_on(batch: Batch) -> None:
     batch.people.write_text(HEADER + LINE, "utf-8")
     assert batch.ask()[0] == Exit.OK
     header, *rest = batch.out.read_text("utf-8").splitlines(keepends=True)
     begun = json.loads(header)
-    assert begun["agency"] == Identity("agency", PENSION_SERVICE).uri
-    batch.out.write_text("".join([json.dumps({**begun, "agency": "another"}) + "\n", *rest]), "utf-8")
-    code, told = batch.ask()
-    assert (code, "by its agency" in told) == (Exit.USAGE, True)
+    assert (begun["agency"], begun["case"]) == (Identity("agency", PENSION_SERVICE).uri, "case-1")
+    for name in ("agency", "case"):
+        batch.out.write_text("".join([json.dumps({**begun, name: "another"}) + "\n", *rest]), "utf-8")
+        code, told = batch.ask()
+        assert (code, f"by its {name}." in told) == (Exit.USAGE, True)
     former = {key: begun[key] for key in ("format", "questions_sha256", "purpose", "fields")}
     batch.out.write_text("".join([json.dumps(former) + "\n", *rest]), "utf-8")
     code, told = batch.ask()
-    assert (code, "does not say its agency, for watch, max age, sealed until" in told) == (Exit.USAGE, True)
+    assert (code, "does not say its agency, case, for watch, max age, sealed until" in told) == (Exit.USAGE, True)
     assert len(batch.gateway.asked) == 1
 
 
