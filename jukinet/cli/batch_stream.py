@@ -10,7 +10,6 @@ import signal
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
@@ -27,9 +26,14 @@ from jukinet.cli.source_check import SourceCheck, now_us
 from jukinet.ledger.verify.batch_job import Person, put_persons
 from jukinet.ledger.verify.freshness import asked_of
 from jukinet.mesh.client import streaming
+from jukinet.mesh.limits import GATEWAY_MESSAGE_BYTES
 
 TOGETHER: Final = 256
 """Persons in one message; the contract allows no more."""
+_PERSONS_BYTES: Final = GATEWAY_MESSAGE_BYTES - 8192
+"""Of a message; the rest is for what is asked of everybody, whose longest texts take 1 KiB."""
+_PERSON_BYTES: Final = 48
+"""Of a message that a person takes beside the way of naming: mark of what is held, and framing."""
 _AHEAD: Final = 4
 """Messages that are sent before the first of them is answered."""
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -47,9 +51,17 @@ class Message(NamedTuple):
 
 
 def messages_of(records: Iterable[tuple[int, Person | Failure]]) -> Iterator[Message]:
-    """Puts records together into messages."""
-    left = iter(records)
-    while together := [*islice(left, TOGETHER)]:
+    """Puts records together into messages that a gateway takes: of long names and addresses fewer fit."""
+    together: list[tuple[int, Person | Failure]] = []
+    size = 0
+    for number, who in records:
+        more = who.subject.ByteSize() + _PERSON_BYTES if isinstance(who, Person) else 0
+        if len(together) == TOGETHER or size + more > _PERSONS_BYTES:
+            yield Message(together)
+            together, size = [], 0
+        together.append((number, who))
+        size += more
+    if together:
         yield Message(together)
 
 
