@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jukinet.store.errors import StoreBusy, StoreError, without_values
-from jukinet.store.statement import run_on_driver
+from jukinet.store.statement import no_text, run_on_driver
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +97,7 @@ def open_reader(url: str) -> Engine:
     parsed = make_url(url)
     if _is_sqlite(parsed):
         return _sqlite_reader(parsed)
-    return create_engine(
-        _psycopg(parsed),
-        hide_parameters=True,
-        connect_args={"options": _READER_SETTINGS, "connect_timeout": _CONNECT_SECONDS},
-    )
+    return _psycopg(parsed, _READER_SETTINGS)
 
 
 def _is_sqlite(url: URL) -> bool:
@@ -111,8 +107,21 @@ def _is_sqlite(url: URL) -> bool:
     return kind == "sqlite"
 
 
-def _psycopg(url: URL) -> URL:
-    return url.set(drivername="postgresql+psycopg")
+def _psycopg(url: URL, settings: str, **more: Any) -> Engine:
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        hide_parameters=True,
+        connect_args={"options": settings, "connect_timeout": _CONNECT_SECONDS},
+        **more,
+    )
+    event.listen(engine, "handle_error", _take_for_damage)
+    return engine
+
+
+def _take_for_damage(context: ExceptionContext) -> StatementError | None:
+    """Makes of a text that is none, which psycopg tells by an error that is none of its own, a failed statement."""
+    error = context.original_exception
+    return no_text(error) if isinstance(error, UnicodeDecodeError) else None
 
 
 def _sqlite_writer(url: URL) -> Engine:
@@ -216,12 +225,7 @@ class _FileLock:
 
 
 def _postgresql_writer(url: URL) -> Engine:
-    engine = create_engine(
-        _psycopg(url),
-        hide_parameters=True,
-        poolclass=StaticPool,
-        connect_args={"options": _WRITER_SETTINGS, "connect_timeout": _CONNECT_SECONDS},
-    )
+    engine = _psycopg(url, _WRITER_SETTINGS, poolclass=StaticPool)
     event.listen(engine, "do_connect", _connect_and_lock)
     return engine
 

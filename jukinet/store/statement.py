@@ -35,17 +35,7 @@ class Prepared:
 
     def rows(self, connection: Connection, values: Values = _NOTHING) -> list[Row]:
         """Runs a query with named values: all rows, their columns in the order of the statement."""
-        text = self._begun(connection)
-        driver: Any = connection.connection.driver_connection
-        try:
-            found: list[Row] = driver.execute(text, values).fetchall()
-        except connection.dialect.loaded_dbapi.Error as error:
-            failure = _as_sqlalchemy(connection, error)
-        except UnicodeDecodeError as error:  # what psycopg says of a text that is none, with the text
-            failure = StatementError("a stored text is none", None, None, error)
-        else:
-            return found
-        raise failure
+        return self.rows_of_each(connection, [values])[0]
 
     def rows_of_each(self, connection: Connection, values: Sequence[Values]) -> list[list[Row]]:
         """The same once for each set of values: what leads up to a query costs as much as a look-up by key."""
@@ -56,6 +46,8 @@ class Prepared:
             return [cursor.execute(text, each).fetchall() for each in values]
         except connection.dialect.loaded_dbapi.Error as error:
             failure = _as_sqlalchemy(connection, error)
+        except UnicodeDecodeError as error:
+            failure = no_text(error)
         raise failure
 
     def row(self, connection: Connection, values: Values = _NOTHING) -> Row | None:
@@ -167,6 +159,11 @@ def _as_sqlalchemy(connection: Connection, error: Any) -> StatementError:
     )
     found: StatementError = made
     return found
+
+
+def no_text(error: UnicodeDecodeError) -> StatementError:
+    """The error for a stored text that is none: psycopg raises what is none of its own errors, with the text in it."""
+    return StatementError("a stored text is none", None, None, error)
 
 
 def add(table: Table) -> Prepared:

@@ -1,15 +1,18 @@
 """Statements that the driver runs: the same rows on both databases, whatever number of values is asked for."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, bindparam, select
+from sqlalchemy import Connection, Engine, bindparam, select
 
 from jukinet.store.errors import StoreError
 from jukinet.store.journal import Origin, write_origin
 from jukinet.store.reading import read
 from jukinet.store.schema import origins
 from jukinet.store.statement import Prepared, one_of
+from jukinet.store.writer import Writer
 from tests.damaged import ruin_text
 
 CODES = ["131016", "131024", "271004"]
@@ -18,7 +21,8 @@ OF_EPOCH = one_of(
     codes=origins.c.municipality,
     sequences=origins.c.sequence,
 )
-ALL = Prepared(select(origins.c.municipality))
+TEXTS = select(origins.c.municipality)
+ALL = Prepared(TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -43,15 +47,31 @@ def test_one_value_finds_what_a_list_of_it_finds(
     assert [code for (code,) in rows] == found
 
 
-def test_a_text_that_is_none_is_a_failure_of_the_database_and_is_not_quoted(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        ALL.rows,
+        lambda connection: ALL.rows_of_each(connection, [{}, {}]),
+        lambda connection: connection.execute(TEXTS).all(),
+        lambda connection: connection.execute(TEXTS).first(),
+        lambda connection: [*connection.execute(TEXTS)],
+    ],
+    ids=["rows", "rows_of_each", "all", "first", "one by one"],
+)
+def test_a_text_that_is_none_is_a_failure_of_the_database_and_is_not_quoted(
+    engine: Engine, query: Callable[[Connection], object]
+) -> None:
     """Drivers find out while they hand the rows over, each in its own way."""
     with engine.begin() as connection:
         write_origin(connection, CODES[0], Origin(1, 1, b"1", 1))
         ruin_text(connection, "origins", "municipality", "epoch = 1")
-    with pytest.raises(StoreError) as caught:
-        read(engine, ALL.rows)
-    assert "31016" not in repr(caught.value)
-    assert caught.value.__cause__ is caught.value.__context__ is None
+    writer = Writer(engine)
+    for by_writer in (False, True):
+        with pytest.raises(StoreError) as caught:
+            writer.submit(query).result() if by_writer else read(engine, query)
+        assert "31016" not in repr(caught.value)
+        assert caught.value.__cause__ is caught.value.__context__ is None
+    writer.close()
 
 
 _SQL = [
