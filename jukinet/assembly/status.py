@@ -17,12 +17,12 @@ from jukinet.assembly.parked_list import list_held, list_parked, waiting_since
 from jukinet.assembly.reading import read_for_caller
 from jukinet.assembly.release import Place, release_parked, retry_parked
 from jukinet.assembly.release_held import release_held
+from jukinet.assembly.resident_count import ResidentCount
 from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity, upstream_of
 from jukinet.mesh.interceptors import current_caller
 from jukinet.store import journal
-from jukinet.store.current_rows import counts_by_status
 from jukinet.store.errors import StoreError, as_refusal
 from jukinet.store.reading import read
 from jukinet.store.schema import parked
@@ -57,6 +57,7 @@ class AdminService(AdminServiceServicer):
     ) -> None:
         self._identity = identity
         self._register = register
+        self._count = ResidentCount(register) if register is not None else None
         self._describe = describe
         self._acts = acts
         self._alarm_us = int(waiting_alarm_hours * 3_600_000_000)
@@ -68,15 +69,15 @@ class AdminService(AdminServiceServicer):
     ) -> admin.GetStatusResponse:
         """Tells what the node is, how many residents it has, how far its links are and what is parked."""
         status = await self.standing()
-        if self._register is not None:
-            status.residents.update(await read_for_caller(self._register, counts_by_status))
+        if self._count is not None:
+            counted = await self._count.told()
+            if counted:
+                status.residents.update(counted.residents)
+                status.residents_counted_at.FromDatetime(counted.at)
         return status
 
     async def standing(self) -> admin.GetStatusResponse:
-        """The status without the number of residents, for what is shown all the time.
-
-        To count them takes the longer the larger the register is: 14 ms for 100,000 rows, 0.17 s for a million.
-        """
+        """The status without the number of residents, for what is shown all the time."""
         status = admin.GetStatusResponse(
             role=self._identity.kind, identity=self._identity.uri, version=jukinet.__version__
         )

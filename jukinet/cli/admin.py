@@ -38,8 +38,7 @@ def status(mesh: MeshOption, node: NodeOption, as_json: JsonOption = False) -> N
             show_json(status_as_json(answer))
             return
         show(f"{answer.identity}\n{answer.role}, version {answer.version}, {answer.parked} parked")
-        for name, count in sorted(answer.residents.items()):
-            show(f"residents {name}: {count}")
+        _show_residents(answer)
         if answer.waiting_too_long:
             show(f"ALARM: {answer.waiting_too_long} waiting too long, since {moment_in(answer, 'oldest_waiting_at')}")
         _show_scrub(answer)
@@ -132,6 +131,13 @@ async def _list_parked(mesh: Mesh, node: str) -> "tuple[GetStatusResponse, list[
             call.cancel()
 
 
+def _show_residents(answer: "GetStatusResponse") -> None:
+    for name, count in sorted(answer.residents.items()):
+        show(f"residents {name}: {count}")
+    if answer.HasField("register_scrub"):
+        show(f"residents counted: {moment_in(answer, 'residents_counted_at') or 'not yet'}")
+
+
 def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
     """Gives a status with every key, in the names of the contract."""
     return {
@@ -139,6 +145,7 @@ def status_as_json(answer: "GetStatusResponse") -> dict[str, Any]:
         "identity": answer.identity,
         "version": answer.version,
         "residents": dict(sorted(answer.residents.items())),
+        "residents_counted_at": moment_in(answer, "residents_counted_at"),
         "parked": answer.parked,
         "oldest_waiting_at": moment_in(answer, "oldest_waiting_at"),
         "waiting_too_long": answer.waiting_too_long,

@@ -162,6 +162,8 @@ def _show(found: "dict[str, GetStatusResponse | str]") -> None:
             tell(f"{name}: {answer}")
             continue
         residents = " ".join(f"{status}={count}" for status, count in sorted(answer.residents.items()))
+        if answer.HasField("register_scrub") and not answer.HasField("residents_counted_at"):
+            residents = "not counted yet"
         ledger = f"{answer.ledger_entries} ({answer.published_entries})" if answer.role == "gateway" else ""
         parked = str(answer.parked)
         if answer.waiting_too_long:
