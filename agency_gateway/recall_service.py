@@ -1,7 +1,8 @@
 """Tells agencies what they were provided with and was wrong (旧値の回収), and takes their acknowledgements.
 
 A recall was on record when it was noted, so it is told without another entry, as often as it takes. Each
-acknowledgement is an entry, in one transaction with its effect; that of a sealed answer (封印) waits for the day.
+acknowledgement is an entry, in one transaction with its effect; that of a sealed answer (封印) waits for the day. One
+of what was never told here has no effect, and so no entry.
 
 Rule: what is acknowledged was told by this gateway, to this agency, for this purpose. Each gateway counts its recalls
 from 1, so a position alone would acknowledge what nobody was ever told, at whichever gateway it is said. A recall is
@@ -10,6 +11,7 @@ acknowledged by its place: the position and a tag over all these names, by a key
 
 import asyncio
 import hmac
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import datetime
@@ -32,8 +34,11 @@ from jukinet._pb.jukinet.recall.v1.recall_pb2_grpc import RecallServiceServicer
 from jukinet.assembly.reading import read_for_caller
 from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh.clock import now_us
+from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import Decision
+
+log = logging.getLogger(__name__)
 
 MOST_TOLD: Final = 64
 WAIT_SECONDS: Final = 5.0
@@ -113,14 +118,17 @@ class RecallService(RecallServiceServicer):
                 pass
 
     async def _acknowledge(self, asked: Asked, decision: Decision, place: bytes) -> None:
-        """Raises Refused: RECALL_POSITION, after that is on record; LEDGER_UNAVAILABLE."""
+        """Raises Refused: RECALL_POSITION, LEDGER_UNAVAILABLE."""
         position = int.from_bytes(place[:_POSITION_BYTES], "big")
         told_here = hmac.compare_digest(place, self._place(asked, position))
         # A database that was put back has lost what it told.
         if not told_here or not await self._read(
             lambda connection: store.is_position(connection, *_whose(asked), position)
         ):
-            await self._desk.refuse(asked, errors.ERROR_REASON_RECALL_POSITION, decision)
+            # In the log alone: an entry of now would show that the agency had a recall, of a sealed answer perhaps.
+            reason = errors.ERROR_REASON_RECALL_POSITION
+            log.info("acknowledgement refused", extra={"reason": name_of(reason), "peer": asked.agency})
+            raise Refused(reason)
         while found := await self._read(
             lambda connection: store.unacknowledged(connection, *_whose(asked), limit=MOST_TOLD, until=position)
         ):
