@@ -6,6 +6,7 @@ RPCs and requests are made from the descriptors of the contract, so a new RPC is
 import secrets
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,11 @@ from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.cli.development_agencies import BANK
 from jukinet.ledger.yearly_report import report_year
 from jukinet.mesh.client import streaming
-from jukinet.mesh.clock import today_in_japan
+from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import name_of, violations_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.redaction import contract
-from tests.ledger.ledger_files import write
+from tests.ledger.ledger_files import act, write
 
 Network = Any  # the fixture's own class lives in conftest.py
 Collector = Any
@@ -209,8 +210,9 @@ async def test_a_private_organisation_learns_of_the_gateway_only_that_it_runs(ne
 
 
 def reported(entries: list[ledger.Entry], folder: Path) -> dict[str, int | None]:
-    """Numbers of the yearly report on these entries, by kind."""
-    written = write(folder / "ledger", [entry.SerializeToString(deterministic=True) for entry in entries])
+    """Numbers of the yearly report on these entries once their month is over, by kind."""
+    leaves = [entry.SerializeToString(deterministic=True) for entry in entries]
+    written = write(folder / "ledger", [*leaves, act(now() + timedelta(days=40))])
     today = today_in_japan()
     report = report_year(today.year - (today.month < 4), [written.path], [written.key])
     return {line.kind: line.number for line in report.lines}
