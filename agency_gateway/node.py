@@ -25,7 +25,7 @@ from agency_gateway.recall_service import RecallService
 from agency_gateway.recalls import Recalls
 from agency_gateway.record import Record
 from agency_gateway.scrub import Scrub
-from agency_gateway.today import newest_us, todays_entries
+from agency_gateway.today import todays_entries
 from agency_gateway.watch import WatchService
 from agency_gateway.witness import Witness
 from agency_gateway.witness_list import WitnessList, load_witnesses
@@ -47,6 +47,7 @@ from jukinet.assembly.status import AdminService, readable
 from jukinet.assembly.statute_service import CarryOut, EditionAct, Job, StatuteService
 from jukinet.ledger import published
 from jukinet.ledger.entry import EntryKeys, make_act
+from jukinet.ledger.newest import newest_us
 from jukinet.ledger.note import Signer, VerifierKey
 from jukinet.ledger.service import LedgerService
 from jukinet.mesh import metrics

@@ -29,7 +29,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry, Receipt
 from jukinet._pb.jukinet.provision.v1.provision_pb2 import LOOK_UP_UNSPECIFIED, LookUp
 from jukinet.domain.seal import has_come
-from jukinet.ledger.verify.check import SKEW_TOLERANCE_SECONDS
+from jukinet.ledger.newest import Newest
 from jukinet.mesh import metrics
 from jukinet.mesh.clock import now_us, today_in_japan
 from jukinet.mesh.errors import Refused
@@ -74,7 +74,7 @@ class Record:
         writer: of the ledger database.
         sign: gives the ledger's key, to who writes.
         size: what `appending.load` gave.
-        newest_us: what `today.newest_us` gave.
+        newest_us: what `newest.newest_us` gave.
         is_open: whether an entry may be added now.
     """
 
@@ -82,9 +82,7 @@ class Record:
         self, *, writer: Transactions, sign: Sign, size: int, newest_us: int, is_open: Callable[[], bool]
     ) -> None:
         self._is_open = is_open
-        self._newest_us = newest_us
-        """The latest time of an entry that is on disk or was handed in."""
-        self._told_behind = False
+        self._newest = Newest(newest_us)
         self._under_way: deque[float] = deque()
         """When each of the commits that are under way began; of the event loop's clock."""
         self._told_of: float | None = None
@@ -102,15 +100,12 @@ class Record:
 
     def is_open(self) -> bool:
         """Whether an entry may be added now: the witnesses cosign, no commit hangs, and the clock was not set back."""
-        return self._is_open() and not self._hangs and not self._is_too_early(now_us())
+        return self._is_open() and not self._hangs and not self._newest.is_too_early(now_us())
 
     @property
     def _hangs(self) -> bool:
         # Derived, never set: who gives up between two commits must not leave a ledger closed that no commit opens.
         return bool(self._under_way) and asyncio.get_running_loop().time() - self._under_way[0] >= KEEP_SECONDS
-
-    def _is_too_early(self, time_us: int) -> bool:
-        return time_us < self._newest_us - SKEW_TOLERANCE_SECONDS * 1_000_000
 
     async def keep(self, entry: Entry) -> Receipt:
         """Appends one entry; returns when it is on disk. Raises Refused as `keep_all` does."""
@@ -180,17 +175,7 @@ class Record:
     def _take_times(self, entries: Sequence[Recorded]) -> None:
         """Takes in the times of a message's entries, made one after the other. Raises Refused: LEDGER_UNAVAILABLE."""
         times = entries[0].entry.time.ToMicroseconds(), entries[-1].entry.time.ToMicroseconds()
-        too_early = self._is_too_early(min(times))
-        if too_early != self._told_behind:
-            self._told_behind = too_early
-            if too_early:
-                behind = {"seconds": (self._newest_us - min(times)) / 1e6}
-                log.error("the clock is behind the newest entry of the ledger: nothing is put on record", extra=behind)
-            else:
-                log.info("the clock has caught up with the newest entry of the ledger: it is open")
-        if too_early:
-            raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its clock is behind its newest entry")
-        self._newest_us = max(self._newest_us, *times)
+        self._newest.take(*times)
 
     @property
     def size(self) -> int:

@@ -1,9 +1,8 @@
-"""The entries of today and the time of the newest one, out of the ledger: what a gateway has to know when it starts.
+"""The entries of today, out of the ledger: what a gateway has to know when it starts.
 
 Of a sealed entry (封印) that is its tag too, which stands beside it with the body.
 """
 
-import math
 from collections.abc import Iterator
 from datetime import datetime, time
 from typing import Final
@@ -14,7 +13,6 @@ from agency_gateway.detectors import Seen
 from jukinet._pb.jukinet.body.v1.body_pb2 import SealedBody
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
 from jukinet.ledger import schema, store
-from jukinet.ledger.verify.check import SKEW_TOLERANCE_SECONDS
 from jukinet.mesh.clock import JAPAN
 
 _CHUNK: Final = 4096
@@ -36,20 +34,6 @@ def todays_entries(connection: Connection, now: datetime) -> Iterator[Seen]:
     for start in range(first, end, _CHUNK):
         run = _run(connection, start, min(start + _CHUNK, end))
         yield from (seen for seen in run if seen.entry.time.seconds >= begin)
-
-
-def newest_us(connection: Connection) -> int:
-    """The latest time of all entries, in microseconds since 1970; 0 where there are none.
-
-    No entry lies further before an earlier one than the verifier allows, so nothing earlier is later than a run at the
-    end that spans as much.
-    """
-    end, oldest, newest = store.covered_size(connection), math.inf, 0
-    while end > 0 and newest - oldest <= SKEW_TOLERANCE_SECONDS * 1_000_000:
-        first = max(0, end - _CHUNK)
-        times = [Entry.FromString(leaf).time.ToMicroseconds() for leaf in store.read_entries(connection, first, end)]
-        oldest, newest, end = min(oldest, *times), max(newest, *times), first
-    return newest
 
 
 def _run(connection: Connection, first: int, end: int) -> list[Seen]:

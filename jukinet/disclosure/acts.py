@@ -14,8 +14,9 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Entry
 from jukinet.ledger import layout
 from jukinet.ledger import store as ledger
+from jukinet.ledger.newest import Newest
 from jukinet.ledger.note import Signer
-from jukinet.mesh import metrics
+from jukinet.mesh import clock, metrics
 from jukinet.mesh.errors import Refused
 from jukinet.store.grouping import Grouping
 from jukinet.store.writer import Writer
@@ -39,13 +40,23 @@ class Acts:
         writer: of the node's database.
         signer: the ledger's key.
         state: what `ledger.load` gave.
+        newest_us: what `newest.newest_us` gave.
     """
 
-    def __init__(self, *, writer: Writer, signer: Signer, state: ledger.LedgerState) -> None:
+    def __init__(self, *, writer: Writer, signer: Signer, state: ledger.LedgerState, newest_us: int) -> None:
         self._writer = writer
         self._signer = signer
         self._state = state
+        self._newest = Newest(newest_us)
         self.grouping: Grouping[_Handed, Any] = Grouping(self._commit)
+
+    def is_open(self) -> bool:
+        """Whether an entry may be added now: the clock was not set back (docs/decisions/0098)."""
+        return not self._newest.is_too_early(clock.now_us())
+
+    def require_open(self) -> None:
+        """Raises Refused: LEDGER_UNAVAILABLE while the clock is behind the newest entry."""
+        self._newest.require(clock.now_us())
 
     @property
     def size(self) -> int:
@@ -70,9 +81,9 @@ class Acts:
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE) from None
         return done
 
-    async def keep(self, entry: Entry) -> None:
+    async def keep(self, entry: Callable[[], Entry]) -> None:
         """Puts on record what changes nothing here, such as a refusal. Raises Refused: LEDGER_UNAVAILABLE."""
-        await self.carry_out(lambda _connection: None, lambda _done: entry)
+        await self.carry_out(lambda _connection: None, lambda _done: entry())
 
     async def _commit(self, group: list[_Handed]) -> "Sequence[Any | Exception]":
         self._state, done = await self._writer.run(lambda connection: self._append(connection, group))
@@ -81,12 +92,12 @@ class Acts:
 
     def _append(self, connection: Connection, group: list[_Handed]) -> "tuple[ledger.LedgerState, list[Any]]":
         done = [_carried_out(connection, handed) for handed in group]
-        leaves = [
-            layout.encode(handed.entry(result))
-            for handed, result in zip(group, done, strict=True)
-            if not isinstance(result, Refused)
+        entries = [
+            handed.entry(result) for handed, result in zip(group, done, strict=True) if not isinstance(result, Refused)
         ]
-        state, _ = ledger.append(connection, self._state, leaves, self._signer)
+        if entries:  # what was done is undone with the transaction
+            self._newest.take(*(each.time.ToMicroseconds() for each in entries))
+        state, _ = ledger.append(connection, self._state, list(map(layout.encode, entries)), self._signer)
         return state, done
 
 

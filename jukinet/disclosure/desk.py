@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -82,6 +83,7 @@ class Desk:
             Exception: whatever else the block raises. The record, whose refusals have a reason each, says
                 DEPENDENCY_UNAVAILABLE of it.
         """
+        self.acts.require_open()
         attempt = Attempt(self, counter, action, article)
         try:
             try:
@@ -89,11 +91,11 @@ class Desk:
             except StoreError as failure:
                 raise as_refusal(failure) from None
         except Refused as refused:
-            await self.acts.keep(attempt.entry(refusal=refused.reason))
+            await self.acts.keep(partial(attempt.entry, refusal=refused.reason))
             log.info("disclosure refused", extra={"reason": name_of(refused.reason), "peer": counter})
             raise
         except Exception:  # who catches it tells the log, and the counter nothing
-            await self.acts.keep(attempt.entry(refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE))
+            await self.acts.keep(partial(attempt.entry, refusal=errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE))
             raise
 
 
@@ -139,7 +141,7 @@ class Attempt:
 
     async def keep(self, answer: bytes) -> None:
         """Puts an answer on record that changes nothing here. Raises Refused: LEDGER_UNAVAILABLE."""
-        await self._desk.acts.keep(self.entry(answer=answer))
+        await self._desk.acts.keep(partial(self.entry, answer=answer))
 
     def entry(
         self,

@@ -23,6 +23,7 @@ from jukinet.disclosure.usage import UsageOffice
 from jukinet.disclosure.usage_desk import UsageDesk
 from jukinet.ledger import store as ledger
 from jukinet.ledger.entry import EntryKeys
+from jukinet.ledger.newest import newest_us
 from jukinet.ledger.note import Signer
 from jukinet.mesh import metrics
 from jukinet.mesh.client import open_channel
@@ -67,6 +68,7 @@ async def run(config: NodeConfig) -> None:
         writer=writer,
         signer=signer,
         state=await writer.run(lambda connection: ledger.load(connection, signer)),
+        newest_us=await writer.run(newest_us),
     )
     channels = [
         (each, open_channel(each.address, config.tls, server=each.gateway, limits=config.limits))
@@ -112,6 +114,9 @@ async def run(config: NodeConfig) -> None:
             mirror.describe(status.mirrors.add())
         status.open_requests, status.overdue_requests = records.open_requests, records.overdue_requests
 
+    async def answers() -> bool:
+        return acts.is_open() and await readable(reader)
+
     try:
         await serve(
             config,
@@ -119,7 +124,7 @@ async def run(config: NodeConfig) -> None:
                 (add_DisclosureServiceServicer_to_server, DisclosureService(usage=usage, records=records)),
             ],
             admin=AdminService(identity=config.identity, register=None, describe=describe),
-            checks={"jukinet.disclosure.v1.DisclosureService": lambda: readable(reader)},
+            checks={"jukinet.disclosure.v1.DisclosureService": answers},
             parts=[
                 *(writer.watch, acts.grouping.run, records.watch),
                 *(mirror.run for mirror in mirrors),

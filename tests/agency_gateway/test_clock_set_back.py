@@ -11,13 +11,13 @@ from sqlalchemy import Engine
 
 from agency_gateway import desk as desk_module
 from agency_gateway import record as record_module
-from agency_gateway import today as today_module
 from agency_gateway.appending import load
 from agency_gateway.record import Record
-from agency_gateway.today import newest_us
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
+from jukinet.ledger import newest as newest_module
 from jukinet.ledger import store
 from jukinet.ledger.export import export_database
+from jukinet.ledger.newest import newest_us
 from jukinet.ledger.verify import verify_files
 from jukinet.ledger.verify.check import SKEW_TOLERANCE_SECONDS
 from jukinet.mesh.clock import now, now_us
@@ -125,7 +125,7 @@ async def test_a_gateway_that_starts_with_a_clock_behind_its_ledger_knows_it(
 def test_the_latest_time_is_found_at_a_start_wherever_it_stands(
     network: Network, seconds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(today_module, "_CHUNK", 2)
+    monkeypatch.setattr(newest_module, "_CHUNK", 2)
     times = [now_us() // SECOND * SECOND + each * SECOND for each in seconds]
     leaves = []
     for number, time in enumerate(times):

@@ -24,6 +24,7 @@ from jukinet.ledger import store as ledger
 from jukinet.ledger.cosignature import Cosigner
 from jukinet.ledger.entry import EntryKeys, make_entry, month_key, person_token
 from jukinet.ledger.layout import decode, encode
+from jukinet.ledger.newest import newest_us
 from jukinet.ledger.note import Signer, sign_checkpoint, text_of
 from jukinet.ledger.verify.notes import read_key, read_witness_key
 from jukinet.mesh.errors import Refused, to_status
@@ -208,7 +209,7 @@ async def desk(node: Node) -> AsyncIterator[Desk]:
     """The desk of a node."""
     signer = Signer("jukinet/disclosure", KEY)
     state = await node.writer.run(lambda connection: ledger.load(connection, signer))
-    acts = Acts(writer=node.writer, signer=signer, state=state)
+    acts = Acts(writer=node.writer, signer=signer, state=state, newest_us=await node.writer.run(newest_us))
     committing = asyncio.create_task(acts.grouping.run())
     yield Desk(
         residents=Residents(OFFICE.token_key),
