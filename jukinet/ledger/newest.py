@@ -51,9 +51,10 @@ class Newest:
             raise Refused(errors.ERROR_REASON_LEDGER_UNAVAILABLE, detail="its clock is behind its newest entry")
 
     def take(self, *times_us: int) -> None:
-        """Takes in the times of entries that are written together. Raises Refused: LEDGER_UNAVAILABLE."""
-        self.require(min(times_us))
-        self._time_us = max(self._time_us, *times_us)
+        """Takes in the times of entries in their order. Raises Refused: LEDGER_UNAVAILABLE."""
+        for time_us in times_us:
+            self.require(time_us)
+            self._time_us = max(self._time_us, time_us)
 
 
 def newest_us(connection: Connection) -> int:
