@@ -31,17 +31,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from jukinet.domain.seal import MOST_MONTHS
-from jukinet.purpose.articles import (
-    CERTAINTIES,
-    PROVISIONS,
-    Articles,
-    ArticlesError,
-    build_articles,
-    read_provisions,
-)
+from jukinet.purpose.articles import CERTAINTIES, PROVISIONS, Articles, ArticlesError, build_articles, read_provisions
 from jukinet.purpose.receivers import Body, ReceiversError, build_bodies, strangers
 
 RowStatus = Literal["in_force", "deleted", "ordinance_only"]
@@ -56,11 +49,7 @@ ITEM_COLUMNS: Final = ("ordinance_row", "item", "purpose_key", "as_of")
 BODY_COLUMNS: Final = ("body", "name_en", "name_ja", "tier", "holders")
 SEAL_COLUMNS: Final = ("purpose_key", "months", "ground")
 
-_STATUSES: dict[str, RowStatus] = {
-    "in_force": "in_force",
-    "deleted": "deleted",
-    "ordinance_only": "ordinance_only",
-}
+_STATUSES: Final[dict[str, RowStatus]] = {status: status for status in get_args(RowStatus)}
 _TRUTH = {"yes": True, "no": False}
 _CERTAINTY: Final = re.compile("|".join(sorted(CERTAINTIES | {"default"})))
 # What could not be named in a question or stand in an entry (`ledger.proto`) is no row, and each has one spelling.
