@@ -51,8 +51,10 @@ def check(
     Validity is held against --on, or else today; against the first day of an edition that is not in force by then.
     Prints the digest by which an edition is approved.
     A directory may grant rows of all editions that its node knows: of the program's, and of those given by --edition.
+    Those are not checked: what is to be checked is FILE.
 
-    Exit codes: 0 nothing found, 1 something found, 2 a file cannot be read, or is a directory that no node would load.
+    Exit codes: 0 nothing found, 1 something found, 2 wrong usage, a file that cannot be read, or a directory that no
+    node would load.
 
     Example: jukinet statutes check draft.toml --agencies mesh/nodes/center/agencies.toml
     """
@@ -63,6 +65,11 @@ def check(
         from jukinet.purpose.edition import parse_edition, program_edition
         from jukinet.purpose.statute_check import check_edition, check_grants
 
+        if approved and (file is None or agencies is None):
+            text = (
+                "--edition is what the directory of --agencies may grant besides: give what is to be checked as FILE."
+            )
+            raise Failure(text, Exit.USAGE)
         content = program_edition() if file is None else read_file(file)
         day = on.date() if on else today_in_japan()
         findings = check_edition(content, on=day)
@@ -72,12 +79,12 @@ def check(
             table = parse_edition(content)
             directory = read_directory(agencies, known_editions(approved or [], table))
             findings = check_grants(table, directory, on=max(day, table.in_force_from))
-        digest = sha256(content).hexdigest()
+        digest, name = sha256(content).hexdigest(), _name_of(content)
         if as_json:
-            show_json({"digest": digest, "findings": [finding._asdict() for finding in findings]})
+            show_json({"edition": name, "digest": digest, "findings": [finding._asdict() for finding in findings]})
         else:
             show_table(["kind", "where", "what"], [list(finding) for finding in findings])
-            show(f"{len(findings)} findings in edition {digest}")
+            show(f"{len(findings)} findings in edition {name or 'without a name'}, digest {digest}")
         raise typer.Exit(Exit.REFUSED if findings else Exit.OK)
 
 
@@ -130,6 +137,17 @@ def draft(
         require_new_file(file)
         file.write_bytes(program_edition())
         show(f"Change {file}, then check it with `jukinet statutes check {file}`.")
+
+
+def _name_of(content: bytes) -> str | None:
+    """The name of an edition however wrong its lines are; None if not even that can be read."""
+    from jukinet.purpose.edition import read_parts
+    from jukinet.purpose.statute import StatuteTableError
+
+    try:
+        return read_parts(content).name
+    except StatuteTableError:
+        return None
 
 
 def _is_live(row: "StatuteRow", day: date) -> bool:

@@ -85,8 +85,9 @@ def _leaf(number: int, purpose: str, **parts: Any) -> bytes:
 
 
 def test_the_programs_own_edition_is_clean(agencies: Path) -> None:
-    assert f"0 findings in edition {sha256(program_edition()).hexdigest()}" in run("check", "--agencies", agencies)
-    assert json.loads(run("check", "--json")) == {"digest": sha256(program_edition()).hexdigest(), "findings": []}
+    digest = sha256(program_edition()).hexdigest()
+    assert f"0 findings in edition 2019-01, digest {digest}" in run("check", "--agencies", agencies)
+    assert json.loads(run("check", "--json")) == {"edition": "2019-01", "digest": digest, "findings": []}
 
 
 def test_what_is_wrong_with_a_draft_is_told_and_ends_with_1(tmp_path: Path) -> None:
@@ -96,6 +97,30 @@ def test_what_is_wrong_with_a_draft_is_told_and_ends_with_1(tmp_path: Path) -> N
     )
     found: list[dict[str, Any]] = json.loads(run("check", file, "--json", code=Exit.REFUSED))["findings"]
     assert [(each["kind"], each["where"]) for each in found] == [("contradiction", "B1-77"), ("contradiction", "B2-1")]
+
+
+def test_the_edition_that_was_checked_is_named_however_wrong_it_is(tmp_path: Path, draft: Path) -> None:
+    assert "0 findings in edition 2026-04, digest" in run("check", draft)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_bytes(draft_text("2027-01", rows={"B1-77": {"status": "soon"}}))
+    assert "1 findings in edition 2027-01, digest" in run("check", wrong, code=Exit.REFUSED)
+    wrong.write_text("no edition", "utf-8")
+    assert "1 findings in edition without a name, digest" in run("check", wrong, code=Exit.REFUSED)
+    assert json.loads(run("check", wrong, "--json", code=Exit.REFUSED))["edition"] is None
+
+
+def test_an_edition_that_was_approved_is_not_taken_for_the_one_to_check(
+    draft: Path, approved: Path, granted: Path, tmp_path: Path
+) -> None:
+    for words in ([], ["--agencies", str(granted)], [str(draft)]):
+        result = jukinet("statutes", "check", *words, "--edition", str(approved))
+        assert (result.exit_code, result.stdout) == (Exit.USAGE, "")
+        assert "give what is to be checked as FILE" in result.stderr
+    own = tmp_path / "own.toml"
+    own.write_bytes(program_edition())
+    told = run("check", own, "--agencies", granted, "--edition", approved, code=Exit.REFUSED)
+    assert "B1-177 is granted" in told
+    assert "in edition 2019-01, digest" in told
 
 
 def test_what_has_ended_is_told_as_of_today_unless_another_day_is_given(tmp_path: Path) -> None:
