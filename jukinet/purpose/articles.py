@@ -5,7 +5,8 @@ article allows it, and no further. A ground without a table (an ordinance, conse
 the file because the list is closed (art. 30-25), and opens nothing here: no row can name it.
 
 `receiver` of an article with a table must be the one that the program knows for that table (`receivers`): whose
-residents are told of follows from the table, and another receiver would be told of somebody else's.
+residents are told of follows from the table, and another receiver would be told of somebody else's. Its number and
+`provider` must be those of the Act, which `statute_check` sees to before an edition is proposed.
 
 `individual_number` is `number-act-9` where the article gives it as far as the Number Use Act (番号利用法) art. 9(1)
 lets the receiver use it, `no` where it gives none, `unstated` where no source was found, which counts as none.
@@ -44,6 +45,7 @@ class Article:
     """What one article opens for one annexed table (別表)."""
 
     article: str
+    provider: str
     table: int
     resident_code: bool
     individual_number: bool
@@ -106,6 +108,7 @@ def _article(record: Mapping[str, str]) -> Article:
             raise ValueError(f"table {table} is for {RECEIVERS[table].name}, not for {record['receiver']}")
         return Article(
             article=record["article"],
+            provider=record["provider"],
             table=table,
             resident_code=_TRUTH[record["resident_code"]],
             individual_number=_GIVES_NUMBER[record["individual_number"]],

@@ -45,6 +45,27 @@ RECEIVERS: Final[Mapping[int, Receiver]] = MappingProxyType(
 )
 """By number of the table."""
 
+
+class Opening(NamedTuple):
+    """By which article the Act opens a table, and who provides under it."""
+
+    article: str
+    provider: str
+    """As `articles.csv` calls both."""
+
+
+OPENINGS: Final[Mapping[int, Opening]] = MappingProxyType(
+    {
+        1: Opening("30-9", "center"),
+        2: Opening("30-10", "center"),
+        3: Opening("30-11", "center"),
+        4: Opening("30-12", "center"),
+        5: Opening("30-15(1)", "prefecture"),
+        6: Opening("30-15(2)", "prefecture"),
+    }
+)
+"""By number of the table. The policies bear these articles too, so an edition cannot have others (`statute_check`)."""
+
 _TIERS: Final[dict[str, Tier]] = {tier: tier for tier in get_args(Tier)}
 _HOLDERS: Final = {"one": True, "many": False}
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

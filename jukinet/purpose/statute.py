@@ -218,7 +218,7 @@ def _seals(records: Sequence[Record], rows: Mapping[str, StatuteRow]) -> dict[st
             raise StatuteTableError(f"seals speak of row {key} twice, or there is no such row")
         if not _MONTHS.fullmatch(months) or not 1 <= int(months) <= MOST_MONTHS:
             raise StatuteTableError(f"seals: row {key} may be sealed for 1 to {MOST_MONTHS} months")
-        if not record["ground"]:
+        if not record["ground"].strip():
             raise StatuteTableError(f"seals: row {key} names no ground for keeping an answer from the person concerned")
         found[key] = int(months)
     return found

@@ -3,11 +3,13 @@
 Rule: an edition with a finding is proposed to nobody. The kinds:
 
 - `malformed`: a line cannot be understood, or speaks of something that does not exist.
-- `overlap`: one row stands twice, and both are valid on some day.
+- `overlap`: one row stands twice, and both are valid on some day; under one key, or under two of which the questions of
+  one may be sealed (封印) and those of the other not, or not as long, so that whoever asks chooses.
 - `contradiction`: a line denies itself, its table, its article, another line, the program's own edition or the Act,
   such as a row that is in force and opens to nobody, one of national bodies that opens to a mayor, one that gives what
-  its article does not, two rows for one affair of one body that differ in what they give, a body that became another,
-  or an article that gives the resident code (住民票コード) for the affairs of a table.
+  its article does not, one that is not in force and may be sealed, two rows for one affair of one body that differ in
+  what they give, a body that became another, a table that is opened by another article or from another provider than
+  the Act opens it, or an article that gives the resident code (住民票コード) for the affairs of a table.
 - `expired`: a row counts as in force, but its validity ended before the day.
 - `grant`: the agency directory grants a row that is gone on the day, or that opens nothing to that agency.
 """
@@ -21,7 +23,7 @@ from typing import NamedTuple
 
 from jukinet.purpose.agencies import Agency, AgencyDirectory
 from jukinet.purpose.edition import load_statute, read_parts
-from jukinet.purpose.receivers import Body, ReceiversError, build_bodies, strangers
+from jukinet.purpose.receivers import OPENINGS, Body, ReceiversError, build_bodies, strangers
 from jukinet.purpose.statute import (
     BODY_COLUMNS,
     Parts,
@@ -70,7 +72,7 @@ def check_edition(content: bytes, *, on: date | None = None) -> list[Finding]:
         return [Finding("malformed", "edition", str(error))]
     day = max(on or table.in_force_from, table.in_force_from)
     rows = [finding for row in table.rows.values() for finding in _of_row(table, row, day)]
-    of_all = [*_giving_the_code(table), *_between_rows(table), *_miscounted(table, parts.items)]
+    of_all = [*_otherwise_than_the_act(table), *_between_rows(table), *_miscounted(table, parts.items)]
     return [*rows, *of_all, *_other_bodies(table.bodies)]
 
 
@@ -102,7 +104,7 @@ def _malformed(parts: Parts) -> Iterator[Finding]:
         bodies = build_bodies(parts.bodies)
     except ReceiversError as error:
         yield Finding("malformed", "edition", str(error))
-    if any(body.tier is None for body in bodies.values()):
+    if not all(body.tier and body.name_en.strip() and body.name_ja.strip() for body in bodies.values()):
         yield Finding("malformed", "edition", f"bodies must have the columns {','.join(BODY_COLUMNS)}, all filled in")
     names = {body["body"] for body in parts.bodies}
     for record in parts.rows:
@@ -142,6 +144,8 @@ def _of_row(table: StatuteTable, row: StatuteRow, day: date) -> Iterator[Finding
         yield from _beyond_article(table, row)
     if row.status == "in_force" and row.valid_to < day:
         yield Finding("expired", row.key, f"it ended on {row.valid_to}")
+    if row.status != "in_force" and row.key in table.seals:
+        yield Finding("contradiction", row.key, "its questions may be sealed, and it is not in force")
 
 
 def _denying_itself(row: StatuteRow) -> Iterator[Finding]:
@@ -154,7 +158,7 @@ def _denying_itself(row: StatuteRow) -> Iterator[Finding]:
     if row.individual_number and row.individual_number_certainty == "default":
         yield Finding("contradiction", row.key, "it gives the individual number by default, which gives none")
     if row.status == "in_force":
-        if not (row.bodies and row.law_ja and row.label_ja and row.label_en):
+        if not (row.bodies and row.law_ja.strip() and row.label_ja.strip() and row.label_en.strip()):
             yield Finding("contradiction", row.key, "it is in force and lacks bodies, law or label")
     elif row.individual_number or row.resident_code:
         yield Finding("contradiction", row.key, "it is not in force and gives a number or a code")
@@ -172,19 +176,24 @@ def _beyond_article(table: StatuteTable, row: StatuteRow) -> Iterator[Finding]:
         yield Finding("contradiction", row.key, f"article {row.article} leaves it no method of provision")
 
 
-def _giving_the_code(table: StatuteTable) -> Iterator[Finding]:
-    """Articles that give the resident code for the affairs of a table: the Act does so for resident records alone.
+def _otherwise_than_the_act(table: StatuteTable) -> Iterator[Finding]:
+    """Articles that open a table as the Act does not: by another number, from another provider, with the resident code.
 
-    Source: Act art. 30-9, 30-15(1) and (2), which leave it out; 30-10 to 30-12, which give it in item 3 only.
+    Source: Act art. 30-9 to 30-12, 30-15(1) and (2). The code is left out of 30-9 and 30-15, and 30-10 to 30-12 give it
+    in their item 3 only, for resident records.
     """
-    for article in table.articles.values():
+    for number, article in table.articles.items():
+        where, act = f"article {article.article}", OPENINGS[number]
+        if (article.article, article.provider) != act:
+            text = f"the Act opens table {number} by article {act.article}, with the {act.provider} as provider"
+            yield Finding("contradiction", where, text)
         if article.resident_code:
-            text = f"it gives the resident code, and the Act gives that for no affair of table {article.table}"
-            yield Finding("contradiction", f"article {article.article}", text)
+            text = f"it gives the resident code, and the Act gives that for no affair of table {number}"
+            yield Finding("contradiction", where, text)
 
 
 def _between_rows(table: StatuteTable) -> Iterator[Finding]:
-    """Rows for one affair of one body, valid on one day, that differ in what they give."""
+    """Rows for one affair of one body, valid on one day, that differ in what they give or in how they are sealed."""
     affairs: defaultdict[tuple[object, ...], list[StatuteRow]] = defaultdict(list)
     for row in table.rows.values():
         if row.status == "in_force":
@@ -193,9 +202,13 @@ def _between_rows(table: StatuteTable) -> Iterator[Finding]:
         for one, other in combinations(rows, 2):
             on_one_day = max(one.valid_from, other.valid_from) <= min(one.valid_to, other.valid_to)
             both = sorted({*one.bodies} & {*other.bodies})
-            if both and on_one_day and table.allowance(one) != table.allowance(other):
-                text = f"it opens the same affair to {', '.join(both)} as {one.key} and gives something else"
-                yield Finding("contradiction", other.key, text)
+            if not both or not on_one_day:
+                continue
+            text = f"it opens the same affair to {', '.join(both)} as {one.key} and"
+            if table.allowance(one) != table.allowance(other):
+                yield Finding("contradiction", other.key, f"{text} gives something else")
+            if table.seal_months(one.key) != table.seal_months(other.key):
+                yield Finding("overlap", other.key, f"{text} may be sealed for longer, for less or not at all")
 
 
 def _miscounted(table: StatuteTable, items: Sequence[Record]) -> Iterator[Finding]:

@@ -43,10 +43,15 @@ def test_an_edition_with_a_seal_that_cannot_be_is_refused(seals: Any, why: str) 
         draft(seals=seals)
 
 
-def test_a_seal_without_a_ground_or_twice_is_refused() -> None:
+@pytest.mark.parametrize(("blank", "why"), [("", "no ground"), ("  ", "no ground"), ("\u3000", "not printable")])
+def test_a_seal_without_a_ground_is_refused(blank: str, why: str) -> None:
     text = draft_text(seals={"B1-77": 12})
-    with pytest.raises(StatuteTableError, match="no ground"):
-        Editions([parse(text.replace(b"B1-77,12,a test", b"B1-77,12,"))])
+    with pytest.raises(StatuteTableError, match=why):
+        Editions([parse(text.replace(b"B1-77,12,a test", f"B1-77,12,{blank}".encode()))])
+
+
+def test_a_row_that_is_sealed_twice_is_refused() -> None:
+    text = draft_text(seals={"B1-77": 12})
     with pytest.raises(StatuteTableError, match="twice"):
         Editions([parse(text.replace(b"B1-77,12,a test\n", b"B1-77,12,a test\nB1-77,13,a test\n"))])
 

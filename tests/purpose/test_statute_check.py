@@ -38,6 +38,9 @@ def test_the_programs_own_edition_is_clean_today_and_on_its_first_day() -> None:
         ({"resident_code": "yes"}, "contradiction"),
         ({"bodies": ""}, "contradiction"),
         ({"law_ja": ""}, "contradiction"),
+        ({"law_ja": " "}, "contradiction"),
+        ({"label_ja": "  "}, "contradiction"),
+        ({"label_en": " "}, "contradiction"),
         ({"status": "deleted"}, "contradiction"),
         ({"status": "ordinance_only"}, "contradiction"),
         ({"bodies": "nobody"}, "malformed"),
@@ -93,6 +96,31 @@ def test_an_article_that_gives_the_resident_code_for_a_table_contradicts_the_act
         assert f"no affair of table {table}" in finding.text
 
 
+@pytest.mark.parametrize(
+    ("table", "change", "found"),
+    [
+        ("1", {"article": "30-38"}, "30-38"),
+        ("2", {"article": "30-11"}, "30-11"),
+        ("3", {"provider": "prefecture"}, "30-11"),
+        ("4", {"provider": "municipality"}, "30-12"),
+        ("5", {"article": "30-15(2)"}, "30-15(2)"),
+        ("6", {"provider": "center"}, "30-15(2)"),
+    ],
+)
+def test_a_table_that_is_opened_otherwise_than_by_the_act_is_a_contradiction_though_its_rows_agree(
+    table: str, change: Mapping[str, str], found: str
+) -> None:
+    cited = {"article": change["article"]} if "article" in change else {}
+    rows = {record["purpose_key"]: cited for record in OWN.rows if record["table"] == table}
+    (finding,) = check_edition(draft_text(rows=rows, articles={table: change}))
+    assert (finding.kind, finding.where) == ("contradiction", f"article {found}")
+    assert f"the Act opens table {table} by article" in finding.text
+
+
+def test_an_edition_that_opens_a_table_by_another_article_and_was_approved_is_read_as_ever() -> None:
+    assert draft(articles={"1": {"article": "30-38"}}).articles[1].article == "30-38"
+
+
 def test_two_rows_of_one_affair_that_give_different_things_contradict_each_other() -> None:
     row = next(record for record in OWN.rows if record["purpose_key"] == "B1-77")
     twin = {**row, "purpose_key": "B1-400", "row": "400", "items": "0"}
@@ -116,6 +144,44 @@ def test_two_rows_of_one_affair_that_give_different_things_contradict_each_other
     later = {**twin, "individual_number": "no", "valid_from": "2030-01-01"}
     ended = [{**record, "valid_to": "2029-12-31"} if record is row else record for record in OWN.rows]
     assert check_edition(format_edition(OWN._replace(rows=[*ended, later]))) == []
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 12), (12, 0), (12, 60)])
+def test_two_rows_of_one_affair_that_may_not_be_sealed_alike_overlap(one: int, other: int) -> None:
+    row = next(record for record in OWN.rows if record["purpose_key"] == "B1-77")
+    twin = {**row, "purpose_key": "B1-400", "row": "400", "items": "0"}
+
+    def found(twin: Mapping[str, str], *, own: int, months: int) -> set[tuple[str, str]]:
+        seals = [
+            {"purpose_key": key, "months": str(most), "ground": "a test"}
+            for key, most in (("B1-77", own), ("B1-400", months))
+            if most
+        ]
+        return kinds(check_edition(format_edition(OWN._replace(rows=[*OWN.rows, twin], seals=seals))))
+
+    assert found(twin, own=one, months=other) == {("overlap", "B1-400")}
+    assert found(twin, own=12, months=12) == set()
+    assert found({**twin, "bodies": "national-tax-agency"}, own=one, months=other) == set()
+    number = found({**twin, "individual_number": "no"}, own=one, months=other)
+    assert number == {("contradiction", "B1-400"), ("overlap", "B1-400")}
+
+
+@pytest.mark.parametrize("status", ["deleted", "ordinance_only"])
+def test_a_row_that_is_not_in_force_may_not_be_sealed(status: str) -> None:
+    key = next(record["purpose_key"] for record in OWN.rows if record["status"] == status)
+    assert kinds(check_edition(draft_text(seals={key: 12, "B1-77": 12}))) == {("contradiction", key)}
+
+
+@pytest.mark.parametrize("column", ["name_en", "name_ja"])
+@pytest.mark.parametrize("blank", ["", " ", "\u3000"])
+def test_a_body_with_a_blank_name_is_malformed(column: str, blank: str) -> None:
+    bodies = [{**OWN.bodies[0], column: blank}, *OWN.bodies[1:]]
+    assert kinds(check_edition(format_edition(OWN._replace(bodies=bodies)))) == {("malformed", "edition")}
+
+
+@pytest.mark.parametrize("column", ["law_ja", "label_ja", "label_en"])
+def test_full_width_spaces_are_no_text_of_a_row(column: str) -> None:
+    assert kinds(check_edition(draft_text(rows={"B1-77": {column: "\u3000"}}))) == {("malformed", "edition")}
 
 
 def test_a_row_that_lost_its_items_says_more_than_are_listed() -> None:
