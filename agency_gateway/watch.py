@@ -111,7 +111,9 @@ class WatchService(WatchServiceServicer):
         asked, decision = await self._desk.admit_unnamed(request, ledger.ACTION_TELL_CHANGE)
         order = provision.TellChangesRequest(ticket=self._ticket(asked, request.place, decision), place=request.place)
         found = await self._order(self._center.TellChanges, order, asked, decision)
+        # By the items of the list, and by the law of now: the center waits for changes.
         wanted = asked._replace(fields=tuple(found.fields))
+        decision = await self._desk.decide(wanted)
         answer = watch.WatchChangesResponse(
             request_id=asked.request_id,
             legal_basis=decision.basis,
@@ -120,9 +122,8 @@ class WatchService(WatchServiceServicer):
         entries: list[Recorded] = []
         for number, each in enumerate(found.changes):
             one = wanted._replace(request_id=question_id(asked.request_id, number), method=each.method)
-            of_one = self._desk.entries(one, await self._desk.decide(one))
             entries.append(
-                of_one.change(
+                self._desk.entries(one, decision).change(
                     one.request_id, each.change.SerializeToString(), token=each.person_token, mark=each.recall_mark
                 )
             )

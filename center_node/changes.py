@@ -1,7 +1,9 @@
 """Tells gateways of later changes (異動情報) of persons on agencies' lists (Act art. 30-9 to 30-12).
 
-Rule: a list is begun with handles of this center's own answers, so nobody is searched for. What is told is decided when
-it is told (`center_node/telling.py`).
+Rule 1: a list is begun with handles of this center's own answers, so nobody is searched for. What is told is decided
+when it is told (`center_node/telling.py`).
+Rule 2: how a person was named is put to the law when he comes on a list. What is told names nobody, so the law decides
+it for the list as a whole: one that an edition closes is refused, and never tells less under "complete".
 """
 
 import asyncio
@@ -31,6 +33,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.interceptors import current_caller
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.handle import HandleInvalid, HandleKeys
+from jukinet.purpose.kinds import NOT_READ
 from jukinet.purpose.ticket import TicketInvalid, TicketOffice
 from jukinet.store import watches
 from jukinet.store.errors import StoreError, as_refusal
@@ -147,13 +150,12 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
     ) -> provision.TellChangesResponse:
         """Tells the next changes of a list, and forgets those that the agency has on disk.
 
-        Raises Refused: TICKET_INVALID, what the law does not open, WATCH_UNKNOWN, WATCH_POSITION;
-        DEPENDENCY_UNAVAILABLE, also where the next change is of a person whose row is damaged.
+        Raises Refused: TICKET_INVALID, what the law does not open, before the wait and after it; WATCH_UNKNOWN,
+        WATCH_POSITION; DEPENDENCY_UNAVAILABLE, also where the next change is of a person whose row is damaged.
         """
         place = request.place
         ticket = self._ticket(request.ticket, place, now())
-        kept = await self._list(ticket, place.list_id)
-        self._require_lawful(ticket, {inquiry.INQUIRY_METHOD_FOUR_ITEMS}, items_of(kept), today_in_japan())
+        kept = await self._lawful_list(ticket, place.list_id)
         after = place.after if place.HasField("after") else kept.acknowledged
         if not await self._read(lambda connection: watches.is_place(connection, kept, after)):
             raise Refused(errors.ERROR_REASON_WATCH_POSITION)
@@ -171,6 +173,8 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
                 noted = await self._write(lambda connection: watches.note_told(connection, kept.list_id))
                 told = await self._read(lambda connection: self._telling.next_changes(connection, kept, after))
             if told or left <= 0:
+                # Once more, for all that was read: meanwhile the list or the edition of the ticket may have ended.
+                await self._lawful_list(ticket, place.list_id)
                 is_complete = not told and looked_through > begin
                 return provision.TellChangesResponse(
                     changes=told, fields=items_of(kept), freshness=complete if is_complete else None
@@ -255,7 +259,7 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
     ) -> int:
         """The number of a handle's person on a list. Raises Refused: HANDLE_INVALID: a change of before is too late."""
         begun = put_on(connection, kept.list_id, handle.resident_code, handle.method, version=handle.version)
-        if self._telling.misses(connection, kept, begun, handle.method, day):
+        if self._telling.misses(connection, kept, begun, day):
             raise Refused(errors.ERROR_REASON_HANDLE_INVALID, field=f"order.handles[{place}]")
         return begun.number
 
@@ -273,6 +277,12 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
                 raise Refused(decision.refusal)
             if decision.edition != ticket.edition:
                 raise Refused(errors.ERROR_REASON_TICKET_INVALID, detail="it was decided by another edition")
+
+    async def _lawful_list(self, ticket: provision.Ticket, list_id: str) -> WatchList:
+        """The list, if something of it may be told now. Raises Refused as `_list` and `_require_lawful`."""
+        kept = await self._list(ticket, list_id)
+        self._require_lawful(ticket, {NOT_READ}, items_of(kept), today_in_japan())
+        return kept
 
     async def _list(self, ticket: provision.Ticket, list_id: str) -> WatchList:
         """The list, if it is this agency's for this row. Raises Refused: WATCH_UNKNOWN."""

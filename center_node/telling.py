@@ -1,7 +1,8 @@
 """Which of the changes that wait for a list (異動情報) are told, and what of each (Act art. 30-9 to 30-12).
 
-Rule 1: what is told is decided when it is told: by the law of that day, for the agency and row of the list, about a
-person who is not protected then. What may not be told leaves no trace in what is: positions have gaps anyway.
+Rule 1: what is told is decided when it is told: about a person who is not protected then. What may not be told leaves
+no trace in what is: positions have gaps anyway. What the law of that day says of agency, row and items is decided for
+the list as a whole (`center_node/changes.py`): where it says no the list is refused, and nothing passed over.
 Rule 2: whose residents the row speaks of is asked of the municipality that sealed the change. Who holds the record
 when the agency happens to come says nothing of it: a move-out from a prefecture would be lost to that prefecture, and
 what was reported elsewhere would be told to it after a return.
@@ -28,7 +29,7 @@ from jukinet.domain.apply import row_after
 from jukinet.domain.protection import is_protected
 from jukinet.ledger.entry import month_key, person_token
 from jukinet.mesh.clock import now, today_in_japan
-from jukinet.purpose.decision import PurposePolicy, Question
+from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.recall import RecallMarks
 from jukinet.store import watches
 from jukinet.store.checksum import RecordDamaged, is_sound
@@ -68,9 +69,7 @@ class Telling:
         while not told and (found := watches.waiting(connection, kept.list_id, after=after, limit=MOST_TOLD)):
             for each in found:
                 try:
-                    may_tell = self._may_tell(
-                        connection, kept, each.resident_code, each.method, day, {each.municipality}
-                    )
+                    may_tell = self._may_tell(connection, kept, each.resident_code, day, {each.municipality})
                 except RecordDamaged:
                     log.critical("a list waits at a damaged record", extra={"position": each.position})
                     if not told:
@@ -84,7 +83,7 @@ class Telling:
             after = found[-1].position
         return told
 
-    def misses(self, connection: Connection, kept: WatchList, begun: Begun, named: int, day: date) -> bool:
+    def misses(self, connection: Connection, kept: WatchList, begun: Begun, day: date) -> bool:
         """Whether a list came too late for a change that may be told, today or once all of the municipality is here.
 
         Raises RecordDamaged: the row cannot be read.
@@ -92,14 +91,14 @@ class Telling:
         if begun.missed == frozenset():
             return False
         try:
-            return self._may_tell(connection, kept, begun.resident_code, named, day, begun.missed)
+            return self._may_tell(connection, kept, begun.resident_code, day, begun.missed)
         except _NotYet:
             return True
 
     def _may_tell(
-        self, connection: Connection, kept: WatchList, code: str, named: int, day: date, sealed_by: Set[str] | None
+        self, connection: Connection, kept: WatchList, code: str, day: date, sealed_by: Set[str] | None
     ) -> bool:
-        """Whether the agency may hear today of this person, of what any of these municipalities sealed.
+        """Whether an agency whose list is lawful may hear today of this person, of what any of these sealed.
 
         None stands for changes of which nobody knows whose they are. Raises RecordDamaged: the row cannot be read;
         _NotYet.
@@ -114,12 +113,8 @@ class Telling:
         if not is_sound(bytes(row.resident), row.checksum):
             raise RecordDamaged
         resident = Resident.FromString(bytes(row.resident))
-        method = inquiry.InquiryMethod.ValueType(named)
-        question = Question(kept.agency, kept.purpose, day, method, items_of(kept), "changes")
-        may_tell = (
-            not is_protected(resident)
-            and self._policy.decide(question).allowed
-            and (sealed_by is None or any(map(self._policy.territory(kept.agency, kept.purpose, day), sealed_by)))
+        may_tell = not is_protected(resident) and (
+            sealed_by is None or any(map(self._policy.territory(kept.agency, kept.purpose, day), sealed_by))
         )
         if may_tell and not row.whole:
             raise _NotYet

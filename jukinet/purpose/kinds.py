@@ -31,8 +31,8 @@ _WAYS: "Final[Mapping[provision.ProvisionKind.ValueType, Provision | None]]" = {
 }
 
 NOT_READ: Final = inquiry.INQUIRY_METHOD_FOUR_ITEMS
-"""The law is asked with the four items where nobody is named; where a handle knows how the person was named, the center
-then asks with that."""
+"""The law is asked with the four items where nobody is named, as where changes are told. Where persons are put on a
+list, the center then asks with how their handles say that they were named."""
 
 
 def way_of(action: int) -> Provision | None:

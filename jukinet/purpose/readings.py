@@ -7,7 +7,7 @@ read together.
 What no entry says:
 
 - In layout 1, how the person was named and, unless something was provided, which items were wanted.
-- Of a message that was refused as a whole, how its other persons were named; of a list, how any of them was.
+- Of a message that was refused as a whole, how its other persons were named; of a list begun, how any of them was.
 - Which items a list has whose changes were refused.
 - Whether a seal (封印) was wanted, where nobody was found or the question was refused.
 - On which day a recall of a sealed answer was acknowledged (`jukinet.purpose.replay`).
@@ -32,9 +32,7 @@ _NUMBER: Final = inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER
 _ALL_FIELDS: Final = tuple(map(inquiry.IdentityField.ValueType, filter(None, inquiry.IdentityField.values())))
 _OF_MANY: Final = frozenset({ledger.ACTION_INQUIRE_BATCH, ledger.ACTION_WATCH})
 """One message of them is about many persons, and is refused if one of them is."""
-_NAMES_NOBODY: Final = frozenset({ledger.ACTION_END_WATCH, ledger.ACTION_ACKNOWLEDGE_RECALL})
-_BY_HANDLES: Final = frozenset({ledger.ACTION_WATCH, ledger.ACTION_TELL_CHANGE})
-"""The gateway asks the law before it knows how the persons were named, the center afterwards."""
+_NAMES_NOBODY: Final = frozenset({ledger.ACTION_TELL_CHANGE, ledger.ACTION_END_WATCH, ledger.ACTION_ACKNOWLEDGE_RECALL})
 
 
 class Reading(NamedTuple):
@@ -69,10 +67,11 @@ def readings(message: Sequence[ledger.Entry]) -> Iterator[Reading]:
 
 def _methods(message: Sequence[ledger.Entry]) -> Iterator[tuple[Method, ...]]:
     first = message[0]
-    if first.action in _NAMES_NOBODY or (first.action == ledger.ACTION_TELL_CHANGE and _is_refused(first)):
+    if first.action in _NAMES_NOBODY:
         yield (NOT_READ,)
         return
-    before = (NOT_READ,) if first.action in _BY_HANDLES else ()
+    # The gateway asks the law before it knows how the persons of handles were named, the center afterwards.
+    before = (NOT_READ,) if first.action == ledger.ACTION_WATCH else ()
     for named in _named(message):
         yield before + named
 

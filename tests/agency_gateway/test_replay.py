@@ -131,7 +131,6 @@ async def test_a_message_is_refused_as_a_whole_where_one_of_its_persons_is(asked
         ledger.ACTION_INQUIRE: number,
         ledger.ACTION_INQUIRE_BATCH: 3,
         ledger.ACTION_WATCH: 2,
-        ledger.ACTION_TELL_CHANGE: 1,
     }
 
 
