@@ -2,6 +2,7 @@
 
 `一丁目2番3号`, `１－２－３`, `1丁目2-3` and `一の二の三` have one key. Town and block are folded as one text, since the
 same number may stand at the end of one or at the beginning of the other; but no number goes on from one into the other.
+What only counts (丁目, 番, 号) is not in the key; what tells one kind of area from another stays: 条, 線, 区, 地割.
 The building (方書) is in no key: many who ask do not know it. The folding of characters is the one of names; both have
 one version, `person_name.SEARCH_KEY_VERSION`.
 
@@ -24,15 +25,17 @@ _FORMAL = str.maketrans(
 _NUMERALS = _DIGITS + "".join((*_UNITS, *map(chr, _FORMAL)))
 _KANJI = "\u3400-\u9fff々"
 _DASHES = "-‐‑‒–—―−─━ー~〜のノ"
+# What a number is divided by: 1番地の甲, 12のイ, 1-B; not the first letter of a word, as in 1の甲田.
+_BRANCH = f"[A-Za-z甲乙丙丁戊己庚辛イロハニホヘト](?=[{_DASHES}\\d号]|$)"
 # What a pattern begins with is what `re` looks for: a letter or a set of them it finds in a fourth of the time that it
 # takes to look behind each letter. So each begins with what it replaces, and only then looks behind that.
 # Kanji that count: before a counter, in a row such as 一の二の三, or last of all behind a counter (一番地一). Not those
-# of a name: 一の宮, 三番町 but for 番.
+# of a name: 一の宮, 三区町, 三番町 but for 番.
 _NUMERAL = re.compile(
-    f"[{_NUMERALS}](?:[{_NUMERALS}]*(?=丁目|丁|番|号|条|地割)"
-    f"|[{_NUMERALS}]*(?=[{_DASHES}][{_NUMERALS}\\d])"
-    f"|(?<=[{_NUMERALS}\\d目丁番地号][{_DASHES}][{_NUMERALS}])[{_NUMERALS}]*(?![{_KANJI}])"
-    f"|(?:(?<=[{_NUMERALS}\\d][番号].)|(?<=[{_NUMERALS}\\d]丁目.)|(?<=[{_NUMERALS}\\d]番地.))[{_NUMERALS}]*$)"
+    f"[{_NUMERALS}](?:[{_NUMERALS}]*(?=丁目|丁|番|号|条|線|区(?!町)|地割)"
+    f"|[{_NUMERALS}]*(?=[{_DASHES}](?:[{_NUMERALS}\\d]|{_BRANCH}))"
+    f"|(?<=[{_NUMERALS}\\d目丁番地号][{_DASHES}][{_NUMERALS}])[{_NUMERALS}]*(?=[^{_KANJI}]|$|{_BRANCH})"
+    f"|(?:(?<=[{_NUMERALS}\\d][番号].)|(?<=[{_NUMERALS}\\d]丁目.)|(?<=[{_NUMERALS}\\d]番地.))[{_NUMERALS}]*(?=$|{_BRANCH}))"
 )
 # 霞ケ関, 霞ヶ関 and 霞が関 are one place, and so are 堀之内 and 堀ノ内. Behind kana, as in つつじヶ丘, only what is
 # hardly a letter of a word: ヶ, and ケ where hiragana end.
@@ -41,8 +44,9 @@ _NO = re.compile(f"之(?<=[{_KANJI}].)(?=[{_KANJI}])")
 # 大字 and 字 say what kind of area follows; 十文字 and 丁字 are names.
 _AZA = re.compile("大字|小字|字(?<![文十丁].)(?=.)")
 _APART = re.compile(f"\\s(?<=[{_NUMERALS}\\d]\\s)\\s*(?=[{_NUMERALS}\\d])")
-_DASH = re.compile(f"[{_DASHES}](?<=\\d.)(?=\\d)")
-_COUNTER = re.compile(r"丁(?<=\d.)(?:目[のノ]?|(?=\d|$))|番(?<=\d.)(?:地|(?!町))[のノ]?|号(?<=\d.)[のノ]?")
+_DASH = re.compile(f"[{_DASHES}](?<=\\d.)(?=\\d|{_BRANCH})")
+_NTH = re.compile(r"第(?=\d+地割)")
+_COUNTER = re.compile(r"丁(?<=\d.)(?:目[のノ]?|(?=\d|$))|番(?<=\d.)(?:地|(?!町))[のノ]?|号(?<=[\dA-Za-z].)[のノ]?")
 _LOOSE_DASH = re.compile(r"-(?:-*(?=\D|$)|(?<!\d.)-*)")
 _DASH_ROW = re.compile("--+")
 _LEADING_ZEROS = re.compile(r"0(?<!\d.)0*(?=\d)")
@@ -84,7 +88,7 @@ def place_key(text: str) -> str:
     plain = _AZA.sub("", "".join(plain.split()))
     plain = _NO.sub("の", _GA.sub("が", plain))
     plain = _NUMERAL.sub(lambda match: str(_number(match[0])), plain)
-    plain = _COUNTER.sub("-", plain)
+    plain = _COUNTER.sub("-", _NTH.sub("-", plain))
     plain = _LOOSE_DASH.sub("", _DASH_ROW.sub("-", _DASH.sub("-", plain)))
     return fold_spelling(_LEADING_ZEROS.sub("", plain))
 

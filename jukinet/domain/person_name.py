@@ -19,7 +19,7 @@ import unicodedata
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.domain.kanji_variants import VARIANTS
 
-SEARCH_KEY_VERSION = 5
+SEARCH_KEY_VERSION = 6
 """Version of the folding of names and addresses. A stored key is of use only beside the version that made it."""
 
 _SELECTORS = (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *range(0x180B, 0x180E))

@@ -21,10 +21,13 @@ CHIYODA, CENTER, GATEWAY = "131016", "center", "gateway-1"
 
 def test_a_center_makes_the_keys_of_another_version_anew_before_it_answers(new_network: Any, tmp_path: Path) -> None:
     network = new_network(tmp_path, [CHIYODA])
-    record = network.person(CHIYODA, name=identity_pb2.PersonName(legal="試験　花子", former_surname="髙橋"))
+    address = identity_pb2.Address(local_government_code=CHIYODA, town="東七線", block="北12号")
+    name = identity_pb2.PersonName(legal="試験　花子", former_surname="髙橋")
+    record = network.person(CHIYODA, name=name, address=address)
     fill(network.mesh.config(CENTER).database, record)
     question = network.question(record)
     question.subject.four_items.name = "高橋 花子"
+    question.subject.four_items.address.town = "東７線"
     try:
         network.start(CENTER, "witness-1", GATEWAY)
         answer = asyncio.run(network.inquire(question))
