@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_status import rpc_status
 from sqlalchemy import Engine, event
 
+from agency_gateway import recall_service as recall_service_module
 from agency_gateway import record as record_module
 from agency_gateway.admission import Admission
 from agency_gateway.appending import load
@@ -29,6 +30,7 @@ from agency_gateway.recall_service import RecallService
 from agency_gateway.recalls import Recalls
 from agency_gateway.record import Record
 from agency_gateway.watch import WatchService
+from center_node import corrections as corrections_module
 from center_node.asked_today import AskedToday
 from center_node.body_keys import BodyKeys
 from center_node.changes import ChangeProvisionService
@@ -73,6 +75,9 @@ from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.register import apply_arrivals
 from jukinet.store.writer import Writer
 from tests.agency_gateway.calls import CERTIFICATE, GATEWAY, called_by
+
+if TYPE_CHECKING:
+    from tests.agency_gateway.office import Office
 
 PENSION = Identity("agency", "pension-service")
 BANK = Identity("private", "example-bank")
@@ -458,6 +463,16 @@ async def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     async with built.running():
         yield built
     built.close()
+
+
+@pytest.fixture
+def office(network: Network, monkeypatch: pytest.MonkeyPatch) -> "Office":
+    """Three residents are here, and nobody waits for a correction or a recall."""
+    from tests.agency_gateway.office import Office  # which takes names from here
+
+    for module in (corrections_module, recall_service_module):
+        monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    return Office(network, 1, 2, 3)
 
 
 async def _each(requests: Iterable[Any]) -> AsyncIterator[Any]:

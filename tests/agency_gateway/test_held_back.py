@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from agency_gateway import held_back, recall_service, recall_store, recalls, record
-from center_node import corrections as center_corrections
+from agency_gateway import held_back, recall_store, recalls, record
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
@@ -28,12 +27,10 @@ UNTIL = later(6)
 MIDNIGHT = datetime.combine(date.fromisoformat(UNTIL), time(), JAPAN)
 
 
-@pytest.fixture
-def office(network: Network, monkeypatch: pytest.MonkeyPatch) -> Office:
-    for module in (center_corrections, recall_service):
-        monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+@pytest.fixture(autouse=True)
+def sealed(network: Network) -> None:
+    """Answers for the pension service may be sealed."""
     network.desk._policy.adopt(draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12}))
-    return Office(network, 1, 2)
 
 
 def waiting(network: Network) -> int:

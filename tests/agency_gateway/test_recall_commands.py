@@ -13,8 +13,6 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import Result
 
-from agency_gateway import recall_service
-from center_node import corrections as center_corrections
 from jukinet._pb.jukinet.recall.v1.recall_pb2_grpc import add_RecallServiceServicer_to_server
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
@@ -29,13 +27,6 @@ from tests.mesh.test_metrics import scrape, value
 
 Network = Any  # the fixture's own class lives in conftest.py
 HEADER = {"format": "jukinet-recalls/1", "purpose": "B1-77.12", "agency": PENSION.uri, "gateway": GATEWAY.uri}
-
-
-@pytest.fixture
-def office(network: Network, monkeypatch: pytest.MonkeyPatch) -> Office:
-    for module in (center_corrections, recall_service):
-        monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
-    return Office(network, 1, 2)
 
 
 @pytest.fixture
