@@ -1,9 +1,9 @@
 """Refusals that a loop of questions runs into again and again (上限超過, 停止): they wait, and go on record together.
 
-Rule 1: whoever is stopped asks his next question half a second later, and hears of nothing that is not on record.
-Rule 2: all that were stopped in one quarter of a second share one commit. A scraper who runs into a limit fifty times
-in a second costs the disk four commits, so lawful questions hardly ever meet one of his.
-Rule 3: each leaves half a second after it came, not all at once: their next questions would come at once too.
+Rule 1: whoever is stopped asks his next question a second later, and hears of nothing that is not on record.
+Rule 2: all that were stopped in one half of a second share one commit. A scraper who runs into a limit fifty times
+in a second costs the disk two commits, so lawful questions hardly ever meet one of his.
+Rule 3: each leaves a second after it came, not all at once: their next questions would come at once too.
 Rule 4: whoever gives up meanwhile is on record all the same.
 
 A node that is killed loses what waits: of that nobody was told anything.
@@ -15,7 +15,7 @@ from typing import Final
 
 from agency_gateway.going_on import GoingOn
 
-_TICK_SECONDS: Final = 0.25
+_TICK_SECONDS: Final = 0.5
 
 
 async def _next_but_one_tick() -> None:
@@ -35,7 +35,7 @@ class DeferredRefusals:
         self._going_on = GoingOn()
 
     async def keep(self, put_on_record: Callable[[], Awaitable[object]]) -> None:
-        """Returns half a second later, and not before a refusal is on record; raises what that raised."""
+        """Returns a second later, and not before a refusal is on record; raises what that raised."""
         clock = asyncio.get_running_loop().time
         leaves_at = clock() + 2 * _TICK_SECONDS
         await self._going_on.to_its_end(self._keep_when_due(put_on_record))
