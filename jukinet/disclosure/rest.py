@@ -39,6 +39,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.assembly.reading import read_for_caller
 from jukinet.disclosure import mirror_store
 from jukinet.disclosure.mirror import Mirror
+from jukinet.disclosure.rest_server import REQUEST_SECONDS
 from jukinet.disclosure.usage import PAGE_ROWS, PART_ROWS, ROW_BYTES, Period, first_of_longest
 from jukinet.disclosure.usage_desk import UsageDesk
 from jukinet.disclosure.usage_rows import contradicted, rows_of, until
@@ -57,6 +58,8 @@ _MOST: Final = 1000
 _LAST: Final = 999_999
 _HTTP: Final = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503, 16: 401}
 """HTTP status by gRPC code; 500 for any other."""
+_FULL: Final = {errors.ERROR_REASON_OVERLOADED: 503, errors.ERROR_REASON_CALLER_AT_LIMIT: 429}
+"""HTTP status where there is no place for the connection: it is the node's limit, or the caller's share of it."""
 _PARAMETERS: Final = {"first_day": "periodStart", "last_day": "periodEnd"}
 """What a field of the call over gRPC is called here."""
 _HEADERS: Final = {"Cache-Control": "no-store"}
@@ -102,7 +105,11 @@ class Face:
         self._trust = trust
 
     def app(self) -> ASGIApp:
-        """The application, of which each request's state holds the client's certificate in DER."""
+        """The application.
+
+        Each request's state holds the client's `certificate` in DER, and as `no_place` the refusal of the connection
+        that it came on; None where that has a place.
+        """
         handlers: dict[str, Handler] = {
             "/v2/findUsage": self._find_usage,
             "/v2/usagePeriod": self._usage_period,
@@ -118,8 +125,10 @@ class Face:
 
     async def _answer(self, request: Request, handlers: Mapping[str, Handler]) -> Response:
         """What anybody hears. A router would answer, and redirect, in words of its own before it is known who calls."""
+        closing = {"Connection": "close"}
         try:
             counter = self._caller(request)
+            closing = {}
             handler = handlers.get(request.scope["path"])
             if handler is None:
                 raise _HttpRefused(errors.ERROR_REASON_NOT_IMPLEMENTED, 404)
@@ -128,13 +137,16 @@ class Face:
                 raise _HttpRefused(errors.ERROR_REASON_NOT_IMPLEMENTED, 405, {"Allow": "GET"})
             return await handler(request, counter)
         except Refused as refused:
-            return _problem(refused)
+            return _problem(refused, closing)
         except Exception as failure:  # its text may hold personal data
             log.error("a request failed", extra={"error_type": type(failure).__name__})
-            return _problem(Refused(errors.ERROR_REASON_UNSPECIFIED))
+            return _problem(Refused(errors.ERROR_REASON_UNSPECIFIED), closing)
 
     def _caller(self, request: Request) -> str:
-        """SPIFFE ID of the counter that calls. Raises Refused: IDENTITY_UNCLEAR, CALLER_NOT_ALLOWED."""
+        """SPIFFE ID of the counter that calls.
+
+        Raises Refused: IDENTITY_UNCLEAR, CALLER_NOT_ALLOWED, OVERLOADED, CALLER_AT_LIMIT.
+        """
         try:
             leaf = ssl.DER_cert_to_PEM_cert(request.state.certificate).encode()
             identity = identity_in(x509.load_pem_x509_certificate(leaf))
@@ -144,6 +156,8 @@ class Face:
         peer.require_valid(clock.now())
         if not network_callers().allows(_RPC, peer.identity, self._node):
             raise Refused(errors.ERROR_REASON_CALLER_NOT_ALLOWED)
+        if request.state.no_place:
+            raise request.state.no_place
         return peer.identity.uri
 
     async def _find_usage(self, request: Request, counter: str) -> Response:
@@ -258,7 +272,7 @@ def _json(content: dict[str, Any]) -> Response:
     return Response(body + b" " * (-len(body) % _PAGE_BYTES), 200, _HEADERS, "application/json")
 
 
-def _problem(refused: Refused) -> Response:
+def _problem(refused: Refused, closing: Mapping[str, str]) -> Response:
     facts, error_id = facts_of(refused.reason), secrets.token_hex(8)
     log.info("refused over REST", extra={"reason": name_of(refused.reason), "error_id": error_id})
     field = _PARAMETERS.get(refused.field, refused.field)
@@ -269,6 +283,8 @@ def _problem(refused: Refused) -> Response:
         status, more = refused.status, dict(refused.headers)
     elif refused.reason == errors.ERROR_REASON_IDENTITY_CHECK_INVALID:
         status = 401  # the check is the credential here: over gRPC, where it is a field, the caller is known already
+    elif refused.reason in _FULL:
+        status, more = _FULL[refused.reason], {"Retry-After": f"{REQUEST_SECONDS:.0f}"}
     if status == 401:
         more = {"WWW-Authenticate": "Bearer"}
-    return Response(body, status, {**_HEADERS, **more}, "application/json")
+    return Response(body, status, {**_HEADERS, **closing, **more}, "application/json")

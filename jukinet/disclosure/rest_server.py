@@ -2,36 +2,105 @@
 
 Rule: without a certificate of the nodes' CA there is no connection, and no request is read. Agencies and private
 organisations have certificates of another CA. What a request's addresses and headers say is logged nowhere.
+
+Rule: nobody keeps another one out. A connection takes a place of its counter's, as a call over gRPC does
+(`jukinet.mesh.traffic`); all who are no counters share what one of them may have, and none of them is answered anyhow.
+A connection without a place is told so, by the face, and ends. Whoever has a place loses it when he does not send the
+whole of his next request in time, be it byte by byte, or does not take what he is answered.
 """
 
 import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
+from cryptography import x509
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from jukinet.mesh.errors import Refused
+from jukinet.mesh.identity import Identity, identity_in
 from jukinet.mesh.server import ListenError
 from jukinet.mesh.tls import TlsFiles
+from jukinet.mesh.traffic import Traffic
 
 _CONNECTIONS: Final = 50
+_TOLD: Final = 50
+"""Connections beside those, to which it is still said that there is no place."""
+REQUEST_SECONDS: Final = 10.0
+"""For the whole of a request, from the connection's start or the last answer on."""
 _HEADER_BYTES: Final = 16_384
 _GRACE_SECONDS: Final = 2
 _RENEW_SECONDS: Final = 5.0
+_CONNECTION: Final = "REST"
+_NO_COUNTER: Final = Identity("disclosure")
+"""Stands for all who are no counters: the node itself calls nobody here."""
 
 
-class _WithCertificate(H11Protocol):
-    """uvicorn's HTTP protocol, with the client's certificate in each request's state."""
+class _Connection(H11Protocol):
+    """uvicorn's HTTP protocol with a place and a timer, and in each request's state the client's certificate.
+
+    uvicorn's own timer between requests ends with the next byte, and its limit counts whoever is connected.
+
+    Args:
+        places: of all connections.
+        seconds: for the whole of a request.
+        uvicorns: what uvicorn gives a protocol.
+    """
+
+    def __init__(self, *, places: Traffic, seconds: float, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._places = places
+        self._seconds = seconds
+        self._held = ExitStack()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
-        tls = transport.get_extra_info("ssl_object")
-        self.app_state = {**self.app_state, "certificate": tls.getpeercert(binary_form=True)}
+        certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        no_place = None
+        try:
+            self._held.enter_context(self._places.call(_CONNECTION, _holder(certificate)))
+        except Refused as refused:
+            no_place = refused
+        self.app_state = {**self.app_state, "certificate": certificate, "no_place": no_place}
         super().connection_made(transport)
+        self._wait()
+        if no_place and len(self.connections) > _CONNECTIONS + _TOLD:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._held.close()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self._timer.cancel()
+        self._wait()
+        super().on_response_complete()
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self._seconds, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        """Ends the connection, unless it is the node that the client waits for."""
+        answered = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # None at first
+        if answered or self.flow.write_paused:
+            self.transport.close()
+        else:
+            self._wait()
+
+
+def _holder(certificate: bytes) -> Identity:
+    """Whose place a connection takes."""
+    try:
+        identity = identity_in(x509.load_der_x509_certificate(certificate))
+    except (ValueError, x509.ExtensionNotFound):
+        return _NO_COUNTER
+    return identity if identity.kind == "counter" else _NO_COUNTER
 
 
 class _Server(uvicorn.Server):
@@ -63,19 +132,21 @@ def bind(listen: str) -> socket.socket:
     return bound
 
 
-async def serve(app: ASGIApp, bound: socket.socket, tls: TlsFiles) -> None:
+async def serve(app: ASGIApp, bound: socket.socket, tls: TlsFiles, *, request_seconds: float = REQUEST_SECONDS) -> None:
     """Serves until cancelled. A part of the node.
 
     Args:
         app: of `rest.Face`.
         bound: of `bind`.
         tls: the node's own certificate, and the CA of the nodes.
+        request_seconds: for the whole of a request.
     """
+    connection: Any = partial(_Connection, places=Traffic(_CONNECTIONS), seconds=request_seconds)
     context = _context(tls)
     server = _Server(
         uvicorn.Config(
             app,
-            http=_WithCertificate,
+            http=connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -83,7 +154,6 @@ async def serve(app: ASGIApp, bound: socket.socket, tls: TlsFiles) -> None:
             server_header=False,
             proxy_headers=False,
             ssl_context_factory=lambda _config, _default: context,
-            limit_concurrency=_CONNECTIONS,
             h11_max_incomplete_event_size=_HEADER_BYTES,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
