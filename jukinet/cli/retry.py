@@ -29,8 +29,15 @@ _PASSING: Final = frozenset(
         grpc.StatusCode.DEADLINE_EXCEEDED,
     }
 )
-# RESOURCE_EXHAUSTED too, but no waiting makes a message smaller, and a budget lasts until the next day.
-_LASTING: Final = frozenset({errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE, errors_pb2.ERROR_REASON_BUDGET_EXCEEDED})
+# RESOURCE_EXHAUSTED too, but no waiting makes a message smaller, and a budget, or what a resident was told, lasts
+# until the next day.
+_LASTING: Final = frozenset(
+    {
+        errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE,
+        errors_pb2.ERROR_REASON_BUDGET_EXCEEDED,
+        errors_pb2.ERROR_REASON_USAGE_ASKED_TODAY,
+    }
+)
 _T = TypeVar("_T")
 
 

@@ -162,12 +162,13 @@ class Face:
 
     async def _find_usage(self, request: Request, counter: str) -> Response:
         asked = _parameters(request, "periodStart", "periodEnd", "offset", "limit")
-        today = clock.today_in_japan()
-        period = Period(_day(asked, "periodStart", first_of_longest(today)), _day(asked, "periodEnd", today))
+        signed = _check(request)
+        last = _day(asked, "periodEnd", _day_of(signed))
+        period = Period(_day(asked, "periodStart", first_of_longest(last)), last)
         offset = _number(asked, "offset", 0, least=0, most=_LAST)
         limit = _number(asked, "limit", _MOST, least=1, most=_MOST)
         first_row = offset - offset % PART_ROWS
-        answer = await self._usage.find(counter, _check(request), period, first_row)
+        answer = await self._usage.find(counter, signed, period, first_row)
         usage = disclosure.Usage.FromString(answer.usage)
         rows = rows_of(usage)
         return _json(
@@ -220,6 +221,16 @@ def _check(request: Request) -> disclosure.SignedIdentityCheck:
         return disclosure.SignedIdentityCheck.FromString(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, binascii.Error, DecodeError):
         raise Refused(errors.ERROR_REASON_IDENTITY_CHECK_INVALID, detail="no check in the header") from None
+
+
+def _day_of(signed: disclosure.SignedIdentityCheck) -> date:
+    """Day in Japan of a check that may be refused yet: it is the same one for all parts of an answer over midnight."""
+    today = clock.today_in_japan()
+    try:
+        made = disclosure.IdentityCheck.FromString(signed.check).checked_at
+        return min(made.ToDatetime(clock.JAPAN).date(), today)
+    except (DecodeError, ValueError, OverflowError):
+        return today
 
 
 def _parameters(request: Request, *known: str) -> dict[str, str]:

@@ -96,8 +96,12 @@ class Period(NamedTuple):
 
 
 def first_of_longest(last: date) -> date:
-    """First day of the longest period that ends on a day; 1 March where the year has no 29 February."""
-    return date(last.year - LONGEST_YEARS, last.month, 1) + timedelta(days=last.day - 1)
+    """First day of the longest period that ends on a day; 1 March where the year has no 29 February.
+
+    The network's first day where that is later.
+    """
+    last = max(last, NETWORK_BEGAN)
+    return max(date(last.year - LONGEST_YEARS, last.month, 1) + timedelta(days=last.day - 1), NETWORK_BEGAN)
 
 
 class Searched(NamedTuple):

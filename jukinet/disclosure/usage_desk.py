@@ -56,9 +56,7 @@ class UsageDesk:
         known, made_at = all(each.was_looked_at for each in self._mirrors), clock.now_us()
 
         def make(connection: Connection) -> tuple[Told, disclosure.FindUsageResponse, bool]:
-            before = usage_store.told_on(connection, subject, day)
-            if before is not None and (before.check_id, before.period) != (check.id, period):
-                raise Refused(errors.ERROR_REASON_USAGE_ASKED_TODAY)
+            before = usage_store.told_for(connection, subject, day, check.id, period)
             if before is None and not known:
                 # Just started: nobody knows yet whether what the ledgers show now still fits what is here.
                 raise Refused(errors.ERROR_REASON_LEDGER_NOT_MIRRORED)
@@ -78,8 +76,14 @@ class UsageDesk:
         body = answer.SerializeToString(deterministic=True)
         if again:
             await attempt.keep(body)
-        else:
+            return answer
+        try:
             await attempt.carry_out(
                 lambda connection: usage_store.keep_told(connection, subject, day, told), lambda _: body
             )
+        except Refused as refused:
+            if refused.reason != errors.ERROR_REASON_USAGE_ASKED_TODAY:
+                raise
+            # A call of the same moment was first. If it was for this check, its answer is told.
+            return await self._told(attempt, check, period, first_row)
         return answer

@@ -31,24 +31,41 @@ class Told(NamedTuple):
     searched: tuple[Searched, ...]
 
 
-def told_on(connection: Connection, subject: bytes, day: date) -> Told | None:
-    """What a resident, by his keyed digest, was told on a day in Japan; None for nothing. Raises LedgerCorrupt."""
+def told_for(connection: Connection, subject: bytes, day: date, check_id: str, period: Period) -> Told | None:
+    """What was told for a check of identity, on whichever day; None where the resident may be told now.
+
+    Args:
+        connection: to the node's database; only read from.
+        subject: the resident's keyed digest.
+        day: today, in Japan.
+        check_id: of the check.
+        period: asked for.
+    Raises:
+        Refused: USAGE_ASKED_TODAY; IDENTITY_CHECK_INVALID, when the check served for something else before.
+        LedgerCorrupt: the mirror is damaged.
+    """
     table = schema.usages
-    row = connection.execute(
-        select(table).where(table.c.subject == subject, table.c.day == day.isoformat())
-    ).one_or_none()
-    if row is None:
-        return None
-    period = Period(date.fromisoformat(row.first_day), date.fromisoformat(row.last_day))
-    return Told(row.check_id, period, row.made_at, _searched_for(connection, row.check_id))
+    row = connection.execute(select(table).where(table.c.check_id == check_id)).one_or_none()
+    if row is not None:
+        told = Period(date.fromisoformat(row.first_day), date.fromisoformat(row.last_day))
+        if (row.subject, told) == (subject, period):
+            return Told(check_id, period, row.made_at, _searched_for(connection, check_id))
+    if connection.execute(
+        select(table.c.day).where(table.c.subject == subject, table.c.day == day.isoformat())
+    ).first():
+        raise Refused(errors.ERROR_REASON_USAGE_ASKED_TODAY)
+    if row is not None:
+        raise Refused(errors.ERROR_REASON_IDENTITY_CHECK_INVALID, detail="it was used before")
+    return None
 
 
 def keep_told(connection: Connection, subject: bytes, day: date, told: Told) -> None:
-    """Keeps an answer that is about to leave. Raises Refused, before it has written: USAGE_ASKED_TODAY."""
-    if told_on(connection, subject, day) is not None:
+    """Keeps an answer that is about to leave.
+
+    Raises Refused, before it has written: as `told_for`; USAGE_ASKED_TODAY too where the check's own was kept already.
+    """
+    if told_for(connection, subject, day, told.check_id, told.period) is not None:
         raise Refused(errors.ERROR_REASON_USAGE_ASKED_TODAY)
-    if connection.execute(select(schema.usages.c.day).where(schema.usages.c.check_id == told.check_id)).first():
-        raise Refused(errors.ERROR_REASON_IDENTITY_CHECK_INVALID, detail="it was used before")
     connection.execute(
         insert(schema.usages),
         {

@@ -4,8 +4,10 @@ import grpc
 import pytest
 
 from jukinet._pb.jukinet.disclosure.v1.disclosure_pb2 import FindUsageRequest, FindUsageResponse, Usage, UsageRow
+from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet.cli.disclosure import all_parts
 from jukinet.cli.retry import CallRefused
+from jukinet.mesh.errors import Refused, to_status
 
 
 class Node:
@@ -37,6 +39,22 @@ async def test_a_part_whose_call_was_lost_is_asked_for_again(call: str) -> None:
     assert len(await all_parts(node.find, FindUsageRequest())) == 3
     assert len(node.asked) == 4
     assert sorted(set(node.asked)) == [0, 2, 4]
+
+
+async def test_a_day_that_is_used_up_is_waited_for_by_nobody() -> None:
+    node, refused = Node(), Refused(errors_pb2.ERROR_REASON_USAGE_ASKED_TODAY)
+    status = to_status(refused, "0" * 16)
+
+    async def find(request: FindUsageRequest, *, timeout: float) -> FindUsageResponse:
+        if not request.first_row:
+            return await node.find(request, timeout=timeout)
+        node.asked.append(request.first_row)
+        trailing = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+        raise grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), trailing, status.message)
+
+    with pytest.raises(CallRefused, match="USAGE_ASKED_TODAY"):
+        await all_parts(find, FindUsageRequest())
+    assert node.asked == [0, 2]
 
 
 async def test_what_no_waiting_mends_is_not_asked_again() -> None:

@@ -2,14 +2,17 @@
 
 import base64
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.disclosure.rest import Face
 from jukinet.disclosure.usage_desk import UsageDesk
+from jukinet.mesh import clock
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from tests.disclosure.answers import APRIL
@@ -94,6 +97,37 @@ async def test_a_period_that_is_refused_is_named_as_the_parameter_is(
     refused = await ask(portal, **wrong)
     assert (refused.status_code, refused.json()["reason"]) == (400, "USAGE_TOO_LONG")
     assert refused.json()["field"] == name
+
+
+@pytest.mark.parametrize(
+    ("end", "start"), [("2019-01-31", "2012-01-31"), ("2005-01-01", "2002-08-05"), ("2002-08-05", "2002-08-05")]
+)
+async def test_a_last_day_alone_asks_for_the_longest_period_that_ends_there(
+    portal: httpx.AsyncClient, end: str, start: str
+) -> None:
+    headers = {"Authorization": f"Bearer {token()}"}
+    answered = await portal.get("/v2/findUsage", params={"periodEnd": end}, headers=headers)
+    first = disclosure.Usage.FromString(base64.b64decode(answered.json()["answer"]["usage"])).first_day
+    assert f"{first.year}-{first.month:02}-{first.day:02}" == start
+
+
+@pytest.mark.parametrize("end", ["0001-01-01", "2002-08-04"])
+async def test_a_last_day_before_the_network_began_is_refused(portal: httpx.AsyncClient, end: str) -> None:
+    headers = {"Authorization": f"Bearer {token()}"}
+    refused = await portal.get("/v2/findUsage", params={"periodEnd": end}, headers=headers)
+    assert (refused.status_code, refused.json()["reason"]) == (400, "USAGE_TOO_LONG")
+    assert refused.json()["field"] == "periodEnd"
+
+
+async def test_who_names_no_day_reads_on_over_midnight(
+    portal: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Authorization": f"Bearer {token()}"}
+    before = await portal.get("/v2/findUsage", headers=headers)
+    tomorrow = clock.today_in_japan() + timedelta(days=1)
+    monkeypatch.setattr(clock, "today_in_japan", lambda: tomorrow)
+    after = await portal.get("/v2/findUsage", headers=headers)
+    assert (before.status_code, after.content) == (200, before.content)
 
 
 async def test_asking_for_the_headers_alone_does_not_cost_the_resident_the_day(

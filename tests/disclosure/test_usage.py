@@ -126,7 +126,7 @@ def test_a_period_has_seven_years_of_the_network_to_the_day_and_no_day_to_come(
     assert refusals == ([] if fits else [errors.ERROR_REASON_USAGE_TOO_LONG])
 
 
-@given(st.dates(date(2009, 8, 5)))
+@given(st.dates(date(2002, 8, 5)))
 def test_the_longest_period_that_ends_on_a_day_is_told_of_and_no_longer_one(last: date) -> None:
     first = first_of_longest(last)
     Period(first, last).check(last)
@@ -146,12 +146,13 @@ async def test_a_resident_is_told_once_a_day_and_a_check_serves_once(filled: Nod
 
     await keep(subject, day, answer)
     with filled.reader.connect() as connection:
-        assert usage_store.told_on(connection, subject, day) == answer
-        assert usage_store.told_on(connection, subject, day + timedelta(days=1)) is None
+        for today in (day, day + timedelta(days=1)):
+            assert usage_store.told_for(connection, subject, today, CHECK, APRIL) == answer
+        assert usage_store.told_for(connection, subject, day + timedelta(days=1), CHECK[:-1] + "2", APRIL) is None
     with pytest.raises(Refused, match="USAGE_ASKED_TODAY"):
         await keep(subject, day, answer._replace(check_id=CHECK[:-1] + "2"))
     with pytest.raises(Refused, match="IDENTITY_CHECK_INVALID"):
-        await keep(subject, day + timedelta(days=1), answer)
+        await keep(b"\x02" * 32, day, answer)
     await keep(subject, day + timedelta(days=1), answer._replace(check_id=CHECK[:-1] + "3"))
     await keep(b"\x02" * 32, day, answer._replace(check_id=CHECK[:-1] + "4"))
 
@@ -167,7 +168,7 @@ async def test_an_answer_of_before_the_moment_was_kept_is_had_again_with_that_of
 
     await filled.writer.run(keep)
     with filled.reader.connect() as connection:
-        again = usage_store.told_on(connection, subject, day)
+        again = usage_store.told_for(connection, subject, day, CHECK, Period(day, day))
     assert again is not None
     assert [each.verified_at for each in again.searched] == [us(MADE_AT)]
 

@@ -1,7 +1,9 @@
 """What a counter is told at the desk: up to when it holds, which ledger was contradicted, and the same again."""
 
+import asyncio
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +17,8 @@ from jukinet.disclosure.desk import Desk
 from jukinet.disclosure.rest import Face
 from jukinet.disclosure.usage import UsageOffice
 from jukinet.disclosure.usage_desk import UsageDesk
-from jukinet.mesh.errors import Refused
+from jukinet.mesh import clock
+from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.identity import Identity
 from tests.disclosure.answers import APRIL, CODE, OFFICE, OTHER
 from tests.disclosure.counter import COUNTER, check
@@ -80,6 +83,37 @@ async def test_the_same_is_told_again_though_the_ledger_was_looked_at_since(node
     assert await told(usage, signed) == first
     with pytest.raises(Refused, match="USAGE_ASKED_TODAY"):
         await told(usage, check(2))
+
+
+async def test_two_calls_of_one_moment_hear_the_same_if_they_are_for_one_check(node: Node, usage: UsageDesk) -> None:
+    await node.mirror.look()
+    signed = check()
+    first, *others = await asyncio.gather(*(told(usage, signed) for _ in range(4)))
+    assert others == [first] * 3
+    results = {ledger_pb2.Result.Name(each.result) for each in node.own_entries()}
+    assert (len(node.own_entries()), results) == (4, {"RESULT_DONE"})
+
+
+async def test_of_two_checks_of_one_moment_one_uses_the_residents_day(node: Node, usage: UsageDesk) -> None:
+    await node.mirror.look()
+    heard = await asyncio.gather(*(told(usage, check(number)) for number in (1, 2)), return_exceptions=True)
+    refused = [name_of(each.reason) for each in heard if isinstance(each, Refused)]
+    assert refused == ["USAGE_ASKED_TODAY"]
+
+
+async def test_the_parts_of_an_answer_are_had_over_midnight_and_the_new_day_is_not_used_by_them(
+    node: Node, usage: UsageDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.mirror.look()
+    signed, today = check(), clock.today_in_japan()
+    first = await told(usage, signed)
+    monkeypatch.setattr(clock, "today_in_japan", lambda: today + timedelta(days=1))
+    assert await told(usage, signed) == first
+    later = disclosure.Usage.FromString((await usage.find(COUNTER, signed, APRIL, 400)).usage)
+    assert (later.first_row, later.made_at) == (400, disclosure.Usage.FromString(first.usage).made_at)
+    with pytest.raises(Refused, match="IDENTITY_CHECK_INVALID"):
+        await usage.find(COUNTER, signed, APRIL._replace(first=APRIL.last), 0)
+    assert await told(usage, check(2)) != first
 
 
 async def test_a_node_that_was_just_started_tells_nothing_new_before_it_has_looked(
