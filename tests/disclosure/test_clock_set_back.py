@@ -11,7 +11,7 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.disclosure.acts import Acts
 from jukinet.disclosure.desk import Attempt, Desk
 from jukinet.disclosure.usage_desk import UsageDesk
-from jukinet.disclosure.usage_store import Told, keep_told, search_now, told_on
+from jukinet.disclosure.usage_store import Told, keep_told, search_now, told_for
 from jukinet.ledger import store
 from jukinet.ledger.export import export_database
 from jukinet.ledger.newest import newest_us
@@ -76,4 +76,4 @@ async def test_an_act_whose_entry_would_be_too_early_is_taken_back_with_it(node:
     with pytest.raises(Refused, match="LEDGER_UNAVAILABLE"):
         await desk.acts.carry_out(lambda connection: keep_told(connection, bytes(32), day, told), lambda _: early)
     with node.reader.connect() as connection:
-        assert (told_on(connection, bytes(32), day), node.own_entries()) == (None, [])
+        assert (told_for(connection, bytes(32), day, CHECK, APRIL), node.own_entries()) == (None, [])
