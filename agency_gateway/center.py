@@ -42,6 +42,10 @@ class CenterAway(Refused):
     """The call to the center failed: DEPENDENCY_UNAVAILABLE, or why the center refused all questions of the call."""
 
 
+class TicketRefused(Refused):
+    """The center refused a ticket, and with it all who are asked about under it: nobody of them was looked up."""
+
+
 class _Question(NamedTuple):
     ticket: provision.Ticket
     question: provision.Question
@@ -91,7 +95,7 @@ class Center:
         """Asks about the persons of one message of a batch, in a call of its own.
 
         Returns: for each what `provided` gives, or what it raises of one person alone.
-        Raises CenterAway.
+        Raises CenterAway and TicketRefused: nothing is to be had of the message, now or by law.
         """
         with tracing.span("inquiry.provide"):
             request = provision.ProvideRequest()
@@ -102,7 +106,11 @@ class Center:
                 question.held = mark
             questions[0].traceparent = tracing.traceparent()
             async with self._batches:
-                return await self._call([ticket], request)
+                found = await self._call([ticket], request)
+        for each in found:
+            if isinstance(each, TicketRefused):
+                raise each
+        return found
 
     async def _ask(self, group: list[_Question]) -> Sequence[provision.Provision | Exception]:
         tickets, questions = zip(*group, strict=True)
@@ -146,8 +154,10 @@ def _checked(
     if ticket.sealed_until and bool(found.sealed_token) != bool(found.person_token):
         log.error("the center sealed no answer: the person would be shown it at once")
         return Refused(errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE)
+    if found.refusal == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE:  # his record is damaged; the others have answers
+        return Refused(found.refusal)
     if found.refusal:
-        return Refused(told(found.refusal), limit=found.limit if found.limit in LIMITS else "")
+        return TicketRefused(told(found.refusal), limit=found.limit if found.limit in LIMITS else "")
     return found
 
 

@@ -49,12 +49,6 @@ _ACTIONS = {
 
 _TOLD_BY_THE_LEDGER = {errors.ERROR_REASON_PRIVATE_SECTOR_BANNED, errors.ERROR_REASON_LEDGER_UNAVAILABLE}
 """What a handler says to a private organisation once the attempt is on record, or could not be put there."""
-_OF_THE_WHOLE = {
-    errors.ERROR_REASON_BUDGET_EXCEEDED,
-    errors.ERROR_REASON_OPERATOR_FROZEN,
-    errors.ERROR_REASON_OPERATOR_ELSEWHERE,
-}
-"""What the center knows of an agency or its operator from all gateways."""
 
 A = TypeVar("A", inquiry.InquireResponse, inquiry.VerifyIdentityResponse)
 
@@ -247,7 +241,6 @@ class InquiryService(InquiryServiceServicer):
         try:
             ticket = whole.batch_ticket(subjects, decision, for_watch=request.for_watch)
             found = await self._center.provide_all(ticket, subjects, held=request.held)
-            _raise_if_of_the_whole(found)
         except Refused as refused:
             await self._desk.refuse(whole, refused.reason, decision, limit=refused.limit)
         await self._desk.go_on(whole, decision)  # what his other messages told him is on record by now
@@ -284,16 +277,6 @@ def _as_named(asked: Asked, subject: inquiry.Subject) -> tuple[bytes, ...]:
     """By what a question is known again the same day (二重照会)."""
     affair = asked.agency.encode(), asked.context.purpose.encode(), bytes(sorted(asked.fields))
     return *affair, subject.SerializeToString(deterministic=True)
-
-
-def _raise_if_of_the_whole(found: Sequence[provision.Provision | Refused]) -> None:
-    """A message that the center refuses for its operator or its agency, and not for one person, is refused as a whole.
-
-    Raises Refused.
-    """
-    for each in found:
-        if isinstance(each, Refused) and each.reason in _OF_THE_WHOLE:
-            raise each
 
 
 def _answer_of(found: provision.Provision | Refused, answer: inquiry.BatchAnswer) -> inquiry.BatchAnswer:

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import date
 from typing import Any
 
 import grpc
@@ -25,11 +26,15 @@ from jukinet.ledger import merkle
 from jukinet.ledger.note import open_checkpoint
 from jukinet.ledger.verify import batch_result
 from jukinet.ledger.verify.batch_result import TOGETHER
+from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.limits import ANSWER_BYTES
-from jukinet.purpose.ticket import question_id
+from jukinet.purpose import ticket as ticket_module
+from jukinet.purpose.decision import PurposePolicy
+from jukinet.purpose.ticket import question_id, used_key
 from jukinet.store.schema import residents
 from tests.ledger.proofs import verify_inclusion
+from tests.purpose.drafts import draft
 
 Network = Any  # the fixture's own class lives in conftest.py
 REQUEST_ID = "5f7d1c1e-0000-4000-8000-000000000001"
@@ -170,6 +175,49 @@ async def test_when_the_center_is_away_nothing_of_the_message_leaves_and_one_ent
     refusal = await network.refusal_of(network.inquire_batch(network.batch_of(1, 2, 3, request_id=REQUEST_ID)))
     assert refusal == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
     assert [(entry.request_id, entry.refusal) for entry in network.leaves()] == [(REQUEST_ID, refusal)]
+
+
+def _decide_by_another_edition(network: Network, _: pytest.MonkeyPatch) -> None:
+    gateways = network.desk._policy
+    centers = PurposePolicy(gateways.editions, gateways._directory)
+    centers.adopt(draft("2026-04", date(2026, 4, 1), rows={"B1-80": None}))
+    network.center_service._policy = centers
+
+
+def _list_no_agency(network: Network, _: pytest.MonkeyPatch) -> None:
+    network.center_service._policy = PurposePolicy(network.desk._policy.editions, {})
+
+
+def _remember_no_more_tickets(_: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticket_module, "MOST_REMEMBERED", 0)
+
+
+def _know_the_request_id(network: Network, _: pytest.MonkeyPatch) -> None:
+    used = used_key("spiffe://agencies.jukinet/agency/pension-service", REQUEST_ID)
+    network.center_service._tickets._used[used] = now().timestamp() + 60
+
+
+@pytest.mark.parametrize(
+    ("happen", "reason"),
+    [
+        (_decide_by_another_edition, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE),
+        (_remember_no_more_tickets, errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE),
+        (_list_no_agency, errors.ERROR_REASON_AGENCY_UNKNOWN),
+        (_know_the_request_id, errors.ERROR_REASON_REQUEST_ID_REUSED),
+    ],
+)
+async def test_a_message_whose_ticket_the_center_refuses_is_refused_as_a_whole_with_one_entry(
+    network: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    happen: Callable[[Network, pytest.MonkeyPatch], None],
+    reason: int,
+) -> None:
+    network.enter(*map(network.record_of, (1, 2, 3)))
+    happen(network, monkeypatch)
+    message = network.batch_of(1, 2, 3, request_id=REQUEST_ID)
+    assert await network.refusal_of(network.inquire_batch(message)) == reason
+    assert network.reads == []
+    assert [(entry.request_id, entry.refusal) for entry in network.leaves()] == [(REQUEST_ID, reason)]
 
 
 async def test_one_damaged_record_is_refused_in_its_place_and_on_record(network: Network) -> None:

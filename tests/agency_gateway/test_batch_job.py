@@ -24,6 +24,7 @@ from jukinet.cli.held_marks import read_marks, with_marks
 from jukinet.cli.job_file import write_job
 from jukinet.cli.lines_settled import LinesSettled
 from jukinet.cli.output import Failure
+from jukinet.cli.retry import passes as keeps_trying
 from jukinet.ledger.note import Signer
 from jukinet.ledger.verify.batch_job import (
     LIFETIME,
@@ -39,7 +40,9 @@ from jukinet.ledger.verify.batch_report import BatchReport
 from jukinet.ledger.verify.batch_result import FORMAT, TOGETHER, verify_batch
 from jukinet.ledger.verify.json_lines import spell
 from jukinet.mesh.clock import now
+from jukinet.mesh.errors import code_of
 from jukinet.mesh.pki import create_signing_key, load_signing_key
+from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.freshness import sign_freshness
 from tests.agency_gateway.conftest import signed
 from tests.agency_gateway.test_seals import later
@@ -386,6 +389,26 @@ async def test_a_message_that_is_not_whole_is_asked_again(network: Network, tmp_
         await case.run(up_to=0)
         assert case.result.read_bytes() == begun[:whole]
     await case.run()
+    assert case.verify().findings.sound
+
+
+async def test_a_message_that_the_center_cannot_answer_by_its_edition_is_asked_again_when_it_can(
+    network: Network, tmp_path: Path
+) -> None:
+    network.enter(*map(network.record_of, range(1, TOGETHER + 3)))
+    case = Case(tmp_path, network)
+    case.order([*range(1, TOGETHER + 3)])
+    await case.run(up_to=1)
+    begun = case.result.read_bytes()
+    centers, edition = PurposePolicy(network.policy.editions, network.directory), draft("2026-04", date(2026, 4, 1))
+    centers.adopt(edition)
+    network.center_service._policy = centers
+    refusal = await network.refusal_of(case.run())
+    assert keeps_trying(code_of(refusal), refusal), "what the command does by itself"
+    assert case.result.read_bytes() == begun
+    network.policy.adopt(edition)
+    await case.run()
+    assert not any("refusal" in line for line in case.lines())
     assert case.verify().findings.sound
 
 

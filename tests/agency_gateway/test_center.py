@@ -148,9 +148,9 @@ async def test_what_the_center_says_of_the_gateway_is_no_ban_of_the_agency_and_s
             each.refusal = reason
 
     network.center.alter = refuse
-    (answer,) = await network.inquire_batch(network.batch_of(1, 1))
-    assert [each.refusal for each in answer.answers] == [errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE] * 2
-    assert {entry.refusal for entry in network.leaves()} == {errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
+    refusal = await network.refusal_of(network.inquire_batch(network.batch_of(1, 1)))
+    assert refusal == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert [entry.refusal for entry in network.leaves()] == [refusal]
     said = [record for record in caplog.records if "the center refuses this gateway" in record.message]
     assert [vars(record)["reason"] for record in said] == [name_of(reason)]
 
