@@ -2,9 +2,13 @@
 
 A gateway may read for others, which makes it worth deceiving (confused deputy). So it does not ask in its own name: it
 states, under its signature, which agency asks what about whom, for thirty seconds. A request id is good for one use,
-whichever gateway brings it, for as long as an operator's proof for it may be shown to another one. The center checks
-the statement against its caller and the question, and then decides again by the same policy. Questions that are asked
-together share the signature; each has its own ticket, and so has each message of a batch.
+whichever gateway brings it, for as long as an operator's proof for it may be shown to another one. A center that starts
+remembers none of before: until such proofs have run out, a question that was asked may be asked once more, through
+another gateway. The center checks the statement against its caller and the question, and then decides again by the same
+policy. Questions that are asked together share the signature; each has its own ticket, and so has each message of a
+batch.
+
+Source: docs/decisions/0056-an-operator-signs-each-question.md.
 """
 
 import hashlib
