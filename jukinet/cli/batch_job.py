@@ -141,8 +141,8 @@ def run(
     command goes on behind the last answer.
 
     Exit codes: 0 every person is answered, 1 some persons were refused (their lines say why), the job does not hold, or
-    how fresh an answer is was not said by the center, 2 a file is not what it should be, 3 not complete yet (no answer,
-    or interrupted), 4 not allowed by law.
+    an answer is not as fresh as it has to be by the center's word, 2 a file is not what it should be, 3 not complete
+    yet (no answer, or interrupted), 4 not allowed by law.
 
     Example: jukinet batch-job run job --out result --mesh mesh --operator op-8
     """
@@ -197,7 +197,7 @@ def verify(
 ) -> None:
     """Check a result offline: every person of the job is answered in his place, by a gateway, on record, unchanged.
 
-    With --freshness-key it is checked too that the center said how fresh each answer is.
+    With --freshness-key it is checked too that the center said how fresh each answer is, and that this is as ordered.
 
     Exit codes: 0 sound and complete, 1 not so (the report says what), 2 a file cannot be read as what it should be.
 

@@ -12,11 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import (
-    INQUIRY_OUTCOME_MATCH,
-    InquireBatchRequest,
-    InquireBatchResponse,
-)
+from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet.cli.connect import Target, channel_to, traced
 from jukinet.cli.operator_key import Signing
@@ -24,7 +20,7 @@ from jukinet.cli.output import Exit, Failure, fail_call
 from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
 from jukinet.cli.source_check import SourceCheck, now_us
 from jukinet.ledger.verify.batch_job import Person, put_persons
-from jukinet.ledger.verify.freshness import asked_of
+from jukinet.ledger.verify.freshness import demand_of
 from jukinet.mesh.client import streaming
 from jukinet.mesh.limits import GATEWAY_MESSAGE_BYTES
 
@@ -174,8 +170,9 @@ class BatchStream:
             self._keep(sent.popleft()[0], None)
         if response is not None:
             message, asked_us = sent.popleft()
+            oldest = self._asked.context.maximum_age_seconds
             for person, answer in zip(message.persons, response.answers, strict=True):
                 if not answer.refusal:  # who was refused was not looked up
-                    of = asked_of(person.subject, found=answer.outcome == INQUIRY_OUTCOME_MATCH)
-                    self._check.require(answer.freshness, municipality=of, asked_us=asked_us)
+                    demand = demand_of(person.subject, answer.outcome, maximum_age_seconds=oldest)
+                    self._check.require(answer.freshness, demand, asked_us=asked_us)
             self._keep(message, response)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         IdentityField,
         InquireResponse,
         InquiryContext,
+        InquiryOutcome,
         Subject,
         VerifyIdentityResponse,
     )
@@ -158,8 +159,8 @@ def inquire(
     more than one look the same; "not provided" says that it cannot be known, since what a municipality reported may not
     all be at the center. Every question is put on record, a refused one too.
 
-    Exit codes: 0 answered (with a match or without), 1 how fresh it is was not said by the center, 2 the question is
-    malformed, 3 no answer, 4 not allowed by law.
+    Exit codes: 0 answered (with a match or without), 1 not as fresh as it has to be by the center's word, 2 the
+    question is malformed, 3 no answer, 4 not allowed by law.
 
     Example: jukinet inquire --mesh mesh --agency pension-service --purpose B1-77 --case 2026-0042 --operator op-7
     --field address --subject person.json --receipt receipt.json
@@ -168,7 +169,7 @@ def inquire(
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
         from jukinet.cli import answer
-        from jukinet.ledger.verify.freshness import asked_of
+        from jukinet.ledger.verify.freshness import demand_of
 
         request = inquiry_pb2.InquireRequest(
             context=context_of(purpose, case, operator, max_age, request_id),
@@ -181,8 +182,8 @@ def inquire(
         signer_of(target, mesh, agency, operator, operator_key)(request)
         check, asked_us = SourceCheck(mesh, freshness_key), now_us()
         found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))
-        of = asked_of(request.subject, found=found.outcome == inquiry_pb2.INQUIRY_OUTCOME_MATCH)
-        check.require(found.freshness, municipality=of, asked_us=asked_us)
+        demand = demand_of(request.subject, found.outcome, maximum_age_seconds=max_age)
+        check.require(found.freshness, demand, asked_us=asked_us)
         if as_json:
             show_json(answer.inquiry_as_json(found))
         else:
@@ -222,8 +223,8 @@ def verify_identity(
 ) -> None:
     """Ask whether exactly one person is as stated by the four items (４情報): yes or no, and no record (本人確認).
 
-    Exit codes: 0 answered (yes or no), 1 how fresh it is was not said by the center, 2 the question is malformed, 3 no
-    answer, 4 not allowed by law.
+    Exit codes: 0 answered (yes or no), 1 not as fresh as it has to be by the center's word, 2 the question is
+    malformed, 3 no answer, 4 not allowed by law.
 
     Example: jukinet verify-identity --mesh mesh --agency pension-service --purpose B1-77 --case 2026-0042
     --operator op-7 --subject person.json
@@ -232,7 +233,7 @@ def verify_identity(
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import VerifyIdentityRequest
         from jukinet.cli import answer
-        from jukinet.ledger.verify.freshness import asked_of
+        from jukinet.ledger.verify.freshness import demand_of
 
         person = _subject(subject, None)
         if not person.HasField("four_items"):
@@ -242,11 +243,20 @@ def verify_identity(
         signer_of(target, mesh, agency, operator, operator_key)(request)
         check, asked_us = SourceCheck(mesh, freshness_key), now_us()
         found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
-        check.require(found.freshness, municipality=asked_of(person, found=found.verified), asked_us=asked_us)
+        demand = demand_of(person, _outcome_of(found), maximum_age_seconds=max_age)
+        check.require(found.freshness, demand, asked_us=asked_us)
         if as_json:
             show_json(answer.verification_as_json(found))
         else:
             answer.show_verification(found)
+
+
+def _outcome_of(found: "VerifyIdentityResponse") -> "InquiryOutcome.ValueType":
+    """Why it is verified or not; unspecified where an answer says both."""
+    from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
+
+    both = found.verified != (found.outcome == inquiry_pb2.INQUIRY_OUTCOME_MATCH)
+    return inquiry_pb2.INQUIRY_OUTCOME_UNSPECIFIED if both else found.outcome
 
 
 def numbers_of(fields: list[Field]) -> "list[IdentityField.ValueType]":

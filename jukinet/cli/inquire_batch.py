@@ -85,8 +85,9 @@ def inquire_batch(
     With --held, an agency that asks about the same persons again, as every month, gets only what changed since; whoever
     did not change is on record all the same, and the values stand in the earlier file.
 
-    Exit codes: 0 every record is answered, 1 some records are malformed or were refused (their lines say why), or how
-    fresh an answer is was not said by the center, 2 a file is not what it should be, 3 no answer, 4 not allowed by law.
+    Exit codes: 0 every record is answered, 1 some records are malformed or were refused (their lines say why), or an
+    answer is not as fresh as it has to be by the center's word, 2 a file is not what it should be, 3 no answer, 4 not
+    allowed by law.
 
     Example: jukinet inquire-batch people.jsonl --out answers.jsonl --mesh mesh --agency pension-service --purpose B1-77
     --case 2026-0042 --operator op-7 --field address

@@ -1,4 +1,4 @@
-"""Whether what an answer says of its source is the center's word, for who asks a gateway (最新性の証明)."""
+"""Whether what an answer says of its source is the center's word and enough, for who asks a gateway (最新性の証明)."""
 
 import time
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from jukinet.cli.output import Exit, Failure, tell
 
 if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Freshness
+    from jukinet.ledger.verify.freshness import Demand
 
 FreshnessKey = Annotated[
     Path | None,
@@ -43,12 +44,12 @@ class SourceCheck:
         except PkiError as error:
             raise Failure(str(error), Exit.CONFIGURATION) from None
 
-    def require(self, said: "Iterable[Freshness]", *, municipality: str | None, asked_us: int) -> None:
-        """Makes sure that the center said so, of this municipality, when it was asked.
+    def require(self, said: "Iterable[Freshness]", demand: "Demand", *, asked_us: int) -> None:
+        """Makes sure that the center said what is demanded, when it was asked.
 
         Args:
             said: of the answer.
-            municipality: as for `objection_to`.
+            demand: as for `objection_to`.
             asked_us: when the question was sent, of `now_us`.
         Raises:
             Failure: it did not, and the answer is not to be used.
@@ -57,7 +58,7 @@ class SourceCheck:
 
         if self._key is None:
             return
-        wrong = objection_to(said, self._key, municipality=municipality, asked_us=asked_us, now_us=now_us())
+        wrong = objection_to(said, self._key, demand, asked_us=asked_us, now_us=now_us())
         if wrong:
             raise Failure(
                 f"The answer is on record but not to be used: of how fresh it is, {wrong}. Tell whoever runs the "

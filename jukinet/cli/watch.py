@@ -223,10 +223,12 @@ def end(
 
 def _require_said(check: SourceCheck, told: "WatchChangesResponse", asked_us: int) -> None:
     """Raises Failure unless the center said how fresh what is told is, and up to when nothing is missing."""
+    from jukinet.ledger.verify.freshness import Demand
+
     for each in told.changes:
-        check.require([each.freshness], municipality=None, asked_us=asked_us)
+        check.require([each.freshness], Demand(None), asked_us=asked_us)
     if told.HasField("freshness"):  # of all municipalities together
-        check.require([told.freshness], municipality="", asked_us=asked_us)
+        check.require([told.freshness], Demand(""), asked_us=asked_us)
 
 
 def _handles(file: Path, leave_out: bool) -> Iterator[bytes]:

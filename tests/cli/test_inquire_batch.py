@@ -44,7 +44,7 @@ class Answering(inquiry_pb2_grpc.InquiryServiceServicer):
         self.key = key
         self.found = inquiry.BatchAnswer(outcome=inquiry.INQUIRY_OUTCOME_MATCH)
         """What it answers of everybody, but for how fresh it is."""
-        self.said = inquiry.Freshness(municipality="131016")
+        self.said = inquiry.Freshness(municipality="131016", state=inquiry.SOURCE_STATE_CONNECTED)
         self.said_before = timedelta()
         self.asked: list[inquiry.Subject] = []
         self.meanwhile: Callable[[], object] = lambda: None
@@ -57,7 +57,8 @@ class Answering(inquiry_pb2_grpc.InquiryServiceServicer):
             answer, said = inquiry.BatchAnswer(), inquiry.Freshness()
             answer.CopyFrom(self.found)
             said.CopyFrom(self.said)
-            said.said_at.FromDatetime(now() - self.said_before)
+            for each in (said.said_at, said.complete_as_of):
+                each.FromDatetime(now() - self.said_before)
             if not answer.refusal:
                 answer.freshness.append(sign_freshness(said, self.key))
             yield inquiry.InquireBatchResponse(answers=[answer] * len(request.subjects))

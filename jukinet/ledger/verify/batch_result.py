@@ -6,7 +6,8 @@
    that question (persons, what is held of them, row, case, items, digest of the job), each message once.
 4. Each answer: its receipt proves an entry in that gateway's ledger, of this question, agency, row and outcome, made
    while the order was in force, and sealed as it says. What it calls unchanged is what the job says to be held. Where
-   the center's key is given, the center said how fresh the answer's source is, when the entry was made.
+   the center's key is given, the center said when the entry was made that the answer's source is as fresh as the
+   order demands.
 5. At the end: every person of the job has an answer.
 
 Which tree the witnesses saw is checked with the ledger's file or a proof (`check`, `one_receipt`).
@@ -49,7 +50,7 @@ from jukinet.ledger.verify.batch_job import (
 )
 from jukinet.ledger.verify.batch_report import BatchReport
 from jukinet.ledger.verify.findings import Finding, Unsound
-from jukinet.ledger.verify.freshness import asked_of, objection_to
+from jukinet.ledger.verify.freshness import demand_of, objection_to
 from jukinet.ledger.verify.json_lines import parse_line, read_line
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.ledger.verify.notes import Key, read_checkpoint, read_key
@@ -218,8 +219,8 @@ class _Verification:
     def _require_fresh(self, answer: inquiry_pb2.BatchAnswer, person: Person, made_us: int) -> None:
         if self._center is None or answer.refusal:  # who was refused was not looked up
             return
-        of = asked_of(person.subject, found=answer.outcome == inquiry_pb2.INQUIRY_OUTCOME_MATCH)
-        wrong = objection_to(answer.freshness, self._center, municipality=of, asked_us=made_us, now_us=made_us)
+        demand = demand_of(person.subject, answer.outcome, maximum_age_seconds=self._job.order.max_age)
+        wrong = objection_to(answer.freshness, self._center, demand, asked_us=made_us, now_us=made_us)
         if wrong:
             raise Unsound(f"an answer is not to be used: of how fresh it is, {wrong}")
 

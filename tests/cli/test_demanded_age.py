@@ -1,0 +1,114 @@
+"""What is older than was demanded, or missing and called not found, is neither shown nor kept by any command."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2_grpc
+from jukinet.cli.init import Plan, write_mesh
+from jukinet.cli.layout import Mesh
+from jukinet.cli.output import Exit
+from jukinet.mesh.clock import now
+from jukinet.mesh.pki import load_signing_key
+from jukinet.purpose.freshness import sign_freshness
+from tests.cli.test_agency_refusals import GATEWAY, run, serving
+from tests.cli.test_inquire_subject import PERSON
+from tests.commands import jukinet
+
+MATCH, NOBODY, UNKNOWN = (
+    inquiry.INQUIRY_OUTCOME_MATCH,
+    inquiry.INQUIRY_OUTCOME_NO_SINGLE_MATCH,
+    inquiry.INQUIRY_OUTCOME_NOT_PROVIDED,
+)
+
+
+class Heedless(inquiry_pb2_grpc.InquiryServiceServicer):
+    """A gateway that cares for no age: the municipality of which it tells was behind for an hour."""
+
+    def __init__(self, mesh: Mesh, outcome: "inquiry.InquiryOutcome.ValueType") -> None:
+        self.key = load_signing_key(mesh.folder("center") / "freshness.key")
+        self.outcome, self.verified = outcome, outcome == MATCH
+
+    def said(self) -> list[inquiry.Freshness]:
+        said = inquiry.Freshness(municipality="131016", state=inquiry.SOURCE_STATE_BEHIND)
+        said.said_at.FromDatetime(now())
+        said.complete_as_of.FromDatetime(now() - timedelta(hours=1))
+        return [sign_freshness(said, self.key)]
+
+    async def Inquire(self, request: Any, context: Any) -> inquiry.InquireResponse:
+        return inquiry.InquireResponse(outcome=self.outcome, freshness=self.said())
+
+    async def VerifyIdentity(self, request: Any, context: Any) -> inquiry.VerifyIdentityResponse:
+        return inquiry.VerifyIdentityResponse(verified=self.verified, outcome=self.outcome, freshness=self.said())
+
+    async def InquireBatch(self, request_iterator: Any, context: Any) -> AsyncIterator[inquiry.InquireBatchResponse]:
+        async for _ in request_iterator:
+            answer = inquiry.BatchAnswer(outcome=self.outcome, freshness=self.said())
+            yield inquiry.InquireBatchResponse(answers=[answer], signature=bytes(64))
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    return write_mesh(tmp_path_factory.mktemp("age") / "mesh", Plan(["131016"], [GATEWAY]))
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Path:
+    path = tmp_path / "person.json"
+    path.write_text(json.dumps(PERSON, ensure_ascii=False), "utf-8")
+    return path
+
+
+def ask(mesh: Mesh, command: str, person: Path, max_age: str, gateway: Heedless) -> tuple[int, str]:
+    """Gives the exit code and what was told, and makes sure that what is refused is neither shown nor kept."""
+    out, job = person.with_name("out"), person.with_name("job")
+    demanded = ("--max-age", max_age)
+    with serving(mesh, (inquiry_pb2_grpc.add_InquiryServiceServicer_to_server, gateway)):
+        if command == "inquire":
+            done = run(mesh, command, "--subject", person, "--field", "name", *demanded)
+        elif command == "verify-identity":
+            done = run(mesh, command, "--subject", person, *demanded)
+        elif command == "inquire-batch":
+            done = run(mesh, command, person, "--out", out, "--field", "name", *demanded)
+        else:
+            signed = run(mesh, "batch-job", "sign", person, "--out", job, "--field", "name", *demanded)
+            assert signed.exit_code == Exit.OK, signed.output
+            done = jukinet("batch-job", "run", job, "--out", out, "--mesh", mesh.root, "--operator", "op-7")
+    assert done.exit_code == Exit.OK or (done.stdout == "" and "on record but not to be used" in done.stderr)
+    assert done.exit_code == Exit.OK or not out.exists() or len(out.read_bytes().splitlines()) == 1
+    return done.exit_code, done.stderr
+
+
+@pytest.mark.parametrize("command", ["inquire", "verify-identity", "inquire-batch", "batch-job"])
+@pytest.mark.parametrize(
+    ("outcome", "max_age", "says"),
+    [
+        (MATCH, "0", ""),
+        (MATCH, "7200", ""),
+        (MATCH, "60", "it is older than was asked for"),
+        (UNKNOWN, "0", ""),
+        (UNKNOWN, "60", ""),
+        (NOBODY, "0", "nobody is called not found"),
+        (NOBODY, "7200", "nobody is called not found"),
+    ],
+)
+def test_a_command_takes_no_answer_whose_source_is_not_as_fresh_as_it_has_to_be(
+    mesh: Mesh, person: Path, command: str, outcome: "inquiry.InquiryOutcome.ValueType", max_age: str, says: str
+) -> None:
+    code, told = ask(mesh, command, person, max_age, Heedless(mesh, outcome))
+    assert (code, says in told) == (Exit.REFUSED if says else Exit.OK, True), told
+
+
+@pytest.mark.parametrize("outcome", [MATCH, UNKNOWN])
+def test_an_answer_that_says_yes_and_no_together_is_held_to_all_that_either_needs(
+    mesh: Mesh, person: Path, outcome: "inquiry.InquiryOutcome.ValueType"
+) -> None:
+    gateway = Heedless(mesh, outcome)
+    gateway.verified = not gateway.verified
+    code, told = ask(mesh, "verify-identity", person, "0", gateway)
+    assert (code, "nobody is called not found" in told) == (Exit.REFUSED, True), told
