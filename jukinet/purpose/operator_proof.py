@@ -43,6 +43,9 @@ _Q = TypeVar("_Q", bound=Question)
 def statement_of(question: Question, *, agency: str, certificate: bytes) -> bytes:
     """What the operator of a question has to sign, as `OperatorProof` in the contract says.
 
+    The age that he demands is no part of it: the agency sees by the center's word on the answer whether it was kept
+    (`jukinet.ledger.verify.freshness`).
+
     Args:
         question: with all of its context but the signature.
         agency: SPIFFE ID of the agency.
