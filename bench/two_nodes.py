@@ -61,7 +61,7 @@ class TwoNodes(NamedTuple):
 
 
 async def start_two_nodes(folder: Path, *, residents: int, environ: dict[str, str], stack: AsyncExitStack) -> TwoNodes:
-    """Writes a mesh, fills the center's register and starts center, witness and gateway; they end with `stack`.
+    """Writes a mesh, fills the center's register and starts center, three witnesses and gateway; they end with `stack`.
 
     Args:
         folder: new; gets all of it.
@@ -69,7 +69,7 @@ async def start_two_nodes(folder: Path, *, residents: int, environ: dict[str, st
         environ: added to the nodes' environment.
         stack: of the caller.
     """
-    mesh = write_mesh(folder, Plan(municipalities=[MUNICIPALITY], gateways=[GATEWAY], witnesses=1))
+    mesh = write_mesh(folder, Plan(municipalities=[MUNICIPALITY], gateways=[GATEWAY], witnesses=3))
     people = submissions(residents)
     await asyncio.to_thread(fill_register, mesh.config("center").database, people)
     nodes = await stack.enter_async_context(MeshProcesses(mesh, environ=environ))
