@@ -2,7 +2,9 @@
 
 For search keys only: forms that law tells apart, such as 斉 and 斎,斊 stand together here because people mix them up.
 Compatibility forms that NFKC folds by itself (U+FA19 and its like) are not listed.
-Source: old forms of the list of common kanji (常用漢字表); variants that are frequent in names.
+Source: old forms of the list of common kanji (常用漢字表, 2010) and of the kanji for names (Family Register Act
+Enforcement Regulation, table 2); the 55 kanji whose form JIS X 0208 changed in 1983 (22 that changed places, 29 that
+were simplified, 4 with a second place); variants that are frequent in names.
 """
 
 from types import MappingProxyType
@@ -20,12 +22,13 @@ _OLD_FORMS = """
 図圖 粋粹 酔醉 穂穗 随隨 髄髓 枢樞 数數 瀬瀨 声聲 青靑 清淸 静靜 窃竊 摂攝 専專 浅淺 戦戰 践踐
 銭錢 潜潛 繊纖 禅禪 双雙 壮壯 争爭 荘莊 捜搜 挿插 巣巢 曽曾 装裝 総總 騒騷 増增 蔵藏 臓臟 即卽
 属屬 続續 堕墮 対對 体體躰軆 帯帶 滞滯 台臺 滝瀧 択擇 沢澤 担擔 胆膽 単單 団團 弾彈 断斷 痴癡 遅遲
-昼晝 虫蟲 鋳鑄 庁廳 徴徵 聴聽 鎮鎭 逓遞 鉄鐵銕鐡 点點 転轉 伝傳 灯燈 当當 党黨 盗盜 稲稻 闘鬪 徳德
+昼晝 虫蟲 鋳鑄 庁廳 徴徵 聴聽 鎮鎭 逓遞 鉄鐵銕鐡 点點 転轉 伝傳 灯燈 当當 党黨 盗盜 稲稻 闘鬪鬭 徳德
 独獨 読讀 届屆 弐貳貮弍 悩惱 脳腦 覇霸 拝拜 廃廢 売賣 麦麥 発發 髪髮 抜拔 晩晚 蛮蠻 秘祕 浜濱濵 瓶甁
 払拂 仏佛 併倂 並竝 辺邊邉 変變 弁辨瓣辯 歩步 宝寶寳 豊豐 褒襃 翻飜 毎每 万萬 満滿 黙默 弥彌 訳譯
 薬藥 与與 予豫 余餘 誉譽 揺搖 様樣 謡謠 来來 頼賴 覧覽 竜龍 両兩 猟獵 緑綠 塁壘 涙淚 励勵 礼禮
 隷隸 霊靈 齢齡 暦曆 歴歷 恋戀 錬鍊 炉爐 労勞 郎郞 楼樓 録錄 湾灣 亀龜 缶罐 晋晉 尭堯 遥遙 瑶瑤
-凛凜 槙槇 桧檜 祢禰 祷禱 禄祿 穣穰 巌巖 聡聰 萌萠 鴎鷗 鴬鶯 焔焰
+凛凜 槙槇 桧檜 祢禰 祷禱 禄祿 穣穰 巌巖 聡聰 萌萠 鴎鷗 鴬鶯 焔焰 概槪 県縣 没沒 乱亂 杯盃 砿礦 蕊蘂 蝿蠅 侭儘
+唖啞 屡屢 繍繡 掻搔 嚢囊 溌潑 醗醱 攅攢
 """
 _NAMES = """
 高髙 崎﨑嵜碕𥔎㟢 島嶋嶌嶹 吉𠮷 橋𣘺槗 土圡𡈽 柳栁桺 桑桒 富冨 峰峯 秋穐秌龝 梅楳 館舘 船舩 角⻆

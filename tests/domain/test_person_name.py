@@ -55,10 +55,49 @@ from jukinet.domain.person_name import search_key
         ["鎌田", "鐮田"],
         ["渋谷", "澁谷", "澀谷"],
         ["剣", "劍", "釼"],
+        ["山縣", "山県"],
+        ["侭田", "儘田"],
     ],
 )
 def test_spellings_of_one_name_have_one_key(spellings: list[str]) -> None:
     assert len({search_key(spelling) for spelling in spellings}) == 1
+
+
+OLD_FORMS = (
+    "乘亂亞佛來倂假傳僞價儉兒兩剩劍劑勞勳勵勸區卷卽參單嚴囑圈國圍圓圖團增墮壓壘壞壤壯壹壽奧奬孃學寢實寫寬"
+    "寶將專對屆屬峽嶽巢帶廢廣廳彈彌徑從徵德恆惠惡惱愼慘應懷戀戰戲戾拂拔拜挾插揭搖搜擇擊擔據擧擴攝收效敍敕"
+    "數斷晚晝曆曉曾會條棧榮槪樂樓樞樣橫檢櫻權歐歡步歷歸殘殼毆每氣沒涉淚淨淺渴溪溫滯滿潛澁澤濕濟濱瀧瀨灣燈"
+    "燒營爐爭爲犧狀狹獨獵獸獻瓣甁畫當疊瘦癡發盜盡眞硏碎祕禪禮稱稻穗穩竊竝粹絲經綠緖緣縣縱總繩繪繼續纖缺罐"
+    "聲聽肅腦膽臟臺與舊艷莊莖萬薰藏藝藥處虛號螢蟲蠶蠻衞裝襃覺覽觀觸謠證譯譽讀變讓豐豫貳賣賴贊踐輕轉辨辭辯"
+    "遞遲邊郞鄕醉醫釀釋錄錢鍊鎭鐵鑄鑛關陷隨險隱雙雜霸靈靜顯飜餘騷驅驗驛髓體髮鬭鷄鹽麥麵黃黑默點黨齊齋齒齡"
+    "龍龜"
+)
+COMMON_FORMS = (
+    "乗乱亜仏来併仮伝偽価倹児両剰剣剤労勲励勧区巻即参単厳嘱圏国囲円図団増堕圧塁壊壌壮壱寿奥奨嬢学寝実写寛"
+    "宝将専対届属峡岳巣帯廃広庁弾弥径従徴徳恒恵悪悩慎惨応懐恋戦戯戻払抜拝挟挿掲揺捜択撃担拠挙拡摂収効叙勅"
+    "数断晩昼暦暁曽会条桟栄概楽楼枢様横検桜権欧歓歩歴帰残殻殴毎気没渉涙浄浅渇渓温滞満潜渋沢湿済浜滝瀬湾灯"
+    "焼営炉争為犠状狭独猟獣献弁瓶画当畳痩痴発盗尽真研砕秘禅礼称稲穂穏窃並粋糸経緑緒縁県縦総縄絵継続繊欠缶"
+    "声聴粛脳胆臓台与旧艶荘茎万薫蔵芸薬処虚号蛍虫蚕蛮衛装褒覚覧観触謡証訳誉読変譲豊予弐売頼賛践軽転弁辞弁"
+    "逓遅辺郎郷酔医醸釈録銭錬鎮鉄鋳鉱関陥随険隠双雑覇霊静顕翻余騒駆験駅髄体髪闘鶏塩麦麺黄黒黙点党斉斎歯齢"
+    "竜亀"
+)
+"""The old forms that the list of common kanji (常用漢字表) sets in parentheses, in the order of their code points, and
+what stands before each; without the 62 that NFKC folds by itself."""
+FORMS_OF_1983 = (
+    "鯵鰺鴬鶯蛎蠣撹攪竃竈潅灌諌諫頚頸砿礦蕊蘂靭靱賎賤壷壺砺礪梼檮涛濤迩邇蝿蠅桧檜侭儘薮藪篭籠尭堯槙槇遥遙瑶瑤"
+    "唖啞焔焰鴎鷗噛嚙侠俠躯軀鹸鹼麹麴屡屢繍繡蒋蔣醤醬蝉蟬掻搔騨驒箪簞掴摑填塡顛顚祷禱涜瀆嚢囊溌潑醗醱頬頰麺麵"
+    "莱萊蝋蠟攅攢"
+)
+"""Pairs of forms between which JIS X 0208 changed in 1983."""
+
+
+def test_each_old_form_of_a_common_kanji_has_the_key_of_the_common_form() -> None:
+    assert [search_key(old) for old in OLD_FORMS] == [search_key(common) for common in COMMON_FORMS]
+
+
+def test_the_two_forms_of_a_kanji_that_computers_changed_in_1983_have_one_key() -> None:
+    keys = list(map(search_key, FORMS_OF_1983))
+    assert keys[::2] == keys[1::2]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +153,7 @@ def test_the_version_of_the_keys_is_pinned_to_what_they_are() -> None:
     assert person_name.SEARCH_KEY_VERSION == 6
     assert search_key("髙﨑 邉ヅ・ＡＢすゞ々") == "高崎辺ずabすずず"
     assert search_key("ｼﾝｲﾁﾛ-") == "しんいちろー"
+    assert search_key("縣亂沒鬭槪盃侭") == "県乱没闘概杯侭"
     assert search_key("ヵ\u3099か・\u3099っ\u3099") == "ががず"
     assert place_key("大字山田字川原 一の二番地ノ三") == "山田川原1-2-3"
     assert place_key("つつじヶ丘一丁目二番三") == "つつじが丘1-2-3"
