@@ -26,7 +26,8 @@ _NUMERALS = _DIGITS + "".join((*_UNITS, *map(chr, _FORMAL)))
 _KANJI = "\u3400-\u9fff々"
 _DASHES = "-‐‑‒–—―−─━ー~〜のノ"
 # What a number is divided by: 1番地の甲, 12のイ, 1-B; not the first letter of a word, as in 1の甲田.
-_BRANCH = f"[A-Za-z甲乙丙丁戊己庚辛イロハニホヘト](?=[{_DASHES}\\d号]|$)"
+_BRANCH_LETTERS = "甲乙丙丁戊己庚辛イロハニホヘト"
+_BRANCH = f"[A-Za-z{_BRANCH_LETTERS}](?=[{_DASHES}\\d号]|$)"
 # What a pattern begins with is what `re` looks for: a letter or a set of them it finds in a fourth of the time that it
 # takes to look behind each letter. So each begins with what it replaces, and only then looks behind that.
 # Kanji that count: before a counter, in a row such as 一の二の三, or last of all behind a counter (一番地一). Not those
@@ -47,6 +48,8 @@ _APART = re.compile(f"\\s(?<=[{_NUMERALS}\\d]\\s)\\s*(?=[{_NUMERALS}\\d])")
 _DASH = re.compile(f"[{_DASHES}](?<=\\d.)(?=\\d|{_BRANCH})")
 _NTH = re.compile(r"第(?=\d+地割)")
 _COUNTER = re.compile(r"丁(?<=\d.)(?:目[のノ]?|(?=\d|$))|番(?<=\d.)(?:地|(?!町))[のノ]?|号(?<=[\dA-Za-z].)[のノ]?")
+# Once all other counters are dashes: 1番地甲号, 2-ロ号; not in a name such as 字甲号.
+_COUNTED_BRANCH = re.compile(f"号(?:(?<=\\d[{_BRANCH_LETTERS}].)|(?<=\\d-[{_BRANCH_LETTERS}].))[のノ]?")
 _LOOSE_DASH = re.compile(r"-(?:-*(?=\D|$)|(?<!\d.)-*)")
 _DASH_ROW = re.compile("--+")
 _LEADING_ZEROS = re.compile(r"0(?<!\d.)0*(?=\d)")
@@ -89,7 +92,8 @@ def place_key(text: str) -> str:
     plain = _NO.sub("の", _GA.sub("が", plain))
     plain = _NUMERAL.sub(lambda match: str(_number(match[0])), plain)
     plain = _COUNTER.sub("-", _NTH.sub("-", plain))
-    plain = _LOOSE_DASH.sub("", _DASH_ROW.sub("-", _DASH.sub("-", plain)))
+    plain = _COUNTED_BRANCH.sub("-", _DASH_ROW.sub("-", _DASH.sub("-", plain)))
+    plain = _LOOSE_DASH.sub("", plain)
     return fold_spelling(_LEADING_ZEROS.sub("", plain))
 
 

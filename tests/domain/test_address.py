@@ -76,7 +76,11 @@ from jukinet.domain.address import _DASHES, _KANJI, _NUMERALS, place_key
         (["西二線7号", "西2線7号", "西２線 七号", "西2線7"], "西2線7"),
         (["3区12番地", "三区12番地", "三区 十二番地", "3区-12"], "3区12"),
         (["1の甲", "1番地の甲", "1番地甲", "1-甲", "一ノ甲", "一番地の甲"], "1甲"),
-        (["2番地1のイ", "2-1-イ", "二番地一のイ"], "2-1い"),
+        (["1番地甲号", "1の甲号", "一番地の甲号", "1番地-甲号", "1甲号", "1甲"], "1甲"),
+        (["5番地イ号", "五番地のイ号", "5-イ", "5番地イ"], "5い"),
+        (["2番地1のイ", "2-1-イ", "二番地一のイ", "2-1-イ号", "二番地一イ号"], "2-1い"),
+        (["1-2-ロ号", "1丁目2番ロ号", "一丁目二番地のロ号", "1-2-ロ"], "1-2ろ"),
+        (["123番地1ロ号の3", "123-1ロ号3", "123-1-ロ-3", "123番地1ロ3"], "123-1ろ3"),
         (["3丁目2番1-B号", "3-2-1-B", "三丁目2番1−B", "3丁目2番1のＢ号", "3丁目2番1号B"], "3-2-1b"),
         (["葛\U000e0100ケ丘", "葛が丘"], "葛が丘"),
         (["みすゞ台", "みすず台"], "みすず台"),
@@ -117,6 +121,9 @@ def test_spellings_of_one_place_have_one_key(spellings: list[str], key: str) -> 
         ("1の甲", "甲1"),
         ("2-1-B", "2-11-B"),
         ("字甲号1", "字甲1"),
+        ("新地甲号1", "新地甲1"),
+        ("1番地甲号", "1番地乙号"),
+        ("山ノイ号1", "山ノイ1"),
     ],
 )
 def test_different_places_have_different_keys(one: str, other: str) -> None:
@@ -201,7 +208,7 @@ def spellings(town: str, area: tuple[int, str] | None, numbers: tuple[int, ...],
             yield town + before + block + behind
             if area and area[1] == "地割":
                 yield f"{town}第{before} {block}{behind}"
-            if branch == "B":
+            if branch:
                 yield town + before + block + behind + "号"
 
 
@@ -212,7 +219,8 @@ def test_each_place_has_one_key_in_all_spellings_and_no_other_place_has_it(one: 
     assert one == other or keys[one] != keys[other]
 
 
-_BRANCHES = f"[A-Za-z甲乙丙丁戊己庚辛イロハニホヘト](?=[{_DASHES}\\d号]|$)"
+_LETTERS_OF_BRANCHES = "甲乙丙丁戊己庚辛イロハニホヘト"
+_BRANCHES = f"[A-Za-z{_LETTERS_OF_BRANCHES}](?=[{_DASHES}\\d号]|$)"
 LOOKING_BEHIND_FIRST = {
     "_NUMERAL": f"[{_NUMERALS}]+(?=丁目|丁|番|号|条|線|区(?!町)|地割)"
     f"|[{_NUMERALS}]+(?=[{_DASHES}][{_NUMERALS}\\d])"
@@ -225,6 +233,7 @@ LOOKING_BEHIND_FIRST = {
     "_APART": f"(?<=[{_NUMERALS}\\d])\\s+(?=[{_NUMERALS}\\d])",
     "_DASH": f"(?<=\\d)[{_DASHES}](?=\\d)|(?<=\\d)[{_DASHES}](?={_BRANCHES})",
     "_COUNTER": r"(?<=\d)(?:丁目[のノ]?|丁(?=\d|$)|番地[のノ]?|番(?!町)[のノ]?|号[のノ]?)|(?<=[A-Za-z])号[のノ]?",
+    "_COUNTED_BRANCH": f"(?:(?<=\\d[{_LETTERS_OF_BRANCHES}])|(?<=\\d-[{_LETTERS_OF_BRANCHES}]))号[のノ]?",
     "_LOOSE_DASH": r"-+(?=\D|$)|(?<!\d)-+",
     "_LEADING_ZEROS": r"(?<!\d)0+(?=\d)",
 }

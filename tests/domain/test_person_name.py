@@ -159,6 +159,7 @@ def test_the_version_of_the_keys_is_pinned_to_what_they_are() -> None:
     assert place_key("つつじヶ丘一丁目二番三") == "つつじが丘1-2-3"
     assert place_key("東七線北12号") == "東7線北12"
     assert place_key("三区第十二地割34番地の甲") == "3区12地割34甲"
+    assert place_key("一丁目2番地ロ号") == "1-2ろ"
 
 
 def test_what_is_looked_for_before_nfkc_is_what_is_replaced() -> None:
