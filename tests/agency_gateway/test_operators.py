@@ -77,6 +77,14 @@ def test_one_operator_at_two_terminals_is_refused_at_the_second_and_stays_at_the
     assert office.ask(3) == ALLOWED
 
 
+def test_a_renewed_certificate_is_a_second_terminal_until_five_minutes_have_passed(office: Office) -> None:
+    renewed = Terminal(bytes(32), HERE.host)
+    assert office.ask(0) == ALLOWED
+    assert office.ask(4.9, terminal=renewed) == ELSEWHERE
+    assert office.ask(5.1, terminal=renewed, logged_on=0.01) == EXPIRED  # so he logs on again
+    assert office.ask(5.2, terminal=renewed) == ALLOWED
+
+
 def test_two_operators_may_share_a_terminal_but_not_a_session(office: Office) -> None:
     assert (office.ask(0), office.ask(0, operator="op-2")) == (ALLOWED, ALLOWED)
 
