@@ -279,6 +279,18 @@ async def test_a_request_id_answers_once(network: Network) -> None:
     assert [entry.result for entry in network.leaves()] == [ledger.RESULT_PROVIDED, ledger.RESULT_REFUSED]
 
 
+async def test_a_message_that_was_refused_as_a_whole_may_be_answered_under_the_same_request_id(
+    network: Network,
+) -> None:
+    network.enter(network.record_of(1))
+    refused = await network.refusal_of(
+        network.inquire_batch(network.batch_of(1, request_id=REQUEST_ID, purpose="B1-41"))
+    )
+    assert names(await network.inquire_batch(network.batch_of(1, request_id=REQUEST_ID))) == [["試験花子1"]]
+    entries = [(entry.request_id, entry.refusal) for entry in network.leaves()]
+    assert entries == [(REQUEST_ID, refused), (question_id(REQUEST_ID, 0), 0)]
+
+
 async def test_a_used_request_id_is_refused_for_each_person_of_the_message(network: Network) -> None:
     network.enter(network.record_of(1))
     await network.inquire_batch(network.batch_of(1, 2, request_id=REQUEST_ID))
