@@ -93,6 +93,10 @@ class Admission:
         # Nothing waits behind the charge: from here on the caller may leave, and what he is charged for is on record.
         return asked._replace(new_subject=new or always_new, known_under_seal=always_new and not new)
 
+    def refused_whole(self, asked: Asked, persons: int, charged_at: datetime) -> None:
+        """Lets an admitted message of a batch that is refused as a whole count as its one entry does."""
+        self._budgets.keep_one(self._charge(asked, persons), charged_at)
+
     async def prove(self, asked: Asked) -> Asked:
         """The question with its operator's proof; for what looks nobody up, and costs nothing.
 

@@ -1,7 +1,8 @@
 """What each agency and operator asked today, and whether one question more is within its budget (照会の上限).
 
 Rule 1: a question is charged before anybody is looked up, and the same whatever comes of it; one that is over budget is
-refused, with an entry, and is not charged.
+refused, with an entry, and is not charged. Of a message of a batch from which nothing leaves one person stays charged:
+it has one entry, and an agency whose center is away tries it again and again.
 Rule 2: the ledger is the account. Every charged question has its entry, and at a start the counts are made again from
 today's entries; so they hold across restarts, and nobody changes them who cannot change the ledger. Between a charge
 and its entry a crash may come: then no answer left either. Who leaves in between has his entry (`going_on`).
@@ -118,6 +119,17 @@ class Budgets:
         if new:
             self._known.add(person, now=now)
         return new
+
+    def keep_one(self, charge: Charge, charged_at: datetime) -> None:
+        """Lets a message of a batch that was refused as a whole count one person, as its one entry does after a start.
+
+        Args:
+            charge: the message's.
+            charged_at: when, UTC; what was charged on another day is forgotten already.
+        """
+        if end_of_day_in_japan(charged_at) == self._day_ends:
+            agency, operator = self._agencies[charge.agency], self._operators[charge.agency, charge.operator]
+            _add(charge._replace(persons=1 - charge.persons), agency, operator, new=False, now=charged_at)
 
     def restore(self, entry: ledger.Entry) -> None:
         """Counts an entry of the ledger that was charged today; all others change nothing."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import NoReturn, TypeVar
 
 from agency_gateway.admission import Admission, NotAdmitted
@@ -78,6 +79,13 @@ class Desk:
             return await self._admission.admit(asked, subjects, outside=self._outside(asked, subjects))
         except NotAdmitted as refused:
             await self.refuse(refused.asked, refused.reason, decision, limit=refused.limit)
+
+    async def refuse_whole(
+        self, asked: Asked, decision: Decision, refused: Refused, persons: int, charged_at: datetime
+    ) -> NoReturn:
+        """Raises Refused, after that is on record, for an admitted message about so many of which nothing leaves."""
+        self._admission.refused_whole(asked, persons, charged_at)
+        await self.refuse(asked, refused.reason, decision, limit=refused.limit)
 
     async def prove(self, asked: Asked, decision: Decision) -> Asked:
         """The question with the proof of its operator, who may ask it now; where nobody is looked up and all is free.

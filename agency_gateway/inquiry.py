@@ -9,6 +9,7 @@ way side by side. A question that is charged goes this way to its entry though i
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -227,13 +228,15 @@ class InquiryService(InquiryServiceServicer):
         methods = [method_of(subject) for subject in subjects]
         decisions = {way: await self._desk.decide(whole._replace(method=way)) for way in dict.fromkeys(methods)}
         decision = decisions[methods[0]]
+        charged_at = now()
         whole = await self._desk.admit(whole, decision, subjects)
-        return await self._desk.going_on.to_its_end(self._answer_charged(request, whole, decision, methods))
+        return await self._desk.going_on.to_its_end(self._answer_charged(request, whole, charged_at, decision, methods))
 
     async def _answer_charged(
         self,
         request: inquiry.InquireBatchRequest,
         whole: Asked,
+        charged_at: datetime,
         decision: Decision,
         methods: "Sequence[inquiry.InquiryMethod.ValueType]",
     ) -> inquiry.InquireBatchResponse:
@@ -242,7 +245,7 @@ class InquiryService(InquiryServiceServicer):
             ticket = whole.batch_ticket(subjects, decision, for_watch=request.for_watch)
             found = await self._center.provide_all(ticket, subjects, held=request.held)
         except Refused as refused:
-            await self._desk.refuse(whole, refused.reason, decision, limit=refused.limit)
+            await self._desk.refuse_whole(whole, decision, refused, len(subjects), charged_at)
         await self._desk.go_on(whole, decision)  # what his other messages told him is on record by now
         response = inquiry.InquireBatchResponse(request_id=whole.request_id, legal_basis=decision.basis)
         answers = [_answer_of(each, response.answers.add()) for each in found]

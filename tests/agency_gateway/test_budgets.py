@@ -290,6 +290,28 @@ async def test_a_batch_without_a_line_is_refused_on_record_and_nobody_is_looked_
     assert [(entry.action, entry.refusal) for entry in network.leaves()] == [(ledger.ACTION_INQUIRE_BATCH, OVER)]
 
 
+async def test_an_agency_may_try_a_batch_again_and_again_while_the_center_is_away(network: Network) -> None:
+    network.enter(network.record_of(1))
+    limited(network, agency_batch_day=6, row_questions_day={ROW: 6})
+    network.center.fail = grpc.StatusCode.UNAVAILABLE
+    for _ in range(3):
+        away = await network.refusal_of(network.inquire_batch(network.batch_of(1, 1, 1)))
+        assert away == errors.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert network.desk._admission._budgets._agencies == restarted(network)._agencies
+    network.center.fail = None
+    await network.inquire_batch(network.batch_of(1, 1, 1))
+    assert await network.refusal_of(network.inquire_batch(network.batch_of(1))) == OVER
+
+
+def test_what_was_charged_yesterday_gives_nothing_back_today() -> None:
+    counted, midnight = budgets(agency_batch_day=100), NOON + timedelta(hours=12)
+    message = Charge(PENSION.uri, bytes([1]) * 32, "batch", ROW, persons=100)
+    counted.charge(message, b"", midnight - SECOND)
+    assert charge(counted, midnight, kind="batch", persons=100) == ""
+    counted.keep_one(message, midnight - SECOND)
+    assert charge(counted, midnight, kind="batch") == "agency_batch_day"
+
+
 async def test_what_a_frozen_operator_was_refused_costs_nobody_anything_after_a_restart(network: Network) -> None:
     network.freezes.freeze(Finding("misses", PENSION.uri, EntryKeys(bytes(32)).operator_pseudonym(PENSION.uri, "op-1")))
     assert await network.refusal_of(network.inquire()) == FROZEN

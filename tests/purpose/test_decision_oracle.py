@@ -154,7 +154,7 @@ def test_decision_agrees_with_an_independent_table(
 
 
 def compare(askers: Iterable[Agency], *dimensions: Any) -> int:
-    """Compares a whole matrix of agencies, rows, methods, single fields or none, days and provisions; gives its size."""
+    """Compares a whole matrix of agencies, rows, methods, single fields or none, days, provisions; gives its size."""
     directory = {asker.spiffe_id: asker for asker in askers}
     policy = PurposePolicy(EDITIONS, directory)
     size, different = 0, []
