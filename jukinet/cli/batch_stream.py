@@ -10,6 +10,8 @@ import signal
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse
@@ -17,7 +19,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet.cli.connect import Target, channel_to, traced
 from jukinet.cli.operator_key import Signing
 from jukinet.cli.output import Exit, Failure, fail_call
-from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
+from jukinet.cli.retry import CallRefused, DeadlinePassed, Interrupted, keep_trying
 from jukinet.cli.source_check import SourceCheck, now_us
 from jukinet.ledger.verify.batch_job import Person, put_persons
 from jukinet.ledger.verify.freshness import demand_of
@@ -127,18 +129,23 @@ class BatchStream:
             asyncio.get_running_loop().remove_signal_handler(each)
 
     async def _attempt(self, channel: Any, seconds: float) -> None:
-        """One stream, from behind the last answer on."""
+        """One stream, from behind the last answer on; none where there is nothing to ask."""
+        messages = self._messages()
+        first = await self._first_that_asks(messages)
+        if first is None:
+            return
         sent: deque[tuple[Message, int]] = deque()  # each with when it was, microseconds since 1970
         room = asyncio.Semaphore(_AHEAD)
         failures: list[Exception] = []
 
         async def requests() -> AsyncIterator[InquireBatchRequest]:
             try:
-                for message in self._messages():
+                for message in chain([first], messages):
                     persons = message.persons
                     if persons:
                         await room.acquire()
-                    if self._interrupted:
+                    # The first one goes out all the same: gRPC has no status for a stream in which nothing was asked.
+                    if self._interrupted and message is not first:
                         self._left_out = True
                         return
                     sent.append((message, now_us()))
@@ -149,13 +156,25 @@ class BatchStream:
                 failures.append(error)
 
         call: Any = InquiryServiceStub(channel).InquireBatch(requests(), timeout=seconds)
-        async with streaming(call):
-            async for response in call:
-                await asyncio.to_thread(self._keep_first, sent, response)
-                room.release()
+        with _cancelled_by_grpc_told(failures):
+            async with streaming(call):
+                async for response in call:
+                    await asyncio.to_thread(self._keep_first, sent, response)
+                    room.release()
         await asyncio.to_thread(self._keep_first, sent, None)
         if failures:
             raise failures[0]
+
+    async def _first_that_asks(self, messages: Iterator[Message]) -> Message | None:
+        """Keeps what stands before it. None: no message asks any more, or this was interrupted."""
+        for message in messages:
+            if self._interrupted:
+                self._left_out = True
+                return None
+            if message.persons:
+                return message
+            await asyncio.to_thread(self._keep, message, None)
+        return None
 
     def _request(self, persons: list[Person]) -> InquireBatchRequest:
         request = InquireBatchRequest()
@@ -176,3 +195,17 @@ class BatchStream:
                     demand = demand_of(person.subject, answer.outcome, maximum_age_seconds=oldest)
                     self._check.require(answer.freshness, demand, asked_us=asked_us)
             self._keep(message, response)
+
+
+@contextmanager
+def _cancelled_by_grpc_told(failures: list[Exception]) -> Iterator[None]:
+    """Raises the first failure, or Interrupted, where gRPC says "cancelled" of a stream and nobody cancelled the task.
+
+    It does where the questions end before there is a connection.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise
+        raise (failures[0] if failures else Interrupted("the stream was cancelled")) from None

@@ -1,7 +1,9 @@
 """`jukinet inquire-batch` asks about all whom it can and says of the others why; what it was answered is kept."""
 
+import asyncio
 import base64
 import json
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2_grpc
-from jukinet.cli.batch_stream import TOGETHER
+from jukinet.cli.batch_stream import TOGETHER, BatchStream
 from jukinet.cli.development_agencies import PENSION_SERVICE
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
@@ -86,7 +88,11 @@ class Batch:
     def ask(self, *options: str | Path) -> tuple[int, str]:
         """Gives the exit code and what was told."""
         with self.serving():
-            done = run(self.mesh, "inquire-batch", self.people, "--out", self.out, "--field", "name", *options)
+            return self.ask_nobody(*options)
+
+    def ask_nobody(self, *options: str | Path) -> tuple[int, str]:
+        """The same while no gateway is there."""
+        done = run(self.mesh, "inquire-batch", self.people, "--out", self.out, "--field", "name", *options)
         return done.exit_code, done.stderr
 
     def serving(self) -> AbstractContextManager[None]:
@@ -200,6 +206,54 @@ def test_what_was_asked_is_kept_though_the_file_cannot_be_read_on(batch: Batch) 
     lines = [answer["line"] for answer in batch.answers()]
     assert lines == [*range(2, len(batch.gateway.asked) + 2)]
     assert len(lines) > 4 * TOGETHER
+
+
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_a_batch_that_is_interrupted_while_the_gateway_is_away_says_so(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch, ends: signal.Signals
+) -> None:
+    waits: list[float] = []
+
+    def interrupted(_: float, longest: float) -> float:
+        waits.append(longest)
+        if len(waits) == 1:
+            signal.raise_signal(ends)
+        return 0.0
+
+    monkeypatch.setattr("jukinet.cli.retry.random.uniform", interrupted)
+    batch.people.write_text(HEADER + LINE * (2 * TOGETHER), "utf-8")
+    code, told = batch.ask_nobody("--seconds", "60")
+    assert (code, told) == (Exit.UNREACHABLE, "Interrupted. What came is kept; the same command goes on.\n")
+    assert batch.answers() == []
+
+
+def test_a_batch_in_which_nobody_is_left_to_ask_about_needs_no_gateway(batch: Batch) -> None:
+    batch.people.write_text("{}\n" * (TOGETHER + 1), "utf-8")
+    code, told = batch.ask_nobody()
+    assert (code, "a file of their own" in told) == (Exit.REFUSED, True), told
+    assert [(answer["line"], "problem" in answer) for answer in batch.answers()] == [
+        (line, True) for line in range(1, TOGETHER + 2)
+    ]
+    batch.out.unlink()
+    batch.people.write_text(HEADER + LINE, "utf-8")
+    assert batch.ask()[0] == Exit.OK
+    assert batch.ask_nobody()[0] == Exit.OK, "a batch that is finished stays so"
+
+
+def test_a_stream_that_grpc_cancels_is_opened_again(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, opened = BatchStream._keep_first, 0
+
+    def cancelled(*arguments: Any) -> None:
+        nonlocal opened
+        opened += 1
+        if opened == 1:
+            raise asyncio.CancelledError
+        kept(*arguments)
+
+    monkeypatch.setattr(BatchStream, "_keep_first", cancelled)
+    batch.people.write_text(HEADER + LINE, "utf-8")
+    assert batch.ask() == (Exit.OK, "")
+    assert len(batch.answers()) == 1
 
 
 @pytest.mark.parametrize(
