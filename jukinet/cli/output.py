@@ -106,7 +106,9 @@ def require_new_file(path: Path) -> None:
         raise Failure(f"{path.parent} is no folder; name a file in one that exists.", Exit.USAGE)
 
 
-def fail_call(error: BaseException, target: str, *, then: str = "", otherwise: Exit = Exit.REFUSED) -> NoReturn:
+def fail_call(
+    error: BaseException, target: str, *, then: str = "", otherwise: Exit = Exit.REFUSED, code: Exit | None = None
+) -> NoReturn:
     """Ends a command whose call failed.
 
     Args:
@@ -114,6 +116,7 @@ def fail_call(error: BaseException, target: str, *, then: str = "", otherwise: E
         target: host:port that was called.
         then: a last line, such as what came of the call before.
         otherwise: the exit code of a refusal for which `exit_of` has none of its own.
+        code: the exit code of a refusal whatever `exit_of` says, where the caller knows better.
 
     Raises:
         Failure: with the node's reason, or with what kept the call from the node.
@@ -122,8 +125,8 @@ def fail_call(error: BaseException, target: str, *, then: str = "", otherwise: E
 
     reason = reason_of(error)
     if reason is None:
-        code = getattr(error, "code", lambda: None)()
-        text = _no_answer(target, code.name if code else type(error).__name__)
+        status = getattr(error, "code", lambda: None)()
+        text = _no_answer(target, status.name if status else type(error).__name__)
         raise Failure("\n".join(filter(None, (text, then))), Exit.UNREACHABLE) from None
     lines = [f"{name_of(reason)}: {facts_of(reason).message}"]
     lines += [f"  {violation.field}: {violation.rule}" for violation in violations_of(error)]
@@ -133,7 +136,7 @@ def fail_call(error: BaseException, target: str, *, then: str = "", otherwise: E
         lines.append(f"  error id {error_id}")
     if then:
         lines.append(then)
-    raise Failure("\n".join(lines), exit_of(error, otherwise)) from None
+    raise Failure("\n".join(lines), exit_of(error, otherwise) if code is None else code) from None
 
 
 def exit_of(error: Any, otherwise: Exit = Exit.REFUSED) -> Exit:

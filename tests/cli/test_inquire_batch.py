@@ -25,6 +25,7 @@ from jukinet.cli.output import Exit
 from jukinet.ledger.verify.batch_job import CONTEXT
 from jukinet.ledger.verify.json_lines import spell
 from jukinet.mesh.clock import now
+from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
 from jukinet.purpose.freshness import sign_freshness
@@ -254,6 +255,27 @@ def test_a_stream_that_grpc_cancels_is_opened_again(batch: Batch, monkeypatch: p
     batch.people.write_text(HEADER + LINE, "utf-8")
     assert batch.ask() == (Exit.OK, "")
     assert len(batch.answers()) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "says"),
+    [
+        (errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED, Exit.UNREACHABLE, "Log on again: the same command goes on."),
+        (errors.ERROR_REASON_OPERATOR_PROOF_INVALID, Exit.FORBIDDEN, "What came is kept.\n"),
+    ],
+)
+def test_a_batch_whose_log_on_is_too_old_for_a_gateway_that_came_back_goes_on_after_another(
+    batch: Batch, reason: "errors.ErrorReason.ValueType", code: Exit, says: str
+) -> None:
+    def refuse() -> None:
+        raise Refused(reason)
+
+    batch.gateway.meanwhile = refuse
+    batch.people.write_text(HEADER + LINE, "utf-8")
+    ended, told = batch.ask()
+    assert (ended, says in told) == (code, True), told
+    batch.gateway.meanwhile = lambda: None
+    assert batch.ask()[0] == Exit.OK
 
 
 @pytest.mark.parametrize(
