@@ -47,6 +47,7 @@ OrderedBy = Annotated[
         help="Public key (PEM) of the operator who ordered the job; with --mesh the one made there.",
     ),
 ]
+_RUN_OUT = "The order runs out and nothing is asked under it any more: order those who are left in a job of their own."
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
@@ -155,9 +156,11 @@ def run(
         if signing.agency != head.order.agency:
             raise Failure(f"The job was ordered by {head.order.agency}, the certificate is that of {signing.agency}.")
         from jukinet.cli.batch_answers import BatchAnswers
-        from jukinet.cli.batch_stream import BatchStream
+        from jukinet.cli.batch_stream import GOES_ON, BatchStream
         from jukinet.ledger.verify.batch_result import FORMAT
+        from jukinet.mesh.clock import now
 
+        left = (head.order.ends - now()).total_seconds()
         asked = head.order.question()
         asked.context.operator, asked.job = operator, head.digest
         with BatchAnswers(out, {"job": head.digest.hex()}, kind=FORMAT, closed_by="message") as answers:
@@ -167,7 +170,7 @@ def run(
                 asked, signing, check, messages=work.messages, keep=work.keep, kept=lambda: answers.answered
             )
             with progress:
-                asyncio.run(stream.ask(target, seconds))
+                asyncio.run(stream.ask(target, min(seconds, left), late=_RUN_OUT if left < seconds else GOES_ON))
         if as_json:
             told = {"matches": work.matches, "unchanged": work.unchanged, "refused": answers.faulty}
             show_json({"answered": answers.answered, **told})
@@ -260,7 +263,7 @@ class _Work:
 
 def _checked(path: Path, mesh: Path | None, ordered_by: Path | None) -> "Job":
     """The head of a job that holds and may be carried out now. Raises Failure."""
-    from jukinet.ledger.verify.batch_job import LIFETIME, read_head, read_public_key, require_whole
+    from jukinet.ledger.verify.batch_job import LIFETIME, SKEW, read_head, read_public_key, require_whole
     from jukinet.ledger.verify.findings import Unsound
     from jukinet.mesh.clock import now
 
@@ -272,8 +275,10 @@ def _checked(path: Path, mesh: Path | None, ordered_by: Path | None) -> "Job":
                 ordered_by = operator_key_in(mesh, agency, job.order.ordered_by).with_suffix(".pub")
             job.require_signed(read_public_key(ordered_by))
             require_whole(file, job.order)
-        if now() > job.order.begins + LIFETIME:
+        if now() > job.order.ends:
             raise Unsound(f"it was ordered more than {LIFETIME.days} days ago")
+        if now() < job.order.begins - SKEW:
+            raise Unsound("it was ordered at a time that is still to come; set the clocks of both machines right")
     except Unsound as error:
         raise Failure(f"{path} is no job that may be carried out: {error}.") from None
     except OSError as error:

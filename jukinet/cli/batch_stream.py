@@ -36,6 +36,10 @@ _PERSON_BYTES: Final = 48
 """Of a message that a person takes beside the way of naming: mark of what is held, and framing."""
 _AHEAD: Final = 4
 """Messages that are sent before the first of them is answered."""
+GOES_ON: Final = (
+    "The same command goes on. Persons whose answers were lost on the way are asked about again and have two ledger "
+    "entries."
+)
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -97,12 +101,13 @@ class BatchStream:
         self._interrupted = False
         self._left_out = False
 
-    async def ask(self, target: Target, seconds: float) -> None:
+    async def ask(self, target: Target, seconds: float, *, late: str = GOES_ON) -> None:
         """Asks until everything is answered.
 
         Args:
             target: the gateway.
             seconds: how long that may take.
+            late: what is to be done where it took longer.
 
         Raises:
             Failure: refused for good, no answer in time, or interrupted before the end.
@@ -118,9 +123,7 @@ class BatchStream:
                     _fail_refused(refused, target)
                 except DeadlinePassed as passed:
                     raise Failure(
-                        f"No answer from {target.address}: {passed}. What came is kept; the same command goes on. "
-                        "Persons whose answers were lost on the way are asked about again and have two ledger entries.",
-                        Exit.UNREACHABLE,
+                        f"No answer from {target.address}: {passed}. What came is kept. {late}", Exit.UNREACHABLE
                     ) from None
         if self._left_out:
             raise Failure("Interrupted. What came is kept; the same command goes on.", Exit.UNREACHABLE)

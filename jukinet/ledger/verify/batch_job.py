@@ -35,6 +35,8 @@ FORMAT = "jukinet-batch-job/1"
 CONTEXT = b"jukinet batch job v1\0"
 LIFETIME = timedelta(days=31)
 """How long an order may be carried out: whose data was needed last year is another question."""
+SKEW = timedelta(minutes=5)
+"""How far the clock of who ordered may be ahead of that of who asks, and of the gateway's."""
 FIRST_PERSON = 3
 """Line of the first person, from 1."""
 _MARK_BYTES = 32
@@ -71,6 +73,11 @@ class Order(NamedTuple):
             return datetime.strptime(self.ordered_at, _TIME).replace(tzinfo=UTC)
         except ValueError:
             raise Unsound("the time of the order is none") from None
+
+    @property
+    def ends(self) -> datetime:
+        """Up to when it may be carried out. Raises Unsound."""
+        return self.begins + LIFETIME
 
     def question(self) -> inquiry_pb2.InquireBatchRequest:
         """What is asked of everybody: a message without persons, id, operator and digest of the job. Raises Unsound."""

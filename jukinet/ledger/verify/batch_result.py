@@ -24,7 +24,7 @@ was named. The rest of a line is in the contract's JSON: a BatchAnswer, and an I
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -37,7 +37,7 @@ from google.protobuf.message import Message
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.ledger.verify.batch_job import (
-    LIFETIME,
+    SKEW,
     Job,
     Person,
     digest_of,
@@ -62,8 +62,6 @@ TOGETHER = 256
 """Persons in one message at most."""
 _CONTEXT = b"jukinet batch answer v1\0"
 _M = TypeVar("_M", bound=Message)
-_SKEW = timedelta(minutes=5)
-"""How far the clock of who ordered may be ahead of the gateway's."""
 _RESULTS = {
     inquiry_pb2.INQUIRY_OUTCOME_MATCH: ledger_pb2.RESULT_PROVIDED,
     inquiry_pb2.INQUIRY_OUTCOME_NO_SINGLE_MATCH: ledger_pb2.RESULT_NO_SINGLE_MATCH,
@@ -126,7 +124,7 @@ class _Verification:
         self._center = center
         self._question = job.order.question()
         self._question.job = job.digest
-        self._period = (job.order.begins - _SKEW, job.order.begins + LIFETIME)
+        self._period = (job.order.begins - SKEW, job.order.ends)
         self._request_ids: set[str] = set()
         self._latest = ("", SignedTree(0, b""))
         """The checkpoint of the receipt before, which is mostly this one's too."""
