@@ -44,6 +44,7 @@ from jukinet.mesh.errors import code_of
 from jukinet.mesh.pki import create_signing_key, load_signing_key
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.freshness import sign_freshness
+from jukinet.store.schema import residents
 from tests.agency_gateway.conftest import signed
 from tests.agency_gateway.test_seals import later
 from tests.purpose.drafts import draft
@@ -322,6 +323,20 @@ async def test_a_sealed_job_is_sound_only_if_the_ledger_seals_whoever_is_found(
     case.order([*range(1, TOGETHER + 7)], sealed_until=later(1))
     unsealed[0]["job"] = case.head().digest.hex()
     assert "another question" in case.verify(case.signed_anew(unsealed)).to_text()
+
+
+async def test_how_many_were_refused_is_told_of_a_result_that_is_sound(network: Network, tmp_path: Path) -> None:
+    network.enter(*map(network.record_of, (1, 2, 3)))
+    damaged = network.record_of(2).resident_code
+    with network.register.begin() as connection:
+        connection.execute(residents.update().where(residents.c.resident_code == damaged).values(checksum=1))
+    case = Case(tmp_path, network)
+    case.order([1, 2, 3])
+    await case.run()
+    report = case.verify()
+    assert (report.findings.first_ones, report.answered, report.refused) == ([], 3, 1)
+    assert "answered     3 of 3 persons, 0 of them unchanged, 1 refused\n" in report.to_text()
+    assert json.loads(report.to_json())["refused"] == 1
 
 
 async def test_one_message_does_not_answer_two_of_the_same_persons(network: Network, tmp_path: Path) -> None:

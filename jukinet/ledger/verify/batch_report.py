@@ -20,6 +20,8 @@ class BatchReport:
     """Of whom the result has an answer that holds."""
     unchanged: int = 0
     """Of whom the agency holds the items already; they stand in an earlier result."""
+    refused: int = 0
+    """Of whom the answer is a refusal: nobody looked them up."""
     ledgers: dict[str, list[int]] = field(default_factory=dict)
     """First and last index of their entries, by origin of the ledger."""
     findings: Findings = field(default_factory=Findings)
@@ -29,6 +31,7 @@ class BatchReport:
         index = answer.receipt.index
         self.answered += 1
         self.unchanged += answer.unchanged
+        self.refused += bool(answer.refusal)
         first, last = self.ledgers.get(origin, [index, index])
         self.ledgers[origin] = [min(first, index), max(last, index)]
 
@@ -42,6 +45,7 @@ class BatchReport:
                 "persons": self.persons,
                 "answered": self.answered,
                 "unchanged": self.unchanged,
+                "refused": self.refused,
                 "ledgers": self.ledgers,
                 **self.findings.to_dict(),
             },
@@ -54,7 +58,8 @@ class BatchReport:
         lines = [
             f"job          {self.job or '?'}",
             f"ordered by   {self.agency or '?'}",
-            f"answered     {self.answered} of {self.persons} persons, {self.unchanged} of them unchanged",
+            f"answered     {self.answered} of {self.persons} persons, {self.unchanged} of them unchanged, "
+            f"{self.refused} refused",
             f"entries      {', '.join(entries) or 'none'}",
             *self.findings.lines(),
             "SOUND AND COMPLETE" if self.findings.sound else "NOT SOUND",
