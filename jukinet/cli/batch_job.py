@@ -1,9 +1,12 @@
 """`jukinet batch-job`: a batch (一括提供) as a signed file, ordered here, asked there, checked by a third."""
 
 import asyncio
-from collections.abc import Iterator
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -147,8 +150,8 @@ def run(
 
     Example: jukinet batch-job run job --out result --mesh mesh --operator op-8
     """
-    with failures_told():
-        head = _checked(job, mesh, ordered_by)
+    with failures_told(), _copy_of(job, out) as copy:
+        head = _checked(job, copy, mesh, ordered_by)
         agency = head.order.agency.rpartition("/")[2]
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         signing = signer_of(target, mesh, agency, operator, operator_key)
@@ -165,7 +168,7 @@ def run(
         asked.context.operator, asked.job = operator, head.digest
         with BatchAnswers(out, {"job": head.digest.hex()}, kind=FORMAT, closed_by="message") as answers:
             progress = LinesSettled(head.order.persons)
-            work = _Work(job, answers, operator, progress)
+            work = _Work(job, copy, answers, operator, progress)
             stream = BatchStream(
                 asked, signing, check, messages=work.messages, keep=work.keep, kept=lambda: answers.answered
             )
@@ -214,28 +217,31 @@ def verify(
 
 
 class _Work:
-    """One run of a job: it keeps the answers to what was not answered yet."""
+    """One run of a job, of which a copy was checked: it keeps the answers to what was not answered yet."""
 
-    def __init__(self, job: Path, answers: "BatchAnswers", operator: str, progress: LinesSettled) -> None:
+    def __init__(
+        self, job: Path, copy: BinaryIO, answers: "BatchAnswers", operator: str, progress: LinesSettled
+    ) -> None:
         self._job = job
+        self._copy = copy
         self._answers = answers
         self._operator = operator
         self._progress = progress
         self.matches = 0
         self.unchanged = 0
 
-    def messages(self) -> "Iterator[Message]":
-        """What is not answered yet. Raises Failure."""
+    def messages(self) -> "Generator[Message, None, None]":
+        """What is not answered yet; one of these reads at a time. Raises Failure."""
         from jukinet.cli.batch_stream import messages_of
         from jukinet.ledger.verify.batch_job import person_lines, read_head, read_person
         from jukinet.ledger.verify.findings import Unsound
 
         after = self._answers.last_line
         try:
-            with self._job.open("rb") as file:
-                read_head(file)
-                people = ((number, read_person(line)) for number, line in person_lines(file) if number > after)
-                yield from messages_of(people)
+            self._copy.seek(0)
+            read_head(self._copy)
+            people = ((number, read_person(line)) for number, line in person_lines(self._copy) if number > after)
+            yield from messages_of(people)
         except Unsound as error:
             raise Failure(f"{self._job} is no job that may be carried out: {error}.") from None
         except OSError as error:
@@ -261,20 +267,37 @@ class _Work:
         self._progress.settled(self._answers.answered)
 
 
-def _checked(path: Path, mesh: Path | None, ordered_by: Path | None) -> "Job":
-    """The head of a job that holds and may be carried out now. Raises Failure."""
+@contextmanager
+def _copy_of(job: Path, out: Path) -> Iterator[BinaryIO]:
+    """What a job holds at this moment, in a file without a name beside the result.
+
+    What is checked is what is asked then, whoever writes to the job meanwhile. Raises Failure.
+    """
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(job.open("rb"))
+            copy = opened.enter_context(TemporaryFile(dir=out.absolute().parent))
+            shutil.copyfileobj(file, copy)
+        except OSError as error:
+            at_fault = job if str(error.filename) == str(job) else out
+            raise Failure(f"{at_fault}: {error.strerror}.", Exit.USAGE) from None
+        yield copy
+
+
+def _checked(path: Path, copy: BinaryIO, mesh: Path | None, ordered_by: Path | None) -> "Job":
+    """The head of a job that holds, by a copy of it, and may be carried out now. Raises Failure."""
     from jukinet.ledger.verify.batch_job import LIFETIME, SKEW, read_head, read_public_key, require_whole
     from jukinet.ledger.verify.findings import Unsound
     from jukinet.mesh.clock import now
 
     try:
-        with path.open("rb") as file:
-            job = read_head(file)
-            if ordered_by is None:
-                agency = job.order.agency.rpartition("/")[2]
-                ordered_by = operator_key_in(mesh, agency, job.order.ordered_by).with_suffix(".pub")
-            job.require_signed(read_public_key(ordered_by))
-            require_whole(file, job.order)
+        copy.seek(0)
+        job = read_head(copy)
+        if ordered_by is None:
+            agency = job.order.agency.rpartition("/")[2]
+            ordered_by = operator_key_in(mesh, agency, job.order.ordered_by).with_suffix(".pub")
+        job.require_signed(read_public_key(ordered_by))
+        require_whole(copy, job.order)
         if now() > job.order.ends:
             raise Unsound(f"it was ordered more than {LIFETIME.days} days ago")
         if now() < job.order.begins - SKEW:

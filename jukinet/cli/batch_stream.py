@@ -9,8 +9,8 @@ import asyncio
 import signal
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -54,7 +54,7 @@ class Message(NamedTuple):
         return [who for _, who in self.records if isinstance(who, Person)]
 
 
-def messages_of(records: Iterable[tuple[int, Person | Failure]]) -> Iterator[Message]:
+def messages_of(records: Iterable[tuple[int, Person | Failure]]) -> Generator[Message, None, None]:
     """Puts records together into messages that a gateway takes: of long names and addresses fewer fit."""
     together: list[tuple[int, Person | Failure]] = []
     size = 0
@@ -76,7 +76,8 @@ class BatchStream:
         asked: what is asked of everybody: a message without id and persons.
         signing: puts the operator's proof into each message.
         check: of how fresh the answers are said to be; a message of which one does not hold is not kept.
-        messages: gives those that are not answered yet; called anew for each stream. What it raises is raised by `ask`.
+        messages: gives those that are not answered yet; called anew for each stream, when those before are closed. What
+            it raises is raised by `ask`.
         keep: takes a message with the response to it, in order, and returns when both are on disk; the response is None
             for a message that names nobody.
         kept: how much is kept; it grows.
@@ -88,7 +89,7 @@ class BatchStream:
         signing: Signing,
         check: SourceCheck,
         *,
-        messages: Callable[[], Iterator[Message]],
+        messages: Callable[[], Generator[Message, None, None]],
         keep: Callable[[Message, InquireBatchResponse | None], None],
         kept: Callable[[], int],
     ) -> None:
@@ -135,22 +136,25 @@ class BatchStream:
 
     async def _attempt(self, channel: Any, seconds: float) -> None:
         """One stream, from behind the last answer on; none where there is nothing to ask."""
-        messages = self._messages()
-        first = await self._first_that_asks(messages)
-        if first is None:
-            return
+        with closing(self._messages()) as messages:
+            first = await self._first_that_asks(messages)
+            if first is not None:
+                await self._stream(channel, seconds, chain([first], messages))
+
+    async def _stream(self, channel: Any, seconds: float, messages: Iterator[Message]) -> None:
+        """Asks about messages of which the first one names somebody."""
         sent: deque[tuple[Message, int]] = deque()  # each with when it was, microseconds since 1970
         room = asyncio.Semaphore(_AHEAD)
         failures: list[Exception] = []
 
         async def requests() -> AsyncIterator[InquireBatchRequest]:
             try:
-                for message in chain([first], messages):
+                for number, message in enumerate(messages):
                     persons = message.persons
                     if persons:
                         await room.acquire()
                     # The first one goes out all the same: gRPC has no status for a stream in which nothing was asked.
-                    if self._interrupted and message is not first:
+                    if self._interrupted and number:
                         self._left_out = True
                         return
                     sent.append((message, now_us()))

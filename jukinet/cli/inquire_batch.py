@@ -1,7 +1,7 @@
 """`jukinet inquire-batch`: an agency's client for many persons (一括提供)."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,7 +155,7 @@ class _Run:
         self.matches = 0
         self.unchanged = 0
 
-    def messages(self) -> "Iterator[Message]":
+    def messages(self) -> "Generator[Message, None, None]":
         """What is not answered yet."""
         from jukinet.cli.batch_stream import messages_of
         from jukinet.cli.held_marks import with_marks

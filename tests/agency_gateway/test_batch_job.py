@@ -93,8 +93,11 @@ class Case:
     async def run(self, *, up_to: int = 1000) -> None:
         """Asks as `batch-job run` does, message by message, without a channel."""
         head = self.head()
-        with BatchAnswers(self.result, {"job": head.digest.hex()}, kind=FORMAT, closed_by="message") as answers:
-            work = _Work(self.job, answers, "op-1", LinesSettled())
+        with (
+            self.job.open("rb") as job,
+            BatchAnswers(self.result, {"job": head.digest.hex()}, kind=FORMAT, closed_by="message") as answers,
+        ):
+            work = _Work(self.job, job, answers, "op-1", LinesSettled())
             for message in [*work.messages()][:up_to]:
                 request = head.order.question()
                 request.job = head.digest

@@ -2,20 +2,24 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2_grpc
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
 from jukinet.cli.development_agencies import PENSION_SERVICE
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.job_file import write_job
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
-from jukinet.cli.retry import DeadlinePassed
+from jukinet.cli.retry import DeadlinePassed, keep_trying
 from jukinet.ledger.verify.batch_job import LIFETIME, SKEW, Order, Person, format_time
 from jukinet.mesh.clock import now
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_signing_key
+from tests.cli.test_agency_refusals import serving
+from tests.cli.test_inquire_batch import Answering
 from tests.commands import jukinet
 
 ORDERING = Identity("agency", PENSION_SERVICE)
@@ -28,7 +32,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
 
 
 class Running:
-    """A job and the command that carries it out; no gateway is there."""
+    """A job and the command that carries it out."""
 
     def __init__(self, mesh: Mesh, folder: Path) -> None:
         self.mesh = mesh
@@ -103,3 +107,32 @@ def test_a_run_ends_with_its_order_and_says_what_to_do_with_the_rest(running: Ru
     whole, short = seconds
     assert 3500 < whole <= 3600
     assert short == 60
+
+
+def test_whoever_changes_a_job_that_was_checked_has_nobody_else_asked_about(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.order(timedelta())
+    ordered = running.job.read_bytes()
+
+    async def changed(attempt: Any, seconds: float, progress: Any) -> None:
+        running.job.write_bytes(ordered.replace(NUMBERS[0].encode(), b"000000000027"))
+        await keep_trying(attempt, seconds, progress)
+
+    monkeypatch.setattr("jukinet.cli.batch_stream.keep_trying", changed)
+    gateway = Answering(load_signing_key(running.mesh.folder("center") / "freshness.key"))
+    with serving(running.mesh, (inquiry_pb2_grpc.add_InquiryServiceServicer_to_server, gateway)):
+        running.run("--mesh", running.mesh.root)
+    assert running.job.read_bytes() != ordered
+    assert tuple(who.individual_number for who in gateway.asked) == NUMBERS
+    assert sorted(path.name for path in running.job.parent.iterdir()) == ["job", "result"], "no copy is left"
+
+
+def test_a_result_that_cannot_be_written_is_told_before_anybody_is_asked(running: Running) -> None:
+    running.order(timedelta())
+    running.result = running.job.parent / "missing" / "result"
+    code, told = running.run("--mesh", running.mesh.root)
+    assert (code, told) == (Exit.USAGE, f"{running.result}: No such file or directory.\n")
+    running.job.unlink()
+    code, told = running.run("--mesh", running.mesh.root)
+    assert (code, told) == (Exit.USAGE, f"{running.job}: No such file or directory.\n")
