@@ -294,6 +294,8 @@ def _checked(path: Path, copy: BinaryIO, mesh: Path | None, ordered_by: Path | N
         copy.seek(0)
         job = read_head(copy)
         if ordered_by is None:
+            if mesh is None:
+                raise Failure("Without --mesh say --ordered-by FILE: the order is checked by that key.", Exit.USAGE)
             agency = job.order.agency.rpartition("/")[2]
             ordered_by = operator_key_in(mesh, agency, job.order.ordered_by).with_suffix(".pub")
         job.require_signed(read_public_key(ordered_by))

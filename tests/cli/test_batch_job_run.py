@@ -136,3 +136,9 @@ def test_a_result_that_cannot_be_written_is_told_before_anybody_is_asked(running
     running.job.unlink()
     code, told = running.run("--mesh", running.mesh.root)
     assert (code, told) == (Exit.USAGE, f"{running.job}: No such file or directory.\n")
+
+
+def test_without_a_mesh_the_key_of_who_ordered_is_asked_for(running: Running) -> None:
+    running.order(timedelta())
+    code, told = running.run("--operator-key", running.mesh.operator_key(ORDERING, "op-7"))
+    assert (code, told) == (Exit.USAGE, "Without --mesh say --ordered-by FILE: the order is checked by that key.\n")
