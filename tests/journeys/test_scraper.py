@@ -269,9 +269,10 @@ async def test_scrapers_learn_no_more_than_their_budget_and_a_lawful_agency_goes
     searched = len(sweeper.taken) + sum(len(each.taken) for each in many)
     assert searched == LIMITS.agency_searches_day
     assert len(set.union(*(each.learned for each in (guesser, sweeper, *many)))) <= LIMITS.agency_searches_day
-    assert [entry.action for entry in entries].count(ledger.ACTION_FREEZE_OPERATOR) == 1
+    (frozen,) = [entry for entry in entries if entry.action == ledger.ACTION_FREEZE_OPERATOR]
     # All that left is on record, and every refusal as well.
-    asked = [entry for entry in entries if entry.agency == SCRAPER.uri]
+    asked = [entry for entry in entries if entry.agency == SCRAPER.uri and entry.action == ledger.ACTION_INQUIRE]
+    assert frozen.time.seconds - asked[0].time.seconds <= 60
     assert sum(entry.refusal == 0 for entry in asked) == searched + len(guesser.taken)
     assert sum(entry.refusal != 0 for entry in asked) == sum(
         sum(each.refusals.values()) for each in (guesser, sweeper, *many)

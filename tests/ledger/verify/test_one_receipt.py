@@ -80,7 +80,7 @@ def test_too_few_witnesses_are_told(case: Case) -> None:
 
 def test_no_single_bit_of_the_proof_can_be_changed(case: Case) -> None:
     for number, digest in enumerate(case.file.proof):
-        for bit in range(number, 256, 17):
+        for bit in range(256):
             changed = bytearray(digest)
             changed[bit // 8] ^= 1 << bit % 8
             file = ledger_pb2.GetConsistencyProofResponse(checkpoint=case.file.checkpoint, proof=case.file.proof)

@@ -228,7 +228,7 @@ def test_a_ledger_rolled_back_contradicts_a_receipt(case: Case) -> None:
 def test_no_single_bit_of_a_receipt_can_be_changed(case: Case) -> None:
     receipt = case.receipts[9]
     for number, digest in enumerate(receipt.proof):
-        for bit in range(0, 256, 17):
+        for bit in range(256):
             changed = bytearray(digest)
             changed[bit // 8] ^= 1 << bit % 8
             tampered = ledger_pb2.Receipt()
