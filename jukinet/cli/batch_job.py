@@ -1,11 +1,8 @@
 """`jukinet batch-job`: a batch (一括提供) as a signed file, ordered here, asked there, checked by a third."""
 
 import asyncio
-import shutil
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
     from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchResponse
     from jukinet.cli.batch_answers import BatchAnswers
     from jukinet.cli.batch_stream import Message
-    from jukinet.ledger.verify.batch_job import Job
 
 app = typer.Typer(no_args_is_help=True, help="A batch (一括提供) as a signed file, for any number of persons.")
 
@@ -150,8 +146,10 @@ def run(
 
     Example: jukinet batch-job run job --out result --mesh mesh --operator op-8
     """
-    with failures_told(), _copy_of(job, out) as copy:
-        head = _checked(job, copy, mesh, ordered_by)
+    from jukinet.cli.job_check import checked, copy_of
+
+    with failures_told(), copy_of(job, out) as copy:
+        head = checked(job, copy, mesh, ordered_by)
         agency = head.order.agency.rpartition("/")[2]
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         signing = signer_of(target, mesh, agency, operator, operator_key)
@@ -265,50 +263,6 @@ class _Work:
         self.matches += sum(line.get("outcome") == "INQUIRY_OUTCOME_MATCH" for line in lines)
         self._answers.keep([*lines, {"line": lines[-1]["line"], "operator": self._operator, "message": told}])
         self._progress.settled(self._answers.answered)
-
-
-@contextmanager
-def _copy_of(job: Path, out: Path) -> Iterator[BinaryIO]:
-    """What a job holds at this moment, in a file without a name beside the result.
-
-    What is checked is what is asked then, whoever writes to the job meanwhile. Raises Failure.
-    """
-    with ExitStack() as opened:
-        try:
-            file = opened.enter_context(job.open("rb"))
-            copy = opened.enter_context(TemporaryFile(dir=out.absolute().parent))
-            shutil.copyfileobj(file, copy)
-        except OSError as error:
-            at_fault = job if str(error.filename) == str(job) else out
-            raise Failure(f"{at_fault}: {error.strerror}.", Exit.USAGE) from None
-        yield copy
-
-
-def _checked(path: Path, copy: BinaryIO, mesh: Path | None, ordered_by: Path | None) -> "Job":
-    """The head of a job that holds, by a copy of it, and may be carried out now. Raises Failure."""
-    from jukinet.ledger.verify.batch_job import LIFETIME, SKEW, read_head, read_public_key, require_whole
-    from jukinet.ledger.verify.findings import Unsound
-    from jukinet.mesh.clock import now
-
-    try:
-        copy.seek(0)
-        job = read_head(copy)
-        if ordered_by is None:
-            if mesh is None:
-                raise Failure("Without --mesh say --ordered-by FILE: the order is checked by that key.", Exit.USAGE)
-            agency = job.order.agency.rpartition("/")[2]
-            ordered_by = operator_key_in(mesh, agency, job.order.ordered_by).with_suffix(".pub")
-        job.require_signed(read_public_key(ordered_by))
-        require_whole(copy, job.order)
-        if now() > job.order.ends:
-            raise Unsound(f"it was ordered more than {LIFETIME.days} days ago")
-        if now() < job.order.begins - SKEW:
-            raise Unsound("it was ordered at a time that is still to come; set the clocks of both machines right")
-    except Unsound as error:
-        raise Failure(f"{path} is no job that may be carried out: {error}.") from None
-    except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}.", Exit.USAGE) from None
-    return job
 
 
 def _require_verifiable(response: "InquireBatchResponse") -> None:
