@@ -21,7 +21,7 @@ from jukinet.mesh.config import ConfigError, NodeConfig
 from jukinet.mesh.identity import Peer
 from jukinet.mesh.interceptors import OnRefusal
 from jukinet.mesh.pki import PkiError, certificate_end
-from jukinet.mesh.server import NodeServer, Service, build_server, run_until_signal
+from jukinet.mesh.server import NodeServer, Service, build_server, drain, run_until_signal
 from jukinet.store.errors import StorageFailed
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ Part = Callable[[], Coroutine[Any, Any, None]]
 Check = Callable[[], Awaitable[bool]]
 
 _HEALTH_SECONDS = 1.0
+_FAILED_SECONDS = 0.5
+"""For the calls of a node of which a part failed: an agency hears of it within two seconds."""
 
 
 def needed(value: T | None) -> T:
@@ -138,7 +140,9 @@ async def _until_signal_or_failure(
         return
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
-    await node.server.stop(None)
+    # Who is under way hears why. Cancelled at once he would hear CANCELLED, and a client that dials meanwhile may lose
+    # its call to a server that takes connections and sends each away.
+    await drain(node, on_drain, grace_seconds=_FAILED_SECONDS)
     failed = next(iter(done))
     failure = failed.exception()
     if isinstance(failure, StorageFailed | LedgerError):
