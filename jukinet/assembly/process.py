@@ -21,7 +21,7 @@ from jukinet.mesh.config import ConfigError, NodeConfig
 from jukinet.mesh.identity import Peer
 from jukinet.mesh.interceptors import OnRefusal
 from jukinet.mesh.pki import PkiError, certificate_end
-from jukinet.mesh.server import NodeServer, Service, build_server, drain, run_until_signal
+from jukinet.mesh.server import NodeServer, Service, build_server, quiet, run_until_signal
 from jukinet.store.errors import StorageFailed
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,12 @@ def needed(value: T | None) -> T:
 
 
 class PartFailed(Exception):
-    """A part of the node ended by itself; the process stops so that its supervisor starts it again."""
+    """A part of the node ended by itself; the process stops so that its supervisor starts it again.
+
+    Its server still takes connections and refuses calls: the process has to end at once, which closes them all. A gRPC
+    server that is stopped cancels whatever comes in that moment, so a client hears CANCELLED and not that the node is
+    away, or is sent away again and again and keeps its call until its own deadline.
+    """
 
 
 def start_telemetry(config: NodeConfig) -> None:
@@ -70,7 +75,7 @@ async def serve(
 
     `checks` tells, by service, whether what it stands on answers; watchers of grpc.health.v1 hear of every change.
     `admit` raises Refused for a caller of the table whose certificate is not taken at this node.
-    Raises PartFailed when a part ended by itself, StorageFailed when the disk did, LedgerError when the ledger did.
+    Raises PartFailed: a part ended by itself; its cause is StorageFailed or LedgerError where disk or ledger failed.
     """
     node = build_server(
         identity=config.identity,
@@ -97,7 +102,7 @@ async def serve(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        tracing.shutdown()
+    tracing.shutdown()
     log.info("stopped")
 
 
@@ -140,11 +145,10 @@ async def _until_signal_or_failure(
         return
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
-    # Who is under way hears why. Cancelled at once he would hear CANCELLED, and a client that dials meanwhile may lose
-    # its call to a server that takes connections and sends each away.
-    await drain(node, on_drain, grace_seconds=_FAILED_SECONDS)
+    await quiet(node, on_drain, seconds=_FAILED_SECONDS)
     failed = next(iter(done))
     failure = failed.exception()
-    if isinstance(failure, StorageFailed | LedgerError):
-        raise failure
-    raise PartFailed(f"a part of the node failed ({type(failure).__name__ if failure else 'ended'})") from failure
+    told = str(failure) if isinstance(failure, StorageFailed | LedgerError) else ""
+    raise PartFailed(
+        told or f"a part of the node failed ({type(failure).__name__ if failure else 'ended'})"
+    ) from failure

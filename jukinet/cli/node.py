@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from jukinet.cli.output import Exit, Failure, failures_told, show
+from jukinet.cli.output import Exit, Failure, failures_told, show, tell
 
 if TYPE_CHECKING:
     from jukinet.mesh.config import NodeConfig
@@ -126,7 +126,13 @@ def _load(path: Path) -> "NodeConfig":
 
 
 async def _run(node: "Callable[[NodeConfig], Awaitable[None]]", config: "NodeConfig") -> None:
-    await node(config)
+    from jukinet.assembly.process import PartFailed
+
+    try:
+        await node(config)
+    except PartFailed as failed:
+        tell(_sentence(failed))
+        os._exit(_exit_code(failed) or Exit.REFUSED)  # at once, as `PartFailed` says
 
 
 @contextmanager
@@ -142,7 +148,11 @@ def start_errors_told() -> Iterator[None]:
         code = _exit_code(error)
         if code is None:
             raise
-        raise Failure(f"The node does not run: {error}", code) from None
+        raise Failure(_sentence(error), code) from None
+
+
+def _sentence(error: Exception) -> str:
+    return f"The node does not run: {error}"
 
 
 def _exit_code(error: Exception) -> Exit | None:
@@ -161,6 +171,8 @@ def _exit_code(error: Exception) -> Exit | None:
     from jukinet.purpose.statute import StatuteTableError
     from jukinet.store.errors import SchemaMismatch, StorageFailed, StoreBusy, StoreError
 
+    if isinstance(error, PartFailed) and isinstance(error.__cause__, StorageFailed | LedgerError):
+        error = error.__cause__
     known: tuple[tuple[Exit, tuple[Any, ...]], ...] = (
         (
             Exit.CONFIGURATION,

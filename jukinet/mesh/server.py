@@ -6,6 +6,7 @@ Source: gRPC channel arguments, `grpc/impl/channel_arg_names.h`; grpc.health.v1;
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -161,19 +162,29 @@ async def drain(
         on_drain: what else is to end before the last call.
         grace_seconds: how long running calls may take, in seconds; what runs then is cancelled.
     """
-    await node.health.stop()
-    node.traffic.draining.set()
     try:
-        async with asyncio.timeout(grace_seconds):
-            if on_drain is not None:
-                await on_drain()
-            await node.traffic.idle()
-    except TimeoutError:
-        pass
+        await quiet(node, on_drain, seconds=grace_seconds)
     finally:
         # Only health watchers are left, or calls that outlasted the grace; and of one whose handler has just ended the
         # status may not have left yet.
         await node.server.stop(_LAST_STATUS_SECONDS)
+
+
+async def quiet(node: NodeServer, on_drain: Callable[[], Awaitable[None]] | None = None, *, seconds: float) -> None:
+    """Says NOT_SERVING, refuses new calls with DRAINING, and returns when the running ones ended, or after a time.
+
+    Args:
+        node: the server.
+        on_drain: what else is to end before the last call.
+        seconds: how long running calls may take.
+    """
+    await node.health.stop()
+    node.traffic.draining.set()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            if on_drain is not None:
+                await on_drain()
+            await node.traffic.idle()
 
 
 class _Registered:

@@ -13,7 +13,6 @@ from sqlalchemy.exc import ArgumentError
 
 import center_node.node
 from center_node import body_keys
-from jukinet.assembly.process import PartFailed
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
@@ -67,7 +66,6 @@ def run_process(mesh: Mesh, name: str) -> "subprocess.CompletedProcess[str]":
         (LedgerCorrupt("entry 7"), Exit.DATABASE),
         (LedgerContradicted("saw more"), Exit.CONTRADICTED),
         (WitnessRetired("key"), Exit.CONTRADICTED),
-        (PartFailed("writer"), Exit.REFUSED),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.name,
 )
@@ -81,6 +79,40 @@ def test_what_keeps_a_node_from_running_is_one_sentence_and_a_code(
     result = jukinet("node", "run", "--config", str(mesh.config_path("center")))
     assert result.exit_code == expected
     assert result.stderr == f"The node does not run: {error}\n"
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        ("None", Exit.REFUSED),
+        ("ValueError()", Exit.REFUSED),
+        ("StorageFailed('disk')", Exit.STORAGE),
+        ("LedgerContradicted('saw more')", Exit.CONTRADICTED),
+        ("LedgerCorrupt('entry 7')", Exit.DATABASE),
+    ],
+)
+def test_a_node_of_which_a_part_failed_ends_at_once_with_a_sentence_and_a_code(
+    mesh: Mesh, cause: str, expected: Exit
+) -> None:
+    """Whatever else still runs in the process, such as a thread that no database answers."""
+    program = f"""
+import sys, threading
+import center_node.node
+from jukinet.assembly.process import PartFailed
+from jukinet.cli import main
+from jukinet.ledger.errors import LedgerContradicted, LedgerCorrupt
+from jukinet.store.errors import StorageFailed
+
+async def run(config):
+    threading.Thread(target=threading.Event().wait).start()
+    raise PartFailed("a part failed") from {cause}
+
+center_node.node.run = run
+sys.argv = ["jukinet", "node", "run", "--config", {str(mesh.config_path("center"))!r}]
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (expected, "The node does not run: a part failed\n")
 
 
 def test_an_error_that_nobody_foresaw_is_not_hidden(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
