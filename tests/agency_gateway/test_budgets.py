@@ -1,7 +1,5 @@
 """Nobody asks more than his budget allows: by minute and day, operator, agency, row and person, across restarts."""
 
-import asyncio
-import time
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -11,10 +9,8 @@ import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event
 
 from agency_gateway.budgets import Budgets, Charge, OverBudget
-from agency_gateway.deferred_refusals import DeferredRefusals
 from agency_gateway.detectors import Finding
 from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -316,84 +312,6 @@ async def test_what_a_frozen_operator_was_refused_costs_nobody_anything_after_a_
     network.freezes.freeze(Finding("misses", PENSION.uri, EntryKeys(bytes(32)).operator_pseudonym(PENSION.uri, "op-1")))
     assert await network.refusal_of(network.inquire()) == FROZEN
     assert not restarted(network)._agencies
-
-
-class Stopped:
-    """Questions that are stopped, and wait until they are due."""
-
-    def __init__(self, network: Network, reason: "errors.ErrorReason.ValueType") -> None:
-        self.network = network
-        self.due = asyncio.Event()
-        network.desk._deferred = DeferredRefusals(self.due.wait)
-        if reason == FROZEN:
-            operator = EntryKeys(bytes(32)).operator_pseudonym(PENSION.uri, "op-1")
-            network.freezes.freeze(Finding("misses", PENSION.uri, operator))
-        else:
-            limited(network, operator_searches_day=0)
-
-    async def ask(self) -> "asyncio.Task[errors.ErrorReason.ValueType]":
-        waiting = self.network.desk._deferred._going_on._tasks
-        before, stopped = set(waiting), asyncio.create_task(self.network.refusal_of(self.network.inquire()))
-        while waiting <= before:
-            await asyncio.sleep(0)
-        return stopped
-
-    def on_record(self) -> list[int]:
-        return [entry.refusal for entry in self.network.leaves() if entry.refusal]
-
-
-@pytest.mark.parametrize("reason", [OVER, FROZEN])
-async def test_who_is_stopped_waits_and_nobody_else_does_and_all_share_a_commit(
-    network: Network, reason: "errors.ErrorReason.ValueType"
-) -> None:
-    stopped = Stopped(network, reason)
-    asked = [await stopped.ask() for _ in range(20)]
-    limited(network)
-    await network.inquire(operator="op-2")
-    other = await network.refusal_of(network.inquire(operator="op-2", purpose="B1-41"))
-    assert stopped.on_record() == [other]
-    assert not any(each.done() for each in asked)
-    commits: list[None] = []
-    event.listen(network.ledger_engine, "commit", lambda _: commits.append(None))
-    stopped.due.set()
-    assert await asyncio.gather(*asked) == [reason] * 20
-    assert stopped.on_record() == [other, *[reason] * 20]
-    assert len(commits) == 1
-
-
-@pytest.mark.parametrize("reason", [OVER, FROZEN])
-async def test_who_is_stopped_hears_it_half_a_second_later_and_when_it_is_on_record(
-    network: Network, reason: "errors.ErrorReason.ValueType"
-) -> None:
-    stopped = Stopped(network, reason)
-    network.desk._deferred = DeferredRefusals()
-    began = time.monotonic()
-    assert await network.refusal_of(network.inquire()) == reason
-    assert time.monotonic() - began >= 0.49
-    assert stopped.on_record() == [reason]
-
-
-@pytest.mark.parametrize("reason", [OVER, FROZEN])
-async def test_who_is_stopped_and_gives_up_is_on_record_before_the_node_stops(
-    network: Network, reason: "errors.ErrorReason.ValueType"
-) -> None:
-    stopped = Stopped(network, reason)
-    asked = await stopped.ask()
-    asked.cancel()
-    await asyncio.wait([asked])
-    settled = asyncio.create_task(network.desk.settle())
-    stopped.due.set()
-    await settled
-    assert asked.cancelled()
-    assert stopped.on_record() == [reason]
-
-
-async def test_who_is_stopped_hears_that_it_cannot_be_put_on_record(network: Network) -> None:
-    stopped = Stopped(network, OVER)
-    asked = await stopped.ask()
-    network.record._is_open = lambda: False
-    stopped.due.set()
-    assert await asked == errors.ERROR_REASON_LEDGER_UNAVAILABLE
 
 
 async def test_what_was_asked_at_another_gateway_counts_at_the_center(network: Network) -> None:
