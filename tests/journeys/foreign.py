@@ -1,4 +1,5 @@
-"""What a client that knows the contract alone goes through, in whatever language: a list, a recall, a signed job.
+"""What a client that knows the contract alone goes through, in whatever language: a list, a recall, a signed job, and
+what it may demand and hold.
 
 Each walk ends with what the ledger says of it.
 """
@@ -113,6 +114,32 @@ async def take_a_recall(network: Network, client: Client) -> None:
     assert [(each.result, each.agency, each.purpose) for each in acknowledged] == [
         (ledger.RESULT_DONE, agency, asked.context.purpose)
     ] * len(told.recalls)
+
+
+async def hold_what_was_answered(network: Network, client: Client) -> None:
+    """The client demands an age, and says later what it holds: alone, and by two messages of a batch on one stream."""
+    person = await network.enter(CHIYODA)
+    found = await client.ask(network.question(person, context=network.context(maximum_age_seconds=3600)))
+    assert found.provided.record.name.legal == person.name.legal
+    assert [each.municipality for each in found.freshness] == [CHIYODA]
+    again = await client.ask(network.question(person, held=found.held))
+    messages = [
+        inquiry.InquireBatchRequest(
+            context=network.context(),
+            subjects=[inquiry.Subject(four_items=network.four_items(person))],
+            fields=[inquiry.IDENTITY_FIELD_NAME],
+            held=[found.held],
+        )
+        for _ in range(2)
+    ]
+    answers = [await client.ask(each) for each in messages]
+    assert [each.request_id for each in answers] == [each.context.request_id for each in messages]
+    told = [again, *(one for each in answers for one in each.answers)]
+    assert [(each.outcome, each.unchanged) for each in told] == [(inquiry.INQUIRY_OUTCOME_MATCH, True)] * 3
+    assert not any(each.HasField("provided") for each in told)
+    entries = await network.ledger()
+    for each in (found, *told):
+        assert entries[each.receipt.index] == ledger.Entry.FromString(each.receipt.entry)
 
 
 async def carry_out_a_job(network: Network, client: Client, folder: Path) -> None:

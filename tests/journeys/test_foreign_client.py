@@ -23,7 +23,7 @@ from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.tls import TlsFiles
-from tests.journeys.foreign import carry_out_a_job, method_of, take_a_recall, watch_a_person
+from tests.journeys.foreign import carry_out_a_job, hold_what_was_answered, method_of, take_a_recall, watch_a_person
 from tests.journeys.test_batch_journey import line
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -245,6 +245,13 @@ async def test_a_list_is_begun_taken_and_ended_with_any_grpc_client(network: Net
 @pytest.mark.slow
 async def test_a_recall_is_taken_and_acknowledged_with_any_grpc_client(network: Network, client: CommandLine) -> None:
     await take_a_recall(network, client)
+
+
+@pytest.mark.slow
+async def test_an_age_is_demanded_and_what_is_held_is_said_with_any_grpc_client(
+    network: Network, client: CommandLine
+) -> None:
+    await hold_what_was_answered(network, client)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from tests.journeys import operators
-from tests.journeys.foreign import carry_out_a_job, method_of, take_a_recall, watch_a_person
+from tests.journeys.foreign import carry_out_a_job, hold_what_was_answered, method_of, take_a_recall, watch_a_person
 
 pytestmark = pytest.mark.slow
 Network = Any  # the fixture's own class lives in conftest.py
@@ -148,6 +148,11 @@ async def test_a_list_is_begun_taken_and_ended_in_another_language(program: Path
 async def test_a_recall_is_taken_and_acknowledged_in_another_language(program: Path, network: Network) -> None:
     async with running(program, network) as client:
         await take_a_recall(network, client)
+
+
+async def test_an_age_is_demanded_and_what_is_held_is_said_in_another_language(program: Path, network: Network) -> None:
+    async with running(program, network) as client:
+        await hold_what_was_answered(network, client)
 
 
 async def test_a_batch_is_ordered_and_asked_under_its_job_in_another_language(
