@@ -27,7 +27,7 @@ from jukinet.mesh import metrics, tracing
 from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused, name_of
 from jukinet.purpose.decision import Decision, PurposePolicy, Question
-from jukinet.purpose.kinds import NOT_READ
+from jukinet.purpose.kinds import NOT_READ, TAKES_AWAY
 from jukinet.purpose.operator_proof import Question as OperatorQuestion
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ class Desk:
         with tracing.span("inquiry.decide", **{"jukinet.purpose": asked.context.purpose}):
             who, purpose, day = asked.agency, asked.context.purpose, today_in_japan()
             question = Question(who, purpose, day, asked.method, asked.fields, asked.way)
-            decision = self._policy.decide(question)
+            decide = self._policy.decide_ending if asked.action in TAKES_AWAY else self._policy.decide
+            decision = decide(question)
         if not decision.allowed:
             await self.refuse(asked, decision.refusal, decision)
         if not self._record.is_open():  # nobody's data is fetched for an answer that cannot be put on record

@@ -4,6 +4,7 @@ Rule 1: a list is begun with handles of this center's own answers, so nobody is 
 when it is told (`center_node/telling.py`).
 Rule 2: how a person was named is put to the law when he comes on a list. What is told names nobody, so the law decides
 it for the list as a whole: one that an edition closes is refused, and never tells less under "complete".
+Rule 3: its agency may end a list whatever the law opens: that tells nothing, and nobody stays on it for want of a row.
 """
 
 import asyncio
@@ -137,8 +138,11 @@ class ChangeProvisionService(ChangeProvisionServiceServicer):
         request: provision.EndWatchRequest,
         context: "grpc.aio.ServicerContext[provision.EndWatchRequest, provision.EndWatchResponse]",
     ) -> provision.EndWatchResponse:
-        """Ends a list. Raises Refused: TICKET_INVALID, WATCH_UNKNOWN."""
+        """Ends a list, whatever the row opens. Raises Refused: TICKET_INVALID, who may end nothing, WATCH_UNKNOWN."""
         ticket = self._ticket(request.ticket, request.place, now())
+        question = Question(ticket.agency, ticket.purpose, today_in_japan(), NOT_READ, provision="changes")
+        if refusal := self._policy.decide_ending(question).refusal:
+            raise Refused(refusal)
         await self._list(ticket, request.place.list_id)
         await self._write(lambda connection: watches.end_lists(connection, [request.place.list_id]))
         return provision.EndWatchResponse()

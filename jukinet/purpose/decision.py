@@ -53,6 +53,16 @@ _REFUSALS: dict[str, tuple["errors_pb2.ErrorReason.ValueType", str]] = {
     "juki-30-6-field-mask": (errors_pb2.ERROR_REASON_FIELD_NOT_ALLOWED, "30-6"),
 }
 _PRIVATE_BAN = "juki-30-38-private-ban"
+# What refuses for the row, or for a listing that ran out, keeps no agency from ending what it began.
+_ENDS_ALL_THE_SAME = frozenset(
+    {
+        "juki-30-25-agency-expired",
+        "juki-30-25-row-unknown",
+        "juki-30-25-row-expired",
+        "juki-30-25-not-granted",
+        "juki-30-25-provision",
+    }
+)
 _PERMITS = frozenset({"juki-30-9", "juki-30-10", "juki-30-11", "juki-30-12", "juki-30-15"})
 
 
@@ -152,6 +162,23 @@ class PurposePolicy:
                 self._decided.clear()
             known = self._decided[question] = self._decide(question)
         return known
+
+    def decide_ending(self, question: Question) -> Decision:
+        """Decides whether an agency may end what it began under a row: whatever the row opens, which tells it nothing.
+
+        Args:
+            question: as for `decide`, of an action of `kinds.TAKES_AWAY`.
+
+        Returns:
+            The decision of `decide`; allowed where it was refused for the row, or for a listing that ran out.
+
+        Source: docs/decisions/0100.
+        """
+        decision = self.decide(question)
+        if decision.policy not in _ENDS_ALL_THE_SAME:
+            return decision
+        basis = inquiry_pb2.LegalBasis(purpose=question.purpose, article=decision.article, edition=decision.edition)
+        return decision._replace(refusal=errors_pb2.ERROR_REASON_UNSPECIFIED, policy="", basis=basis)
 
     def ban_on(self, agency: str, day: date) -> Decision | None:
         """The refusal of all that a private organisation asks; None for everybody else.

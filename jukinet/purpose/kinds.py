@@ -22,6 +22,8 @@ KINDS: "Final[Mapping[int, provision.ProvisionKind.ValueType]]" = {
     # The center is not asked: whoever may be answered for a purpose in any way may hear that an answer was wrong.
     ledger.ACTION_ACKNOWLEDGE_RECALL: provision.PROVISION_KIND_UNSPECIFIED,
 }
+TAKES_AWAY: Final = frozenset({ledger.ACTION_END_WATCH})
+"""What reveals nothing and only ends what an agency began: open whatever the row opens (`decide_ending`)."""
 _WAYS: "Final[Mapping[provision.ProvisionKind.ValueType, Provision | None]]" = {
     provision.PROVISION_KIND_UNSPECIFIED: None,
     provision.PROVISION_KIND_RECORD: "immediate",

@@ -32,7 +32,7 @@ _NUMBER: Final = inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER
 _ALL_FIELDS: Final = tuple(map(inquiry.IdentityField.ValueType, filter(None, inquiry.IdentityField.values())))
 _OF_MANY: Final = frozenset({ledger.ACTION_INQUIRE_BATCH, ledger.ACTION_WATCH})
 """One message of them is about many persons, and is refused if one of them is."""
-_NAMES_NOBODY: Final = frozenset({ledger.ACTION_TELL_CHANGE, ledger.ACTION_END_WATCH, ledger.ACTION_ACKNOWLEDGE_RECALL})
+_NAMES_NOBODY: Final = frozenset({ledger.ACTION_TELL_CHANGE, ledger.ACTION_ACKNOWLEDGE_RECALL})
 
 
 class Reading(NamedTuple):
@@ -58,7 +58,7 @@ def readings(message: Sequence[ledger.Entry]) -> Iterator[Reading]:
     """The ways in which a message can have been put to the law.
 
     Args:
-        message: its entries, of an action of `kinds.KINDS`.
+        message: its entries, of an action of `kinds.KINDS` that takes nothing away.
     """
     for methods in _methods(message):
         for fields in _fields(message[0]):

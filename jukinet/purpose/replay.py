@@ -27,7 +27,7 @@ from jukinet.mesh.errors import name_of
 from jukinet.purpose.agencies import AgencyDirectory
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.editions import Editions
-from jukinet.purpose.kinds import KINDS, way_of
+from jukinet.purpose.kinds import KINDS, TAKES_AWAY, way_of
 from jukinet.purpose.readings import SEALABLE, Reading, messages, readings
 from jukinet.purpose.statute import StatuteTable, StatuteTableError
 
@@ -205,7 +205,7 @@ class _Replaying:
 
 def _why_left_out(entry: ledger.Entry) -> str:
     """Why the table had no part in an entry; empty where it had."""
-    if entry.action not in KINDS:
+    if entry.action not in KINDS or entry.action in TAKES_AWAY:
         return "asks the statute table nothing"
     return "" if entry.refusal in _BY_THE_TABLE else f"refused for another reason: {name_of(entry.refusal)}"
 

@@ -6,15 +6,18 @@ from datetime import date
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from center_node import changes as center_changes
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
+from jukinet.mesh.errors import Refused
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.statute import StatuteTable
 from jukinet.store import watches
-from tests.agency_gateway.conftest import synthetic_number
+from jukinet.store.watch_schema import watched as watched_rows
+from tests.agency_gateway.conftest import BANK, synthetic_number
 from tests.agency_gateway.test_watch import House, refusal
 from tests.purpose.drafts import draft
 
@@ -24,6 +27,7 @@ WITHOUT_NUMBER = draft("2020-01", date(2020, 1, 1), rows={"B1-77": {"individual_
 WITHOUT_CHANGES = draft("2020-01", date(2020, 1, 1), rows={"B1-77": {"provisions": "immediate batch"}})
 OF_ANOTHER_ROW = draft("2020-01", date(2020, 1, 1), rows={"B1-41": None})
 """The row of the list stays as it is."""
+WITHOUT_ROW = draft("2020-01", date(2020, 1, 1), rows={"B1-77": None})
 
 
 @pytest.fixture
@@ -60,6 +64,13 @@ def adopt(node: str, network: Network, table: StatuteTable) -> None:
     """Lets one more edition decide at the center alone, or at the gateway alone."""
     service = {"center": network.changes, "gateway": network.desk}[node]
     service._policy = another_policy(network, table)
+
+
+def watched(house: House) -> int:
+    """How many persons are on lists."""
+    with house.network.register.connect() as connection:
+        found: int = connection.execute(select(func.count()).select_from(watched_rows)).scalar_one()
+    return found
 
 
 async def by_number(house: House, number: int) -> bytes:
@@ -118,6 +129,39 @@ async def test_what_an_edition_closes_while_the_agency_waits_is_refused(
     assert await refusal(house.changes()) == errors.ERROR_REASON_PROVISION_NOT_ALLOWED
     (entry,) = [entry for entry in house.network.leaves() if entry.action == ledger.ACTION_TELL_CHANGE]
     assert entry.refusal == errors.ERROR_REASON_PROVISION_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("table", [WITHOUT_CHANGES, WITHOUT_ROW], ids=["without changes", "without the row"])
+async def test_a_list_that_an_edition_closes_is_ended_by_its_agency_on_record(
+    house: House, table: StatuteTable
+) -> None:
+    await house.begin(await house.handle(1))
+    house.network.desk._policy.adopt(table)
+    assert await refusal(house.changes()) in (
+        errors.ERROR_REASON_PROVISION_NOT_ALLOWED,
+        errors.ERROR_REASON_PURPOSE_UNKNOWN,
+    )
+    ended = await house.end()
+    entry = house.network.leaves()[-1]
+    assert (entry.action, entry.result, entry.edition) == (ledger.ACTION_END_WATCH, ledger.RESULT_DONE, table.edition)
+    assert entry.request_id == ended.request_id
+    assert watched(house) == 0
+
+
+async def test_who_is_banned_or_not_listed_ends_no_list_that_an_edition_closes(house: House) -> None:
+    await house.begin(await house.handle(1))
+    house.network.desk._policy.adopt(WITHOUT_ROW)
+    assert await refusal(house.end("unlisted")) == errors.ERROR_REASON_AGENCY_UNKNOWN
+    assert await refusal(house.end(BANK.name)) == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED
+    assert watched(house) == 1
+
+
+async def test_the_center_ends_no_list_of_an_agency_that_it_does_not_list(house: House) -> None:
+    await house.begin(await house.handle(1))
+    house.network.changes._policy = PurposePolicy(house.network.desk._policy.editions, {})
+    with pytest.raises(Refused):
+        await house.end()
+    assert watched(house) == 1
 
 
 async def test_after_the_wait_no_change_is_told_by_another_edition_than_that_of_the_ticket_and_none_is_lost(

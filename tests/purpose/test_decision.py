@@ -166,6 +166,20 @@ def test_agency_outside_the_directory_is_unknown() -> None:
         assert reason(decide(name, "B1-77")) == "AGENCY_UNKNOWN"
 
 
+@pytest.mark.parametrize("purpose", ["B1-77", "B1-999", "B2-1", ""])
+def test_who_is_listed_may_end_what_it_began_whatever_the_row_opens_and_nobody_else(purpose: str) -> None:
+    def end(name: str) -> Decision:
+        return POLICY.decide_ending(question(name, purpose, TODAY, BY_FOUR_ITEMS, ()))
+
+    for name in ("everything", "ended", "all-but-grants"):
+        decision = end(name)
+        assert (decision.allowed, decision.edition, reason(decision)) == (True, TABLE.edition, "UNSPECIFIED")
+        assert len(decision.digest) == 32
+    for name in ("private", "private-ended", "private-bare"):
+        assert (reason(end(name)), end(name).article) == ("PRIVATE_SECTOR_BANNED", "30-38")
+    assert reason(end("nobody")) == "AGENCY_UNKNOWN"
+
+
 def test_listing_opens_and_ends_on_its_days() -> None:
     last = date(2025, 3, 31)
     assert decide("ended", "B1-77", day=last).allowed
@@ -264,6 +278,8 @@ def test_policy_that_cannot_be_evaluated_denies(
     with caplog.at_level(logging.ERROR):
         decision = policy.decide(Question(AGENCIES[0].spiffe_id, "B1-77", TODAY, BY_FOUR_ITEMS, FOUR))
     assert (reason(decision), decision.allowed) == ("POLICY_ERROR", False)
+    ending = policy.decide_ending(Question(AGENCIES[0].spiffe_id, "B1-77", TODAY, BY_FOUR_ITEMS))
+    assert (reason(ending), ending.allowed) == ("POLICY_ERROR", False)
     assert "could not be evaluated" in caplog.text
 
 
@@ -303,6 +319,8 @@ def test_no_permit_is_a_refusal_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(policy, "_policies", cedarpy.PolicySet.from_str(""))
     decision = policy.decide(question("everything", "B1-77", TODAY, BY_FOUR_ITEMS, FOUR))
     assert (reason(decision), decision.policy) == ("PURPOSE_NOT_GRANTED", "")
+    ending = policy.decide_ending(question("everything", "B1-77", TODAY, BY_FOUR_ITEMS, ()))
+    assert (reason(ending), ending.allowed) == ("PURPOSE_NOT_GRANTED", False)
 
 
 def test_agency_that_does_not_fit_the_schema_keeps_the_node_from_starting() -> None:

@@ -144,13 +144,11 @@ def test_what_the_table_had_no_part_in_is_counted_by_what_it_is() -> None:
     }
 
 
-def test_a_list_that_was_ended_is_asked_as_the_gateway_asks_although_nobody_is_named() -> None:
+def test_the_end_of_a_list_asks_the_table_nothing() -> None:
     ended = entry(action=ledger.ACTION_END_WATCH, result=ledger.RESULT_DONE, method=0, wanted=[], fields=[])
-    assert counts(replay([ended], SMALL, DIRECTORY)) == (1, 0, 0, 0)
     found = replay([ended], draft(rows={"B1-77": {"provisions": "immediate"}}), DIRECTORY)
-    assert [change.would_be for change in found.different] == [errors.ERROR_REASON_PROVISION_NOT_ALLOWED]
-    no_number = draft(rows={"B1-77": {"individual_number": "no"}})
-    assert counts(replay([ended], no_number, DIRECTORY)) == (1, 0, 0, 0)
+    assert counts(found) == (0, 0, 0, 1)
+    assert found.left_out == {Untold(ledger.ACTION_END_WATCH, "asks the statute table nothing"): 1}
 
 
 def test_the_persons_of_a_message_come_out_alike() -> None:
