@@ -141,8 +141,8 @@ def run(
     command goes on behind the last answer.
 
     Exit codes: 0 every person is answered, 1 some persons were refused (their lines say why), the job does not hold, or
-    an answer is not as fresh as it has to be by the center's word, 2 a file is not what it should be, 3 not complete
-    yet (no answer, interrupted, or to be logged on again), 4 not allowed by law.
+    an answer contradicts itself or is not as fresh as it has to be by the center's word, 2 a file is not what it should
+    be, 3 not complete yet (no answer, interrupted, or to be logged on again), 4 not allowed by law.
 
     Example: jukinet batch-job run job --out result --mesh mesh --operator op-8
     """

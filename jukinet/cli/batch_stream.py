@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from jukinet._pb.jukinet.errors.v1.errors_pb2 import ERROR_REASON_OPERATOR_PROOF_EXPIRED
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
+from jukinet.cli.answer_check import require_agreement
 from jukinet.cli.connect import Target, channel_to, traced
 from jukinet.cli.operator_key import Signing
 from jukinet.cli.output import Exit, Failure, fail_call
@@ -200,6 +201,7 @@ class BatchStream:
             message, asked_us = sent.popleft()
             oldest = self._asked.context.maximum_age_seconds
             for person, answer in zip(message.persons, response.answers, strict=True):
+                require_agreement(answer)
                 if not answer.refusal:  # who was refused was not looked up
                     demand = demand_of(person.subject, answer.outcome, maximum_age_seconds=oldest)
                     self._check.require(answer.freshness, demand, asked_us=asked_us)

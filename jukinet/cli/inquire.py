@@ -159,7 +159,8 @@ def inquire(
     more than one look the same; "not provided" says that it cannot be known, since what a municipality reported may not
     all be at the center. Every question is put on record, a refused one too.
 
-    Exit codes: 0 answered (with a match or without), 1 not as fresh as it has to be by the center's word, 2 the
+    Exit codes: 0 answered (with a match or without), 1 not as fresh as it has to be by the center's word, or an answer
+    that contradicts itself, 2 the
     question is malformed, 3 no answer, 4 not allowed by law.
 
     Example: jukinet inquire --mesh mesh --agency pension-service --purpose B1-77 --case 2026-0042 --operator op-7
@@ -169,6 +170,7 @@ def inquire(
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
         from jukinet.cli import answer
+        from jukinet.cli.answer_check import require_agreement
         from jukinet.ledger.verify.freshness import demand_of
 
         request = inquiry_pb2.InquireRequest(
@@ -182,6 +184,7 @@ def inquire(
         signer_of(target, mesh, agency, operator, operator_key)(request)
         check, asked_us = SourceCheck(mesh, freshness_key), now_us()
         found = _ask(target, receipt, lambda stub: stub.Inquire(request, timeout=CALL_SECONDS))
+        require_agreement(found)
         demand = demand_of(request.subject, found.outcome, maximum_age_seconds=max_age)
         check.require(found.freshness, demand, asked_us=asked_us)
         if as_json:

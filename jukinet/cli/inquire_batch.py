@@ -86,8 +86,8 @@ def inquire_batch(
     did not change is on record all the same, and the values stand in the earlier file.
 
     Exit codes: 0 every record is answered, 1 some records are malformed or were refused (their lines say why), or an
-    answer is not as fresh as it has to be by the center's word, 2 a file is not what it should be, 3 not complete yet
-    (no answer, interrupted, or to be logged on again), 4 not allowed by law.
+    answer contradicts itself or is not as fresh as it has to be by the center's word, 2 a file is not what it should
+    be, 3 not complete yet (no answer, interrupted, or to be logged on again), 4 not allowed by law.
 
     Example: jukinet inquire-batch people.jsonl --out answers.jsonl --mesh mesh --agency pension-service --purpose B1-77
     --case 2026-0042 --operator op-7 --field address

@@ -1,4 +1,4 @@
-"""What is older than was demanded, or missing and called not found, is neither shown nor kept by any command."""
+"""What is older than was demanded, missing and called not found, or at odds with itself is neither shown nor kept."""
 
 import json
 from collections.abc import AsyncIterator
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2_grpc
+from jukinet._pb.jukinet.register.v1.identity_pb2 import IdentityRecord, PersonName
 from jukinet.cli.init import Plan, write_mesh
 from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
@@ -33,6 +35,8 @@ class Heedless(inquiry_pb2_grpc.InquiryServiceServicer):
     def __init__(self, mesh: Mesh, outcome: "inquiry.InquiryOutcome.ValueType") -> None:
         self.key = load_signing_key(mesh.folder("center") / "freshness.key")
         self.outcome, self.verified = outcome, outcome == MATCH
+        self.besides: dict[str, Any] = {}
+        """What the answers about persons have besides."""
 
     def said(self) -> list[inquiry.Freshness]:
         said = inquiry.Freshness(municipality="131016", state=inquiry.SOURCE_STATE_BEHIND)
@@ -41,14 +45,14 @@ class Heedless(inquiry_pb2_grpc.InquiryServiceServicer):
         return [sign_freshness(said, self.key)]
 
     async def Inquire(self, request: Any, context: Any) -> inquiry.InquireResponse:
-        return inquiry.InquireResponse(outcome=self.outcome, freshness=self.said())
+        return inquiry.InquireResponse(outcome=self.outcome, freshness=self.said(), **self.besides)
 
     async def VerifyIdentity(self, request: Any, context: Any) -> inquiry.VerifyIdentityResponse:
         return inquiry.VerifyIdentityResponse(verified=self.verified, outcome=self.outcome, freshness=self.said())
 
     async def InquireBatch(self, request_iterator: Any, context: Any) -> AsyncIterator[inquiry.InquireBatchResponse]:
         async for _ in request_iterator:
-            answer = inquiry.BatchAnswer(outcome=self.outcome, freshness=self.said())
+            answer = inquiry.BatchAnswer(outcome=self.outcome, freshness=self.said(), **self.besides)
             yield inquiry.InquireBatchResponse(answers=[answer], signature=bytes(64))
 
 
@@ -112,3 +116,46 @@ def test_an_answer_that_says_yes_and_no_together_is_held_to_all_that_either_need
     gateway.verified = not gateway.verified
     code, told = ask(mesh, "verify-identity", person, "0", gateway)
     assert (code, "nobody is called not found" in told) == (Exit.REFUSED, True), told
+
+
+RECORD = inquiry.ProvidedRecord(record=IdentityRecord(name=PersonName(legal="試験 花子")))
+
+
+@pytest.mark.parametrize("command", ["inquire", "inquire-batch", "batch-job"])
+@pytest.mark.parametrize(
+    ("outcome", "besides", "says"),
+    [
+        (UNKNOWN, {"provided": RECORD}, "without a match it has provided"),
+        (UNKNOWN, {"provided": inquiry.ProvidedRecord()}, "without a match it has provided"),
+        (inquiry.INQUIRY_OUTCOME_UNSPECIFIED, {"provided": RECORD}, "without a match it has provided"),
+        (UNKNOWN, {"handle": bytes(64), "held": bytes(32)}, "without a match it has handle and held"),
+        (UNKNOWN, {"unchanged": True}, "without a match it has unchanged"),
+        (MATCH, {"provided": RECORD, "unchanged": True}, "it has provided, and says that nothing changed"),
+        (MATCH, {"held": bytes(32), "unchanged": True}, ""),
+        (MATCH, {"provided": RECORD, "held": bytes(32)}, ""),
+    ],
+)
+def test_an_answer_that_contradicts_itself_is_neither_shown_nor_kept(
+    mesh: Mesh,
+    person: Path,
+    command: str,
+    outcome: "inquiry.InquiryOutcome.ValueType",
+    besides: dict[str, Any],
+    says: str,
+) -> None:
+    gateway = Heedless(mesh, outcome)
+    gateway.besides = besides
+    code, told = ask(mesh, command, person, "0", gateway)
+    assert (code, says in told) == (Exit.REFUSED if says else Exit.OK, True), told
+    assert "花子" not in told
+
+
+@pytest.mark.parametrize("command", ["inquire-batch", "batch-job"])
+@pytest.mark.parametrize("outcome", [MATCH, NOBODY, UNKNOWN])
+def test_an_answer_of_a_batch_that_is_a_refusal_and_has_an_outcome_is_not_kept(
+    mesh: Mesh, person: Path, command: str, outcome: "inquiry.InquiryOutcome.ValueType"
+) -> None:
+    gateway = Heedless(mesh, outcome)
+    gateway.besides = {"refusal": errors.ERROR_REASON_METHOD_NOT_ALLOWED}
+    code, told = ask(mesh, command, person, "0", gateway)
+    assert (code, "it is a refusal with an outcome" in told) == (Exit.REFUSED, True), told
