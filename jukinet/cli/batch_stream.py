@@ -12,21 +12,19 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple
 
-from jukinet._pb.jukinet.errors.v1.errors_pb2 import ERROR_REASON_OPERATOR_PROOF_EXPIRED
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import InquireBatchRequest, InquireBatchResponse
 from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2_grpc import InquiryServiceStub
 from jukinet.cli.answer_check import require_agreement
 from jukinet.cli.connect import Target, channel_to, traced
 from jukinet.cli.operator_key import Signing
-from jukinet.cli.output import Exit, Failure, fail_call
-from jukinet.cli.retry import CallRefused, DeadlinePassed, Interrupted, keep_trying
+from jukinet.cli.output import Exit, Failure
+from jukinet.cli.retry import CallRefused, DeadlinePassed, Interrupted, fail_refused, keep_trying
 from jukinet.cli.source_check import SourceCheck, now_us
 from jukinet.ledger.verify.batch_job import Person, put_persons
 from jukinet.ledger.verify.freshness import demand_of
 from jukinet.mesh.client import streaming
-from jukinet.mesh.errors import reason_of
 from jukinet.mesh.limits import GATEWAY_MESSAGE_BYTES
 
 TOGETHER: Final = 256
@@ -122,7 +120,7 @@ class BatchStream:
                 try:
                     await keep_trying(lambda left: self._attempt(channel, left), seconds, self._kept)
                 except CallRefused as refused:
-                    _fail_refused(refused, target)
+                    fail_refused(refused, target.address)
                 except DeadlinePassed as passed:
                     raise Failure(
                         f"No answer from {target.address}: {passed}. What came is kept. {late}", Exit.UNREACHABLE
@@ -220,14 +218,3 @@ def _cancelled_by_grpc_told(failures: list[Exception]) -> Iterator[None]:
         if (task := asyncio.current_task()) and task.cancelling():
             raise
         raise (failures[0] if failures else Interrupted("the stream was cancelled")) from None
-
-
-def _fail_refused(refused: CallRefused, target: Target) -> NoReturn:
-    """Raises Failure."""
-    if reason_of(refused.error) == ERROR_REASON_OPERATOR_PROOF_EXPIRED:
-        # A gateway that was started again knows of no session, and the log-on of a long batch is old by then.
-        then = (
-            "What came is kept. Log on again: the same command goes on. If that is refused too, set this clock right."
-        )
-        fail_call(refused.error, target.address, then=then, code=Exit.UNREACHABLE)
-    fail_call(refused.error, target.address, then="What came is kept.", otherwise=Exit.USAGE)

@@ -26,7 +26,8 @@ class Exit(IntEnum):
     USAGE = 2
     """The command line, or a file that it names, is not what it should be."""
     UNREACHABLE = 3
-    """No answer from the node: not running, stopping, full, or not the one expected. Trying again may help."""
+    """No answer from the node: not running, stopping, full, or not the one expected; or the operator has to log on.
+    Trying again may help."""
     FORBIDDEN = 4
     """The law, or the table of callers, does not let this identity do that. Trying again does not help."""
     CONFIGURATION = 5
@@ -106,9 +107,7 @@ def require_new_file(path: Path) -> None:
         raise Failure(f"{path.parent} is no folder; name a file in one that exists.", Exit.USAGE)
 
 
-def fail_call(
-    error: BaseException, target: str, *, then: str = "", otherwise: Exit = Exit.REFUSED, code: Exit | None = None
-) -> NoReturn:
+def fail_call(error: BaseException, target: str, *, then: str = "", otherwise: Exit = Exit.REFUSED) -> NoReturn:
     """Ends a command whose call failed.
 
     Args:
@@ -116,7 +115,6 @@ def fail_call(
         target: host:port that was called.
         then: a last line, such as what came of the call before.
         otherwise: the exit code of a refusal for which `exit_of` has none of its own.
-        code: the exit code of a refusal whatever `exit_of` says, where the caller knows better.
 
     Raises:
         Failure: with the node's reason, or with what kept the call from the node.
@@ -136,13 +134,18 @@ def fail_call(
         lines.append(f"  error id {error_id}")
     if then:
         lines.append(then)
-    raise Failure("\n".join(lines), exit_of(error, otherwise) if code is None else code) from None
+    raise Failure("\n".join(lines), exit_of(error, otherwise)) from None
 
 
 def exit_of(error: Any, otherwise: Exit = Exit.REFUSED) -> Exit:
     """Tells which exit code a refusal by a node stands for; `otherwise` where its status has none of its own."""
     import grpc
 
+    from jukinet._pb.jukinet.errors.v1.errors_pb2 import ERROR_REASON_OPERATOR_PROOF_EXPIRED
+    from jukinet.mesh.errors import reason_of
+
+    if reason_of(error) == ERROR_REASON_OPERATOR_PROOF_EXPIRED:  # who logs on again is answered
+        return Exit.UNREACHABLE
     match error.code():
         case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
             return Exit.FORBIDDEN

@@ -7,11 +7,12 @@ twice is the caller's to know: a change bears the same message id and does not, 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import grpc
 
 from jukinet._pb.jukinet.errors.v1 import errors_pb2
+from jukinet.cli.output import Exit, fail_call
 from jukinet.mesh.errors import reason_of
 
 if TYPE_CHECKING:
@@ -94,6 +95,23 @@ async def keep_trying(
         if loop.time() + pause >= deadline:
             raise DeadlinePassed(cause)
         await asyncio.sleep(pause)
+
+
+def fail_refused(refused: CallRefused, target: str) -> NoReturn:
+    """Ends a command that keeps what it was told, and goes on when it is given again.
+
+    Args:
+        refused: for good, but for an operator who is to log on.
+        target: host:port that was called.
+
+    Raises:
+        Failure: with the node's reason.
+    """
+    then = "What came is kept."
+    if reason_of(refused.error) == errors_pb2.ERROR_REASON_OPERATOR_PROOF_EXPIRED:
+        # A gateway that was started again knows of no session, and the log-on of a long run is old by then.
+        then += " Log on again: the same command goes on. If that is refused too, set this clock right."
+    fail_call(refused.error, target, then=then, otherwise=Exit.USAGE)
 
 
 def passes(code: grpc.StatusCode, reason: errors_pb2.ErrorReason.ValueType | None) -> bool:

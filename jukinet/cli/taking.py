@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jukinet.cli.connect import Target, channel_to, traced
-from jukinet.cli.output import Exit, Failure, fail_call
+from jukinet.cli.output import Exit, Failure
 from jukinet.cli.source_check import now_us
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Taking:
         Raises:
             Failure: refused for good, not to be kept, or no answer in time.
         """
-        from jukinet.cli.retry import CallRefused, DeadlinePassed, keep_trying
+        from jukinet.cli.retry import CallRefused, DeadlinePassed, fail_refused, keep_trying
 
         before = self._kept.answered
         with traced("agency") as interceptors:
@@ -62,7 +62,7 @@ class Taking:
                 try:
                     await keep_trying(lambda left: self._attempt(channel, left), seconds, lambda: self._kept.answered)
                 except CallRefused as refused:
-                    fail_call(refused.error, target.address, then="What came is kept.", otherwise=Exit.USAGE)
+                    fail_refused(refused, target.address)
                 except DeadlinePassed as passed:
                     if not self._follow:
                         text = (

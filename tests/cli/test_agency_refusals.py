@@ -97,7 +97,7 @@ class Watching(watch_pb2_grpc.WatchServiceServicer):
 
 
 class Inquiring(inquiry_pb2_grpc.InquiryServiceServicer):
-    """Refuses whatever it is asked."""
+    """Refuses whatever it is asked about persons."""
 
     def __init__(self, reason: "errors.ErrorReason.ValueType", limit: str = "") -> None:
         self.reason = reason
@@ -289,6 +289,45 @@ def test_a_batch_that_is_not_answered_in_time_says_what_may_stand_twice_in_the_l
     assert asked.exit_code == Exit.UNREACHABLE
     assert "nothing is doubled" not in asked.stderr
     assert "have two ledger entries" in asked.stderr
+
+
+class Forgetful(watch_pb2_grpc.WatchServiceServicer):
+    """Was started again, and knows of no session."""
+
+    async def Watch(self, request: Any, context: Any) -> Any:
+        pytest.fail("nobody is put on a list")
+
+    async def WatchChanges(self, request_iterator: Any, context: Any) -> AsyncIterator[watch_pb2.WatchChangesResponse]:
+        async for _ in request_iterator:
+            raise Refused(errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED)
+        yield watch_pb2.WatchChangesResponse()
+
+    async def EndWatch(self, request: Any, context: Any) -> Any:
+        raise Refused(errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED)
+
+
+@pytest.mark.parametrize("command", ["watch changes", "watch end", "inquire", "inquire-batch"])
+def test_every_command_whose_operator_is_to_log_on_again_ends_as_one_that_may_be_tried_again(
+    mesh: Mesh, people: Path, tmp_path: Path, command: str
+) -> None:
+    out, of_list = ("--out", tmp_path / "file.jsonl"), ("--list", "5f7d1c1e-0000-4000-8000-000000000001")
+    words: dict[str, tuple[str | Path, ...]] = {
+        "watch changes": (*of_list, *out),
+        "watch end": of_list,
+        "inquire": ("--subject", people, "--field", "name"),
+        "inquire-batch": (people, *out, "--field", "name"),
+    }
+    services = (
+        (watch_pb2_grpc.add_WatchServiceServicer_to_server, Forgetful()),
+        (
+            inquiry_pb2_grpc.add_InquiryServiceServicer_to_server,
+            Inquiring(errors.ERROR_REASON_OPERATOR_PROOF_EXPIRED),
+        ),
+    )
+    with serving(mesh, *services):
+        ended = run(mesh, *command.split(), *words[command])
+    assert (ended.exit_code, ended.stderr.partition(":")[0]) == (Exit.UNREACHABLE, "OPERATOR_PROOF_EXPIRED")
+    assert ("Log on again: the same command goes on." in ended.stderr) == ("--out" in words[command])
 
 
 @pytest.mark.parametrize(
