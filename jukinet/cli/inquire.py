@@ -159,9 +159,9 @@ def inquire(
     more than one look the same; "not provided" says that it cannot be known, since what a municipality reported may not
     all be at the center. Every question is put on record, a refused one too.
 
-    Exit codes: 0 answered (with a match or without), 1 not as fresh as it has to be by the center's word, or an answer
-    that contradicts itself, 2 the
-    question is malformed, 3 no answer, 4 not allowed by law.
+    Exit codes: 0 answered (with a match or without), 1 an answer that contradicts itself or is not as fresh as it has
+    to be by the center's word, 2 the question is malformed, 3 no answer, or to be logged on again, 4 not allowed by
+    law.
 
     Example: jukinet inquire --mesh mesh --agency pension-service --purpose B1-77 --case 2026-0042 --operator op-7
     --field address --subject person.json --receipt receipt.json
