@@ -3,9 +3,10 @@
 Rules, over one day in Japan; 1 to 3 over its answers:
 
 1. misses: of an operator's last fifty answers more than a fifth name nobody, or of the last 256 persons of his batches
-   (一括提供), which count for themselves. Whoever has a case in hand knows whom he asks about, and who keeps a list has
-   most of it right; whoever guesses numbers or tries names does not. Where nothing is provided because the source is
-   not fresh, the center says what it found: a miss is who was looked up and is not there.
+   (一括提供), which count for themselves. The miss that is one too many is found at once, be it his eleventh answer of
+   the day, for no later answer takes it back. Whoever has a case in hand knows whom he asks about, and who keeps a list
+   has most of it right; whoever guesses numbers or tries names does not. Where nothing is provided because the source
+   is not fresh, the center says what it found: a miss is who was looked up and is not there.
 2. crowd: five operators, of any agencies, were told of one person. So it was with the famous, and with the sick.
 3. case: an agency asked about more than fifty different persons, one at a time, under one case. What stands for
    everything is no case. Whether one is live nobody but the agency knows. Batches do not count: that many persons stand
@@ -84,7 +85,7 @@ class Finding(NamedTuple):
 
 
 class _Misses:
-    """Which of an operator's last answers named nobody, by their number.
+    """Which of an operator's last answers named nobody, by their number, as many as are too many.
 
     Args:
         window: answers that are looked at together.
@@ -92,18 +93,18 @@ class _Misses:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._most = int(window * MOST_MISSES)
+        self._too_many = int(window * MOST_MISSES) + 1
         self._answers = 0
-        self._last: deque[int] = deque(maxlen=self._most + 1)
+        self._last: deque[int] = deque(maxlen=self._too_many)
 
     def is_over(self, missed: bool) -> bool:
         """Counts an answer; whether too many name nobody. Then the count begins anew."""
         self._answers += 1
-        if missed:
-            self._last.append(self._answers)
-        if len(self._last) <= self._most or self._answers - self._last[0] >= self._window or self._answers < WINDOW:
+        if not missed:
             return False
-        self._answers = 0
+        self._last.append(self._answers)
+        if len(self._last) < self._too_many or self._answers - self._last[0] >= self._window:
+            return False
         self._last.clear()
         return True
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agency_gateway.detectors import CROWD, WINDOW, Detectors, Finding, Seen
+from agency_gateway.detectors import CROWD, Detectors, Finding, Seen
 from agency_gateway.freezes import read_frozen
 from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
@@ -28,6 +28,8 @@ NOON = datetime(2026, 4, 1, 3, tzinfo=UTC)
 FROZEN, NOT_FROZEN = errors.ERROR_REASON_OPERATOR_FROZEN, errors.ERROR_REASON_OPERATOR_NOT_FROZEN
 FIRST, SECOND = (f"spiffe://operators.jukinet/operator/{name}" for name in ("first", "second"))
 WHO = (PENSION.uri, EntryKeys(bytes(32)).operator_pseudonym(PENSION.uri, "op-1"))
+TOO_MANY = 11
+"""Misses of fifty answers that are the first over a fifth."""
 
 
 def answered(
@@ -49,20 +51,30 @@ def found_in(entries: list[Any]) -> list[list[Finding]]:
     return [list(detectors.see(Seen(entry))) for entry in entries]
 
 
-def test_more_than_a_fifth_of_fifty_answers_that_name_nobody_are_found() -> None:
-    asked = [answered(number >= 11, person=number) for number in range(WINDOW)]
-    findings = found_in(asked)
-    assert findings[:-1] == [[]] * (WINDOW - 1)
+def test_whoever_guesses_is_found_with_his_eleventh_miss_and_not_first_when_he_has_fifty_answers() -> None:
+    findings = found_in([answered()] * TOO_MANY)
+    assert findings[:-1] == [[]] * (TOO_MANY - 1)
     assert findings[-1] == [Finding("misses", PENSION.uri, b"\x01" * 32)]
-    assert found_in([answered(number >= 10, person=number) for number in range(WINDOW)])[-1] == []
 
 
-@pytest.mark.parametrize(("look_up", "findings"), [("NOBODY", 4), ("SOMEBODY", 0), ("UNSPECIFIED", 0)])
+@pytest.mark.parametrize("before", [0, 20, 200])
+def test_eleven_misses_are_found_within_fifty_answers_and_in_no_more(before: int) -> None:
+    hits = [answered(True, person=number) for number in range(before + 40)]
+    early, between = hits[:before], hits[before:]
+    spread = [*early, *[answered()] * 5, *between[:39], *[answered()] * 6]
+    findings = found_in(spread)
+    assert not any(findings[:-1])
+    assert len(findings[-1]) == 1
+    assert not any(found_in([*early, *[answered()] * 5, *between, *[answered()] * 6]))
+    assert not any(found_in([*early, *[answered()] * (TOO_MANY - 1), *between]))
+
+
+@pytest.mark.parametrize(("look_up", "findings"), [("NOBODY", 2), ("SOMEBODY", 0), ("UNSPECIFIED", 0)])
 def test_where_nothing_is_provided_a_miss_is_who_was_looked_up_and_is_not_there(look_up: str, findings: int) -> None:
     entry = answered()
     entry.result = ledger.RESULT_NOT_PROVIDED
     seen = Seen(entry, look_up=LookUp.Value(f"LOOK_UP_{look_up}"))
-    assert sum(map(len, map(Detectors().see, [seen] * 200))) == findings
+    assert sum(map(len, map(Detectors().see, [seen] * (2 * TOO_MANY)))) == findings
 
 
 def test_who_is_there_and_too_old_to_be_told_of_counts_as_answered() -> None:
@@ -78,7 +90,7 @@ def test_nobody_hides_his_guesses_among_questions_that_get_no_look_up() -> None:
     entry.result = ledger.RESULT_NOT_PROVIDED
     unseen, nobody = Seen(entry), Seen(entry, look_up=LOOK_UP_NOBODY)
     detectors = Detectors()
-    assert sum(len(detectors.see(each)) for each in [*[unseen] * 9, nobody] * WINDOW) == 1
+    assert sum(len(detectors.see(each)) for each in [*[unseen] * 9, nobody] * TOO_MANY) == 1
 
 
 def test_a_clerk_who_misses_now_and_then_is_never_found() -> None:
@@ -87,13 +99,19 @@ def test_a_clerk_who_misses_now_and_then_is_never_found() -> None:
 
 
 def test_misses_are_counted_by_operator_and_day() -> None:
-    shared = [answered(operator=number % 2 + 1) for number in range(2 * WINDOW - 2)]
+    shared = [answered(operator=number % 2 + 1) for number in range(2 * TOO_MANY - 2)]
     assert not any(found_in(shared))
-    assert not any(found_in([answered(at=NOON + timedelta(days=number // 40)) for number in range(80)]))
+    assert not any(found_in([answered(at=NOON + timedelta(days=number // 10)) for number in range(20)]))
+
+
+def test_who_spreads_his_guesses_over_operators_has_each_of_them_found() -> None:
+    spread = [answered(operator=number % 12 + 1) for number in range(12 * TOO_MANY)]
+    found = [each.operator for findings in found_in(spread) for each in findings]
+    assert found == [bytes([operator]) * 32 for operator in range(1, 13)]
 
 
 def test_whoever_goes_on_guessing_is_found_again() -> None:
-    assert sum(map(len, found_in([answered()] * (2 * WINDOW)))) == 2
+    assert sum(map(len, found_in([answered()] * (2 * TOO_MANY)))) == 2
 
 
 def test_a_person_whom_five_operators_look_at_is_found_with_each_further_one() -> None:
@@ -110,7 +128,7 @@ def test_what_nobody_proved_or_nobody_was_answered_is_not_looked_at() -> None:
     assert not any(found_in([refused] * 200 + [answered(proof=False)] * 200))
 
 
-async def guess(network: Network, times: int = WINDOW) -> None:
+async def guess(network: Network, times: int = TOO_MANY) -> None:
     """Asks about people who are not there, in a municipality that has reported somebody."""
     if not network.entries():
         network.enter(network.record_of(1))
@@ -218,14 +236,14 @@ async def test_who_was_released_begins_anew_and_may_be_frozen_again(network: Net
     await guess(network)
     for operator in (FIRST, SECOND):
         await network.freezes.release(PENSION.uri, "op-1", operator)
-    await guess(network, WINDOW - 1)
+    await guess(network, TOO_MANY - 1)
     assert network.freezes.standing == {}
     await network.inquire(number=999)
     assert await network.refusal_of(network.inquire()) == FROZEN
 
 
 async def test_a_freeze_is_one_entry_however_many_questions_are_under_way(network: Network) -> None:
-    await guess(network, WINDOW - 1)
+    await guess(network, TOO_MANY - 1)
     asked = [network.inquire(number=900), *(network.inquire(operator="op-2") for _ in range(20))]
     answers = await asyncio.gather(*asked, network.inquire(), return_exceptions=True)
     assert {str(each) for each in answers if isinstance(each, Exception)} <= {"OPERATOR_FROZEN"}

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from agency_gateway.detectors import WINDOW
 from agency_gateway.freezes import RELEASE
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.mesh.errors import Refused
 from tests.agency_gateway.conftest import PENSION
-from tests.agency_gateway.test_detectors import FIRST, FROZEN, SECOND, WHO, guess
+from tests.agency_gateway.test_detectors import FIRST, FROZEN, SECOND, TOO_MANY, WHO, guess
 from tests.agency_gateway.test_sick_disk import UNAVAILABLE
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -33,7 +32,7 @@ async def hang_up_on(network: Network, call: Awaitable[object]) -> None:
 
 
 async def test_a_freeze_takes_effect_once_though_the_agency_hangs_up_on_it(network: Network) -> None:
-    await guess(network, WINDOW - 1)
+    await guess(network, TOO_MANY - 1)
     await hang_up_on(network, network.inquire(number=999))
     assert set(network.freezes.standing) == {WHO}
     assert await network.refusal_of(network.inquire()) == FROZEN

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from agency_gateway.declarations import Declarations
 from agency_gateway.deferred_refusals import DeferredRefusals
-from agency_gateway.detectors import WINDOW, Finding
+from agency_gateway.detectors import Finding
 from agency_gateway.freezes import RELEASE
 from center_node import changes as center_changes
 from center_node.frozen import FrozenOperators, frozen_operators
@@ -111,7 +111,7 @@ async def test_who_is_frozen_at_one_gateway_is_refused_at_another_on_record_and_
     network: Network, other: Network
 ) -> None:
     await network.inquire()
-    await guess(network, WINDOW - 1)
+    await guess(network)
     await network.declarations.step()
     before = len(network.reads), dict(network.asked_today._counts)
     assert await other.refusal_of(other.inquire()) == FROZEN

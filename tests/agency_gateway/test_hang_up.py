@@ -8,13 +8,13 @@ import grpc
 import pytest
 
 from agency_gateway.budgets import Budgets
-from agency_gateway.detectors import WINDOW, Finding, Seen
+from agency_gateway.detectors import Finding, Seen
 from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.mesh.clock import now
 from tests.agency_gateway.conftest import make_record
-from tests.agency_gateway.test_detectors import FROZEN
+from tests.agency_gateway.test_detectors import FROZEN, TOO_MANY
 
 Network = Any  # the fixture's own class lives in conftest.py
 PROVIDED, NOBODY = ledger.RESULT_PROVIDED, ledger.RESULT_NO_SINGLE_MATCH
@@ -84,10 +84,10 @@ async def test_who_hangs_up_gets_no_new_budget_by_a_restart(slow: Network) -> No
 async def test_who_hangs_up_before_each_answer_is_found_by_his_misses_and_who_asks_rightly_is_not(
     slow: Network,
 ) -> None:
-    for _ in range(WINDOW):
+    for _ in range(TOO_MANY):
         slow.center.ready.clear()
         await hang_up(slow, slow.inquire(operator="op-2"))
-    for _ in range(WINDOW):
+    for _ in range(TOO_MANY):
         slow.center.ready.clear()
         await hang_up(slow, slow.inquire(number=2))
     assert await slow.refusal_of(slow.inquire()) == FROZEN
