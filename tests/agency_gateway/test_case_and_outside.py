@@ -158,12 +158,14 @@ async def test_a_batch_names_as_many_persons_under_one_case_as_its_budget_allows
 
 
 async def test_questions_outside_are_an_alarm(network: Network, caplog: pytest.LogCaptureFixture) -> None:
+    react(network, MAYOR.uri, "misses", "alarm")  # nobody is told of, so the eleventh is a miss too many as well
     network.enter(network.record_of(1, address=OUTSIDE))
     await ask_outside(network)
     assert alarms(caplog) == []
     await ask_outside(network, 1)
     last = network.leaves()[-1]
-    assert alarms(caplog) == [(MAYOR.uri, "outside", last.operator_pseudonym.hex(), last.request_id)]
+    who = last.operator_pseudonym.hex()
+    assert alarms(caplog) == [(MAYOR.uri, each, who, last.request_id) for each in ("outside", "misses")]
     assert network.freezes.standing == {}
 
 
