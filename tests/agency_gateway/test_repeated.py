@@ -10,6 +10,7 @@ from agency_gateway.named_today import NamedToday
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from tests.agency_gateway import silent
+from tests.agency_gateway.conftest import MAYOR
 from tests.agency_gateway.silent import AGENCY, OUTCOMES, PURPOSE
 
 Network = Any  # the fixture's own class lives in conftest.py
@@ -63,6 +64,7 @@ async def test_what_was_not_answered_is_no_repetition(known: Network) -> None:
 
 async def test_the_warning_is_the_same_whoever_is_asked_about(network: Network) -> None:
     silent.enter_all(network)
+    object.__setattr__(network.directory[MAYOR.uri], "on_misses", "alarm")  # all of these are misses
     told: set[tuple[bool, bytes]] = set()
     for outcome in OUTCOMES:
         subject = silent.by_number(network, outcome)
