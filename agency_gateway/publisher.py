@@ -2,9 +2,9 @@
 
 Rules:
 
-1. Persist, then witness, then publish. Once a second, if the ledger grew, its latest committed checkpoint goes to all
-   witnesses at once. With the cosignatures of a quorum it is kept as published, and auditors get nothing else.
-   Receipts do not wait for that: they carry the checkpoint of their own commit.
+1. Persist, then witness, then publish. Once a second, if the ledger grew, its latest committed checkpoint goes to the
+   witnesses, to one after the other once the ledger is open. With the cosignatures of a quorum it is kept as published,
+   and auditors get nothing else. Receipts do not wait for that: they carry the checkpoint of their own commit.
 2. The ledger is open for entries only when a quorum has cosigned what is on this disk since this process began. A
    database that was put back would otherwise go on as a second ledger beside the one that agencies hold receipts of.
 3. It is closed again when no round found all of it published for longer than `UNPUBLISHED_SECONDS`, and opens with the
@@ -42,6 +42,8 @@ UNPUBLISHED_SECONDS: Final = 600.0
 insider could hide in it is bounded by the receipts of ten minutes."""
 COVERING_SECONDS: Final = 3.0
 """How long whoever asks for the published checkpoint waits for one that covers the entries of that moment."""
+_APART_SECONDS = 0.08
+"""Between two witnesses: to ask one costs as much as ten questions, and whoever asks meanwhile waits for it."""
 _GRACE_SECONDS = 0.2
 """For the witnesses that are not needed for the quorum: their cosignatures are wanted, the sick are not waited for."""
 
@@ -131,9 +133,11 @@ class Publisher:
         if self._confirmed and self.size == target.size:
             self._published_at = began
         busy = set(self._asked.values())
-        for witness in self._witnesses:
-            if witness not in busy and witness.is_due(target):
-                self._asked[asyncio.create_task(witness.ask(target))] = witness
+        due = [witness for witness in self._witnesses if witness not in busy and witness.is_due(target)]
+        for witness in due:
+            self._asked[asyncio.create_task(witness.ask(target))] = witness
+            if self._confirmed and witness is not due[-1]:
+                await asyncio.sleep(_APART_SECONDS)
         await self._collect(target)
         if len(self._lines(target)) >= self._quorum and not (self._confirmed and self.size == target.size):
             await self._publish(target, began)

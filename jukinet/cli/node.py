@@ -35,7 +35,7 @@ _PACKAGES: Final = {
     "disclosure": "jukinet.disclosure",
 }
 _GARBAGE_OBJECTS: Final = 20_000
-"""New objects until a search for garbage: a call makes some hundred, a start a hundred thousand that stay. Python's own
+"""New objects until a search for garbage, of a node that starts: it makes a hundred thousand that stay. Python's own
 limit is 700, with which the searches are a tenth of a start."""
 ConfigOption = Annotated[Path, typer.Option("--config", help="The node's TOML file.", metavar="FILE")]
 

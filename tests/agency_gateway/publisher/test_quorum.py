@@ -36,6 +36,22 @@ async def test_all_three_cosign_what_is_on_disk(house: House) -> None:
     assert house.cosigners(3) == ["jukinet/witness-1", "jukinet/witness-2", "jukinet/witness-3"]
 
 
+async def test_an_open_ledger_asks_one_witness_after_the_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.publisher.begin()
+    await house.keep()
+    before, asked, sleep = [each.calls for each in house.direct], [], asyncio.sleep
+
+    async def pause_until_answered(_seconds: float) -> None:
+        while [each.behind for each in house.status().witnesses].count(0) <= len(asked):
+            await sleep(0)
+        asked.append([each.calls - earlier for each, earlier in zip(house.direct, before, strict=True)])
+
+    monkeypatch.setattr(asyncio, "sleep", pause_until_answered)
+    await house.publish()
+    assert asked == [[1, 0, 0], [1, 1, 0]]
+    assert house.cosigners(3) == ["jukinet/witness-1", "jukinet/witness-2", "jukinet/witness-3"]
+
+
 async def test_two_of_three_are_enough_and_the_third_catches_up_when_it_is_back(house: House) -> None:
     await house.publisher.begin()
     house.direct[1].away = True
