@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         IdentityField,
         InquireResponse,
         InquiryContext,
-        InquiryOutcome,
         Subject,
         VerifyIdentityResponse,
     )
@@ -236,6 +235,7 @@ def verify_identity(
         target = target_of(mesh, agency, gateway, TlsOptions(to, server, certificate, key, nodes_ca))
         from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import VerifyIdentityRequest
         from jukinet.cli import answer
+        from jukinet.cli.answer_check import require_agreement
         from jukinet.ledger.verify.freshness import demand_of
 
         person = _subject(subject, None)
@@ -246,20 +246,13 @@ def verify_identity(
         signer_of(target, mesh, agency, operator, operator_key)(request)
         check, asked_us = SourceCheck(mesh, freshness_key), now_us()
         found = _ask(target, receipt, lambda stub: stub.VerifyIdentity(request, timeout=CALL_SECONDS))
-        demand = demand_of(person, _outcome_of(found), maximum_age_seconds=max_age)
+        require_agreement(found)
+        demand = demand_of(person, found.outcome, maximum_age_seconds=max_age)
         check.require(found.freshness, demand, asked_us=asked_us)
         if as_json:
             show_json(answer.verification_as_json(found))
         else:
             answer.show_verification(found)
-
-
-def _outcome_of(found: "VerifyIdentityResponse") -> "InquiryOutcome.ValueType":
-    """Why it is verified or not; unspecified where an answer says both."""
-    from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
-
-    both = found.verified != (found.outcome == inquiry_pb2.INQUIRY_OUTCOME_MATCH)
-    return inquiry_pb2.INQUIRY_OUTCOME_UNSPECIFIED if both else found.outcome
 
 
 def numbers_of(fields: list[Field]) -> "list[IdentityField.ValueType]":

@@ -238,14 +238,16 @@ def test_a_gateway_that_signs_what_its_ledger_does_not_say_is_found(case: Case) 
 
     for index, path, value, told in (
         (1, "receipt", receipt(2), "another question"),
-        (1, "outcome", "INQUIRY_OUTCOME_NO_SINGLE_MATCH", "another question or outcome"),
         (2, "receipt.index", "7", "does not lead to the signed root"),
         (2, "receipt.entry", receipt(1)["entry"], "does not lead to the signed root"),
     ):
         lines = case.signed_anew(_changed(index, path, value)(case.lines()))
         assert told in case.verify(lines).to_text()
-    sound = case.signed_anew(case.lines())
-    assert case.verify(sound).findings.sound
+    lines = _changed(1, "outcome", "INQUIRY_OUTCOME_NO_SINGLE_MATCH")(case.lines())
+    for name in ("provided", "held"):
+        del lines[1][name]
+    assert "another question or outcome" in case.verify(case.signed_anew(lines)).to_text()
+    assert case.verify(case.signed_anew(case.lines())).findings.sound
 
 
 def test_that_the_center_said_how_fresh_the_answers_are_is_checked_where_its_key_is_given(case: Case) -> None:
@@ -305,6 +307,22 @@ async def test_what_is_called_unchanged_though_nobody_said_to_hold_it_is_found(c
         return case.signed_anew(lines)
 
     assert "called unchanged" in case.verify(altered(case.lines())).to_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("outcome", "INQUIRY_OUTCOME_NO_SINGLE_MATCH", "without a match it has provided and held"),
+        ("unchanged", True, "it has provided, and says that nothing changed"),
+        ("refusal", "ERROR_REASON_BUDGET_EXCEEDED", "it is a refusal with an outcome"),
+    ],
+)
+def test_an_answer_that_contradicts_itself_is_found_though_the_gateway_signed_it(
+    case: Case, name: str, value: Any, told: str
+) -> None:
+    lines = case.lines()
+    lines[1][name] = value
+    assert f"contradicts itself, for {told}" in case.verify(case.signed_anew(lines)).to_text()
 
 
 async def test_a_sealed_job_is_sound_only_if_the_ledger_seals_whoever_is_found(

@@ -4,10 +4,10 @@
 2. The result is this job's.
 3. Message by message: the answers are about the next persons of the job, and a gateway signed them together with just
    that question (persons, what is held of them, row, case, items, digest of the job), each message once.
-4. Each answer: its receipt proves an entry in that gateway's ledger, of this question, agency, row and outcome, made
-   while the order was in force, and sealed as it says. What it calls unchanged is what the job says to be held. Where
-   the center's key is given, the center said when the entry was made that the answer's source is as fresh as the
-   order demands.
+4. Each answer agrees with itself, and its receipt proves an entry in that gateway's ledger, of this question, agency,
+   row and outcome, made while the order was in force, and sealed as it says. What it calls unchanged is what the job
+   says to be held. Where the center's key is given, the center said when the entry was made that the answer's source is
+   as fresh as the order demands.
 5. At the end: every person of the job has an answer.
 
 Which tree the witnesses saw is checked with the ledger's file or a proof (`check`, `one_receipt`).
@@ -36,6 +36,7 @@ from google.protobuf.message import Message
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
+from jukinet.ledger.verify.agreement import contradiction_in
 from jukinet.ledger.verify.batch_job import (
     SKEW,
     Job,
@@ -163,7 +164,7 @@ class _Verification:
         if answered.digests != [digest_of(each.subject) for each in people]:
             raise Unsound("an answer stands beside the digest of another person")
         for number, (person, answer) in enumerate(zip(people, response.answers, strict=True)):
-            _require_held(answer, person)
+            _require_agreement(answer, person)
             made_us = self._require_receipt(answer, question_id(response.request_id, number), key)
             self._require_fresh(answer, person, made_us)
             self._report.add_answer(key.name, answer)
@@ -226,7 +227,9 @@ class _Verification:
         self._report.findings.add(Finding("result", message))
 
 
-def _require_held(answer: inquiry_pb2.BatchAnswer, person: Person) -> None:
+def _require_agreement(answer: inquiry_pb2.BatchAnswer, person: Person) -> None:
+    if wrong := contradiction_in(answer):
+        raise Unsound(f"an answer contradicts itself, for {wrong}")
     if answer.unchanged and not (person.held and answer.held == person.held):
         raise Unsound("an answer is called unchanged though the job does not say that it is held")
 

@@ -39,7 +39,8 @@ async def test_all_three_cosign_what_is_on_disk(house: House) -> None:
 async def test_an_open_ledger_asks_one_witness_after_the_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.publisher.begin()
     await house.keep()
-    before, asked, sleep = [each.calls for each in house.direct], [], asyncio.sleep
+    before, sleep = [each.calls for each in house.direct], asyncio.sleep
+    asked: list[list[int]] = []
 
     async def pause_until_answered(_seconds: float) -> None:
         while [each.behind for each in house.status().witnesses].count(0) <= len(asked):
