@@ -17,7 +17,7 @@ from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.statute import StatuteTable
 from jukinet.store import watches
 from jukinet.store.watch_schema import watched as watched_rows
-from tests.agency_gateway.conftest import BANK, synthetic_number
+from tests.agency_gateway.conftest import BANK, MAYOR, synthetic_number
 from tests.agency_gateway.test_watch import House, refusal
 from tests.purpose.drafts import draft
 
@@ -154,6 +154,19 @@ async def test_who_is_banned_or_not_listed_ends_no_list_that_an_edition_closes(h
     assert await refusal(house.end("unlisted")) == errors.ERROR_REASON_AGENCY_UNKNOWN
     assert await refusal(house.end(BANK.name)) == errors.ERROR_REASON_PRIVATE_SECTOR_BANNED
     assert watched(house) == 1
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_another_listed_agency_ends_no_list_but_its_own(house: House, closed: bool) -> None:
+    await house.begin(await house.handle(1))
+    if closed:
+        house.network.desk._policy.adopt(WITHOUT_ROW)
+    assert await refusal(house.end(MAYOR.name)) == errors.ERROR_REASON_WATCH_UNKNOWN
+    entry = house.network.leaves()[-1]
+    assert (entry.agency, entry.refusal) == (MAYOR.uri, errors.ERROR_REASON_WATCH_UNKNOWN)
+    assert watched(house) == 1
+    await house.end()
+    assert watched(house) == 0
 
 
 async def test_the_center_ends_no_list_of_an_agency_that_it_does_not_list(house: House) -> None:

@@ -46,7 +46,7 @@ from jukinet.cli.connect import health_of
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.cli.init import Plan, free_addresses, write_mesh
 from jukinet.cli.layout import OPERATOR, Mesh, folder_name
-from jukinet.cli.processes import MeshProcesses, NodeDied
+from jukinet.cli.processes import MeshProcesses, NodeDied, NotHealthy
 from jukinet.mesh import pki
 from jukinet.mesh.client import open_channel
 from jukinet.mesh.clock import today_in_japan
@@ -181,6 +181,13 @@ class Network:
             self.nodes.start(name, {"JUKINET_TELEMETRY_METRICS_LISTEN": self.metrics[name], **(environ or {})})
         try:
             asyncio.run(self.nodes.wait_healthy(names) if healthy else self._answer(names))
+        except NotHealthy as late:
+            # Killed, for to drain what does not answer takes longer than a test may, and that would be all one hears.
+            running = [name for name in names if self.nodes.is_running(name)]
+            for name in running:
+                self.nodes.kill(name)
+            said = {name: self.mesh.log_path(name).read_text("utf-8").splitlines()[-1:] for name in names}
+            raise AssertionError(f"{late}; {len(running)} of {len(names)} ran; they said last: {said}") from late
         except NodeDied as died:
             if "Cannot listen" not in str(died) and "Cannot serve metrics" not in str(died):
                 raise
