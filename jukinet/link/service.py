@@ -79,6 +79,8 @@ class LinkService(LinkServiceServicer):
         self._on_standing = on_standing
         self.standings = Standings(may_bring)
         self._sessions: dict[str, Session] = {}
+        self._ends: list[errors.ErrorReason.ValueType] = []
+        """Why all streams were ended, each time."""
         self._manifests_wanted: frozenset[str] = frozenset()
 
     @property
@@ -104,7 +106,11 @@ class LinkService(LinkServiceServicer):
             self._sessions[source].want_manifest()
 
     async def end_streams(self, reason: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_DRAINING) -> None:
-        """Ends all streams, for the node stops or may take nothing now; what was handed in is still committed."""
+        """Ends all streams, for the node stops or may take nothing now; what was handed in is still committed.
+
+        One that has begun and whose hello is not on disk yet ends as soon as that is: nothing else would end it.
+        """
+        self._ends.append(reason)
         ending = list(self._sessions.values())
         for session in ending:
             session.end(Refused(reason))
@@ -117,9 +123,9 @@ class LinkService(LinkServiceServicer):
         context: "grpc.aio.ServicerContext[StreamRequest, StreamResponse]",
     ) -> AsyncIterator[StreamResponse]:
         """Takes one sender's stream up and acknowledges what is on disk. Source: reliability protocol, handshake."""
-        caller = current_caller()
+        caller, ends = current_caller(), len(self._ends)
         self._check_ready()
-        session = await self._take_up(caller, await _hello(request_iterator))
+        session = await self._take_up(caller, await _hello(request_iterator), ends)
         reading = asyncio.create_task(self._read(request_iterator, session, caller))
         try:
             yield session.welcome()
@@ -168,7 +174,8 @@ class LinkService(LinkServiceServicer):
         if reason is not None:
             raise Refused(reason)
 
-    async def _take_up(self, sender: Identity, hello: Hello) -> Session:
+    async def _take_up(self, sender: Identity, hello: Hello, ends: int) -> Session:
+        """The session of a stream that began when all streams had been ended so many times."""
         passing("link.hello")
         source = sender.uri
         try:
@@ -178,6 +185,8 @@ class LinkService(LinkServiceServicer):
         except StoreError as failure:
             raise _refusal(failure) from None
         passing("link.registered")
+        if self._ends[ends:]:
+            raise Refused(self._ends[-1])
         older = self._sessions.get(source)
         if older:
             log.warning("a newer stream of the same sender took over", extra={"peer": source})

@@ -269,6 +269,23 @@ class SlowDisk:
         assert self.free.wait(10)
 
 
+@pytest.mark.parametrize("reason", [errors.ERROR_REASON_DRAINING, errors.ERROR_REASON_RESTORING])
+async def test_a_stream_that_is_being_taken_up_is_ended_with_all_others(
+    prefecture: Any, cs: Any, link: Any, reason: "errors.ErrorReason.ValueType"
+) -> None:
+    disk, service = SlowDisk(prefecture), prefecture.link_service
+    async with cs.speaks(prefecture) as call:
+        await say(call, hello=link.Sealer().hello())
+        await link.until(prefecture.writer._jobs.qsize)
+        await service.end_streams(reason)
+        disk.free.set()
+        assert await refusal(call) == name_of(reason)
+    assert not service.connected
+    async with cs.speaks(prefecture) as call:
+        await say(call, hello=link.Sealer().hello())
+        await heard(call)
+
+
 async def test_what_was_handed_in_goes_on_upwards_though_its_stream_is_over(
     prefecture: Any, mesh: Mesh, cs: Any, link: Any
 ) -> None:
