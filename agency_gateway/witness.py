@@ -8,7 +8,7 @@ Rules:
    proof is in the checkpoint.
 3. A witness that knows less than its key cosigned before has lost its database. It counts for nothing any more.
 4. Nobody waits for a sick witness: every call has a deadline, and after a failure it is left alone for a random time of
-   up to twice the last one.
+   up to twice the last one, and no longer than five seconds.
 """
 
 import asyncio
@@ -44,7 +44,8 @@ log = logging.getLogger(__name__)
 CALL_SECONDS = 2.0
 """Deadline of one call; a witness answers in a few milliseconds."""
 _FIRST_PAUSE_SECONDS = 0.5
-_LAST_PAUSE_SECONDS = 30.0
+_LAST_PAUSE_SECONDS = 5.0
+"""A ledger that is closed for want of a quorum opens no later than this after a witness is back."""
 _STALE = (errors.ERROR_REASON_CHECKPOINT_CONFLICT, errors.ERROR_REASON_CONSISTENCY_PROOF)
 
 T = TypeVar("T")

@@ -1,6 +1,7 @@
 """A checkpoint is published when a quorum of witnesses cosigned it; without one the ledger is closed, in time."""
 
 import asyncio
+import random
 import threading
 import time
 from pathlib import Path
@@ -207,7 +208,23 @@ async def test_a_dead_witness_is_asked_again_after_pauses_that_grow(house: House
     await house.keep()
     for _ in range(600):
         await house.publish(after=1.0)
-    assert 20 <= dead.calls <= 90, "about one call in fifteen seconds in the end"
+    assert 120 <= dead.calls <= 320, "about one call in three seconds in the end"
+
+
+async def test_a_ledger_opens_soon_after_a_witness_is_back_however_long_it_was_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _least, most: most)
+    for each in house.direct:
+        each.away = True
+    await house.publisher.begin()
+    for _ in range(100):
+        await house.publish(after=60.0)
+    for each in house.direct[:2]:
+        each.away = False
+    assert not house.publisher.is_open
+    await house.publish(after=5.0)
+    assert house.publisher.is_open
 
 
 async def test_whoever_waits_for_the_published_checkpoint_gets_it_when_it_is_there(house: House) -> None:
