@@ -3,7 +3,7 @@
 Rules:
 
 1. Persist, then witness, then publish. Once a second, if the ledger grew, its latest committed checkpoint goes to the
-   witnesses, to one after the other once the ledger is open. With the cosignatures of a quorum it is kept as published,
+   witnesses, after the first quorum to one after the other. With the cosignatures of a quorum it is kept as published,
    and auditors get nothing else. Receipts do not wait for that: they carry the checkpoint of their own commit.
 2. The ledger is open for entries only when a quorum has cosigned what is on this disk since this process began. A
    database that was put back would otherwise go on as a second ledger beside the one that agencies hold receipts of.
@@ -43,7 +43,7 @@ insider could hide in it is bounded by the receipts of ten minutes."""
 COVERING_SECONDS: Final = 3.0
 """How long whoever asks for the published checkpoint waits for one that covers the entries of that moment."""
 _APART_SECONDS = 0.08
-"""Between two witnesses: to ask one costs as much as ten questions, and whoever asks meanwhile waits for it."""
+"""Between two witnesses: to ask one costs as much as three questions, and whoever asks meanwhile waits for it."""
 _GRACE_SECONDS = 0.2
 """For the witnesses that are not needed for the quorum: their cosignatures are wanted, the sick are not waited for."""
 

@@ -45,7 +45,7 @@ CALL_SECONDS = 2.0
 """Deadline of one call; a witness answers in a few milliseconds."""
 _FIRST_PAUSE_SECONDS = 0.5
 _LAST_PAUSE_SECONDS = 5.0
-"""A ledger that is closed for want of a quorum opens no later than this after a witness is back."""
+"""A ledger that is closed for want of a quorum opens with the first round that begins so long after one is back."""
 _STALE = (errors.ERROR_REASON_CHECKPOINT_CONFLICT, errors.ERROR_REASON_CONSISTENCY_PROOF)
 
 T = TypeVar("T")
