@@ -8,11 +8,9 @@ A test that stops, kills or misconfigures nodes makes a mesh of its own.
 import asyncio
 import hashlib
 import itertools
-import threading
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import date
@@ -25,11 +23,6 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from sqlalchemy import make_url, select
 
 from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusRequest, GetStatusResponse
@@ -59,6 +52,7 @@ from jukinet.store.engine import open_reader
 from jukinet.store.schema import metadata
 from nation.codes import CodePool
 from tests.journeys import operators
+from tests.journeys.collector import Collector
 
 CHIYODA, OKUTAMA, YOKOSUKA = "131016", "133086", "142018"
 GATEWAY = "gateway-1"
@@ -74,58 +68,6 @@ LAWFUL = "B1-77.12"
 OPERATOR_IDENTITY = Identity("operator", OPERATOR)
 # These move by themselves, when an acknowledgement comes back.
 _PROGRESS = {"stream": {"neighbour_mark", "center_mark", "moved_at"}, "marks": {"center_mark", "moved_at"}}
-
-
-class Collector:
-    """An OTLP collector in this process. Keeps every export as the bytes that came over the wire."""
-
-    def __init__(self) -> None:
-        self.exports: list[bytes] = []
-        self._came = threading.Condition()
-        self._server = grpc.server(ThreadPoolExecutor(4))
-        # Without a parser the handler gets the bytes themselves.
-        export: Any = grpc.unary_unary_rpc_method_handler(self._export)
-        service = "opentelemetry.proto.collector.trace.v1.TraceService"
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
-        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
-
-    def _export(self, raw: bytes, _context: grpc.ServicerContext) -> bytes:
-        with self._came:
-            self.exports.append(raw)
-            self._came.notify_all()
-        return ExportTraceServiceResponse().SerializeToString()
-
-    def spans(self, trace_id: str) -> list[tuple[str, str]]:
-        """Role and name of the spans of a trace, as far as they have come."""
-        return [(role, span.name) for role, span in self._all() if span.trace_id.hex() == trace_id]
-
-    def traces_with(self, *wanted: tuple[str, str]) -> set[str]:
-        """Ids of all traces that hold one of these spans, by role and name."""
-        return {span.trace_id.hex() for role, span in self._all() if (role, span.name) in wanted}
-
-    async def wait_for(self, trace_id: str, *wanted: tuple[str, str]) -> None:
-        """Waits until spans, by role and name, have come in a trace. A process exports in the order of the ends."""
-
-        def came() -> bool:
-            return set(wanted) <= set(self.spans(trace_id))
-
-        def wait() -> bool:
-            with self._came:
-                return self._came.wait_for(came, SECONDS)
-
-        assert await asyncio.to_thread(wait), f"only {self.spans(trace_id)} came"
-
-    def _all(self) -> Iterator[tuple[str, Span]]:
-        for raw in tuple(self.exports):
-            for of_resource in ExportTraceServiceRequest.FromString(raw).resource_spans:
-                names = {pair.key: pair.value.string_value for pair in of_resource.resource.attributes}
-                for of_scope in of_resource.scope_spans:
-                    for span in of_scope.spans:
-                        yield names["service.name"], span
-
-    def stop(self) -> None:
-        self._server.stop(None).wait()
 
 
 class Network:

@@ -17,10 +17,10 @@ import pytest
 
 from jukinet.mesh.redaction import personal_fields
 from tests.journeys.canaries import CS, MARK, Canaries, mentions
+from tests.journeys.collector import Collector
 from tests.journeys.planted.order import plant
 
-Network = Any  # the fixtures' own classes live in conftest.py
-Collector = Any
+Network = Any  # the fixture's own class lives in conftest.py
 REGISTER_FILES = re.compile(r"register\.db(-wal|-shm)?")
 
 

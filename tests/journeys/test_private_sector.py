@@ -29,10 +29,10 @@ from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import name_of, violations_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.redaction import contract
+from tests.journeys.collector import Collector
 from tests.ledger.ledger_files import act, write
 
 Network = Any  # the fixture's own class lives in conftest.py
-Collector = Any
 CHIYODA = "131016"
 GATEWAY = "gateway-1"
 PRIVATE = [BANK, "example-insurer", "example-broker"]

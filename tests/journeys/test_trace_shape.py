@@ -27,10 +27,10 @@ from jukinet.mesh.span_table import ATTRIBUTES, spans
 from jukinet.traces.receiver import Receiver
 from jukinet.traces.store import Span, SpanStore
 from jukinet.traces.tree import tree, walk
+from tests.journeys.collector import Collector
 from tests.journeys.load import answers_of
 
-Network = Any  # the fixture's own classes live in conftest.py
-Collector = Any
+Network = Any  # the fixture's own class lives in conftest.py
 Caller = tuple[str, str]
 """Trace id and span id of a caller outside, who sends no spans of his own."""
 CHIYODA, OKUTAMA, GATEWAY = "131016", "133086", "gateway-1"

@@ -14,9 +14,9 @@ from jukinet.mesh.identity import Identity
 from jukinet.store.engine import open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from tests.journeys.canaries import CHIYODA, MARK, Canaries, mentions, traced
+from tests.journeys.collector import Collector
 
-Network = Any  # the fixtures' own classes live in conftest.py
-Collector = Any
+Network = Any  # the fixture's own class lives in conftest.py
 CS, SYSTEM = "municipality-131016", Identity("municipal-system", CHIYODA)
 
 # Runs before the node, as site customisation: whoever names a way in the message id gets an exception on that way, and

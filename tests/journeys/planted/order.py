@@ -9,6 +9,7 @@ from typing import Any
 from jukinet._pb.jukinet.link.v1 import link_pb2 as link
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from tests.journeys.canaries import CENTER, CHIYODA, CS, PREFECTURE, Canaries, traced
+from tests.journeys.collector import Collector
 from tests.journeys.planted.changes import plant_changes
 from tests.journeys.planted.disclosure import plant_a_disclosure
 from tests.journeys.planted.later import plant_a_watch
@@ -22,8 +23,7 @@ from tests.journeys.planted.operators import (
 )
 from tests.journeys.planted.questions import plant_at_the_center, plant_questions
 
-Network = Any  # the fixtures' own class lives in conftest.py
-Collector = Any
+Network = Any  # the fixture's own class lives in conftest.py
 
 
 async def plant(canaries: Canaries, network: Network, collector: Collector, folder: Path) -> None:
