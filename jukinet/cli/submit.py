@@ -30,6 +30,7 @@ from jukinet.cli.change_columns import column_at
 from jukinet.cli.change_file import ChangeFile, ChangeLine, LineProblem, open_change_file
 from jukinet.cli.reject_file import RejectFile
 from jukinet.cli.retry import DeadlinePassed, Interrupted, keep_trying, name_of, passes, text_of
+from jukinet.mesh.client import streaming
 from jukinet.mesh.errors import code_of
 
 
@@ -165,17 +166,17 @@ class _Run:
         """Send and settle on one stream until the file is done, or raise what ended the stream."""
         self.sent_before = self.last_sent
         self._heard.clear()
-        tasks = [asyncio.create_task(self._send(call)), asyncio.create_task(self._receive(call))]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            call.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with streaming(call):
+            tasks = [asyncio.create_task(self._send(call)), asyncio.create_task(self._receive(call))]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+                for task in tasks:
+                    if task.done():
+                        task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, call: Any) -> None:
         try:
@@ -200,8 +201,7 @@ class _Run:
             self.last_sent = max(self.last_sent, line.number)
             traceparent = self.traceparent_for(line.content)
             await call.write(SubmitChangesRequest(submission=line.content, traceparent=traceparent))
-            # The first line of a stream goes alone: a loaded server is not flooded again, and while no write is under
-            # way a call that is refused ends with its own status.
+            # The first line of a stream goes alone: a loaded server is not flooded again.
             await self._heard.wait()
 
     async def _receive(self, call: Any) -> None:

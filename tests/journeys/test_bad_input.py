@@ -21,6 +21,7 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2 import (
 )
 from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet._pb.jukinet.register.v1 import identity_pb2
+from jukinet.mesh.client import streaming
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import error_id_of, name_of, violations_of
 from jukinet.mesh.identity import Identity
@@ -359,8 +360,9 @@ async def test_what_is_no_element_ends_the_stream_after_the_answers_to_all_befor
         )
         answers = []
         with refused() as refusal:
-            async for answer in answers_of(stream(iter([*sent[:19], raw, sent[19]]), timeout=5)):
-                answers.append(answer)
+            async with streaming(stream(iter([*sent[:19], raw, sent[19]]), timeout=5)) as call:
+                async for answer in answers_of(call):
+                    answers.append(answer)
     assert refusal.name == reason
     assert [answer.message_id for answer in answers] == [each.message_id for each in entries[:19]]
     assert all(answer.HasField("accepted") for answer in answers)
@@ -377,8 +379,9 @@ async def test_an_element_that_grpc_does_not_take_ends_the_stream_and_what_was_n
         )
         before = 0
         with refused() as refusal:
-            async for _ in answers_of(stream(iter([*sent, b"\0" * (2 * 1024 * 1024)]), timeout=5)):
-                before += 1
+            async with streaming(stream(iter([*sent, b"\0" * (2 * 1024 * 1024)]), timeout=5)) as call:
+                async for _ in answers_of(call):
+                    before += 1
         assert (refusal.name, refusal.code) == ("", grpc.StatusCode.RESOURCE_EXHAUSTED)
         answers = [each async for each in answers_of(stream(iter(sent), timeout=5))]
     assert all(answer.accepted.repeated for answer in answers[:before])

@@ -31,6 +31,7 @@ from jukinet.cli.operator_key import Signing
 from jukinet.ledger.entry import EntryKeys, month_key, person_token
 from jukinet.ledger.verify.notes import read_checkpoint, read_key
 from jukinet.ledger.verify.tree import hash_leaf, root_from_proof
+from jukinet.mesh.client import streaming
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.pki import load_secret
 from jukinet.purpose.ticket import method_of, question_id
@@ -140,8 +141,7 @@ class Client:
             except asyncio.CancelledError:
                 self._witness.given_up += 1
             except grpc.aio.AioRpcError as error:
-                # What gRPC says at the client where a stream runs out of time while it sends.
-                if error.code() not in GAVE_UP and error.details() != "Internal error from Core":
+                if error.code() not in GAVE_UP:
                     raise
                 self._witness.given_up += 1
 
@@ -170,15 +170,15 @@ class Client:
     async def _batch(self, patience: float) -> None:
         messages = [self._message() for _ in range(self._random.randint(1, 3))]
         signed = [self._asker.signing(request) for request, _ in messages]
-        answers = self._stub.InquireBatch(iter(signed), timeout=patience)
         number = 0
-        async for answer in answers:
-            request, people = messages[number]
-            number += 1
-            assert answer.request_id == request.context.request_id
-            for place, (person, each) in enumerate(zip(people, answer.answers, strict=True)):
-                self._witness.heard(person, each.provided)
-                self._witness.proven(question_id(answer.request_id, place), each.receipt)
+        async with streaming(self._stub.InquireBatch(iter(signed), timeout=patience)) as answers:
+            async for answer in answers:
+                request, people = messages[number]
+                number += 1
+                assert answer.request_id == request.context.request_id
+                for place, (person, each) in enumerate(zip(people, answer.answers, strict=True)):
+                    self._witness.heard(person, each.provided)
+                    self._witness.proven(question_id(answer.request_id, place), each.receipt)
         assert number == len(messages)
 
     def _message(self) -> tuple[inquiry.InquireBatchRequest, list[Person]]:

@@ -17,6 +17,7 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2
 from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet.mesh import traffic as traffic_module
 from jukinet.mesh.callers import CallersError, Rule
+from jukinet.mesh.client import streaming
 from jukinet.mesh.errors import Refused, reason_of
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import current_caller
@@ -297,8 +298,9 @@ async def test_only_an_operator_reads_the_services_by_reflection(network: Any) -
     async def services(caller: Identity) -> set[str]:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(await network.dial(node, caller))
         ask = reflection_pb2.ServerReflectionRequest(list_services="")
-        async for response in stub.ServerReflectionInfo(iter([ask])):
-            return {each.name for each in response.list_services_response.service}
+        async with streaming(stub.ServerReflectionInfo(iter([ask]))) as asking:
+            async for response in asking:
+                return {each.name for each in response.list_services_response.service}
         raise AssertionError
 
     assert await services(OPERATOR) == {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
