@@ -81,6 +81,8 @@ class LinkService(LinkServiceServicer):
         self._sessions: dict[str, Session] = {}
         self._ends: list[errors.ErrorReason.ValueType] = []
         """Why all streams were ended, each time."""
+        self._greeting: set[asyncio.Timeout] = set()
+        """How long each stream's hello is waited for, until it comes."""
         self._manifests_wanted: frozenset[str] = frozenset()
 
     @property
@@ -108,9 +110,13 @@ class LinkService(LinkServiceServicer):
     async def end_streams(self, reason: "errors.ErrorReason.ValueType" = errors.ERROR_REASON_DRAINING) -> None:
         """Ends all streams, for the node stops or may take nothing now; what was handed in is still committed.
 
-        One that has begun and whose hello is not on disk yet ends as soon as that is: nothing else would end it.
+        One that has begun and has said no hello ends at once, and one whose hello is not on disk yet as soon as that
+        is: nothing else would end them.
         """
         self._ends.append(reason)
+        for patience in self._greeting:
+            if not patience.expired():
+                patience.reschedule(asyncio.get_running_loop().time())
         ending = list(self._sessions.values())
         for session in ending:
             session.end(Refused(reason))
@@ -125,7 +131,7 @@ class LinkService(LinkServiceServicer):
         """Takes one sender's stream up and acknowledges what is on disk. Source: reliability protocol, handshake."""
         caller, ends = current_caller(), len(self._ends)
         self._check_ready()
-        session = await self._take_up(caller, await _hello(request_iterator), ends)
+        session = await self._take_up(caller, await self._hello(request_iterator, ends), ends)
         reading = asyncio.create_task(self._read(request_iterator, session, caller))
         try:
             yield session.welcome()
@@ -174,8 +180,27 @@ class LinkService(LinkServiceServicer):
         if reason is not None:
             raise Refused(reason)
 
+    async def _hello(self, requests: AsyncIterator[StreamRequest], ends: int) -> Hello:
+        patience = asyncio.timeout(SILENCE)
+        self._greeting.add(patience)
+        try:
+            async with patience:
+                first = await anext(aiter(requests), None)
+        except TimeoutError as failure:
+            self._check_not_ended(ends)
+            raise _refusal(failure) from None
+        finally:
+            self._greeting.discard(patience)
+        if first is None or first.WhichOneof("message") != "hello":
+            raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
+        return first.hello
+
+    def _check_not_ended(self, ends: int) -> None:
+        """Refuses a stream that began when all streams had been ended so many times, if they were ended since."""
+        if self._ends[ends:]:
+            raise Refused(self._ends[-1])
+
     async def _take_up(self, sender: Identity, hello: Hello, ends: int) -> Session:
-        """The session of a stream that began when all streams had been ended so many times."""
         passing("link.hello")
         source = sender.uri
         try:
@@ -185,8 +210,7 @@ class LinkService(LinkServiceServicer):
         except StoreError as failure:
             raise _refusal(failure) from None
         passing("link.registered")
-        if self._ends[ends:]:
-            raise Refused(self._ends[-1])
+        self._check_not_ended(ends)
         older = self._sessions.get(source)
         if older:
             log.warning("a newer stream of the same sender took over", extra={"peer": source})
@@ -269,16 +293,6 @@ class LinkService(LinkServiceServicer):
 async def _next(requests: AsyncIterator[StreamRequest]) -> StreamRequest | None:
     async with asyncio.timeout(SILENCE):
         return await anext(aiter(requests), None)
-
-
-async def _hello(requests: AsyncIterator[StreamRequest]) -> Hello:
-    try:
-        first = await _next(requests)
-    except TimeoutError as failure:
-        raise _refusal(failure) from None
-    if first is None or first.WhichOneof("message") != "hello":
-        raise Refused(errors.ERROR_REASON_LINK_PROTOCOL)
-    return first.hello
 
 
 def register(connection: Connection, sender: Identity, hello: Hello, *, now_us: int) -> journal.Mark:

@@ -286,6 +286,21 @@ async def test_a_stream_that_is_being_taken_up_is_ended_with_all_others(
         await heard(call)
 
 
+@pytest.mark.parametrize("reason", [errors.ERROR_REASON_DRAINING, errors.ERROR_REASON_RESTORING])
+async def test_a_stream_that_says_no_hello_is_ended_with_all_others(
+    prefecture: Any, cs: Any, link: Any, reason: "errors.ErrorReason.ValueType"
+) -> None:
+    service = prefecture.link_service
+    async with cs.speaks(prefecture) as call:
+        await link.until(lambda: len(service._greeting))
+        await service.end_streams(reason)
+        assert await refusal(call) == name_of(reason)
+    assert not service._greeting
+    async with cs.speaks(prefecture) as call:
+        await say(call, hello=link.Sealer().hello())
+        await heard(call)
+
+
 async def test_what_was_handed_in_goes_on_upwards_though_its_stream_is_over(
     prefecture: Any, mesh: Mesh, cs: Any, link: Any
 ) -> None:
