@@ -15,6 +15,7 @@ from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.domain.apply import check
 from jukinet.domain.change import Act, ReasonFacts, facts_of
+from jukinet.domain.invisible import field_with_invisible
 from jukinet.domain.protection import is_protected
 from jukinet.domain.refusal import ChangeRefused, refuse
 
@@ -94,12 +95,19 @@ def _record(
 ) -> identity_pb2.IdentityRecord:
     """The record of the submission; the register's own for a deletion or protection that states none."""
     if submission.HasField("record"):
+        _check_texts(submission.record)
         return submission.record
     if facts.act not in (Act.DELETION, Act.PROTECTION):
         refuse(errors_pb2.ERROR_REASON_INVALID_MESSAGE, "record")
     if row is None:
         refuse(errors_pb2.ERROR_REASON_RESIDENT_UNKNOWN, "resident_code")
     return row.record
+
+
+def _check_texts(record: identity_pb2.IdentityRecord) -> None:
+    for part, texts in (("name", record.name), ("address", record.address)):
+        if field := field_with_invisible(texts):
+            refuse(errors_pb2.ERROR_REASON_INVISIBLE_CHARACTER, f"record.{part}.{field}")
 
 
 def _is_protected(submission: intake_pb2.Submission, row: identity_pb2.Resident | None) -> bool:

@@ -20,6 +20,7 @@ REASONS_JA: Final[Mapping[str, str]] = {
     "DEPENDENCY_UNAVAILABLE": "関係するサーバが利用できない",
     "NOT_IMPLEMENTED": "ない機能の呼出し",
     "CALLER_AT_LIMIT": "同時に行う呼出しの超過",
+    "INVISIBLE_CHARACTER": "見えない文字の使用",
     "RESIDENT_CODE_CHECK_DIGIT": "住民票コードの検査数字の誤り",
     "INDIVIDUAL_NUMBER_CHECK_DIGIT": "個人番号の検査用数字の誤り",
     "LOCAL_GOVERNMENT_CODE": "全国地方公共団体コードの誤り",

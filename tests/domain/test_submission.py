@@ -1,6 +1,8 @@
 """What a municipal system states becomes a change: dates against today, versions, records of deletions."""
 
 import datetime
+import sys
+import unicodedata
 
 import protovalidate
 import pytest
@@ -10,6 +12,7 @@ from jukinet._pb.jukinet.intake.v1 import intake_pb2
 from jukinet._pb.jukinet.register.v1 import change_pb2, identity_pb2
 from jukinet.domain.apply import apply
 from jukinet.domain.change import REASONS, reason_named
+from jukinet.domain.invisible import field_with_invisible
 from jukinet.domain.refusal import ChangeRefused
 from jukinet.domain.submission import complete
 
@@ -243,3 +246,42 @@ def test_the_legal_spelling_of_a_name_passes_unchanged() -> None:
     change = completed(made, {})
     (written,) = apply(change, municipality=HERE, scope="", current={})
     assert change.record.name.legal == written.record.name.legal == legal
+
+
+NAMES = ("legal", "furigana", "former_surname", "former_surname_furigana", "alias", "alias_furigana")
+INVISIBLE = ["\u202e", "\u2066", "\u200b", "\ufeff", "\xad", "\x85", "\u2028", "\U000e0041"]
+
+
+@pytest.mark.parametrize("character", INVISIBLE, ids=ascii)
+@pytest.mark.parametrize(
+    "field", [*(f"name.{each}" for each in NAMES), "address.town", "address.block", "address.building"]
+)
+def test_no_text_of_a_record_holds_what_nobody_sees(field: str, character: str) -> None:
+    made, rows = lawful("ENTRY_EX_OFFICIO", (2028, 2, 1))
+    part, text = field.split(".")
+    setattr(getattr(made.record, part), text, f"試{character}験")
+    assert refusal_of(made, rows) == ("INVISIBLE_CHARACTER", f"record.{field}")
+
+
+@pytest.mark.parametrize(
+    "character", ["\U000e0100", "\ufe00", "\ue000", "\U000f0000", "\U000323b0", "　", "´", "ﾞ"], ids=ascii
+)
+def test_selectors_private_and_new_characters_are_part_of_a_legal_spelling(character: str) -> None:
+    made, rows = lawful("ENTRY_EX_OFFICIO", (2028, 2, 1))
+    made.record.name.legal = f"齋{character}藤 桜"
+    assert completed(made, rows).record.name.legal == made.record.name.legal
+
+
+def test_everything_that_unicode_calls_a_control_or_a_mark_of_format_is_invisible() -> None:
+    everything = map(chr, range(sys.maxunicode + 1))
+    texts = [each for each in everything if unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp")]
+    assert [each for each in texts if not field_with_invisible(identity_pb2.PersonName(alias=each))] == []
+
+
+def test_a_record_that_was_accepted_before_can_be_deleted_and_corrected() -> None:
+    rows = row("ACTIVE", 2)
+    rows[CODE].record.name.legal = "齋\u202e藤 桜"
+    made = submission("DELETION_DEATH")
+    assert completed(made, rows).record.name.legal == "齋\u202e藤 桜"
+    corrected = submission("CORRECTION_EX_OFFICIO")
+    assert completed(corrected, rows).record.name.legal == "齋藤 桜"

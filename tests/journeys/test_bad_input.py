@@ -178,6 +178,11 @@ WRONG: dict[str, tuple[Callable[[Network, Any], Any], str, str]] = {
         "INVALID_MESSAGE",
         "submission.record.name.legal",
     ),
+    "a mark of direction in the name": (
+        lambda n, held: _entry(n, name=identity_pb2.PersonName(legal="試\u202e験")),
+        "INVISIBLE_CHARACTER",
+        "record.name.legal",
+    ),
     "a name of 201 characters": (
         lambda n, held: _entry(n, name=identity_pb2.PersonName(legal="長" * 201)),
         "INVALID_MESSAGE",
