@@ -45,6 +45,7 @@ from jukinet.store.engine import open_reader, open_writer
 from jukinet.store.migrate import REGISTER, ensure_schema
 from jukinet.store.schema import metadata
 from jukinet.store.writer import Writer
+from tests.link.receiving import CS, Receiver
 
 CHIYODA, CHUO, YOKOHAMA = "131016", "131024", "141003"
 TOKYO = "130001"
@@ -390,6 +391,20 @@ def database(tmp_path: Path, empty_database: Path) -> Iterator[Database]:
     opened = Database(tmp_path / "register.db")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def receiver(database: Database, link: SimpleNamespace) -> Receiver:
+    """A prefecture without its network."""
+    return Receiver(database, link, scope="13", sender=CS)
+
+
+@pytest.fixture
+def sealer(receiver: Receiver) -> Sealer:
+    """The CS's stream, greeted by the receiver."""
+    sealer = Sealer()
+    receiver.greet(sealer.hello())
+    return sealer
 
 
 @pytest.fixture(scope="session")
