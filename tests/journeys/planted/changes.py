@@ -7,6 +7,7 @@ from jukinet._pb.jukinet.intake.v1.intake_pb2_grpc import IntakeServiceStub
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.mesh.identity import Identity
 from tests.journeys.canaries import CHIYODA, CS, OKUTAMA, Canaries, altered, traced
+from tests.journeys.mistakes import wrong_digit
 
 Network = Any  # the fixtures' own class lives in conftest.py
 SYSTEM = Identity("municipal-system", CHIYODA)
@@ -23,8 +24,8 @@ async def plant_changes(canaries: Canaries, network: Network) -> identity_pb2.Id
     recoded = altered(numbered, resident_code=new_code)
     unknown = canaries.record(network)
     bad = [canaries.record(network) for _ in range(6)]
-    bad[0].resident_code = _other_digit(bad[0].resident_code)
-    bad[1].individual_number = _other_digit(bad[1].individual_number)
+    bad[0].resident_code = wrong_digit(bad[0].resident_code)
+    bad[1].individual_number = wrong_digit(bad[1].individual_number)
     bad[2].name.legal += "\x1b[31m"
     bad[3].address.building = canaries.word("x" * 201)
     bad[4].resident_code = canaries.word("nocode")
@@ -106,7 +107,3 @@ def _copy(submission: Submission) -> Submission:
     copy = Submission()
     copy.CopyFrom(submission)
     return copy
-
-
-def _other_digit(code: str) -> str:
-    return code[:-1] + str((int(code[-1]) + 1) % 10)
