@@ -11,10 +11,10 @@ from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate, IdentityRecord
 from jukinet.mesh.clock import now
+from tests.agency_gateway.agencies import PENSION, asking, signed
 from tests.agency_gateway.calls import called_by
-from tests.agency_gateway.conftest import PENSION, asking, signed
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 EX_OFFICIO = change_pb2.CHANGE_REASON_CORRECTION_EX_OFFICIO
 
 _Arriving = Callable[[], Awaitable[str]]

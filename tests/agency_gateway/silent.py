@@ -6,7 +6,7 @@ from jukinet._pb.jukinet.inquiry.v1.inquiry_pb2 import Subject
 from jukinet._pb.jukinet.register.v1 import change_pb2
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Address, CalendarDate, PersonName
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 AGENCY, PURPOSE = "municipality-131016", "B2-1-2"
 """Hears of residents of Tokyo alone, by four items and by number."""
 OUTCOMES = ("nobody", "several", "protected", "deleted", "moved away", "outside")

@@ -36,7 +36,7 @@ from jukinet.store.schema import residents
 from tests.ledger.proofs import verify_inclusion
 from tests.purpose.drafts import draft
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 REQUEST_ID = "5f7d1c1e-0000-4000-8000-000000000001"
 
 

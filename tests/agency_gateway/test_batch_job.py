@@ -45,11 +45,11 @@ from jukinet.mesh.pki import create_signing_key, load_signing_key
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.freshness import sign_freshness
 from jukinet.store.schema import residents
-from tests.agency_gateway.conftest import signed
+from tests.agency_gateway.agencies import signed
 from tests.agency_gateway.test_seals import later
 from tests.purpose.drafts import draft
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 PERSONS = 2 * TOGETHER + 22
 """In two whole messages and one of 22."""
 SECOND, THIRD = TOGETHER + 2, 2 * TOGETHER + 3

@@ -8,7 +8,7 @@ from cryptography.exceptions import InvalidSignature
 
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 JOB = bytes(range(32))
 AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
 

@@ -18,7 +18,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from tests.agency_gateway.calls import GATEWAY, called_by
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 
 
 def kept(network: Network) -> dict[int, bytes]:

@@ -22,9 +22,9 @@ from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.agencies import Agency
 from jukinet.purpose.budgets import Budget
-from tests.agency_gateway.conftest import PENSION
+from tests.agency_gateway.agencies import PENSION
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 NOON = datetime(2026, 4, 1, 3, tzinfo=UTC)
 """In Japan."""
 SECOND = timedelta(seconds=1)

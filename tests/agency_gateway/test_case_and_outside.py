@@ -14,10 +14,10 @@ from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.register.v1.identity_pb2 import Address
 from jukinet.purpose.ticket import question_id
-from tests.agency_gateway.conftest import MAYOR, PENSION
+from tests.agency_gateway.agencies import MAYOR, PENSION
 from tests.agency_gateway.test_detectors import FROZEN, NOON, answered, found_in, restart
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 OUTSIDE = Address(local_government_code="271004", town="中央一丁目", block="2番3号")
 """In Osaka: of its residents the mayor of Chiyoda hears nothing by B2-1-2."""
 

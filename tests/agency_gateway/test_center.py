@@ -18,10 +18,10 @@ from jukinet.mesh.errors import Refused, name_of
 from jukinet.mesh.identity import Identity
 from jukinet.purpose.ticket import used_key
 from jukinet.store.schema import residents
+from tests.agency_gateway.agencies import signed
 from tests.agency_gateway.calls import called_by
-from tests.agency_gateway.conftest import signed
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 
 
 async def waiting(network: Network, *questions: Any) -> "list[asyncio.Task[Any]]":

@@ -23,7 +23,7 @@ from jukinet.ledger.verify.check import SKEW_TOLERANCE_SECONDS
 from jukinet.mesh.clock import now, now_us
 from tests.agency_gateway.one_entry import one_entry
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 SetClock = Callable[[float], None]
 UNAVAILABLE = errors.ERROR_REASON_LEDGER_UNAVAILABLE
 SECOND = 1_000_000

@@ -13,11 +13,11 @@ from jukinet._pb.jukinet.admin.v1 import freeze_pb2 as freeze
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.ledger.entry import EntryKeys
 from jukinet.mesh.logging import JsonFormatter
+from tests.agency_gateway.agencies import PENSION
 from tests.agency_gateway.calls import GATEWAY
-from tests.agency_gateway.conftest import PENSION
 from tests.agency_gateway.test_detectors import WHO, guess
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 CONTACT = {"office": "照会窓口", "phone": "03-0000-0000"}
 
 

@@ -11,10 +11,10 @@ from agency_gateway.deferred_refusals import DeferredRefusals
 from agency_gateway.detectors import Finding
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet.ledger.entry import EntryKeys
-from tests.agency_gateway.conftest import PENSION
+from tests.agency_gateway.agencies import PENSION
 from tests.agency_gateway.test_budgets import FROZEN, OVER, limited
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 
 
 class Stopped:

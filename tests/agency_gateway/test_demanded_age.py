@@ -14,11 +14,11 @@ from jukinet.domain.brake import Tally
 from jukinet.ledger.verify.freshness import demand_of, objection_to
 from jukinet.mesh.clock import now_us
 from jukinet.store.brakes import keep_tally
-from tests.agency_gateway.conftest import signed
+from tests.agency_gateway.agencies import signed
 from tests.agency_gateway.test_batch_job import Case
 from tests.agency_gateway.test_freshness import CHIYODA, YOKOSUKA, by_number, move_in
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 NOT_PROVIDED = inquiry.INQUIRY_OUTCOME_NOT_PROVIDED
 SECOND = 1_000_000
 ANY_AGE = 2**32 - 1

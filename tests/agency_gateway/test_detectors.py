@@ -20,10 +20,10 @@ from jukinet.ledger.verify.findings import Unsound
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
+from tests.agency_gateway.agencies import PENSION
 from tests.agency_gateway.calls import GATEWAY
-from tests.agency_gateway.conftest import PENSION
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 NOON = datetime(2026, 4, 1, 3, tzinfo=UTC)
 FROZEN, NOT_FROZEN = errors.ERROR_REASON_OPERATOR_FROZEN, errors.ERROR_REASON_OPERATOR_NOT_FROZEN
 FIRST, SECOND = (f"spiffe://operators.jukinet/operator/{name}" for name in ("first", "second"))

@@ -22,7 +22,7 @@ from jukinet.store.engine import open_reader
 from tests.agency_gateway.calls import GATEWAY, called_by
 from tests.purpose.drafts import draft, draft_text
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 ALICE, BOB = Identity("operator", "alice"), Identity("operator", "bob")
 CLOSING = draft_text("2026-04", date(2026, 4, 1), rows={"B1-77": None})
 DIGEST = draft("2026-04", date(2026, 4, 1), rows={"B1-77": None}).digest

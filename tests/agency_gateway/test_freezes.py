@@ -9,11 +9,11 @@ import pytest
 from agency_gateway.freezes import RELEASE
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.mesh.errors import Refused
-from tests.agency_gateway.conftest import PENSION
+from tests.agency_gateway.agencies import PENSION
 from tests.agency_gateway.test_detectors import FIRST, FROZEN, SECOND, TOO_MANY, WHO, guess
 from tests.agency_gateway.test_sick_disk import UNAVAILABLE
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 
 
 async def hang_up_on(network: Network, call: Awaitable[object]) -> None:

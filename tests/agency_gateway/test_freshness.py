@@ -24,7 +24,7 @@ from jukinet.store import journal
 from jukinet.store.brakes import keep_tally
 from jukinet.store.register import apply_arrivals
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 CHIYODA, YOKOSUKA = "131016", "142018"
 NAME = [inquiry.IDENTITY_FIELD_NAME]
 

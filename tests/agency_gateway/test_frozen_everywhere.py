@@ -25,12 +25,12 @@ from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from jukinet.store.errors import StoreError
+from tests.agency_gateway.agencies import MAYOR, OPERATOR_KEYS, PENSION
 from tests.agency_gateway.calls import GATEWAY, called_by
-from tests.agency_gateway.conftest import MAYOR, OPERATOR_KEYS, PENSION
 from tests.agency_gateway.test_detectors import FIRST, FROZEN, NOT_FROZEN, SECOND, guess
 from tests.agency_gateway.test_watch import House
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 OTHER = Identity("gateway", "gateway-2")
 
 

@@ -13,10 +13,10 @@ from agency_gateway.today import todays_entries
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.mesh.clock import now
-from tests.agency_gateway.conftest import make_record
+from tests.agency_gateway.residents import make_record
 from tests.agency_gateway.test_detectors import FROZEN, TOO_MANY
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 PROVIDED, NOBODY = ledger.RESULT_PROVIDED, ledger.RESULT_NO_SINGLE_MATCH
 
 

@@ -15,12 +15,12 @@ from jukinet.ledger.layout import decode
 from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import JAPAN
 from jukinet.mesh.errors import Refused
-from tests.agency_gateway.conftest import PENSION
+from tests.agency_gateway.agencies import PENSION
 from tests.agency_gateway.office import Office
 from tests.agency_gateway.test_seals import later
 from tests.purpose.drafts import draft
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 ADDRESS = inquiry.IDENTITY_FIELD_ADDRESS
 NOTED, KNOWN = ledger.ACTION_RECALL, ledger.ACTION_ACKNOWLEDGE_RECALL
 UNTIL = later(6)

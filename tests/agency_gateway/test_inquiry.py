@@ -16,7 +16,7 @@ from jukinet.ledger.note import open_checkpoint
 from jukinet.mesh.errors import Refused
 from tests.ledger.proofs import verify_inclusion
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 
 
 async def test_a_lawful_question_gets_the_wanted_items_and_no_other(network: Network) -> None:

@@ -14,7 +14,7 @@ from jukinet._pb.jukinet.provision.v1 import provision_pb2 as provision
 from jukinet.mesh.clock import now, now_us
 from tests.agency_gateway import silent
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 CHIYODA, YOKOSUKA = "131016", "142018"
 TOO_MANY = int(BATCH_WINDOW * MOST_MISSES) + 1
 """Persons of a batch who, all missed, are one more than may be."""

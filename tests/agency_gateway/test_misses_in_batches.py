@@ -14,10 +14,10 @@ from agency_gateway.batch import UNDER_WAY
 from agency_gateway.detectors import BATCH_WINDOW, WINDOW, Detectors, Finding, Seen
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet.mesh.errors import Refused
-from tests.agency_gateway.conftest import PENSION
+from tests.agency_gateway.agencies import PENSION
 from tests.agency_gateway.test_detectors import FROZEN, NOON, TOO_MANY, WHO, answered, found_in, nothing, restart
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 MOST_IN_BATCHES = 51
 """Misses of 256 persons that are no more than a fifth."""
 

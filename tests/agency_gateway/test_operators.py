@@ -15,10 +15,10 @@ from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import Terminal
 from jukinet.purpose.agencies import Agency
 from jukinet.purpose.operator_proof import LIFETIME, sign, statement_of
+from tests.agency_gateway.agencies import OPERATOR_KEYS, PENSION, signed
 from tests.agency_gateway.calls import CERTIFICATE, called_by
-from tests.agency_gateway.conftest import OPERATOR_KEYS, PENSION, signed
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 HERE = Terminal(CERTIFICATE, "ipv4:192.0.2.1")
 THERE = Terminal(CERTIFICATE, "ipv4:192.0.2.2")

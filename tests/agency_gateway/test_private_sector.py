@@ -11,7 +11,7 @@ from jukinet.mesh.errors import Refused
 from jukinet.mesh.identity import Identity
 from jukinet.mesh.interceptors import RefusedCall
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 BANK = Identity("private", "example-bank")
 BANNED = errors.ERROR_REASON_PRIVATE_SECTOR_BANNED
 INQUIRE = "/jukinet.inquiry.v1.InquiryService/Inquire"

@@ -19,13 +19,13 @@ from jukinet.cli.layout import Mesh
 from jukinet.cli.output import Exit
 from jukinet.mesh import metrics
 from jukinet.mesh.server import build_server, drain
+from tests.agency_gateway.agencies import BANK, OPERATOR_KEYS, PENSION
 from tests.agency_gateway.calls import GATEWAY
-from tests.agency_gateway.conftest import BANK, OPERATOR_KEYS, PENSION
 from tests.agency_gateway.office import Office
 from tests.commands import jukinet
 from tests.mesh.test_metrics import scrape, value
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 HEADER = {"format": "jukinet-recalls/1", "purpose": "B1-77.12", "agency": PENSION.uri, "gateway": GATEWAY.uri}
 
 

@@ -14,7 +14,7 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import BirthDate
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.store.watch_look import look_through
-from tests.agency_gateway.conftest import MAYOR
+from tests.agency_gateway.agencies import MAYOR
 from tests.agency_gateway.office import Office
 from tests.agency_gateway.test_seals import later
 from tests.agency_gateway.test_watch import House

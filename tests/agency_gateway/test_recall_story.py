@@ -24,7 +24,7 @@ from tests.agency_gateway.office import EX_OFFICIO, Office
 from tests.agency_gateway.test_seals import later
 from tests.purpose.drafts import draft
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
 DELETED, ENTERED = change_pb2.CHANGE_REASON_DELETION_EX_OFFICIO, change_pb2.CHANGE_REASON_ENTRY_EX_OFFICIO
 FOUR_ITEMS = (NAME, inquiry.IDENTITY_FIELD_BIRTH_DATE, inquiry.IDENTITY_FIELD_SEX, ADDRESS)

@@ -23,13 +23,13 @@ from jukinet.ledger.verify.layout import read_entry
 from jukinet.mesh.clock import now
 from jukinet.mesh.errors import Refused
 from jukinet.store import corrections
+from tests.agency_gateway.agencies import MAYOR, PENSION
 from tests.agency_gateway.calls import GATEWAY
-from tests.agency_gateway.conftest import MAYOR, PENSION
 from tests.agency_gateway.office import Office
 from tests.damaged import flip
 from tests.purpose.drafts import draft
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
 MOVED = change_pb2.CHANGE_REASON_CORRECTION_MOVE_WITHIN
 

@@ -10,10 +10,10 @@ from agency_gateway.named_today import NamedToday
 from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from tests.agency_gateway import silent
-from tests.agency_gateway.conftest import MAYOR
+from tests.agency_gateway.agencies import MAYOR
 from tests.agency_gateway.silent import AGENCY, OUTCOMES, PURPOSE
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 NAME, ADDRESS = inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS
 EVENING = datetime(2026, 4, 1, 14, 59, tzinfo=UTC)
 """A minute before midnight in Japan."""

@@ -18,13 +18,14 @@ from jukinet.purpose.editions import Editions
 from jukinet.purpose.kinds import KINDS, TAKES_AWAY
 from jukinet.purpose.replay import Replay, replay
 from jukinet.purpose.statute import StatuteTable
-from tests.agency_gateway.conftest import BANK, make_record, synthetic_number
+from tests.agency_gateway.agencies import BANK
 from tests.agency_gateway.office import Office
+from tests.agency_gateway.residents import make_record, synthetic_number
 from tests.agency_gateway.test_seals import later
 from tests.agency_gateway.test_watch import House
 from tests.purpose.drafts import draft
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 SEALING = draft("2020-01", date(2020, 1, 1), seals={"B1-77": 12})
 NAME = inquiry.IDENTITY_FIELD_NAME
 CODE = inquiry.IDENTITY_FIELD_RESIDENT_CODE

@@ -13,7 +13,7 @@ from jukinet._pb.jukinet.admin.v1.admin_pb2 import GetStatusResponse
 from jukinet.ledger.errors import LedgerCorrupt
 from jukinet.store.engine import open_reader
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 FIRST_DAY = datetime(2026, 11, 27, tzinfo=UTC)
 
 

@@ -21,12 +21,12 @@ from jukinet.mesh.clock import now, today_in_japan
 from jukinet.mesh.errors import Refused
 from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.editions import Editions
-from tests.agency_gateway.conftest import make_record
+from tests.agency_gateway.residents import make_record
 from tests.agency_gateway.test_detectors import answered, restart
 from tests.agency_gateway.test_held import ADDRESS, NAME, move
 from tests.purpose.drafts import draft
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 ALARM = "have to be explained"
 NOT_ALLOWED = errors.ERROR_REASON_SEAL_NOT_ALLOWED
 

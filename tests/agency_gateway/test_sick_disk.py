@@ -17,7 +17,7 @@ from jukinet.ledger import store
 from jukinet.mesh.errors import Refused
 from jukinet.store import grouping as grouping_module
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 UNAVAILABLE = errors.ERROR_REASON_LEDGER_UNAVAILABLE
 QUESTIONS = 12
 KEEP_SECONDS = record_module.KEEP_SECONDS

@@ -12,7 +12,7 @@ from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import RESULT_NO_SINGLE_MATCH, Ent
 from tests.agency_gateway import silent
 from tests.agency_gateway.silent import AGENCY, OUTCOMES, PURPOSE
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 REQUEST_ID = "5f7d1c1e-0000-4000-8000-{:012}"
 FIELDS = [inquiry.IDENTITY_FIELD_NAME, inquiry.IDENTITY_FIELD_ADDRESS, inquiry.IDENTITY_FIELD_CHANGE]
 EMPTY_ANSWER_BYTES = 2

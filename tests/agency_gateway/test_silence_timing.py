@@ -20,7 +20,7 @@ from tests.agency_gateway import silent
 from tests.agency_gateway.calls import GATEWAY, called_by
 from tests.timing import in_turns, undisturbed
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 
 
 def asked(network: Network, subject: inquiry.Subject) -> Callable[[], Awaitable[Any]]:

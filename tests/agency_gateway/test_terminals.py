@@ -13,10 +13,10 @@ from jukinet._pb.jukinet.errors.v1 import errors_pb2 as errors
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet.mesh.interceptors import Terminal
 from tests.agency_gateway import calls
-from tests.agency_gateway.conftest import PENSION
+from tests.agency_gateway.agencies import PENSION
 from tests.agency_gateway.test_watch import House
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 ELSEWHERE = errors.ERROR_REASON_OPERATOR_ELSEWHERE
 
 

@@ -13,7 +13,7 @@ from jukinet._pb.jukinet.ledger.v1.ledger_pb2 import Receipt
 from jukinet.mesh.errors import Refused
 from jukinet.store.engine import open_writer
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 AGENCY = "spiffe://agencies.jukinet/agency/pension-service"
 
 

@@ -29,10 +29,10 @@ from jukinet.purpose.ticket import question_id, sign_tickets, subject_digest
 from jukinet.store import watches
 from jukinet.store.register import apply_arrivals
 from jukinet.store.watch_look import look_through
+from tests.agency_gateway.agencies import asking, signed
 from tests.agency_gateway.calls import GATEWAY, called_by
-from tests.agency_gateway.conftest import asking, signed
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 PENSION = "pension-service"
 CHIYODA, YOKOSUKA = "131016", "142018"
 ADDRESS = [inquiry.IDENTITY_FIELD_ADDRESS, inquiry.IDENTITY_FIELD_CHANGE]

@@ -22,13 +22,13 @@ from jukinet.mesh.clock import now_us
 from jukinet.mesh.errors import BrokenMessage, check_message
 from jukinet.mesh.identity import Identity
 from jukinet.store.schema import history
+from tests.agency_gateway.agencies import signed
 from tests.agency_gateway.calls import called_by
-from tests.agency_gateway.conftest import signed
 from tests.agency_gateway.test_watch import CHIYODA, MOVED, PENSION, YOKOSUKA, House
 from tests.agency_gateway.test_watch_waits import half_in, move_to, whole
 from tests.damaged import flip_kept
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 LIST = "5f7d1c1e-0000-4000-8000-000000000001"
 ORDER = watch.WatchOrder(list_id=LIST, handles=[b"1"], expires_on=CalendarDate(year=2027, month=1, day=1))
 

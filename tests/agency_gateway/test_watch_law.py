@@ -17,11 +17,12 @@ from jukinet.purpose.decision import PurposePolicy
 from jukinet.purpose.statute import StatuteTable
 from jukinet.store import watches
 from jukinet.store.watch_schema import watched as watched_rows
-from tests.agency_gateway.conftest import BANK, MAYOR, synthetic_number
+from tests.agency_gateway.agencies import BANK, MAYOR
+from tests.agency_gateway.residents import synthetic_number
 from tests.agency_gateway.test_watch import House, refusal
 from tests.purpose.drafts import draft
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 NUMBER = inquiry.INQUIRY_METHOD_INDIVIDUAL_NUMBER
 WITHOUT_NUMBER = draft("2020-01", date(2020, 1, 1), rows={"B1-77": {"individual_number": "no"}})
 WITHOUT_CHANGES = draft("2020-01", date(2020, 1, 1), rows={"B1-77": {"provisions": "immediate batch"}})

@@ -13,10 +13,10 @@ from jukinet._pb.jukinet.register.v1.identity_pb2 import CalendarDate
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.mesh.clock import today_in_japan
 from jukinet.store.schema import history
-from tests.agency_gateway.conftest import MAYOR
+from tests.agency_gateway.agencies import MAYOR
 from tests.agency_gateway.test_watch import CHIYODA, YOKOSUKA, House, refusal
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 MAYORS: dict[str, Any] = {"agency": MAYOR.name, "purpose": "B2-1-2"}
 """An agency and a row that open the residents of Tokyo alone."""
 MOVED_OUT = change_pb2.CHANGE_REASON_DELETION_DOMESTIC_MOVE_OUT

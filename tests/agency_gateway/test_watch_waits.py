@@ -19,7 +19,7 @@ from jukinet.store.snapshots import end_offer, note_chunk, write_offer
 from tests.agency_gateway.test_watch import CHIYODA, MOVED, YOKOSUKA, House, refusal
 from tests.damaged import flip
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 
 
 @pytest.fixture

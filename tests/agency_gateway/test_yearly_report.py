@@ -11,7 +11,7 @@ from jukinet.ledger.yearly_report import SMALLEST, report_year
 from jukinet.mesh.clock import now, today_in_japan
 from tests.ledger.ledger_files import act, write
 
-Network = Any  # the fixture's own class lives in conftest.py
+Network = Any  # the class is in network.py; tests put methods of their own into it, and no context into calls
 
 
 async def test_what_is_refused_at_any_method_is_counted(network: Network, tmp_path: Path) -> None:
