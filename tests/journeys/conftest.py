@@ -8,6 +8,8 @@ A test that stops, kills or misconfigures nodes makes a mesh of its own.
 import asyncio
 import hashlib
 import itertools
+import shutil
+import subprocess
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -446,6 +448,23 @@ def network(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> I
     finally:
         codes = built.stop()
     assert set(codes.values()) == {0}, f"nodes ended with {codes}"
+
+
+@pytest.fixture(scope="session")
+def grpc_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of `grpc_js/` and its pinned packages, installed by their lock."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node and npm are not on this machine")
+    folder = tmp_path_factory.mktemp("grpc-js")
+    for file in (Path(__file__).parent / "grpc_js").iterdir():
+        shutil.copy(file, folder)
+    done = subprocess.run(
+        [npm, "ci"], cwd=folder, capture_output=True, text=True, timeout=2 * WAIT_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"npm ci ended with {done.returncode}: the packages of the lock need a registry that answers")
+    return folder
 
 
 def _further_agencies() -> list[Agency]:

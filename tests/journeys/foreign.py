@@ -1,9 +1,10 @@
-"""What a client that knows the contract alone goes through, in whatever language: a list, a recall, a signed job, and
-what it may demand and hold.
+"""What a client that knows the contract alone goes through, in whatever language: a list, a recall, a signed job, what
+it may demand and hold, and a counter's questions for a resident.
 
 Each walk ends with what the ledger says of it.
 """
 
+import asyncio
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -12,25 +13,31 @@ from typing import Any, Protocol
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2 as ledger
 from jukinet._pb.jukinet.recall.v1 import recall_pb2 as recall
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet._pb.jukinet.watch.v1 import watch_pb2 as watch
 from jukinet.cli.development_agencies import PENSION_SERVICE
+from jukinet.cli.ledger import fetch_ledger
+from jukinet.disclosure.usage_rows import rows_of
 from jukinet.ledger.verify.batch_job import FIRST_PERSON, digest_of, read_head, read_public_key, require_whole
 from jukinet.ledger.verify.batch_result import FORMAT, verify_batch
 from jukinet.ledger.verify.json_lines import spell
 from jukinet.mesh.clock import today_in_japan
 from jukinet.mesh.identity import Identity
 from tests.journeys.operators import OPERATOR
+from tests.journeys.test_disclosure import Resident, mirrored, verify
+from tests.journeys.test_own_record import answering, check
 
 Network = Any  # the fixture's own class lives in conftest.py
 CHIYODA, GATEWAY = "131016", "gateway-1"
+AGENCY, COUNTER = Identity("agency", PENSION_SERVICE), Identity("counter", CHIYODA)
 
 
 class Client(Protocol):
-    """A program in another language that asks as the pension service."""
+    """A program in another language that asks as the pension service, or as a counter."""
 
     async def ask(self, question: Any) -> Any:
         """The answer to a question, signed for it; questions of a kind that is a stream travel on one stream."""
@@ -44,6 +51,11 @@ def method_of(question: Message) -> Any:
     services = question.DESCRIPTOR.file.services_by_name.values()
     (method,) = [each for service in services for each in service.methods if each.input_type is question.DESCRIPTOR]
     return method
+
+
+def node_for(caller: Identity) -> str:
+    """The node that a caller asks: a counter another one than an agency."""
+    return "disclosure" if caller.kind == "counter" else GATEWAY
 
 
 async def watch_a_person(network: Network, client: Client) -> None:
@@ -110,9 +122,8 @@ async def take_a_recall(network: Network, client: Client) -> None:
     assert not nothing.recalls
     since = (await network.ledger())[len(before) :]
     acknowledged = [entry for entry in since if entry.action == ledger.ACTION_ACKNOWLEDGE_RECALL]
-    agency = Identity("agency", PENSION_SERVICE).uri
     assert [(each.result, each.agency, each.purpose) for each in acknowledged] == [
-        (ledger.RESULT_DONE, agency, asked.context.purpose)
+        (ledger.RESULT_DONE, AGENCY.uri, asked.context.purpose)
     ] * len(told.recalls)
 
 
@@ -142,6 +153,26 @@ async def hold_what_was_answered(network: Network, client: Client) -> None:
         assert entries[each.receipt.index] == ledger.Entry.FromString(each.receipt.entry)
 
 
+async def ask_for_a_resident(network: Network, client: Client, folder: Path) -> None:
+    """The client, a counter's, asks for a resident's own record, and who received it: what can be counted again."""
+    record = await network.enter(CHIYODA)
+    await network.inquire(network.question(record))
+    await mirrored(network)
+    code = record.resident_code
+    wanted = disclosure.RequestRecordRequest(check=check(network, code, disclosure.AFFAIR_REQUEST_RECORD))
+    taken = (await client.ask(wanted)).request
+    assert taken.state == disclosure.REQUEST_STATE_RECEIVED
+    told = await client.ask(answering(network, code, taken.request_id))
+    assert (told.request.request_id, told.request.state) == (taken.request_id, disclosure.REQUEST_STATE_ANSWERED)
+    assert told.stored.record == record
+    answer = await client.ask(Resident(network, record, folder).request())
+    (row,) = rows_of(disclosure.Usage.FromString(answer.usage))
+    assert (row["recipient_ja"], row["items"]) == ("日本年金機構", ["NAME"])
+    await fetch_ledger(network.mesh, GATEWAY, folder / "ledger.jsonl")
+    report = await asyncio.to_thread(verify, network, folder, answer)
+    assert (report.findings.first_ones, report.complete, report.rows) == ([], True, 1)
+
+
 async def carry_out_a_job(network: Network, client: Client, folder: Path) -> None:
     """The client orders a batch as a signed file and asks under it; what it was answered holds before a third."""
     people = [await network.enter(CHIYODA) for _ in range(2)]
@@ -155,7 +186,7 @@ async def carry_out_a_job(network: Network, client: Client, folder: Path) -> Non
     )
     job, result = folder / "job", folder / "result"
     await client.order(question, job)
-    public = network.mesh.operator_key(Identity("agency", PENSION_SERVICE), OPERATOR).with_suffix(".pub")
+    public = network.mesh.operator_key(AGENCY, OPERATOR).with_suffix(".pub")
     with job.open("rb") as file:
         head = read_head(file)
         head.require_signed(read_public_key(public))

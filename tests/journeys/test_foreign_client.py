@@ -1,4 +1,4 @@
-"""Clients that know only the protos: grpcurl and buf ask a running gateway over mutual TLS."""
+"""Clients that know only the protos: grpcurl and buf ask running nodes over mutual TLS."""
 
 import asyncio
 import base64
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,27 @@ from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
 from jukinet._pb.jukinet.register.v1 import identity_pb2
 from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
 from jukinet.mesh.identity import Identity
-from jukinet.mesh.tls import TlsFiles
-from tests.journeys.foreign import carry_out_a_job, hold_what_was_answered, method_of, take_a_recall, watch_a_person
+from tests.journeys.foreign import (
+    AGENCY,
+    CHIYODA,
+    COUNTER,
+    ask_for_a_resident,
+    carry_out_a_job,
+    hold_what_was_answered,
+    method_of,
+    node_for,
+    take_a_recall,
+    watch_a_person,
+)
 from tests.journeys.test_batch_journey import line
 
 Network = Any  # the fixture's own class lives in conftest.py
-CHIYODA, GATEWAY = "131016", "gateway-1"
 SECONDS = 60
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 
 
-def grpcurl(network: Network, tls: TlsFiles, path: str) -> list[str]:
+def grpcurl(network: Network, caller: Identity, path: str) -> list[str]:
     """The command that asks with grpcurl what it reads from standard input."""
     program = PROGRAMS / "grpcurl"
     if not program.exists():
@@ -42,18 +52,20 @@ def grpcurl(network: Network, tls: TlsFiles, path: str) -> list[str]:
     contract = network.more / "contract.binpb"
     made = run([str(PROGRAMS / "buf"), "build", str(ROOT), "-o", str(contract)], "")
     assert made.returncode == 0, made.stderr
+    tls, node = network.tls(caller), node_for(caller)
     files = ["-cacert", tls.nodes_ca, "-cert", tls.certificate, "-key", tls.key]
-    options = ["-servername", network.mesh.config(GATEWAY).identity.server_name, "-max-time", SECONDS, "-format-error"]
-    words = [program, "-protoset", contract, *files, *options, "-d", "@", network.mesh.address(GATEWAY), path]
+    options = ["-servername", network.mesh.config(node).identity.server_name, "-max-time", SECONDS, "-format-error"]
+    words = [program, "-protoset", contract, *files, *options, "-d", "@", network.mesh.address(node), path]
     return [str(word) for word in words]
 
 
-def buf_curl(network: Network, tls: TlsFiles, path: str) -> list[str]:
+def buf_curl(network: Network, caller: Identity, path: str) -> list[str]:
     """The same with `buf curl`."""
+    tls, node = network.tls(caller), node_for(caller)
     files = ["--cacert", tls.nodes_ca, "--cert", tls.certificate, "--key", tls.key]
-    options = ["--servername", network.mesh.config(GATEWAY).identity.server_name, "--timeout", f"{SECONDS}s"]
+    options = ["--servername", network.mesh.config(node).identity.server_name, "--timeout", f"{SECONDS}s"]
     options += ["--protocol", "grpc", "--schema", ROOT, "--data", "@-"]
-    words = [PROGRAMS / "buf", "curl", *files, *options, f"https://{network.mesh.address(GATEWAY)}/{path}"]
+    words = [PROGRAMS / "buf", "curl", *files, *options, f"https://{network.mesh.address(node)}/{path}"]
     return [str(word) for word in words]
 
 
@@ -66,15 +78,15 @@ def path_of(question: Message) -> str:
     return f"{method.containing_service.full_name}/{method.name}"
 
 
-Command = Callable[[Network, TlsFiles, str], list[str]]
+Command = Callable[[Network, Identity, str], list[str]]
 CLIENTS = pytest.mark.parametrize("command", [grpcurl, buf_curl])
 
 
 async def ask(
-    network: Network, command: Command, question: Message, agency: str = PENSION_SERVICE
+    network: Network, command: Command, question: Message, caller: Identity = AGENCY
 ) -> subprocess.CompletedProcess[str]:
     """Asks one question, as it is."""
-    words = await asyncio.to_thread(command, network, network.tls(network.asking(agency)), path_of(question))
+    words = await asyncio.to_thread(command, network, caller, path_of(question))
     return await asyncio.to_thread(run, words, json_format.MessageToJson(question))
 
 
@@ -92,20 +104,22 @@ def columns(subject: inquiry.Subject) -> str:
 class CommandLine:
     """The client of `foreign.Client`: one run of the program a question, or a stream."""
 
-    def __init__(self, network: Network, command: Command) -> None:
+    def __init__(self, network: Network, command: Command, caller: Identity = AGENCY) -> None:
         self._network = network
         self._command = command
+        self._caller = caller
         self._streams: dict[str, Stream] = {}
 
     async def ask(self, question: Any) -> Any:
-        question, method = self._network.signed(question), method_of(question)
+        method = method_of(question)
+        if self._caller == AGENCY:
+            question = self._network.signed(question)
         if not method.client_streaming:
-            done = await ask(self._network, self._command, question)
+            done = await ask(self._network, self._command, question, self._caller)
             assert done.returncode == 0, done.stderr
             return json_format.Parse(done.stdout, GetMessageClass(method.output_type)())
         if method.name not in self._streams:
-            tls = self._network.tls(Identity("agency", PENSION_SERVICE))
-            words = await asyncio.to_thread(self._command, self._network, tls, path_of(question))
+            words = await asyncio.to_thread(self._command, self._network, self._caller, path_of(question))
             process = await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE)
             self._streams[method.name] = Stream(process)
         told = await self._streams[method.name].ask(json_format.MessageToJson(question))
@@ -122,7 +136,7 @@ class CommandLine:
         done = await asyncio.to_thread(run, [*words, *mesh, *affair, *fields], "")
         assert done.returncode == 0, done.stderr
 
-    async def end(self) -> None:
+    async def aclose(self) -> None:
         """Ends the streams, as a client does that has asked all."""
         for stream in self._streams.values():
             assert await stream.end() == 0
@@ -161,9 +175,8 @@ class Stream:
 
 @pytest.fixture(params=[grpcurl, buf_curl])
 async def client(request: pytest.FixtureRequest, network: Network) -> AsyncIterator[CommandLine]:
-    client = CommandLine(network, request.param)
-    yield client
-    await client.end()
+    async with aclosing(CommandLine(network, request.param)) as client:
+        yield client
 
 
 @CLIENTS
@@ -186,7 +199,7 @@ async def test_a_bank_is_refused_with_a_reason_that_any_grpc_client_can_read(
     network: Network, command: Command
 ) -> None:
     question = network.signed(network.question(await network.enter(CHIYODA)), BANK)
-    done = await ask(network, command, question, BANK)
+    done = await ask(network, command, question, Identity("private", BANK))
     assert done.returncode != 0
     assert done.stdout == ""
     refusal = json.loads(done.stderr)
@@ -259,3 +272,11 @@ async def test_a_batch_is_asked_under_a_signed_job_with_any_grpc_client(
     network: Network, client: CommandLine, tmp_path: Path
 ) -> None:
     await carry_out_a_job(network, client, tmp_path)
+
+
+@pytest.mark.slow
+@CLIENTS
+async def test_a_counter_asks_for_a_resident_with_any_grpc_client(
+    network: Network, command: Command, tmp_path: Path
+) -> None:
+    await ask_for_a_resident(network, CommandLine(network, command, COUNTER), tmp_path)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import shutil
-import subprocess
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,36 +16,33 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from jukinet._pb.jukinet.disclosure.v1 import disclosure_pb2 as disclosure
 from jukinet._pb.jukinet.inquiry.v1 import inquiry_pb2 as inquiry
 from jukinet._pb.jukinet.ledger.v1 import ledger_pb2
-from jukinet.cli.development_agencies import BANK, PENSION_SERVICE
+from jukinet.cli.development_agencies import BANK
+from jukinet.mesh.identity import Identity
 from tests.journeys import operators
-from tests.journeys.foreign import carry_out_a_job, hold_what_was_answered, method_of, take_a_recall, watch_a_person
+from tests.journeys.foreign import (
+    AGENCY,
+    CHIYODA,
+    COUNTER,
+    ask_for_a_resident,
+    carry_out_a_job,
+    hold_what_was_answered,
+    method_of,
+    node_for,
+    take_a_recall,
+    watch_a_person,
+)
 
 pytestmark = pytest.mark.slow
 Network = Any  # the fixture's own class lives in conftest.py
-CHIYODA, GATEWAY = "131016", "gateway-1"
 ROOT = Path(__file__).parents[2]
 SECONDS = 120
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program and its pinned packages, installed by their lock."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not on this machine")
-    folder = tmp_path_factory.mktemp("grpc-js")
-    for file in (Path(__file__).parent / "grpc_js").iterdir():
-        shutil.copy(file, folder)
-    done = subprocess.run([npm, "ci"], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"npm ci ended with {done.returncode}: the packages of the lock need a registry that answers")
-    return folder
-
-
 class Client:
-    """The client of `foreign.Client`: one run of the program for one agency."""
+    """The client of `foreign.Client`: one run of the program for one caller."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -75,21 +71,22 @@ class Refused(Exception):
 
 
 @asynccontextmanager
-async def running(program: Path, network: Network, agency: str = PENSION_SERVICE) -> AsyncIterator[Client]:
-    """The program while it asks as an agency; it ends its streams as it should."""
-    asking = network.asking(agency)
-    tls = network.tls(asking)
+async def running(grpc_js: Path, network: Network, caller: Identity = AGENCY) -> AsyncIterator[Client]:
+    """The program while it asks as somebody; it ends its streams as it should."""
+    tls, node = network.tls(caller), node_for(caller)
+    check_key = network.mesh.client(caller).key.with_name("check.key")
+    operator_key = network.mesh.operator_key(caller, operators.OPERATOR)
     job = {
         "protos": [str(ROOT / "protos"), str(ROOT / "third_party" / "protovalidate")],
-        "address": network.mesh.address(GATEWAY),
-        "server_name": network.mesh.config(GATEWAY).identity.server_name,
-        "agency": asking.uri,
+        "address": network.mesh.address(node),
+        "server_name": network.mesh.config(node).identity.server_name,
+        "agency": caller.uri,
         "ca": str(tls.nodes_ca),
         "certificate": str(tls.certificate),
         "key": str(tls.key),
-        "operator_key": str(network.mesh.operator_key(asking, operators.OPERATOR)),
+        "signing_key": str(check_key if caller == COUNTER else operator_key),
     }
-    command = [shutil.which("node") or "node", str(program / "ask.cjs"), json.dumps(job)]
+    command = [shutil.which("node") or "node", str(grpc_js / "ask.cjs"), json.dumps(job)]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     assert process.stdin is not None
     try:
@@ -101,12 +98,16 @@ async def running(program: Path, network: Network, agency: str = PENSION_SERVICE
 
 
 def as_json(question: Message) -> Any:
-    """A question with the names of the contract, but for the proof, which the program makes itself."""
-    return json_format.MessageToDict(question, preserving_proto_field_name=True)
+    """A question with the names of the contract; what is signed in it the program makes itself."""
+    told = json_format.MessageToDict(question, preserving_proto_field_name=True)
+    if "check" in told:
+        check = disclosure.IdentityCheck.FromString(base64.b64decode(told["check"]["check"]))
+        told["check"] = json_format.MessageToDict(check, preserving_proto_field_name=True)
+    return told
 
 
 async def test_every_kind_of_inquiry_is_answered_to_a_client_of_another_language(
-    program: Path, network: Network
+    grpc_js: Path, network: Network
 ) -> None:
     record = await network.enter(CHIYODA)
     by_items = network.question(record)
@@ -119,7 +120,7 @@ async def test_every_kind_of_inquiry_is_answered_to_a_client_of_another_language
     batch = inquiry.InquireBatchRequest(
         context=network.context(), subjects=[by_items.subject, by_number.subject], fields=[inquiry.IDENTITY_FIELD_SEX]
     )
-    async with running(program, network) as client:
+    async with running(grpc_js, network) as client:
         found, dated, verified, of_batch = [await client.ask(each) for each in (by_items, by_number, verify, batch)]
     assert found.provided.record.name.legal == record.name.legal
     assert dated.provided.record.birth_date.year == record.birth_date.year
@@ -130,9 +131,9 @@ async def test_every_kind_of_inquiry_is_answered_to_a_client_of_another_language
         assert entries[answer.receipt.index] == ledger_pb2.Entry.FromString(answer.receipt.entry)
 
 
-async def test_a_bank_is_refused_in_another_language_too(program: Path, network: Network) -> None:
+async def test_a_bank_is_refused_in_another_language_too(grpc_js: Path, network: Network) -> None:
     question = network.question(await network.enter(CHIYODA))
-    async with running(program, network, BANK) as client:
+    async with running(grpc_js, network, Identity("private", BANK)) as client:
         with pytest.raises(Refused) as refused:
             await client.ask(question)
     code, message = refused.value.args
@@ -140,23 +141,30 @@ async def test_a_bank_is_refused_in_another_language_too(program: Path, network:
     assert "art. 30-38" in message
 
 
-async def test_a_list_is_begun_taken_and_ended_in_another_language(program: Path, network: Network) -> None:
-    async with running(program, network) as client:
+async def test_a_list_is_begun_taken_and_ended_in_another_language(grpc_js: Path, network: Network) -> None:
+    async with running(grpc_js, network) as client:
         await watch_a_person(network, client)
 
 
-async def test_a_recall_is_taken_and_acknowledged_in_another_language(program: Path, network: Network) -> None:
-    async with running(program, network) as client:
+async def test_a_recall_is_taken_and_acknowledged_in_another_language(grpc_js: Path, network: Network) -> None:
+    async with running(grpc_js, network) as client:
         await take_a_recall(network, client)
 
 
-async def test_an_age_is_demanded_and_what_is_held_is_said_in_another_language(program: Path, network: Network) -> None:
-    async with running(program, network) as client:
+async def test_an_age_is_demanded_and_what_is_held_is_said_in_another_language(grpc_js: Path, network: Network) -> None:
+    async with running(grpc_js, network) as client:
         await hold_what_was_answered(network, client)
 
 
 async def test_a_batch_is_ordered_and_asked_under_its_job_in_another_language(
-    program: Path, network: Network, tmp_path: Path
+    grpc_js: Path, network: Network, tmp_path: Path
 ) -> None:
-    async with running(program, network) as client:
+    async with running(grpc_js, network) as client:
         await carry_out_a_job(network, client, tmp_path)
+
+
+async def test_a_counter_asks_for_a_resident_in_another_language(
+    grpc_js: Path, network: Network, tmp_path: Path
+) -> None:
+    async with running(grpc_js, network, COUNTER) as client:
+        await ask_for_a_resident(network, client, tmp_path)

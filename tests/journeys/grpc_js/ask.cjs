@@ -1,6 +1,7 @@
-// Asks a gateway every kind of question as a client that knows the contract alone. Its argument says, as JSON, whom to ask
-// and as whom. Each line of standard input is a question, which it signs with the operator's key by what the contract says
-// of OperatorProof, or what a file job is to order. It writes a line for each: the answer, serialised again, or the refusal.
+// Asks a node every kind of question as a client that knows the contract alone. Its argument says, as JSON, whom to ask and
+// as whom. Each line of standard input is a question, which it signs by what the contract says, with the operator's key
+// (OperatorProof) or the counter's (SignedIdentityCheck), or what a file job is to order. It writes a line for each: the
+// answer, serialised again, or the refusal.
 'use strict'
 const crypto = require('node:crypto')
 const { once } = require('node:events')
@@ -10,14 +11,16 @@ const grpc = require('@grpc/grpc-js')
 const loader = require('@grpc/proto-loader')
 
 const job = JSON.parse(process.argv[2])
-const files = ['inquiry', 'watch', 'recall'].map(name => `jukinet/${name}/v1/${name}.proto`)
+const files = ['inquiry', 'watch', 'recall', 'disclosure'].map(name => `jukinet/${name}/v1/${name}.proto`)
 const contract = loader.loadSync(files, {
   includeDirs: job.protos, keepCase: true, longs: String, enums: String, bytes: String,
 })
-const { inquiry, watch, recall } = grpc.loadPackageDefinition(contract).jukinet
-const services = [inquiry.v1.InquiryService, watch.v1.WatchService, recall.v1.RecallService]
+const { inquiry, watch, recall, disclosure } = grpc.loadPackageDefinition(contract).jukinet
+const services = [
+  inquiry.v1.InquiryService, watch.v1.WatchService, recall.v1.RecallService, disclosure.v1.DisclosureService,
+]
 const certificate = fs.readFileSync(job.certificate)
-const key = crypto.createPrivateKey(fs.readFileSync(job.operator_key))
+const key = crypto.createPrivateKey(fs.readFileSync(job.signing_key))
 
 function length (part) {
   const bytes = Buffer.alloc(4)
@@ -37,8 +40,18 @@ function sha256 (bytes) {
 }
 
 function signed (definition, question) {
-  const { context, ...asked } = question
   const now = { seconds: Math.floor(Date.now() / 1000), nanos: 0 }
+  return question.check ? checked(question, now) : proven(definition, question, now)
+}
+
+function checked (question, now) {
+  const check = disclosure.v1.IdentityCheck.serialize({ ...question.check, checked_at: now })
+  const statement = Buffer.concat([Buffer.from('jukinet identity check v1\0'), check])
+  return { ...question, check: { check, signature: crypto.sign(null, statement, key) } }
+}
+
+function proven (definition, question, now) {
+  const { context, ...asked } = question
   const [, namespace] = definition.path.match(/^\/(.+)\.[^.]+$/)
   const parts = [
     Buffer.from(job.agency),
