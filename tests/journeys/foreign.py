@@ -1,5 +1,5 @@
 """What a client that knows the contract alone goes through, in whatever language: a list, a recall, a signed job, what
-it may demand and hold, and a counter's questions for a resident.
+it may demand and hold, questions under seal, and a counter's for a resident.
 
 Each walk ends with what the ledger says of it.
 """
@@ -151,6 +151,30 @@ async def hold_what_was_answered(network: Network, client: Client) -> None:
     entries = await network.ledger()
     for each in (found, *told):
         assert entries[each.receipt.index] == ledger.Entry.FromString(each.receipt.entry)
+
+
+async def ask_under_seal(network: Network, client: Client, purpose: str, until: str) -> None:
+    """The client asks, verifies, and asks by a batch about one person, each sealed until a day, as this row may be."""
+    person = await network.enter(CHIYODA)
+    items = network.four_items(person)
+    question = network.question(person, purpose, sealed_until=until)
+    verification = inquiry.VerifyIdentityRequest(context=network.context(purpose), four_items=items, sealed_until=until)
+    batch = inquiry.InquireBatchRequest(
+        context=network.context(purpose), subjects=[question.subject], fields=question.fields, sealed_until=until
+    )
+    found, verified, of_batch = [await client.ask(each) for each in (question, verification, batch)]
+    (in_batch,) = of_batch.answers
+    assert found.provided.record.name == in_batch.provided.record.name == person.name
+    assert verified.verified
+    entries = await network.ledger()
+    sealed = [entries[each.receipt.index] for each in (found, verified, in_batch)]
+    assert sealed == [ledger.Entry.FromString(each.receipt.entry) for each in (found, verified, in_batch)]
+    assert [(each.action, each.sealed_until) for each in sealed] == [
+        (ledger.ACTION_INQUIRE, until),
+        (ledger.ACTION_VERIFY_IDENTITY, until),
+        (ledger.ACTION_INQUIRE_BATCH, until),
+    ]
+    assert len({each.person_token for each in sealed}) == 3  # an open entry of the month would share its own
 
 
 async def ask_for_a_resident(network: Network, client: Client, folder: Path) -> None:

@@ -41,6 +41,22 @@ def own(new_network: Callable[..., Network], tmp_path: Path) -> Iterator[Network
     assert set(codes.values()) == {0}
 
 
+async def let_seal(network: Network, folder: Path) -> None:
+    """Brings into force, by two operators, an edition from today on that lets ROW be sealed for a year."""
+    today = today_in_japan()
+    parts: dict[str, Any] = {"name": f"{today:%Y-%m}", "first_day": today, "seals": {ROW: 12}}
+    file = folder / "draft.toml"
+    file.write_bytes(draft_text(**parts))
+    await statutes(network, "propose", file)
+    await statutes(network, "approve", draft(**parts).digest.hex(), "--as", SECOND_OPERATOR)
+
+
+def first_of_next_month() -> str:
+    """The first day, in Japan, until which a question of today may be sealed."""
+    today = today_in_japan()
+    return f"{today.year + today.month // 12}-{today.month % 12 + 1:02}-01"
+
+
 async def inquire(network: Network, until: str, *question: str | Path) -> int:
     """Runs a command that asks, with `--seal-until`; gives its exit code."""
     program = await asyncio.create_subprocess_exec(
@@ -55,21 +71,16 @@ async def inquire(network: Network, until: str, *question: str | Path) -> int:
 
 @pytest.mark.slow
 async def test_a_question_is_sealed_once_the_law_lets_it_and_is_counted_at_once(own: Network, tmp_path: Path) -> None:
-    record, today = await own.enter(CHIYODA), today_in_japan()
+    record, until = await own.enter(CHIYODA), first_of_next_month()
     number = tmp_path / "number.txt"
     number.write_text(record.individual_number)
-    until = f"{today.year + today.month // 12}-{today.month % 12 + 1:02}-01"
     people = tmp_path / "people.jsonl"
     people.write_text(json.dumps({"individual_number": record.individual_number}) + "\n")
     single = ("inquire", "--individual-number", number)
     batch = ("inquire-batch", people, "--out", tmp_path / "answers.jsonl")
     assert await inquire(own, until, *single) == Exit.FORBIDDEN
 
-    parts: dict[str, Any] = {"name": f"{today:%Y-%m}", "first_day": today, "seals": {ROW: 12}}
-    file = tmp_path / "draft.toml"
-    file.write_bytes(draft_text(**parts))
-    await statutes(own, "propose", file)
-    await statutes(own, "approve", draft(**parts).digest.hex(), "--as", SECOND_OPERATOR)
+    await let_seal(own, tmp_path)
     assert await inquire(own, until, *single) == Exit.OK
     assert await inquire(own, until, *batch) == Exit.OK
     await own.inquire(own.question(record, ROW))
