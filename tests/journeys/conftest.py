@@ -8,8 +8,6 @@ A test that stops, kills or misconfigures nodes makes a mesh of its own.
 import asyncio
 import hashlib
 import itertools
-import shutil
-import subprocess
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -55,6 +53,7 @@ from jukinet.store.schema import metadata
 from nation.codes import CodePool
 from tests.journeys import operators
 from tests.journeys.collector import Collector
+from tests.npm import installed
 
 CHIYODA, OKUTAMA, YOKOSUKA = "131016", "133086", "142018"
 GATEWAY = "gateway-1"
@@ -453,18 +452,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> I
 @pytest.fixture(scope="session")
 def grpc_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of `grpc_js/` and its pinned packages, installed by their lock."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not on this machine")
-    folder = tmp_path_factory.mktemp("grpc-js")
-    for file in (Path(__file__).parent / "grpc_js").iterdir():
-        shutil.copy(file, folder)
-    done = subprocess.run(
-        [npm, "ci"], cwd=folder, capture_output=True, text=True, timeout=2 * WAIT_SECONDS, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip(f"npm ci ended with {done.returncode}: the packages of the lock need a registry that answers")
-    return folder
+    return installed(Path(__file__).parent / "grpc_js", tmp_path_factory.mktemp("grpc-js"))
 
 
 def _further_agencies() -> list[Agency]:

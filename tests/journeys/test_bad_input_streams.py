@@ -61,6 +61,13 @@ async def test_an_element_that_breaks_the_contract_is_refused_in_its_place_and_t
     assert [answer.accepted.sequence for answer in answers] == [sequence, 0, sequence + 1, 0, 0, 0, sequence + 2]
 
 
+def of_raw_elements(channel: Any) -> Any:
+    """The stream of changes, for elements as bytes."""
+    return channel.stream_stream(
+        "/jukinet.intake.v1.IntakeService/SubmitChanges", response_deserializer=SubmitChangesResponse.FromString
+    )
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [(b"\xff" * 20, "INVALID_MESSAGE"), (b"\0" * (1024 * 1024 + 1), "MESSAGE_TOO_LARGE")],
@@ -72,9 +79,7 @@ async def test_what_is_no_element_ends_the_stream_after_the_answers_to_all_befor
     entries = [network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)) for _ in range(20)]
     sent = [SubmitChangesRequest(submission=each).SerializeToString() for each in entries]
     async with network.channel(CS, SYSTEM) as channel:
-        stream = channel.stream_stream(
-            "/jukinet.intake.v1.IntakeService/SubmitChanges", response_deserializer=SubmitChangesResponse.FromString
-        )
+        stream = of_raw_elements(channel)
         answers = []
         with refused() as refusal:
             async with streaming(stream(iter([*sent[:19], raw, sent[19]]), timeout=5)) as call:
@@ -91,9 +96,7 @@ async def test_an_element_that_grpc_does_not_take_ends_the_stream_and_what_was_n
     entries = [network.submission("ENTRY_EX_OFFICIO", network.person(CHIYODA)) for _ in range(20)]
     sent = [SubmitChangesRequest(submission=each).SerializeToString() for each in entries]
     async with network.channel(CS, SYSTEM) as channel:
-        stream = channel.stream_stream(
-            "/jukinet.intake.v1.IntakeService/SubmitChanges", response_deserializer=SubmitChangesResponse.FromString
-        )
+        stream = of_raw_elements(channel)
         before = 0
         with refused() as refusal:
             async with streaming(stream(iter([*sent, b"\0" * (2 * 1024 * 1024)]), timeout=5)) as call:

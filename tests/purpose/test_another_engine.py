@@ -1,7 +1,6 @@
 """The same decisions asked of another build of the engine, under another run-time: none differs."""
 
 import json
-import shutil
 import subprocess
 from datetime import date, timedelta
 from importlib import resources
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from jukinet.purpose.agencies import SPIFFE_PREFIX, Agency, AgencyKind
 from jukinet.purpose.decision import PurposePolicy, Question
 from jukinet.purpose.entities import entities_of, request_of
+from tests.npm import installed
 from tests.purpose.test_decision_oracle import BODIES, BOTH, EDITIONS, ITEMS, KEYS, LAWS, question
 
 ENGINE = Path(__file__).parent / "another_engine"
@@ -26,18 +26,7 @@ SECONDS = 300
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pinned engine, installed by its lock."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not on this machine")
-    folder = tmp_path_factory.mktemp("engine")
-    for file in ENGINE.iterdir():
-        shutil.copy(file, folder)
-    done = subprocess.run([npm, "ci"], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-    if done.returncode != 0:
-        pytest.skip(
-            f"npm ci ended with {done.returncode}: the engine of the lock needs a package registry that answers"
-        )
-    return folder
+    return installed(ENGINE, tmp_path_factory.mktemp("engine"))
 
 
 def askers() -> list[Agency]:
